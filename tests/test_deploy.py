@@ -18,6 +18,10 @@ from protocols.devices import RHOCONNECT_PUSH
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 _NAME = re.compile(r"rhopush_\w+")
+_OTHER_VARIABLES = {
+    "RHOPUSH_SERVER",  # of the client
+    "RHOPUSH_COURIER_TOKEN_FILE",  # of the provider in tests/provider_package
+}
 _VARIABLE = re.compile(r"RHOPUSH_[A-Z0-9_]*[A-Z0-9]")
 _GROUPED = re.compile(r"\bby \(([a-z_, ]+)\)")
 _SHOWN = re.compile(r"{{ ?(?:\$labels\.)?([a-z_]+) ?}}")
@@ -119,7 +123,7 @@ def test_each_port_of_the_service_is_one_of_the_container() -> None:
     "file", [*PAGES, *(path for path in DEPLOY.rglob("*") if path.is_file())], ids=lambda path: path.name
 )
 def test_every_variable_that_is_named_is_a_setting(file: Path) -> None:
-    known = {variable_of(path) for path, _ in setting_paths()} | {"RHOPUSH_SERVER"}
+    known = {variable_of(path) for path, _ in setting_paths()} | _OTHER_VARIABLES
     assert {name for name in _VARIABLE.findall(file.read_text()) if name not in known} == set()
 
 

@@ -21,7 +21,7 @@ TESTS = {
     # the beginning of a row -> the test that fails where the gateway does as RhoConnect
     "The response to a ping": f"{HTTP}/test_wait.py::test_waiting_for_errors_answers_as_rhoconnect_does",
     "A body that is not a JSON object": f"{PING}::test_a_malformed_body_names_the_place",
-    "`sources` as a text": f"{SPECS}::test_what_broke_rhoconnects_fcm_is_taken",
+    "`sources` as a text": f"{SPECS}::test_content_that_broke_rhoconnects_fcm_is_accepted",
     "`async: false`": f"{SPECS}::test_async_false_means_false",
     "`source_id` is ignored": f"{SPECS}::test_source_id_stands_in_for_sources",
     "A nested list in `user_id`": "tests/protocols/ping/test_fields.py::test_user_id",
@@ -43,21 +43,21 @@ TESTS = {
     "A user may have any number": f"{HTTP}/test_devices.py::test_a_user_has_no_more_devices_than_the_setting_allows",
     "Markup in JSON": f"{HTTP}/test_routes_browsers.py::test_stored_markup_is_no_markup",
     "`HEAD` for a GET route": f"{HTTP}/test_routes_safe_methods.py::test_no_other_get_changes_anything",
-    '`device_push_type: ""`': f"{DEVICES}::test_who_delivers",
+    '`device_push_type: ""`': f"{DEVICES}::test_the_provider_of_each_device_type",
     "A device of an unknown platform": f"{DEVICES}::"
-    "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone",
+    "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone_id",
     "The id of a deleted client": f"{REGISTRY}/test_user_devices.py::test_a_client_that_is_gone_is_counted",
     "A never-synced client": f"{DEVICES}::test_the_last_synced_first_and_the_never_synced_last",
-    "`gcm` devices": f"{DEVICES}::test_who_delivers",
+    "`gcm` devices": f"{DEVICES}::test_the_provider_of_each_device_type",
     "An error for one user's device": f"{RUBY}::"
-    "test_a_rejected_device_is_raised_where_asked_after_all_others_were_sent",
+    "test_a_rejected_device_raises_on_request_after_all_other_deliveries",
     "A device with a dead token": f"{REGISTRY}/test_token_marks.py::test_a_dead_token_is_left_out_until_it_is_another",
     "A `vibrate` that": f"{SPECS}::test_push_service_message_with_a_message_alone_has_no_vibrate",
     "The parameters of one device": f"{SPECS}::test_devices_do_not_change_what_the_next_one_gets",
     "The APNs binary protocol": f"{SPECS}::test_more_than_255_characters_and_any_alphabet_for_apple",
-    "FCM: each message has a random": f"{SPECS}::test_a_collapse_key_only_where_asked_for_or_for_syncs",
+    "FCM: each message has a random": f"{SPECS}::test_a_collapse_key_is_set_on_request_or_for_syncs_only",
     "FCM: each message has a `notification` block": "tests/protocols/fcm/test_message.py::"
-    "test_what_the_ping_holds_and_what_is_sent",
+    "test_the_message_for_each_content_of_a_ping",
     "RhoConnect Push: each response": "tests/gateway/delivery/test_rhoconnect_push_remote.py::"
     "test_every_answer_is_a_verdict",
 }

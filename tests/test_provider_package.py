@@ -164,11 +164,11 @@ async def test_check_names_the_credential_error_and_tries_each_server(
 @pytest.mark.parametrize(
     ("gateway", "environ", "complaint"),
     [
-        ({"courier": {"tokn": "x"}}, {}, "courier.tokn: no such setting; did you mean token?"),
+        ({"courier": {"tokn": "x"}}, {}, "courier.tokn: unknown setting; did you mean token?"),
         (
             {"apps": {"com.x": {"courier": {"tokn": "x"}}}},
             {},
-            "apps.com.x.courier.tokn: no such setting; did you mean token?",
+            "apps.com.x.courier.tokn: unknown setting; did you mean token?",
         ),
         (
             {},
@@ -215,7 +215,7 @@ def broken(tmp_path: Path) -> Iterator[Path]:
     ("name", "value", "complaint"),
     [
         ("torn", "torn:ENTRY", "entry point torn = torn:ENTRY of the package late: OSError: torn apart"),
-        ("torn", "gateway.errors:BadSetting", "it is no ProviderEntry"),
+        ("torn", "gateway.errors:BadSetting", "the object is not a ProviderEntry"),
         (
             "apns",
             "gateway.delivery.providers.apns_entry:ENTRY",

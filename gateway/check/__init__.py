@@ -1,1 +1,1 @@
-"""What `rhopush check` looks at, and what it finds."""
+"""`rhopush check`: checks, findings, inventory of a RhoConnect, and clean-up."""

@@ -1,6 +1,6 @@
-"""What `rhopush check` looks at. Nothing is sent, and nothing is changed.
+"""The checks of `rhopush check`. They deliver nothing and change nothing.
 
-Each look gives findings: what is good, what will be trouble one day, what keeps a gateway from serving.
+Each check returns findings: facts in order, future problems, and problems that keep a gateway from serving.
 """
 
 import asyncio
@@ -29,16 +29,17 @@ from gateway.transport.error_text import describe
 from gateway.transport.tls import client_context
 
 EXPIRY_WARNING_S: Final = 30 * 86_400.0
-"""A certificate is renewed by hand at Apple: a month is enough to find somebody who may."""
+"""Time before an expiry from which the check warns: Apple's certificates are renewed by hand, which may take a
+month."""
 
 _CONNECT_S: Final = 5.0
 
 
-# Credentials.
+# -- credentials ---------------------------------------------------------------------------------------------
 
 
 def check_credentials(settings: Settings) -> list[Finding]:
-    """Every credential that the settings name, once for each app that says something of its own."""
+    """Check every credential in the settings, once for each app with settings of its own."""
     return [
         _credential(provider, settings, app)
         for provider, app in installed().credentials(settings)
@@ -60,7 +61,7 @@ def _credential(provider: PushProvider, settings: Settings, app: str) -> Finding
 
 
 def expiry(subject: str, what: str, left_s: float) -> Finding:
-    """How long something is still valid, and whether that is long enough."""
+    """Return a finding about the remaining validity of a credential or certificate."""
     days = int(left_s // 86_400)
     if left_s <= 0:
         return Finding(Level.BAD, subject, f"{what} has expired")
@@ -69,7 +70,7 @@ def expiry(subject: str, what: str, left_s: float) -> Finding:
 
 
 def check_push_certificate(settings: Settings) -> list[Finding]:
-    """What the RhoConnect Push service shows to devices, read as `serve` reads it."""
+    """Check the certificate of the RhoConnect Push service, read as `serve` reads it."""
     rhoconnect_push, subject = settings.rhoconnect_push, "rhoconnect_push"
     if rhoconnect_push.mode != "builtin":
         return []
@@ -92,11 +93,12 @@ def check_push_certificate(settings: Settings) -> list[Finding]:
     ]
 
 
-# Files.
+# -- files ---------------------------------------------------------------------------------------------------
 
 
 def check_files(settings: Settings) -> list[Finding]:
-    """What a gateway would refuse of its data folder, and all that other users of this machine may read or change."""
+    """Check the data folder as `serve` does, and report all files that other users of this machine can read or
+    change."""
     findings = [Finding(Level.WARNING, "files", warning) for warning in exposed(settings)]
     folder = DataDir(settings.data_dir)
     try:
@@ -108,7 +110,7 @@ def check_files(settings: Settings) -> list[Finding]:
 
 
 def _id_copy(settings: Settings) -> list[Finding]:
-    """The copy of the secret of devices' ids: a gateway starts without one, and says so in its log."""
+    """Check the copy of the secret of RhoConnect Push ids: a gateway starts without one, and logs that."""
     file = settings.data_dir / ID_FILE
     if (
         settings.rhoconnect_push.mode != "builtin"
@@ -122,20 +124,20 @@ def _id_copy(settings: Settings) -> list[Finding]:
         why = "is no secret"
     except OSError as error:
         why = f"cannot be read: {error.strerror}"
-    text = f"{file} {why}: if Redis loses the secret of legacy devices' ids, they register anew"
+    text = f"{file} {why}: if Redis loses the secret of RhoConnect Push ids, devices must register again"
     return [Finding(Level.WARNING, "data_dir", text)]
 
 
-# Redis.
+# -- Redis ---------------------------------------------------------------------------------------------------
 
 
 def check_trust(settings: Settings) -> list[Finding]:
-    """Every file of authorities in the address of a Redis that cannot be used."""
+    """Check the certificate authority files in the addresses of Redis."""
     return [Finding(Level.BAD, error.field or "redis", error.message) for error in invalid_ca_files(settings)]
 
 
 async def check_store(settings: Settings) -> list[Finding]:
-    """The Redis of the registry and that of the queue: who they are, and whether they keep what they must."""
+    """Check the Redis of the registry and that of the queue: product, version, persistence and eviction."""
     if settings.redis is None:
         return [_embedded(settings)]
     found = await _redis(
@@ -147,7 +149,7 @@ async def check_store(settings: Settings) -> list[Finding]:
 
 
 def _embedded(settings: Settings) -> Finding:
-    """The embedded store needs a folder that can be written; it runs only while a gateway does."""
+    """Check the folder of the embedded store, which must be writable; the store runs only while a gateway does."""
     try:
         DataDir(settings.data_dir).probe()
         socket_path(settings.data_dir.absolute() / "valkey")
@@ -157,9 +159,9 @@ def _embedded(settings: Settings) -> Finding:
 
 
 async def check_commands(settings: Settings) -> list[Finding]:
-    """Every command that the gateway may need, tried without effect: see `gateway.store.command_probe`.
+    """Try every command that the gateway may need, without effect: see `gateway.store.command_probe`.
 
-    A Redis of the pings that does not answer is found by `check_store`.
+    `check_store` reports a Redis of the pings that does not answer.
     """
     if settings.redis is None:
         return []
@@ -175,7 +177,7 @@ async def check_commands(settings: Settings) -> list[Finding]:
         findings += [
             Finding(Level.BAD if one.fatal else Level.WARNING, f"{one.setting} (permissions)", str(one))
             for one in refused
-            if not in_cluster_mode(one.words)  # `check_store` says that once
+            if not in_cluster_mode(one.words)  # `check_store` reports this
         ]
     return findings
 
@@ -200,7 +202,7 @@ async def _redis(subject: str, address: RedisAddress, settings: Settings, *, que
 
 
 def _clock(subject: str, found: ServerFacts) -> list[Finding]:
-    """Whether Redis and this host agree on the time."""
+    """Compare the clock of Redis with that of this host."""
     behind_s = found.clock_behind_s
     if behind_s is None or abs(behind_s) < SKEW_WARNING_S:
         return []
@@ -209,11 +211,11 @@ def _clock(subject: str, found: ServerFacts) -> list[Finding]:
     return [Finding(Level.WARNING, subject, f"{text} made by a wrong clock")]
 
 
-# Providers.
+# -- providers -----------------------------------------------------------------------------------------------
 
 
 def providers(settings: Settings) -> list[ProviderServer]:
-    """Every server that the configured credentials lead to, each once."""
+    """Return every server that the configured credentials use, each once."""
     found: dict[tuple[str, int], ProviderServer] = {}
     for provider, app in installed().credentials(settings):
         for server in provider.servers(settings, app):
@@ -222,7 +224,7 @@ def providers(settings: Settings) -> list[ProviderServer]:
 
 
 async def check_provider(provider: ProviderServer) -> list[Finding]:
-    """Whether a connection can be made, with TLS and its certificate checked."""
+    """Connect to a provider, with TLS and a check of its certificate."""
     subject = f"{provider.name} {provider.host}:{provider.port}"
     begun_s = time.monotonic()
     try:

@@ -1,8 +1,8 @@
-"""`rhopush check --clean`: lists what gateways have left in Redis, and removes it.
+"""`rhopush check --clean`: lists the gateway's data in Redis, and removes it.
 
-The gateway's own keys begin with `rhopush:`. Two things of its are kept in keys of others: its consumer group on the
+The gateway's own keys begin with `rhopush:`. Two items are stored in other keys: the gateway's consumer group on the
 streams of `events.streams`, and the registrations of its Resque workers. RhoConnect's and rhoconnect-push's keys are
-never touched.
+never changed.
 """
 
 from collections import Counter
@@ -26,17 +26,17 @@ _AT_ONCE: Final = 1_000
 
 
 class Leftovers(NamedTuple):
-    """What gateways have left in one Redis.
+    """The gateway's data in one Redis.
 
     Attributes:
-        address: the Redis.
-        kinds: how many keys, by their common beginning, which ends with `*`.
-        pings: accepted pings that are not finished; removing the keys loses them.
-        scheduled: pings that wait for their `deliver_at`; removing the keys loses them.
-        jobs: jobs taken from Resque that are not queued yet; removing the keys loses them.
-        streams: streams of `events.streams` that have the gateway's consumer group.
+        address: address of the Redis.
+        kinds: number of keys by their common prefix, which ends with `*`.
+        pings: accepted pings that are not finished; removal of the keys loses them.
+        scheduled: pings that wait for their `deliver_at`; removal of the keys loses them.
+        jobs: jobs taken from Resque that are not queued yet; removal of the keys loses them.
+        streams: streams of `events.streams` with the gateway's consumer group.
         workers: registrations of the gateway's Resque workers.
-        gateways: names of connected gateways; None: Redis does not say.
+        gateways: names of connected gateways; None: Redis does not list its clients.
     """
 
     address: RedisAddress
@@ -54,7 +54,7 @@ class Leftovers(NamedTuple):
         return not (self.kinds or self.streams or self.workers)
 
     def lines(self) -> Iterator[str]:
-        """The list for the operator."""
+        """Yield the lines of the list for the operator."""
         for kind, count in sorted(self.kinds.items()):
             yield f"{self.address}: {count} keys {kind}"
         for stream in self.streams:
@@ -74,28 +74,28 @@ class Leftovers(NamedTuple):
 
 
 def addresses(settings: Settings) -> tuple[RedisAddress, ...]:
-    """Every Redis that the settings name, each once."""
+    """Return every Redis that the settings name, each once."""
     found = {str(address): address for _, address in all_addresses(settings)}
     return tuple(found.values())
 
 
 async def find(settings: Settings) -> list[Leftovers]:
-    """Look into every Redis that the settings name. Writes nothing.
+    """Search every Redis that the settings name, without a write.
 
     Raises:
-        StoreDown: one of them does not answer, or refuses.
+        StoreDown: a Redis does not answer, or refuses a command.
     """
     return [await _leftovers(address, settings) for address in addresses(settings)]
 
 
 async def remove(found: Leftovers, settings: Settings) -> int:
-    """Remove what `find` found, and what was added since.
+    """Remove the data that `find` found, and data added since.
 
     Returns:
-        How many keys were removed.
+        The number of removed keys.
 
     Raises:
-        StoreDown: Redis does not answer, or refuses.
+        StoreDown: Redis does not answer, or refuses a command.
     """
     async with _asking(found.address) as redis:
         for stream in found.streams:
@@ -141,7 +141,7 @@ async def _leftovers(address: RedisAddress, settings: Settings) -> Leftovers:
 
 
 async def _own_keys(redis: Redis) -> AsyncIterator[list[bytes]]:
-    """The gateway's own keys, some at a time; each at least once."""
+    """Yield the gateway's own keys in batches, each key at least once."""
     cursor = 0
     while True:
         cursor, names = await redis.scan(cursor, match=f"{keys.PREFIX}*", count=_AT_ONCE)
@@ -152,14 +152,14 @@ async def _own_keys(redis: Redis) -> AsyncIterator[list[bytes]]:
 
 
 def _kind(name: bytes) -> str:
-    """The beginning that a key shares with its like: `rhopush:dead:*`; a key without an id is its own kind."""
+    """Return the prefix that a key shares with its kind: `rhopush:dead:*`; a key without an id is its own kind."""
     parts = name.decode("utf-8", "replace").split(":")
     length = 3 if parts[1:2] == [keys.HASH_TAG] else 2
     return ":".join(parts[:length]) + (":*" if len(parts) > length else "")
 
 
 async def _taken(redis: Redis) -> int:
-    """Jobs that gateways have taken off Resque's lists and not queued yet."""
+    """Return the number of jobs taken from Resque's lists that are not queued yet."""
     takers: Any = await redis.zrange(keys.RESQUE_TAKERS, 0, -1)
     return sum([int(await redis.hlen(keys.RESQUE_TAKEN + _text(name))) for name in takers])
 
@@ -169,7 +169,7 @@ async def _grouped(redis: Redis, settings: Settings) -> tuple[str, ...]:
     for stream in settings.events.streams:
         try:
             groups = await redis.xinfo_groups(stream)
-        except ResponseError:  # there is no such stream
+        except ResponseError:  # the stream does not exist
             continue
         if any(_text(group["name"]) == keys.CHANGE_EVENT_GROUP for group in groups):
             found.append(stream)
@@ -204,7 +204,7 @@ async def _unregister(redis: Redis, workers: tuple[str, ...], names: keys.Resque
 
 
 async def _gateways(redis: Redis) -> tuple[str, ...] | None:
-    """Names of connections that only a running gateway has."""
+    """Return the names of connections that only a running gateway has."""
     try:
         clients = await redis.client_list()
     except ResponseError:

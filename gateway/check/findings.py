@@ -1,11 +1,11 @@
-"""What `rhopush check` finds: how much it matters, what it is about, what is so."""
+"""The findings of `rhopush check`: level, subject and text."""
 
 import enum
 from typing import NamedTuple
 
 
 class Level(enum.Enum):
-    """How much a finding matters."""
+    """The severity of a finding."""
 
     GOOD = "good"
     WARNING = "warning"
@@ -13,7 +13,7 @@ class Level(enum.Enum):
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """One result of a check."""
 
     level: Level
     subject: str

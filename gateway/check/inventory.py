@@ -1,7 +1,7 @@
-"""What a live RhoConnect's Redis holds that concerns push, read for `rhopush check`. It writes nothing.
+"""An inventory of the push data in a live RhoConnect's Redis, for `rhopush check`. It writes nothing.
 
-Only SCARD, SSCAN, SMEMBERS, MGET, LLEN, GET and HLEN are used, a few hundred keys at a time, so that a busy Redis does
-not feel it.
+It uses only SCARD, SSCAN, SMEMBERS, MGET, LLEN, GET and HLEN, for a few hundred keys at a time, so that it does not
+slow a busy Redis down.
 """
 
 from collections import Counter
@@ -19,28 +19,28 @@ from gateway.store.error_text import error_text
 from protocols.devices import RHOCONNECT_PUSH, Device, platform_of
 
 USERS_MAX: Final = 50_000
-"""More users are not looked at one by one: a check takes seconds."""
+"""Largest number of users that are examined individually: a check takes seconds."""
 _AT_ONCE: Final = 200
 _FIELDS: Final = ("rho__id", "device_type", "device_push_type", "device_pin", "device_app_id")
 PUSH_TOKENS_MAX: Final = 1_000
-"""Of so many legacy devices the registrations are looked for."""
+"""Largest number of RhoConnect Push devices whose registrations are checked."""
 
 
 class Inventory(NamedTuple):
-    """What was counted.
+    """The result of the inventory.
 
     Attributes:
-        users: in the app; looked_at: of them, how many were looked at.
+        users: users of the app; users_examined: number of them that were examined.
         devices: registered devices by the provider that delivers to them.
-        apps: devices by platform and `device_app_id`, which tells the credential that each needs.
-        unsupported: devices that nobody reaches, by what they call themselves.
-        gcm: devices that call themselves `gcm`, which RhoConnect no longer reaches.
-        unregistered: clients without a platform: logged out.
-        without_push_token: registered devices without a token.
-        dangling: client ids whose client is gone.
+        apps: devices by platform and `device_app_id`, which determines the credential that each needs.
+        unsupported: devices that no provider reaches, by their device type.
+        gcm: devices of type `gcm`, which RhoConnect no longer reaches.
+        unregistered: clients without a device type: logged out.
+        without_push_token: registered devices without a push token.
+        dangling: client ids without a client record.
         admin_token: the admin's API token in Redis; None: there is no admin.
         jobs: jobs that wait in the Resque queues of the settings.
-        workers: Resque workers of others that take from these queues.
+        workers: other Resque workers on these queues.
         push_tokens: RhoConnect Push tokens of devices, at most `PUSH_TOKENS_MAX`.
     """
 
@@ -60,7 +60,7 @@ class Inventory(NamedTuple):
 
 
 class _InventoryCounter:
-    """Counts clients; `device_types`: as `platform_of` takes it."""
+    """Counts clients; `device_types`: the argument of `platform_of`."""
 
     def __init__(self, device_types: Mapping[str, str]) -> None:
         self._device_types = device_types
@@ -71,7 +71,7 @@ class _InventoryCounter:
         self.push_tokens: list[str] = []
 
     def add(self, fields: list[str]) -> None:
-        """Count one client by its fields; absent ones are ""."""
+        """Count one client by its fields; absent fields are ""."""
         exists, kind, push_type, pin, app_id = fields
         platform = platform_of(Device("", kind, push_type, pin), self._device_types) if exists else None
         if not exists:
@@ -91,15 +91,15 @@ class _InventoryCounter:
 
 
 async def take_inventory(redis: Redis, resque: Redis, settings: Settings) -> Inventory:
-    """Count.
+    """Take the inventory.
 
     Args:
-        redis: RhoConnect's.
-        resque: where its jobs are.
-        settings: which queues count.
+        redis: RhoConnect's Redis.
+        resque: the Redis of its jobs.
+        settings: name the Resque queues to examine.
 
     Raises:
-        StoreDown: Redis does not answer, or refuses.
+        StoreDown: Redis does not answer, or refuses a command.
     """
     try:
         tally, seen = _InventoryCounter(installed().device_types), 0
@@ -166,7 +166,7 @@ async def _resque(resque: Redis, settings: Settings) -> tuple[int, tuple[str, ..
 
 
 def _takes(worker: str, wanted: set[str]) -> bool:
-    """Whether a worker (`HOST:PID:QUEUE,QUEUE`) works on one of these queues."""
+    """Return whether a worker (`HOST:PID:QUEUE,QUEUE`) processes one of these queues."""
     queues = set(worker.rpartition(":")[2].split(","))
     return "*" in queues or "*" in wanted or bool(queues & wanted)
 

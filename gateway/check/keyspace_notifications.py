@@ -1,4 +1,4 @@
-"""Whether Redis sends the keyspace notifications that `events.keyspace` needs."""
+"""Check that Redis sends the keyspace notifications that `events.keyspace` needs."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ _SUBJECT: Final = "events.keyspace"
 
 
 async def check_keyspace_notifications(settings: Settings) -> list[Finding]:
-    """One finding for each Redis that holds documents. The embedded one is configured by the gateway."""
+    """Return a finding for each Redis with documents. The gateway configures the embedded store itself."""
     if settings.events.keyspace == "off" or settings.redis is None:
         return []
     return [await _check_server(address, settings) for address in document_addresses(settings)]

@@ -1,13 +1,13 @@
-"""What becomes of a live RhoConnect's push when this gateway takes it over, told by `rhopush check`.
+"""The effects of this gateway on the push of a live RhoConnect, for `rhopush check`.
 
-| found | is |
+| situation | finding |
 | --- | --- |
-| RhoConnect pushes a source's changes itself, and we do by its keyspace | an error: every change would push twice |
-| the same, where changes are told by channel or stream | a warning: only if something tells them |
-| another Resque worker on our queues | a warning: it takes jobs, and RhoConnect pushes those |
+| RhoConnect pushes a source's changes, and so does the gateway by keyspace notifications | an error: two pushes per
+change | | the same, by channel or stream | a warning: only if a program publishes the changes there |
+| another Resque worker on the gateway's queues | a warning: it takes jobs, which RhoConnect pushes |
 | devices of a platform without a credential | an error: they would not be served |
-| devices of platforms that nobody serves any more, dangling ids | a warning: they were not reached before either |
-| devices register here too (`auth.devices`) | a warning: RhoConnect goes on registering them |
+| devices of discontinued platforms, dangling ids | a warning: RhoConnect does not reach them either |
+| devices may register at the gateway (`auth.devices`) | a warning: RhoConnect continues to register them, too |
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _TIMEOUT_S = 5.0
 
 
 async def check_migration(settings: Settings) -> list[Finding]:
-    """Look at RhoConnect's Redis; nothing for a gateway that stands alone or an empty Redis."""
+    """Examine RhoConnect's Redis; returns no findings for a stand-alone gateway or an empty Redis."""
     if settings.redis is None:
         return []
     main = main_address(settings)
@@ -43,7 +43,7 @@ async def check_migration(settings: Settings) -> list[Finding]:
 
 
 def judge(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
-    """All findings about what was counted. Reads nothing."""
+    """Yield all findings about an inventory. Reads nothing."""
     seen = (
         ""
         if inventory.users_examined >= inventory.users
@@ -63,13 +63,15 @@ def judge(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
 def _devices(inventory: Inventory) -> Iterator[Finding]:
     if inventory.unsupported:
         kinds = ", ".join(f"{count} {name!r}" for name, count in sorted(inventory.unsupported.items()))
-        yield Finding(Level.WARNING, "devices", f"nobody can reach {kinds}: their services have ended")
+        yield Finding(Level.WARNING, "devices", f"no provider reaches {kinds}: their services have ended")
     if inventory.dangling:
-        about = f"{inventory.dangling} ids of clients that are gone: skipped, where RhoConnect fails the whole ping"
+        about = f"{inventory.dangling} ids without a client: skipped, where RhoConnect fails the whole ping"
         yield Finding(Level.WARNING, "devices", about)
     if inventory.without_push_token:
         yield Finding(
-            Level.WARNING, "devices", f"{inventory.without_push_token} registered without a token: skipped"
+            Level.WARNING,
+            "devices",
+            f"{inventory.without_push_token} registered without a push token: skipped",
         )
     if inventory.unregistered:
         yield Finding(
@@ -109,16 +111,16 @@ def _sources(settings: Settings) -> Iterator[Finding]:
     events = settings.events
     ours = own if events.sources is None else own & set(events.sources)
     names = ", ".join(sorted(own))
-    yield Finding(Level.GOOD, "push_notify", f"RhoConnect pushes changes of {names} by itself")
+    yield Finding(Level.GOOD, "push_notify", f"RhoConnect itself pushes changes of {names}")
     if ours and events.keyspace != "off":
         about = (
             f"changes of {', '.join(sorted(ours))} would push twice: by RhoConnect's push_notify and by "
-            f"events.keyspace. Take push_notify off there and name them in events.sources"
+            f"events.keyspace. Disable push_notify in RhoConnect and list these sources in events.sources"
         )
         yield Finding(Level.BAD, "push_notify", about)
     elif ours and (events.channels or events.streams):
         about = (
-            f"changes of {', '.join(sorted(ours))} push twice if something also tells them to events.channels "
+            f"changes of {', '.join(sorted(ours))} are pushed twice if they are also published to events.channels "
             f"or events.streams"
         )
         yield Finding(Level.WARNING, "push_notify", about)
@@ -127,7 +129,7 @@ def _sources(settings: Settings) -> Iterator[Finding]:
 def _resque(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
     queues = ", ".join(settings.resque.queues)
     if not queues:
-        yield Finding(Level.GOOD, "resque", "no queue is worked on")
+        yield Finding(Level.GOOD, "resque", "no queue is processed")
         return
     yield Finding(Level.GOOD, "resque", f"{inventory.jobs} jobs wait in {queues}")
     if inventory.workers:
@@ -139,18 +141,16 @@ def _resque(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
 
 def _ingresses(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
     if settings.auth.devices != "off":
-        about = f"{settings.auth.devices}: devices may also register here; beside a live RhoConnect say off"
+        about = f"{settings.auth.devices}: devices may also register at the gateway; beside a live RhoConnect, set off"
         yield Finding(Level.WARNING, "auth.devices", about)
     said = settings.api_token
     if said is not None and inventory.admin_token is not None and said.reveal() != inventory.admin_token:
-        about = (
-            "another than the admin's in Redis: that one counts, and the one in the settings opens nothing"
-        )
+        about = "has no effect: the admin's token in Redis is a different one and takes precedence"
         yield Finding(Level.WARNING, "api_token", about)
 
 
 async def _shards(settings: Settings) -> list[Finding]:
-    """The further Redis over which documents are spread: keyspace events come from all of them."""
+    """Check the further Redis with documents: keyspace notifications come from all of them."""
     found = []
     for address in document_addresses(settings)[1:]:
         try:

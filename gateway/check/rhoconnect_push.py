@@ -1,4 +1,4 @@
-"""The RhoConnect Push service: whether its port is free, and whether it finds the devices' registrations."""
+"""Checks of the RhoConnect Push service: its port, and the registrations of devices in its Redis."""
 
 import asyncio
 import re
@@ -21,11 +21,11 @@ _SUBJECT: Final = "rhoconnect_push"
 _PROBE: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _DATABASE: Final = re.compile(r"db([0-9]{1,5})")
 _DATABASES_EXAMINED: Final = 10_000
-"""Keys of another database that are looked at for a registration."""
+"""Largest number of keys of another database that are searched for a registration."""
 
 
 async def check_push_port(settings: Settings) -> list[Finding]:
-    """Whether another program has the port of the built-in service. A gateway that runs on the data folder may."""
+    """Check that no other program uses the port of the built-in service. A gateway on the data folder may."""
     rhoconnect_push = settings.rhoconnect_push
     if rhoconnect_push.mode != "builtin" or rhoconnect_push.port == 0 or DataDir(settings.data_dir).in_use():
         return []
@@ -52,10 +52,10 @@ async def check_push_port(settings: Settings) -> list[Finding]:
 
 
 async def check_registrations(push_tokens: Sequence[str], settings: Settings) -> list[Finding]:
-    """Whether the built-in service's Redis holds the registrations of RhoConnect's devices.
+    """Check that the built-in service's Redis has the registrations of RhoConnect's devices.
 
     Args:
-        push_tokens: RhoConnect Push tokens that RhoConnect's devices have.
+        push_tokens: push tokens of RhoConnect's RhoConnect Push devices.
     """
     if not push_tokens or settings.rhoconnect_push.mode != "builtin":
         return []
@@ -67,7 +67,7 @@ async def check_registrations(push_tokens: Sequence[str], settings: Settings) ->
     except (RedisError, OSError) as error:
         return [Finding(Level.BAD, _SUBJECT, f"{address} {error_text(error)}")]
     known = sum(value is not None for value in values)
-    of_them = f"{known} of {len(push_tokens)} devices of RhoConnect Push have their registration in {address}"
+    of_them = f"{known} of {len(push_tokens)} RhoConnect Push devices have their registration in {address}"
     if known:
         return [Finding(Level.GOOD if known == len(push_tokens) else Level.WARNING, _SUBJECT, of_them)]
     hint = "set rhoconnect_push.redis to the Redis of rhoconnect-push (its option redisToGoUrl)"
@@ -77,14 +77,14 @@ async def check_registrations(push_tokens: Sequence[str], settings: Settings) ->
 
 
 async def _databases_with_registrations(redis: Redis, own: int) -> list[int]:
-    """Other databases of the same server that hold registrations. Databases of which nobody may read are left out."""
+    """Return other databases of the same server with registrations. Databases that cannot be read are omitted."""
     named = (_DATABASE.fullmatch(str(name)) for name in await redis.info("keyspace"))
     others = sorted(int(name[1]) for name in named if name is not None and int(name[1]) != own)
     return [number for number in others if await _has_registrations(redis, number)]
 
 
 async def _has_registrations(redis: Redis, number: int) -> bool:
-    # A connection of its own: SELECT would change the database under other commands.
+    # A separate connection: SELECT would change the database of other commands.
     options = redis.connection_pool.connection_kwargs | {"db": number}
     pool = ConnectionPool(connection_class=redis.connection_pool.connection_class, **options)
     async with Redis.from_pool(pool) as other:

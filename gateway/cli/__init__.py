@@ -1,6 +1,6 @@
-"""`rhopush`: one command, whose first word says what to do.
+"""The command `rhopush`, whose first argument selects a subcommand.
 
-Only the module of that word is imported: the supervisor of `serve` must not carry what `bench` needs.
+Only the module of the subcommand is imported: the supervisor of `serve` must not load the dependencies of `bench`.
 """
 
 import argparse
@@ -18,21 +18,22 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 
 _COMMANDS: Final = {
-    "demo": "everything embedded, with simulated devices",
-    "serve": "the gateway",
-    "ping": "send one ping through a gateway",
-    "check": "settings, credentials and reachability, one line each",
-    "rps": "the RhoConnect Push service alone",
-    "simulate": "simulators of APNs and FCM",
+    "demo": "run a gateway with everything embedded and simulated devices",
+    "serve": "run the gateway",
+    "ping": "send one ping, or the pings of a file, to a gateway",
+    "pings": "list the pings of a gateway, or show one",
+    "check": "check settings, credentials, Redis and providers",
+    "rps": "run the RhoConnect Push service alone",
+    "simulate": "run simulators of APNs and FCM",
     "bench": "measure this machine",
 }
 
 _DETACHED: Final = frozenset({"demo", "serve", "rps", "simulate"})
-"""Commands that serve: a reader of their stdout or stderr that stands still, or is gone, must not stop them."""
+"""Commands that serve: a reader of their stdout or stderr that stalls or exits must not stop them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status. 2: wrong usage or a wrong setting, said in one line."""
+    """Run one command; returns its exit status. 2: wrong usage or an invalid setting, reported in one line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = _parse_name(words[:1])
     module = importlib.import_module(f"gateway.cli.{name}")
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words[1:])
     if name in _DETACHED:
         writer.detach(
-            plain.dropped_notice(), stdout=lambda number: f"({number} lines dropped: nothing read them)"
+            plain.dropped_notice(), stdout=lambda number: f"({number} lines dropped: stdout was not read)"
         )
     try:
         status: int = module.run(args)
@@ -58,7 +59,7 @@ def _parse_name(words: list[str]) -> str:
     parser = argparse.ArgumentParser(
         prog="rhopush",
         description=f"Push gateway for RhoConnect apps.\n\ncommands:\n{listing}",
-        epilog="rhopush COMMAND --help tells a command's options.",
+        epilog="rhopush COMMAND --help lists the options of a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"rhopush {__version__}")

@@ -1,6 +1,6 @@
-"""Measure this machine: what a ping costs here, beside peers measured in the same run.
+"""Measure the cost of a ping on this machine, beside peers measured in the same run.
 
-Nothing of a running gateway is touched: each scenario puts up its own, with simulated providers.
+A running gateway is not affected: each scenario starts its own, with simulated providers.
 """
 
 import argparse
@@ -28,58 +28,65 @@ from gateway.cli.options import count
 from gateway.errors import RhoPushError
 
 EXIT_OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
-"""The exit status that a shell reports of a program that wrote into a pipe without a reader."""
+"""Exit status that a shell reports for a program that wrote to a pipe without a reader."""
 _FULL: Final = (
-    "the long forms: fanout and growth with a million users, soak with a million pings, latency with a minute at "
+    "run the long forms: fanout and growth with a million users, soak with a million pings, latency with a minute at "
     "each rate, rhoconnect_push with 100,000 devices, attacks with 15 seconds of each"
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush bench`."""
+    """Declare the options of `rhopush bench`."""
     listing = "\n".join(f"  {name:<17}{text}" for name, text in SCENARIOS.items())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"scenarios:\n{listing}\n  all       every one of them"
+    parser.epilog = f"scenarios:\n{listing}\n  all       all scenarios"
     parser.add_argument("scenarios", metavar="SCENARIO", nargs="+", choices=[*SCENARIOS, "all"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page with plots")
-    parser.add_argument("--pings", type=count, metavar="N", help="how many pings a scenario sends")
-    parser.add_argument("--users", type=count, metavar="N", help="how many users are registered")
+    parser.add_argument("--pings", type=count, metavar="N", help="number of pings that a scenario sends")
+    parser.add_argument("--users", type=count, metavar="N", help="number of registered users")
     parser.add_argument(
-        "--workers", type=count, default=1, metavar="N", help="of the gateway (default: %(default)s)"
+        "--workers",
+        type=count,
+        default=1,
+        metavar="N",
+        help="worker processes of the gateway (default: %(default)s)",
     )
     parser.add_argument(
         "--connections",
         type=count,
         default=64,
         metavar="N",
-        help="of the load generator (default: %(default)s)",
+        help="processes of the load generator (default: %(default)s)",
     )
     parser.add_argument(
         "--redis",
         metavar="ADDRESS",
-        help="an empty Redis instead of the embedded store, as settings write it; it is emptied afterwards",
+        help="address of an empty Redis, used instead of the embedded store and emptied afterwards",
     )
     parser.add_argument("--full", action="store_true", help=_FULL)
     parser.add_argument(
         "--no-peers",
         action="store_false",
         dest="peers",
-        help="measure the gateway alone: no peer is built or started, and what compares with one is left out",
+        help="measure the gateway alone: no peer is built or started, and comparisons with peers are omitted",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the scenarios, print each result as it comes, write the report: of those that were run, if one fails.
+    """Run the scenarios, print each result as soon as it is available, and write the report.
 
-    Nothing more is measured once nobody reads what is printed (`| head`).
+    If a scenario fails, the report has the scenarios before it. The measurement ends once its output is not read any
+    more (`| head`).
 
     Raises:
         BadSetting: the given Redis has no address.
-        CannotMeasure: something is missing or did not do as it was told.
+        CannotMeasure: a requirement is missing, or a component failed.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal may not have "≤"; minutes would be lost
+        sys.stdout.reconfigure(
+            errors="replace"
+        )  # a terminal may lack "≤": an error would waste minutes of measurement
     scenarios = names(tuple(SCENARIOS), args.scenarios)
     _must_be_possible(args, scenarios)
     report, progress = new_report(_redacted(sys.argv[2:], args.redis), peers=args.peers), ProgressLine()
@@ -104,18 +111,18 @@ def _measure(scenarios: Sequence[str], bench: Bench, report: BenchReport) -> int
         bench.progress.clear()
         if not _printed(table(result) + "\n"):
             if len(report.results) < len(scenarios):
-                report.broken_off = "nobody reads its output"
+                report.broken_off = "its output is not read any more"
             return EXIT_OUTPUT_CLOSED
     return 0
 
 
 def _printed(text: str) -> bool:
-    """Print it; whether somebody reads."""
+    """Print a text, and return whether the output is still read."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is left in the buffer is tried once more when Python ends, which would tell of it
+        # Python writes the rest of the buffer once more at exit, and would report the error
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return False
@@ -123,7 +130,7 @@ def _printed(text: str) -> bool:
 
 
 def _write(report: BenchReport, args: argparse.Namespace) -> None:
-    """Nothing, where nothing was measured: a file of an earlier run stays as it is."""
+    """Write the report if there are results: a file of an earlier run stays otherwise."""
     if not report.results:
         return
     if args.json is not None:
@@ -144,11 +151,11 @@ def _on_disk(path: Path, act: Callable[[], object]) -> None:
 
 
 def _must_be_possible(args: argparse.Namespace, scenarios: Sequence[str]) -> None:
-    """Asked before anything is measured: minutes would be lost.
+    """Check the requirements before the measurement, which takes minutes.
 
     Raises:
         BadSetting: the given Redis has no address.
-        CannotMeasure: a package, a peer, a file or the given Redis is not as it must be.
+        CannotMeasure: a package, a peer, a file or the given Redis does not meet the requirements.
     """
     latencies.require()
     for name in scenarios if args.peers else ():
@@ -161,10 +168,10 @@ def _must_be_possible(args: argparse.Namespace, scenarios: Sequence[str]) -> Non
 
 
 def _must_be_writable(path: Path | None) -> None:
-    """It is left as it was.
+    """Check that a file is writable, without a change.
 
     Raises:
-        CannotMeasure: it is not.
+        CannotMeasure: the file is not writable.
     """
     if path is None:
         return
@@ -175,7 +182,7 @@ def _must_be_writable(path: Path | None) -> None:
 
 
 def _redacted(arguments: Sequence[str], redis: str | None) -> list[str]:
-    """The arguments for the report, which is shown to others: without the password of a given Redis."""
+    """Return the arguments for the report, which may be shared, without the password of a given Redis."""
     if redis is None or not (address := given_address(redis)).password:
         return list(arguments)
     return [word.replace(redis, str(address)) for word in arguments]

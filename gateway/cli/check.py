@@ -1,10 +1,10 @@
-"""Look at settings, credentials, Redis, a live RhoConnect's data and the providers: one line each. Nothing is sent,
-and nothing is written.
+"""Check settings, credentials, Redis, a live RhoConnect's data and the providers, with one line for each result.
+Nothing is delivered, and nothing is written.
 
-Exit status 0 if a gateway can run so, 1 if something must be mended, 2 for a wrong setting.
+Exit status: 0 if a gateway can run with these settings, 1 if a problem must be solved first, 2 for an invalid setting.
 
-With --clean: list what gateways have left in every Redis of the settings, ask, and remove it. Exit status 0 if nothing
-is left, 1 if something is.
+With --clean: list the data of gateways in every Redis of the settings, ask for confirmation, and remove it. Exit
+status: 0 if no data is left, 1 otherwise.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _MARKS: Final = {Level.GOOD: "ok", Level.WARNING: "warn", Level.BAD: "FAIL"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush check`."""
+    """Declare the options of `rhopush check`."""
     add_settings_arguments(parser)
     parser.add_argument(
         "--clean", action="store_true", help="list the gateway's own keys in Redis, ask, and remove them"
@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     """Check and print, or clean.
 
     Raises:
-        BadSetting: one is unknown or wrong.
-        StoreDown: with --clean: a Redis does not answer, or refuses.
+        BadSetting: a setting is unknown or invalid.
+        StoreDown: with --clean: a Redis does not answer, or refuses a command.
     """
     settings = load_settings(args)
     if args.clean:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run_checks(settings: Settings) -> list[Finding]:
-    """All at once: a silent host costs its time-out only once."""
+    """Run all checks concurrently, so that unresponsive hosts cost one time-out in all."""
     looks: list[Awaitable[Sequence[Finding]]] = []
     untrusted = check_trust(settings)
     if not untrusted:
@@ -85,7 +85,7 @@ def _clean(settings: Settings, *, ask: bool) -> int:
     if settings.redis is None:
         folder = settings.data_dir / "valkey"
         sys.stdout.write(
-            f"The embedded Valkey keeps its data in {folder}: remove that folder to remove them.\n"
+            f"The embedded Valkey keeps its data in {folder}: remove that folder to remove the data.\n"
         )
     found = [one for one in asyncio.run(cleanup.find(settings)) if not one.empty]
     for one in found:

@@ -1,6 +1,7 @@
-"""`rhopush demo`: the gateway with its embedded store, simulated APNs and FCM, and three users with one device each.
+"""Run a demonstration: the gateway with its embedded store, simulated APNs and FCM, and three users with one device
+each.
 
-Nothing else is needed. Every push that a device receives is printed as one line. Ctrl-C ends everything.
+It has no requirements. Every push that a device receives is printed as one line. Ctrl-C ends everything.
 """
 
 import argparse
@@ -44,7 +45,7 @@ class DemoFailed(RhoPushError):
 
 
 class DemoDevice(NamedTuple):
-    """A simulated device, as it registers (contract §2.1)."""
+    """A simulated device's registration (contract §2.1)."""
 
     user: str
     what: str
@@ -53,8 +54,10 @@ class DemoDevice(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush demo`."""
-    parser.add_argument("--port", type=port, default=9292, help="0: any free one (default: %(default)s)")
+    """Declare the options of `rhopush demo`."""
+    parser.add_argument(
+        "--port", type=port, default=9292, help="port to listen on; 0: any free port (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -98,7 +101,7 @@ async def _demo(at_port: int) -> int:
         return 0 if stopping.done() else 1
 
 
-# -- the gateway -----------------------------------------------------------------------------------------------------
+# -- gateway -------------------------------------------------------------------------------------------------
 
 
 def _settings(path: Path, folder: Path, rhoconnect_push_port: int) -> Path:
@@ -126,14 +129,14 @@ def _free_port() -> int:
 async def _start(settings: Path, at_port: int, token: str) -> Process:
     words = ["-c", "from gateway.cli import main; raise SystemExit(main())"]
     words += ["serve", "--settings", str(settings), "--env", "development", "--port", str(at_port)]
-    # A session of its own: Ctrl-C is for the demo, which ends the gateway in order.
+    # A separate session: Ctrl-C reaches the demo alone, which stops the gateway in order.
     return await asyncio.create_subprocess_exec(
         sys.executable, *words, stdout=PIPE, env=_environment(token), start_new_session=True
     )
 
 
 def _environment(token: str) -> Mapping[str, str]:
-    """The environment of this process, without the variables that name a real Redis or project."""
+    """Return the environment of this process, without the variables that name a real Redis or project."""
     foreign = ("RHOPUSH_", "REDIS", "RHO_ENV", "RACK_ENV", "GOOGLE_APPLICATION_CREDENTIALS", "PSWRD")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, "API_TOKEN": token}
@@ -155,7 +158,7 @@ async def _stop(gateway: Process) -> None:
         await gateway.wait()
 
 
-# -- the users ------------------------------------------------------------------------------------------------------
+# -- users ---------------------------------------------------------------------------------------------------
 
 
 async def _register_users(
@@ -216,7 +219,7 @@ async def _register(session: aiohttp.ClientSession, demo_device: DemoDevice, coo
             )
 
 
-# -- the output ---------------------------------------------------------------------------------------------------
+# -- output --------------------------------------------------------------------------------------------------
 
 
 def _print_instructions(url: str, token: str, rhoconnect_push: bool) -> None:
@@ -245,7 +248,7 @@ def _show_rhoconnect_push(received: Received) -> None:
 
 
 def _ping_id(record: SimulatedRecord) -> str:
-    """The id of the ping: the notification's tag is this id unless the caller chose another."""
+    """Return the id of the ping: the notification's tag is this id unless the caller chose another."""
     if record.provider == "apns":
         return record.headers.get("apns-id", "").replace("-", "")
     message = record.payload.get("message", {}) if isinstance(record.payload, dict) else {}
@@ -253,7 +256,7 @@ def _ping_id(record: SimulatedRecord) -> str:
 
 
 def _latency(ping_id: str) -> str:
-    """The time from ingress to device: a ping's id begins with the instant of its arrival in milliseconds."""
+    """Return the time from ingress to device: a ping's id begins with its time of arrival in milliseconds."""
     if _ID.fullmatch(ping_id) is None:
         return ""
     return f" {time.time() * 1000 - int(ping_id[:12], 16):.0f} ms"

@@ -1,47 +1,79 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 import argparse
 import os
 from pathlib import Path
 
 from gateway.delivery.provider_registry import installed
+from gateway.errors import BadSetting
 from gateway.settings import Settings, load
 from gateway.store.address import all_addresses
+from gateway.system.private_files import read_secret
 from protocols.numbers import whole
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--settings` and `--env`."""
+    """Declare `--settings` and `--env`."""
     parser.add_argument(
-        "--settings", type=Path, metavar="FILE", help="default: settings/settings.yml, if there is one"
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="settings file (default: settings/settings.yml, if it exists)",
     )
-    parser.add_argument("--env", metavar="NAME", help="default: $RHO_ENV, $RACK_ENV or development")
+    parser.add_argument(
+        "--env",
+        metavar="NAME",
+        help="environment in the settings file (default: $RHO_ENV, $RACK_ENV or development)",
+    )
 
 
 def load_settings(args: argparse.Namespace) -> Settings:
-    """The settings that the options name, with the process environment over them.
+    """Return the settings that the options name, overlaid with the process environment.
 
     Raises:
-        BadSetting: one is unknown or wrong.
+        BadSetting: a setting is unknown or invalid.
         BadProvider: an installed provider cannot be used.
     """
     settings = load(args.settings, args.env, os.environ, installed().settings_type)
-    for _ in all_addresses(settings):  # so that a wrong one is told before anything starts
+    for _ in all_addresses(settings):  # an invalid address is reported before anything starts
         pass
     return settings
 
 
+def api_token(args: argparse.Namespace) -> str:
+    """The API token of the gateway whose settings these are, from the settings or the data folder.
+
+    Raises:
+        BadSetting: there is none, or a setting is wrong.
+    """
+    settings = load_settings(args)
+    if settings.api_token is not None:
+        return settings.api_token.reveal()
+    file: Path = settings.data_dir / "api_token"
+    try:
+        kept = read_secret(file)
+    except OSError as error:
+        raise _no_token(file) from error
+    if kept is None:
+        raise _no_token(file)
+    return kept.decode("utf-8", "replace").strip()
+
+
+def _no_token(file: Path) -> BadSetting:
+    return BadSetting(f"no API token: give --token or API_TOKEN, or run where {file} is", field="api_token")
+
+
 def count(text: str) -> int:
-    """An argparse type: a whole number above 0."""
+    """Parse a whole number above 0 (an argparse type)."""
     number = whole(text, 1)
     if number is None:
-        raise argparse.ArgumentTypeError("must be a whole number, at least 1")
+        raise argparse.ArgumentTypeError("expected a whole number, at least 1")
     return number
 
 
 def port(text: str) -> int:
-    """An argparse type: a TCP port, 0 for any free one."""
+    """Parse a TCP port, 0 for any free port (an argparse type)."""
     number = whole(text, highest=65_535)
     if number is None:
-        raise argparse.ArgumentTypeError("must be a port number")
+        raise argparse.ArgumentTypeError("expected a port number from 0 to 65535")
     return number

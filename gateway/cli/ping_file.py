@@ -1,4 +1,4 @@
-"""Send the pings of a file, a line each, and show what became of them."""
+"""Send the pings of a file, one per line, and print the refused lines."""
 
 import os
 import sys
@@ -21,11 +21,11 @@ class FileLines:
     """The lines of an open file.
 
     Args:
-        file: read from where it stands.
+        file: the file, read from its current position.
         total_bytes: its size; 0: unknown.
 
     Attributes:
-        read_bytes: bytes read so far.
+        read_bytes: number of bytes read so far.
         total_bytes: see above.
     """
 
@@ -42,10 +42,10 @@ class FileLines:
 
 @contextmanager
 def opened(name: str) -> Iterator[FileLines]:
-    """The lines of a file; of standard input where its name is `-`.
+    """Open a file for the context, or standard input for the name `-`.
 
     Raises:
-        BadSetting: it cannot be opened.
+        BadSetting: the file cannot be opened.
     """
     if name == STDIN:
         yield FileLines(sys.stdin.buffer, 0)
@@ -60,11 +60,11 @@ def opened(name: str) -> Iterator[FileLines]:
 
 
 class Progress:
-    """One line on a terminal: a bar where the file's size is known, and the numbers. Elsewhere it writes nothing.
+    """A progress line on a terminal: the counts, and a bar if the size of the file is known. No output elsewhere.
 
     Args:
-        out: where it is written.
-        lines: what is sent.
+        out: the stream for the line.
+        lines: the lines to send.
     """
 
     def __init__(self, out: TextIO, lines: FileLines) -> None:
@@ -74,7 +74,7 @@ class Progress:
         self._shown_s = float("-inf")
 
     def show(self, text: str) -> None:
-        """Write it, unless it was written a moment ago."""
+        """Write the line, unless the last update was very recent."""
         now_s = time.monotonic()
         if not self._on_terminal or now_s - self._shown_s < _SHOWN_S:
             return
@@ -83,7 +83,7 @@ class Progress:
         self._out.flush()
 
     def clear(self) -> None:
-        """Remove it."""
+        """Remove the line."""
         if self._on_terminal:
             self._out.write("\r\x1b[K")
             self._out.flush()
@@ -97,7 +97,7 @@ class Progress:
 
 
 def send_file(name: str) -> int:
-    """Send it; 1 if lines were refused.
+    """Send the pings of a file; returns 1 if lines were refused, else 0.
 
     Raises:
         BadSetting: the file cannot be read.

@@ -1,7 +1,7 @@
-"""Run the RhoConnect Push service alone, in the place of rhoconnect-push: its config.json, its options, its Redis.
+"""Run the RhoConnect Push service alone, as a replacement of rhoconnect-push: its config.json, its options, its Redis.
 
-Prints `ready http://HOST:PORT` alone on a line once it serves; logs go to stderr. With --config the options of
-the second group count for nothing, as in rhoconnect-push.
+Prints `ready http://HOST:PORT` alone on a line once it serves; logs go to stderr. With --config, the options of the
+second group are ignored, as in rhoconnect-push.
 """
 
 import argparse
@@ -15,51 +15,57 @@ from gateway.settings.rhoconnect_push import LINE_DEFAULTS, read_config, transla
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush rps`."""
+    """Declare the options of `rhopush rps`."""
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="rhoconnect-push's config.json")
-    parser.add_argument("--host", default="0.0.0.0", help="where to listen (default: %(default)s)")
-    parser.add_argument("--workers", type=count, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--workers", type=count, default=1, help="worker processes (default: %(default)s)")
     parser.add_argument(
         "--data-dir",
         type=Path,
         default=Path("data/rps"),
         metavar="DIR",
-        help="folder of the locks (default: %(default)s)",
+        help="folder of the lock files (default: %(default)s)",
     )
     parser.add_argument(
         "--metrics-port",
         type=port,
         metavar="N",
-        help="serve Prometheus metrics at /metrics on this port (default: RHOPUSH_METRICS_PORT, else not at all)",
+        help="serve Prometheus metrics at /metrics on this port (default: RHOPUSH_METRICS_PORT, else none)",
     )
     group = parser.add_argument_group("rhoconnect-push's own options")
-    group.add_argument("-p", "--port", dest="ansServerPort", metavar="N", help="(default: 8675)")
+    group.add_argument(
+        "-p", "--port", dest="ansServerPort", metavar="N", help="port to listen on (default: 8675)"
+    )
     group.add_argument(
         "-r", "--redis", dest="redisToGoUrl", metavar="URL", help="redis://DB:PASSWORD@host:port"
     )
     group.add_argument("-i", "--rcHost", metavar="HOST", help="RhoConnect's host (default: localhost)")
     group.add_argument("-e", "--rcPort", metavar="N", help="RhoConnect's port (default: 9292)")
-    group.add_argument("-R", "--rcSecure", action="store_const", const="y", help="ask RhoConnect over TLS")
-    group.add_argument("-s", "--httpSecure", action="store_const", const="y", help="serve devices over TLS")
-    group.add_argument("-k", "--keyFile", metavar="FILE", help="the key for that (default: privatekey.pem)")
-    group.add_argument("--certificateFile", metavar="FILE", help="its certificate (default: certificate.pem)")
     group.add_argument(
-        "-t", "--timeout", dest="ansResponseTimeout", metavar="MS", help="how long a poll waits"
+        "-R", "--rcSecure", action="store_const", const="y", help="connect to RhoConnect over TLS"
+    )
+    group.add_argument("-s", "--httpSecure", action="store_const", const="y", help="serve devices over TLS")
+    group.add_argument("-k", "--keyFile", metavar="FILE", help="key for TLS (default: privatekey.pem)")
+    group.add_argument(
+        "--certificateFile", metavar="FILE", help="certificate for TLS (default: certificate.pem)"
+    )
+    group.add_argument(
+        "-t", "--timeout", dest="ansResponseTimeout", metavar="MS", help="longest wait of a poll"
     )
     group.add_argument(
         "-T",
         "--registrationTimeout",
         metavar="S",
-        help="how long a registration lives without a call (default: 30 days)",
+        help="lifetime of a registration without a call (default: 30 days)",
     )
-    group.add_argument("-d", "--debug", metavar="N", help="accepted, and says nothing")
+    group.add_argument("-d", "--debug", metavar="N", help="accepted and ignored")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve; the exit status.
+    """Serve; returns the exit status.
 
     Raises:
-        RhoPushError: a wrong setting, a folder in use, an address that cannot be bound.
+        RhoPushError: a setting is invalid, the folder is in use, or the address cannot be bound.
     """
     said = _given(args) if args.config is None else read_config(args.config)
     translated = translate(said, os.environ, args.data_dir, args.metrics_port)
@@ -77,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _given(args: argparse.Namespace) -> dict[str, str]:
-    """The command line, by rhoconnect-push's names."""
+    """Return the options given on the command line, by rhoconnect-push's names."""
     given = {name: value for name, value in vars(args).items() if isinstance(value, str)}
     said = LINE_DEFAULTS | {name: value for name, value in given.items() if name in _NAMES}
     for name, keys in _BOTH.items():

@@ -1,6 +1,6 @@
 """Run the gateway: a supervisor and its workers, until SIGTERM or Ctrl-C.
 
-Prints `ready http://HOST:PORT` alone on a line once every door is open; logs go to stderr.
+Prints `ready http://HOST:PORT` alone on a line once every ingress is open; logs go to stderr.
 """
 
 import argparse
@@ -14,18 +14,20 @@ from gateway.settings import DEFAULT_PATH
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush serve`."""
+    """Declare the options of `rhopush serve`."""
     add_settings_arguments(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
-    parser.add_argument("--port", type=port, default=9292, help="0: any free one (default: %(default)s)")
-    parser.add_argument("--workers", type=count, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=port, default=9292, help="port to listen on; 0: any free port (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=count, default=1, help="worker processes (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve; the exit status.
+    """Serve; returns the exit status.
 
     Raises:
-        RhoPushError: a wrong setting, a folder in use, an address that cannot be bound.
+        RhoPushError: a setting is invalid, the folder is in use, or the address cannot be bound.
     """
     settings = load_settings(args)
     reading = SettingsReloader(args.settings or DEFAULT_PATH, lambda: load_settings(args), settings)

@@ -1,4 +1,4 @@
-"""`rhopush simulate`: APNs and FCM on this machine, for trying a gateway out and for an operator's own CI."""
+"""Run simulators of APNs and FCM on this machine, for trials of a gateway and for an operator's own CI."""
 
 import argparse
 import asyncio
@@ -25,10 +25,10 @@ _EPILOG: Final = f"""\
 faults are written PROVIDER:WHAT[=ARGUMENT][:WHO], PROVIDER being apns or fcm, WHAT one of
 {describe_faults()}
 and WHO, joined by commas
-  token=PREFIX      only device tokens that begin so (the bare prefix will do)
+  token=PREFIX      only device tokens with this prefix (the bare prefix suffices)
   after=N           not for the first N requests
-  every=N           only each Nth
-  next=N            N times, then never again (goaway, cut and limit: once, unless said otherwise)
+  every=N           only each Nth request
+  next=N            N times (default for goaway, cut and limit: once)
 
   --fault apns:410:token=dead --fault fcm:429=30:next=5 --fault apns:goaway:every=1000
   --fault fcm:silence:after=9
@@ -40,39 +40,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--name", help="what clients call that address, for certificates and settings")
+    parser.add_argument("--name", help="host name of that address, for certificates and settings")
     for name, simulation in installed().simulations().items():
         owner = f"{simulation.title}'" if simulation.title.endswith("s") else f"{simulation.title}'s"
         parser.add_argument(
-            f"--{name}-port", type=int, default=0, metavar="N", help=f"{owner} port; 0 takes a free one"
+            f"--{name}-port", type=int, default=0, metavar="N", help=f"{owner} port; 0: any free port"
         )
     parser.add_argument(
         "--record",
         type=Path,
         metavar="FILE.jsonl",
-        help="append each request as a line of JSON; holds whole device tokens",
+        help="append each request as a line of JSON, including complete device tokens",
     )
     parser.add_argument(
-        "--accept-all", action="store_true", help="answer 200 to everything, unread, at full speed"
+        "--accept-all", action="store_true", help="answer every request with 200, unread, at full speed"
     )
     parser.add_argument(
-        "--fault", action="append", default=[], metavar="SPEC", help="a scripted fault, see below"
+        "--fault", action="append", default=[], metavar="SPEC", help="scripted fault, see below"
     )
     parser.add_argument(
         "--credentials",
         type=Path,
         metavar="DIR",
-        help="where to write keys and a settings.yml for `rhopush serve`; else a temporary folder",
+        help="folder for keys and a settings.yml for `rhopush serve` (default: a temporary folder)",
     )
     parser.add_argument("--project", default="demo-project", metavar="ID", help="FCM project (%(default)s)")
-    parser.add_argument("--quiet", action="store_true", help="no line for each push")
+    parser.add_argument("--quiet", action="store_true", help="do not print a line for each push")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM.
 
     Returns:
-        0; 1 where a port or file cannot be had; 2 where a fault is not understood.
+        0; 1 if a port or file is not available; 2 if a fault is invalid.
     """
     try:
         simulations = installed().simulations()

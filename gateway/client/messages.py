@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 from gateway.client.errors import PingError
 from gateway.system.network_errors import describe
@@ -10,6 +11,9 @@ from gateway.system.network_errors import describe
 PING_PATH: Final = "/rc/v1/users/ping"
 RETRY_PAUSE_S: Final = 1.0
 """Interval between reads of the receipt of a ping that outlasts the gateway's own wait."""
+
+PAGE_MAX: Final = 500
+"""Most pings of one page of a list."""
 
 Parameters = Mapping[str, Any]
 
@@ -53,7 +57,24 @@ def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientReq
 
 def report_request(ping_id: str, token: str) -> ClientRequest:
     """What became of a ping."""
-    return ClientRequest("GET", f"/rc/v1/pings/{ping_id}", token_header(token))
+    return ClientRequest("GET", f"/rc/v1/pings/{quote(ping_id, safe='')}", token_header(token))
+
+
+def list_request(query: str, token: str) -> ClientRequest:
+    """One page of the list of pings; `query`: its parameters, encoded for a URL."""
+    return ClientRequest("GET", f"/rc/v1/pings?{query}", token_header(token))
+
+
+def json_of(answer: ClientResponse) -> dict[str, Any]:
+    """The JSON object of an answer of 200.
+
+    Raises:
+        PingError: the gateway refused, or the answer is no JSON object.
+    """
+    found = _json(answer)
+    if answer.status != 200 or not found:
+        raise refusal(answer)
+    return found
 
 
 def accepted(answer: ClientResponse) -> str:

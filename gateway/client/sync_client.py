@@ -13,6 +13,8 @@ from gateway.client.messages import (
     Parameters,
     accepted,
     failure,
+    json_of,
+    list_request,
     ping_request,
     report_of,
     report_request,
@@ -61,6 +63,25 @@ class SyncClient:
             time.sleep(min(RETRY_PAUSE_S, left_s))
             report = report_of(self._ask(report_request(ping_id, self._token), max(left_s, RETRY_PAUSE_S)))
         return report
+
+    def pings(self, query: str) -> dict[str, Any]:
+        """One page of the list of pings: `pings` and `next_cursor`.
+
+        Args:
+            query: `state`, `limit` and `cursor`, encoded for a URL.
+
+        Raises:
+            PingError: the gateway refuses, or cannot be reached.
+        """
+        return json_of(self._ask(list_request(query, self._token), self._timeout_s))
+
+    def report(self, ping_id: str) -> dict[str, Any]:
+        """The receipt of a ping.
+
+        Raises:
+            PingError: the gateway does not know the ping, refuses, or cannot be reached.
+        """
+        return json_of(self._ask(report_request(ping_id, self._token), self._timeout_s))
 
     def _ask(self, request: ClientRequest, timeout_s: float) -> ClientResponse:
         host, port = self._url.hostname or "", self._url.port

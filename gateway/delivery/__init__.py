@@ -1,1 +1,1 @@
-"""Sends on their way: a lane for each credential, verdicts, retries, dead tokens."""
+"""Deliveries to providers: a lane for each credential, verdicts, retries, dead tokens."""

@@ -1,4 +1,5 @@
-"""The deliveries that wait in memory for a lane: their order, how many may wait, and when a parked one comes again.
+"""The deliveries that wait in memory for a lane: their order, how many may wait, and the next attempt of a parked
+delivery.
 
 No I/O and no clock. Small pings overtake broadcasts. Deliveries that cannot wait in memory are parked in Redis.
 """
@@ -11,23 +12,23 @@ from gateway.delivery.batch import Delivery
 
 WAITING_ROOM_S: Final = 3.0
 WAITING_ROOM_MIN: Final = 200
-"""How many deliveries a lane may keep in memory: as many as it begins in `WAITING_ROOM_S`, and a few in any case."""
+"""Deliveries that a lane may keep in memory: as many as it begins in `WAITING_ROOM_S`, but at least the minimum."""
 PATIENCE_SWEEPS: Final = 3
-"""In so many sweeps in a row something must have waited before more than the room is parked."""
+"""Number of consecutive sweeps with waiting deliveries before those beyond the room are parked."""
 PARK_S: Final = 4.0
 PARK_MAX_S: Final = 60.0
-"""A parked delivery is tried again after `PARK_S` at first, and later the longer its lane has been unable to send, so
-that a large backlog is not read and parked again and again."""
+"""A parked delivery is tried again after `PARK_S` at first, and later the longer its lane has been unable to send,
+so that a large backlog is not read and parked repeatedly."""
 LAST_TRY_S: Final = 2.0
-"""A parked delivery is tried again at least once, so many seconds before its time to live ends, or twice that: its lane
-may be up again."""
+"""A parked delivery is tried again at least once, this many seconds (or twice as many) before its time to live
+ends, since its lane may be up again."""
 
 
 class Backlog:
-    """Deliveries that wait, those of small pings apart from those of broadcasts.
+    """Waiting deliveries, those of small pings apart from those of broadcasts.
 
     Attributes:
-        small: deliveries of small pings, the first to begin at the left.
+        small: deliveries of small pings; the leftmost begins first.
         bulk: deliveries of broadcasts, in the same order.
     """
 
@@ -41,11 +42,11 @@ class Backlog:
         return len(self.small) + len(self.bulk)
 
     def add(self, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
-        """Let deliveries wait behind the others. The consumer bounds how many a worker holds."""
+        """Append deliveries. The consumer bounds how many a worker holds."""
         (self.bulk if bulk else self.small).extend(deliveries)
 
     def put_back(self, delivery: Delivery) -> None:
-        """Let a delivery wait in front of the others: it was taken and did not begin."""
+        """Put a delivery back in front of the others: it was taken but did not begin."""
         (self.bulk if delivery.batch.bulk else self.small).appendleft(delivery)
 
     def excess(self, room: int) -> Iterator[Delivery]:
@@ -55,7 +56,7 @@ class Backlog:
                 yield waiting.pop()
 
     def drain(self) -> tuple[list[Delivery], list[Delivery]]:
-        """Remove everything: the deliveries of small pings, and those of broadcasts."""
+        """Remove all deliveries: those of small pings, and those of broadcasts."""
         small, bulk = list(self.small), list(self.bulk)
         self.small.clear()
         self.bulk.clear()
@@ -65,8 +66,8 @@ class Backlog:
 class WaitingRoomSize:
     """Decides how many deliveries a lane may keep in memory: as many as it begins in `WAITING_ROOM_S`.
 
-    A lane that is slow for long (a small quota, a stream limit of one) must not fill the worker with its deliveries,
-    since other lanes share the worker's room. A lane that was just offered a burst may keep it.
+    A lane that is slow for a long time (a small quota, a stream limit of one) must not fill the worker with its
+    deliveries, since other lanes share the worker's room. A lane that was just offered a burst may keep it.
     """
 
     def __init__(self) -> None:
@@ -74,11 +75,11 @@ class WaitingRoomSize:
         self._busy = 0
 
     def soon(self, begun: int) -> int:
-        """How many waiting deliveries will have begun in `WAITING_ROOM_S`; `begun`: since the last `room`."""
+        """Number of waiting deliveries that will begin within `WAITING_ROOM_S`; `begun`: since the last `room`."""
         return int(max(begun, *self._rates, 0) * WAITING_ROOM_S)
 
     def room(self, begun: int, waiting: int) -> int:
-        """Once a second: how many deliveries may go on waiting.
+        """Number of deliveries that may continue to wait; called once a second.
 
         Args:
             begun: deliveries that began in this second.
@@ -92,13 +93,14 @@ class WaitingRoomSize:
 
 
 def parked_until_ms(now_ms: int, expires_ms: int, wait_s: float, noise: float) -> int | None:
-    """When a delivery that is parked now is tried again, in epoch ms; None: its time to live ends before.
+    """The time at which a delivery that is parked now is tried again, in epoch ms; None: its time to live ends
+    before.
 
     Args:
         now_ms: epoch ms.
         expires_ms: epoch ms at which the delivery's time to live ends.
         wait_s: how long the lane is expected to be unable to send.
-        noise: random, 0 to 1, so that parked deliveries do not come again all at once.
+        noise: random, 0 to 1, so that parked deliveries are not retried all at once.
     """
     delay_s = min(PARK_MAX_S, max(PARK_S, wait_s))
     due_ms = now_ms + int(delay_s * 1000 * (1 + noise))

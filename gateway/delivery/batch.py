@@ -1,8 +1,8 @@
-"""Sends and the unit that they belong to: plain bookkeeping, no I/O.
+"""Deliveries and the batch that they belong to. No I/O.
 
-A unit is what came off a stream as one entry: up to 200 pings, or one piece of a ping. Its sends have places,
-0 to n-1, which stay the same however often the unit is delivered again (`plan`). When the last place has a
-verdict, the unit is settled in Redis in one step.
+A delivery batch is the content of one stream entry: up to 200 pings, or one chunk of a ping. Its deliveries have
+the indexes 0 to n-1, which stay the same however often the batch is delivered again (`plan`). When every index has
+a verdict, the batch is settled in Redis in one step.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from protocols.verdict import Verdict, VerdictKind
 
 
 class Postponed(NamedTuple):
-    """A send that leaves its unit and comes again. `due_ms` is by the process's steady clock."""
+    """A delivery that leaves its batch and is retried. `due_ms` is by the process's steady clock."""
 
     due_ms: int
     attempt: int
@@ -33,17 +33,18 @@ _DIGITS: Final = bytes(ord("1") if state == ACCEPTED else ord("0") for state in 
 
 
 class Delivery:
-    """One ping to one device, on its way.
+    """One delivery: one ping to one device.
 
     Attributes:
-        batch, index: whose verdict it is.
-        device: to whom.
-        route: how its app is reached.
-        message: the ping as this app's devices are told it.
-        path: the request's path, checked.
-        request_id: the same at each try (apns-id); b"" where the provider knows none.
-        unprocessed: how often a connection handed it back unprocessed.
-        reauthorized: whether it was tried again with a new provider token.
+        batch, index: the batch and the index that get the verdict.
+        device: the recipient device.
+        route: the route to the device's app.
+        message: the ping encoded for the devices of this app.
+        path: the request's path, validated.
+        request_id: the id of the request, the same for every attempt (apns-id); b"" if the provider has no such
+            id.
+        unprocessed: number of times that a connection returned the delivery unprocessed.
+        reauthorized: whether the delivery was tried again with a new provider token.
     """
 
     __slots__ = (
@@ -80,19 +81,19 @@ class Delivery:
 
 
 class DeliveryBatch:
-    """Sends that are settled together.
+    """Deliveries that are settled together.
 
     Other modules read the attributes, and change them through the methods alone.
 
     Args:
-        lease: the stream entry.
-        batch_id: of the pings' ids.
-        pings: in the order of their places in the batch (a piece: one).
-        first_ping_index: place in its batch of the first ping.
-        chunk: the chunk or the retry that the entry holds; without it they are tried for the first time, and belong to
-            no broadcast. Its attributes are the batch's own: `attempt`, `first_ms`, `lane`, `chunk_index`.
-        bulk: they belong to a broadcast, which small pings overtake.
-        on_complete: called once, when every place has a verdict.
+        lease: the lease of the stream entry.
+        batch_id: the batch id in the pings' ids.
+        pings: the pings in the order of their indexes in the batch (a chunk: one).
+        first_ping_index: index of the first ping in its original batch.
+        chunk: the chunk or the retry that the entry holds; None: the deliveries are first attempts, and belong to
+            no broadcast. Its values become attributes of the batch: `attempt`, `first_ms`, `lane`, `chunk_index`.
+        bulk: whether the deliveries belong to a broadcast, which small pings overtake.
+        on_complete: called once, when every index has a verdict.
     """
 
     __slots__ = (
@@ -143,50 +144,50 @@ class DeliveryBatch:
         self.bulk: Final = bulk
         self.chunk_index: Final = chunk.chunk_index
         self.since_ms: Final = pings[0].accepted_ms if pings else 0
-        """Epoch ms at which the pings came through the door; they came together."""
-        # What the UUIDs of this unit's requests have in common (see `planner`).
+        """Epoch ms at which the pings were accepted; all pings of a batch were accepted together."""
+        # The common prefix of the UUIDs of this batch's requests (see `planner`).
         self.prefix: Final = f"{batch_id[:8]}-{batch_id[8:12]}-{batch_id[12:16]}-{batch_id[16:20]}-".encode()
         self.node: Final = int(batch_id[20:], 16) << 16
         self._on_complete: Final = on_complete
         self.chosen: Final[list[tuple[str, str]]] = []
-        """Client id and provider, a place."""
+        """Client id and provider of each index."""
         self.starts: Final[list[int]] = []
-        """The first place of each ping."""
+        """The first index of each ping."""
         self.skipped: Final[list[dict[str, int]]] = []
         self.states: Final = bytearray()
         self.other_verdicts: Final[dict[int, tuple[VerdictKind, str]]] = {}
         self.postponed: Final[dict[int, Postponed]] = {}
-        # One more than the places without a verdict, until `finish_planning`: a send that ends while others are still
-        # being planned must not settle the unit.
+        # One more than the indexes without a verdict, until `finish_planning`: a delivery that ends while others
+        # are still being planned must not settle the batch.
         self.open = 1
         self.unsaved = False
         """Whether a verdict was added since `begin_save`."""
         self._plan: tuple[tuple[str, ...], ...] | None = None
-        """Of `progress`: the places stay as they are once they are saved."""
+        """The plan part of `progress`: the indexes do not change once they are saved."""
         self.split: Final[list[int]] = []
-        """Pings, by their number in this unit, of which one more than their pieces is counted as still to come."""
+        """Pings, by their number in this batch, for which one more than their chunks is counted as open."""
         self.lease_lost = False
-        """Another consumer took the entry over: nothing more of it is sent or settled here."""
+        """Whether another consumer took the entry over: no delivery of it is sent or settled here any longer."""
 
     # -- planning --------------------------------------------------------------------------------------------
 
     def begin_ping(self, skipped: dict[str, int]) -> None:
-        """The places from here on belong to the next ping."""
+        """Start the next ping; deliveries added from now on belong to it."""
         self.starts.append(len(self.states))
         self.skipped.append(skipped)
 
     def mark_split(self, number: int) -> None:
-        """This ping, by its number in the unit, is split into chunks (see `split`)."""
+        """Mark a ping, by its number in the batch, as split into chunks (see `split`)."""
         self.split.append(number)
 
     def add_skipped(self, number: int, skipped: Mapping[str, int]) -> None:
-        """Add to the counts, by reason, of what a ping left out."""
+        """Add to the number of omitted devices, by reason, of a ping."""
         counts = self.skipped[number]
         for reason, count in skipped.items():
             counts[reason] = counts.get(reason, 0) + count
 
     def add_delivery(self, client_id: str, provider: str) -> int:
-        """A new place without a verdict."""
+        """Add a delivery without a verdict; returns its index."""
         index = len(self.states)
         self.states.append(OPEN)
         self.chosen.append((client_id, provider))
@@ -194,27 +195,28 @@ class DeliveryBatch:
         return index
 
     def restore(self, progress: BatchProgress) -> None:
-        """Take over the verdicts of an earlier delivery of the same plan."""
+        """Restore the verdicts of an earlier delivery of the same plan."""
         for index in range(len(self.states)):
             if progress.accepted[index >> 3] >> (index & 7) & 1:
                 self._close(index, ACCEPTED)
-                self.other_verdicts.pop(index, None)  # it has gone since, but this ping reached it
+                # the device has gone since, but the ping reached it
+                self.other_verdicts.pop(index, None)
         for index, kind, reason in progress.other_verdicts:
             self._close(index, OTHER)
             self.other_verdicts[index] = (VerdictKind(kind), reason)
 
     def lose_lease(self) -> None:
-        """The entry is another consumer's, or was put aside: nothing more of it is sent or settled here."""
+        """Mark the entry as taken over or quarantined: no delivery of it is sent or settled here any longer."""
         self.lease_lost = True
 
     def ping_of(self, index: int) -> int:
-        """Which ping (counted within this unit) a place belongs to."""
+        """The number of the ping, within this batch, that an index belongs to."""
         return _ping_of(self.starts, index)
 
     # -- verdicts --------------------------------------------------------------------------------------------
 
     def accept(self, index: int) -> None:
-        """The provider accepted this send. The hot path."""
+        """Record that the provider accepted a delivery. The hot path."""
         if self.states[index] == OPEN:
             self.states[index] = ACCEPTED
             self.unsaved = True
@@ -223,17 +225,17 @@ class DeliveryBatch:
                 self._on_complete(self)
 
     def reject(self, index: int, reason: str) -> None:
-        """A final verdict: this send ends here."""
+        """Record a final verdict other than acceptance."""
         self._end(index, VerdictKind.REJECTED, reason)
 
     def postpone(self, index: int, verdict: Verdict, later: Postponed) -> None:
-        """This send leaves the unit and comes again."""
+        """Record that a delivery leaves the batch and is retried."""
         if self.states[index] == OPEN:
             self.postponed[index] = later
             self._end(index, verdict.kind, verdict.reason)
 
     def finish_planning(self) -> None:
-        """Every place is there. A unit that has nothing to send is settled at once."""
+        """Finish the planning. A batch without open deliveries is settled at once."""
         self.open -= 1
         if not self.open:
             self._on_complete(self)
@@ -251,19 +253,19 @@ class DeliveryBatch:
             self.open -= 1
         self.states[index] = state
 
-    # -- what is written -------------------------------------------------------------------------------------
+    # -- stored form -----------------------------------------------------------------------------------------
 
     def begin_save(self) -> BatchProgress:
-        """The verdicts to save now; those that come later make the unit unsaved again."""
+        """The verdicts to save now; later verdicts make the batch unsaved again."""
         self.unsaved = False
         return self.progress()
 
     def save_failed(self) -> None:
-        """The verdicts of the last `begin_save` are perhaps not in Redis."""
+        """Record that the verdicts of the last `begin_save` may not be in Redis."""
         self.unsaved = True
 
     def progress(self) -> BatchProgress:
-        """The verdicts so far. Postponed sends count as open: only settling puts them on the schedule."""
+        """The verdicts so far. Postponed deliveries count as open: only settling puts them on the schedule."""
         other_verdicts = [
             (index, int(kind), why)
             for index, (kind, why) in self.other_verdicts.items()
@@ -275,12 +277,12 @@ class DeliveryBatch:
         return BatchProgress(self._plan, self._accepted(), tuple(other_verdicts), tuple(self.skipped))
 
     def _accepted(self) -> bytes:
-        """The bitmap of `BatchProgress`, as a binary number whose last digit is the first place: all in C."""
+        """The bitmap of `BatchProgress`, as a binary number whose last digit is the first index; computed in C."""
         digits = self.states.translate(_DIGITS)[::-1]
         return int(digits or b"0", 2).to_bytes((len(self.states) + 7) // 8, "little")
 
     def spans(self) -> Iterator[tuple[int, int]]:
-        """First place and end of each ping."""
+        """First index and end of each ping."""
         return zip(self.starts, [*self.starts[1:], len(self.states)], strict=True)
 
 

@@ -1,7 +1,7 @@
-"""When certificates end: exported once a minute, and warned about a month, a week and a day before.
+"""Expiry of certificates: exported once a minute, and logged as a warning a month, a week and a day before.
 
-A p8 key and a service account do not end, so only certificates are watched. They are read whether or not
-anything was sent with them yet: the app that pings once a month is the one whose certificate ends unseen.
+A p8 key and a service account do not expire, so only certificates are monitored. They are read even before their
+first use: the certificate of an app that pings once a month would otherwise expire unnoticed.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,13 @@ _log = structlog.get_logger("credentials")
 
 DAY_S: Final = 86_400.0
 WARN_DAYS: Final = (30, 7, 1, 0)
-"""A certificate is renewed by hand: a month to find who may, a week to do it, a day to drop everything else."""
+"""A certificate is renewed by hand: a month to find the responsible person, a week to do it, a day for the last
+moment."""
 _EVERY_S: Final = 60.0
 
 
 class CertificateExpiry(NamedTuple):
-    """A certificate of an app ("": of all that name none of their own), and the epoch seconds of its end."""
+    """A certificate of an app ("": of all apps without one of their own), and the epoch seconds of its expiry."""
 
     app: str
     topic: str
@@ -32,17 +33,17 @@ class CertificateExpiry(NamedTuple):
 
 
 def warnings_due(left_s: float) -> int:
-    """How many of the warnings are due when so much time is left."""
+    """Number of warnings that are due when this many seconds are left."""
     return sum(left_s <= days * DAY_S for days in WARN_DAYS)
 
 
 class CertificateExpiryMonitor:
-    """The ends of all certificates that the settings name.
+    """Monitors the expiry of all certificates in the settings.
 
     Args:
-        settings: those in force.
-        metrics: where the time left is exported.
-        providers: whose credentials are read; None: the installed providers'.
+        settings: the settings in force.
+        metrics: exports the remaining time.
+        providers: providers whose credentials are read; None: the installed providers.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, providers: Providers | None = None) -> None:
@@ -52,22 +53,20 @@ class CertificateExpiryMonitor:
         self.apply_settings(settings)
 
     def apply_settings(self, settings: Settings) -> None:
-        """Read the certificates of new settings. What is said about one that stays is not said again."""
+        """Read the certificates of new settings. Warnings about an unchanged certificate are not repeated."""
         endings = list(_certificate_expiries(settings, self._providers))
         self._warned = {expiry: self._warned.get(expiry, 0) for expiry in endings}
         self._told_at = -_EVERY_S
 
     def update(self, now_s: float) -> None:
-        """Called as often as one likes; once a minute it exports the time left, and warns where that is due."""
+        """Export the remaining time and log due warnings, once a minute however often this is called."""
         if abs(now_s - self._told_at) < _EVERY_S:
             return
         self._told_at = now_s
         for expiry, warned in self._warned.items():
             left_s = expiry.expires_s - now_s
             self._metrics.credential_expiry_seconds(expiry.app, expiry.provider).set(left_s)
-            due = self._warned[expiry] = warnings_due(
-                left_s
-            )  # fewer than before: the clock was wrong, or is now
+            due = self._warned[expiry] = warnings_due(left_s)  # fewer than before: the clock was or is wrong
             if due > warned:
                 self._warn(expiry, left_s)
 
@@ -86,6 +85,6 @@ def _certificate_expiries(settings: Settings, providers: Providers) -> Iterator[
         try:
             expiry = provider.expiry(settings, app)
         except CredentialError:
-            continue  # the lane says so when it is made
+            continue  # the lane reports this error when it is made
         if expiry is not None:
             yield CertificateExpiry(app, expiry.topic, expiry.expires_s, provider.name)

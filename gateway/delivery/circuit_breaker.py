@@ -1,21 +1,19 @@
 """The circuit breaker of a lane, as a table: it stops a lane whose credential the provider refused.
 
-```
-CLOSED --REFUSED--> OPEN --TIME_OVER, CORRECTED--> HALF_OPEN --ACCEPTED--> CLOSED
-                                                   HALF_OPEN --REFUSED---> OPEN
+``` CLOSED --REFUSED--> OPEN --TIME_OVER, CORRECTED--> HALF_OPEN --ACCEPTED--> CLOSED HALF_OPEN --REFUSED---> OPEN
 ```
 
 Rules:
-- OPEN begins no request. Its time begins anew with each further refusal.
+- OPEN begins no request. Each further refusal restarts its time.
 - HALF_OPEN has one request at a time in flight, which tests the credential.
-- ACCEPTED does not close an OPEN breaker: such an answer belongs to a request that was sent before the refusal.
+- ACCEPTED does not close an OPEN breaker: such a response belongs to a request that was sent before the refusal.
 """
 
 from enum import IntEnum, auto
 from typing import Final, NamedTuple
 
 BREAKER_OPEN_S: Final = 30.0
-"""How long the breaker stays open before one delivery may test whether the credential works again."""
+"""Time for which the breaker stays open before one delivery may test the credential."""
 
 
 class BreakerState(IntEnum):
@@ -27,7 +25,7 @@ class BreakerState(IntEnum):
 
 
 class BreakerEvent(IntEnum):
-    """What changes a breaker."""
+    """Events that change a breaker."""
 
     REFUSED = auto()  # the provider refused the credential
     ACCEPTED = auto()  # the provider accepted the credential
@@ -52,11 +50,11 @@ TRANSITIONS: Final[dict[tuple[BreakerState, BreakerEvent], BreakerState]] = {
 
 
 class CircuitBreaker(NamedTuple):
-    """A breaker at one moment. Instants are monotonic seconds.
+    """State of a breaker. Times are monotonic seconds.
 
     Attributes:
         state: whether requests may begin.
-        until_s: when an open breaker lets one delivery test the credential.
+        until_s: time at which an open breaker lets one delivery test the credential.
         reason: the provider's reason for its last refusal; "" before the first one.
     """
 
@@ -74,7 +72,7 @@ class CircuitBreaker(NamedTuple):
         return CircuitBreaker(state, now_s + BREAKER_OPEN_S, reason)
 
     def at(self, now_s: float) -> "CircuitBreaker":
-        """The breaker at an instant: its time may be over."""
+        """The breaker at a given time: an open breaker becomes half-open after its time."""
         if self.state is BreakerState.OPEN and now_s >= self.until_s:
             return self.after(BreakerEvent.TIME_OVER)
         return self

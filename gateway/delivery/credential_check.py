@@ -1,7 +1,7 @@
-"""What settings name as a credential and nobody can send with, found without a connection and before the first ping.
+"""Detection of unusable credentials in the settings, without a connection and before the first ping.
 
-`serve` starts all the same: RhoConnect's own `settings.yml` names a certificate whether or not there is one, and one
-app's missing file must not keep the others' pushes back.
+`serve` starts despite them: RhoConnect's own `settings.yml` names a certificate whether or not it exists, and a
+missing file of one app must not stop the deliveries of the others.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from gateway.settings import Settings
 
 
 class UnusableCredential(NamedTuple):
-    """A provider's credential of an app ("": of all that name none of their own), and what is wrong with it."""
+    """A provider's unusable credential of an app ("": of all apps without one of their own), and the error."""
 
     provider: str
     app: str
@@ -23,7 +23,7 @@ class UnusableCredential(NamedTuple):
 def unusable_credentials(
     settings: Settings, providers: Providers | None = None
 ) -> Iterator[UnusableCredential]:
-    """Every credential that a ping could not be sent with; `providers` None: of the installed providers."""
+    """Every credential that no delivery can use; `providers` None: of the installed providers."""
     for provider, app in (installed() if providers is None else providers).credentials(settings):
         try:
             provider.credential(settings, app)

@@ -1,7 +1,7 @@
-"""Credentials as lanes use them: read from files or text, turned into headers, renewed in time.
+"""Credentials of lanes: read from files or text, converted to headers, renewed before they expire.
 
-Keys and accounts themselves are `protocols.<provider>.credentials`; here is what needs a clock, a file or a
-network.
+The keys and accounts themselves are in `protocols.<provider>.credentials`; this module has the parts that need a
+clock, a file or a network.
 """
 
 import asyncio
@@ -40,34 +40,34 @@ from protocols.provider_response import date_s
 _log = structlog.get_logger("credentials")
 
 _RENEW_BEFORE_S: Final = 300.0
-"""An access token is renewed so long before it ends (providers B1: a few minutes early)."""
+"""Time before its expiry at which an access token is renewed (providers B1: a few minutes early)."""
 _REFUSALS_S: Final = 1.0
-"""Refusals of what was sent with one token come within this: a second token is not made for each of them."""
+"""Refusals of requests with the same token arrive within this time: only the first makes a new token."""
 _RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 _FETCH_S: Final = 15.0
 _ANSWER_MAX: Final = 65_536
-"""Bytes of an answer with a token, which has some 1,200."""
+"""Most bytes of a token response, which normally has about 1,200."""
 _ERROR_MAX: Final = 200
-_NO_TOPIC: Final = "apns.topic: a p8 key serves many apps: name this one's bundle id"
+_NO_TOPIC: Final = "apns.topic: a p8 key serves many apps: set the bundle id of this app"
 
 
 class CertificateCredential:
-    """A TLS client certificate says who we are: requests need no authorization (providers A6)."""
+    """A TLS client certificate as credential: requests need no authorization header (providers A6)."""
 
     def authorization(self) -> Sequence[Header]:
-        """Nothing."""
+        """No headers."""
         return ()
 
     def refresh(self, date_s: float | None = None) -> bool:
-        """Nothing can be renewed; a new certificate comes by the settings."""
+        """False: a certificate cannot be refreshed; a new one comes with the settings."""
         return False
 
     def corrected(self) -> bool:
-        """No clock changes a certificate."""
+        """False: a certificate does not depend on the clock."""
         return False
 
     async def close(self) -> None:
-        """Nothing is under way."""
+        """Nothing to close."""
 
 
 class ApnsKey:
@@ -81,7 +81,7 @@ class ApnsKey:
         self._headers: tuple[Header, ...] = ()
 
     def authorization(self) -> Sequence[Header]:
-        """The bearer token of this instant."""
+        """The bearer token of the present bucket."""
         token = self._key.token(self._clock.now_s())
         if token is not self._token:
             self._token = token
@@ -89,7 +89,7 @@ class ApnsKey:
         return self._headers
 
     def refresh(self, date_s: float | None = None) -> bool:
-        """Make the token by another clock, or earlier. Refusals that come together count as one."""
+        """Make a token by the provider's clock, or for an earlier bucket. Simultaneous refusals count as one."""
         if time.monotonic() - self._refreshed_s < _REFUSALS_S:
             return True
         refused = self._token
@@ -101,22 +101,22 @@ class ApnsKey:
         return True
 
     def corrected(self) -> bool:
-        """Whether a clock was set since the last refusal, so that there is another token."""
+        """Whether the clock was corrected since the last refusal, so that there is another token."""
         return self._clock.corrected() and self._key.token(self._clock.now_s()) != self._token
 
     async def close(self) -> None:
-        """Nothing is under way."""
+        """Nothing to close."""
 
 
 class FcmAccount:
-    """A credential of Google's: one access token a process, fetched in the background and renewed early
+    """A Google credential: one access token for each process, fetched in the background and renewed early
     (providers B1).
 
-    A service account's own key signs here. google-auth gets the tokens of every other kind, in a thread of its own.
+    A service account's own key signs here. google-auth gets the tokens of every other kind, in a separate thread.
 
     Args:
         account: the credential.
-        tls: trusts the token endpoint.
+        tls: context that trusts the token endpoint.
         on_token: called with each new token.
     """
 
@@ -143,14 +143,14 @@ class FcmAccount:
         return self._headers
 
     def refresh(self, date_s: float | None = None) -> bool:
-        """The token was refused: fetch another, unless this one is newer than the refusal can be."""
+        """Fetch another token after a refusal, unless the present token is newer than the refused one."""
         if time.monotonic() - self._fetched_at > _REFUSALS_S:
             self._headers = None
             self._wanted.set()
         return True
 
     def corrected(self) -> bool:
-        """Tokens are fetched, whatever the clock says."""
+        """False: tokens are fetched and do not depend on the clock."""
         return False
 
     async def close(self) -> None:
@@ -163,7 +163,7 @@ class FcmAccount:
     async def _refresh_loop(self) -> None:
         failures = 0
         while True:
-            # Whatever went wrong: without this task the lane would never send again.
+            # Any error is caught: without this task the lane could never send again.
             (found,) = await asyncio.gather(self._fetch(), return_exceptions=True)
             if not isinstance(found, AccessToken):
                 self.error = scrub(str(found) or type(found).__name__)[:_ERROR_MAX]
@@ -192,7 +192,7 @@ class FcmAccount:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            # The form is signed for this server; another that it names must not have it.
+            # The form is signed for this server, so a redirect to another server is not followed.
             session.post(url, data=form, headers=headers, ssl=self._tls, allow_redirects=False) as answer,
         ):
             body = b""
@@ -208,13 +208,13 @@ class FcmAccount:
 
 
 class ApnsAccess(NamedTuple):
-    """All that a connection to Apple needs.
+    """Everything that a connection to Apple needs.
 
     Attributes:
-        topic: of what is sent.
-        key: signs provider tokens; None: the certificate authorises.
-        certificate: what the connection shows; None: nothing.
-        ca_file: the authorities to trust; None: the system's.
+        topic: topic of the notifications.
+        key: signs provider tokens; None: the certificate authorizes.
+        certificate: client certificate of the connection; None: none.
+        ca_file: PEM file of the trusted authorities; None: the system's.
     """
 
     topic: str
@@ -223,7 +223,7 @@ class ApnsAccess(NamedTuple):
     ca_file: Path | None
 
     def context(self) -> SSLContext:
-        """For connections.
+        """TLS context for connections.
 
         Raises:
             CredentialError: `ca_file` cannot be used.
@@ -232,13 +232,13 @@ class ApnsAccess(NamedTuple):
 
 
 class FcmAccess(NamedTuple):
-    """All that a connection to FCM needs.
+    """Everything that a connection to FCM needs.
 
     Attributes:
         project: the Firebase project.
-        account: what gets access tokens.
-        credential: what the settings say of it.
-        ca_file: the authorities to trust; None: the system's.
+        account: gets access tokens.
+        credential: description of the credential in the settings.
+        ca_file: PEM file of the trusted authorities; None: the system's.
     """
 
     project: str
@@ -247,7 +247,7 @@ class FcmAccess(NamedTuple):
     ca_file: Path | None
 
     def context(self) -> SSLContext:
-        """For the API.
+        """TLS context for the API.
 
         Raises:
             CredentialError: `ca_file` cannot be used.
@@ -255,7 +255,7 @@ class FcmAccess(NamedTuple):
         return client_context(ca_file=self.ca_file)
 
     def token_context(self) -> SSLContext:
-        """For the token endpoint, which speaks HTTP/1.1: the same trust.
+        """TLS context for the token endpoint, which uses HTTP/1.1; it trusts the same authorities.
 
         Raises:
             CredentialError: `ca_file` cannot be used.
@@ -266,10 +266,10 @@ class FcmAccess(NamedTuple):
 
 
 def read_apns(settings: ApnsSettings) -> ApnsAccess:
-    """What the settings name, read to the end: `check`, the start and every lane read it so.
+    """Read and validate the credential in the settings. `check`, startup and every lane use this function.
 
     Raises:
-        CredentialError: a file cannot be read, or something cannot be used.
+        CredentialError: a file cannot be read, or its content cannot be used.
     """
     _try_authorities(settings.ca_file)
     if settings.certificate_file is None:
@@ -287,10 +287,10 @@ def read_apns(settings: ApnsSettings) -> ApnsAccess:
 
 
 def read_fcm(settings: FcmSettings) -> FcmAccess:
-    """What the settings name, read to the end: `check`, the start and every lane read it so.
+    """Read and validate the credential in the settings. `check`, startup and every lane use this function.
 
     Raises:
-        CredentialError: a file cannot be read, or something cannot be used.
+        CredentialError: a file cannot be read, or its content cannot be used.
     """
     _try_authorities(settings.ca_file)
     credential = read_google(settings)
@@ -311,7 +311,7 @@ def read_fcm(settings: FcmSettings) -> FcmAccess:
 
 
 def _read_key(settings: ApnsSettings) -> ApnsAccess:
-    """A key and its topic; an error names the faults of both."""
+    """Read a key and its topic; an error names the faults of both."""
     try:
         key = read_apns_key(settings)
     except CredentialError as error:
@@ -327,22 +327,22 @@ def _try_authorities(ca_file: Path | None) -> None:
 
 
 def token_uris(credential: GoogleCredential) -> Sequence[str]:
-    """Where the access tokens of a credential come from."""
+    """URIs from which a credential's access tokens come."""
     if credential.kind == METADATA:
         return [f"http://{os.environ.get('GCE_METADATA_HOST') or 'metadata.google.internal'}"]
     return credential.token_uris
 
 
 def google() -> Any:
-    """The module that uses google-auth. Only a credential that needs it loads it: it brings an HTTP client along."""
+    """Import the module that uses google-auth, only for credentials that need it, since it loads an HTTP client."""
     return importlib.import_module("gateway.delivery.google_tokens")
 
 
 def topic_of_key(settings: ApnsSettings) -> str:
-    """The topic of what is sent with a p8 key.
+    """The topic of notifications with a p8 key.
 
     Raises:
-        CredentialError: none is set, and a key does not name one as a certificate does.
+        CredentialError: no topic is set, and a key has none, unlike a certificate.
     """
     if settings.topic is None:
         raise CredentialError(_NO_TOPIC, field="apns.topic")
@@ -350,10 +350,10 @@ def topic_of_key(settings: ApnsSettings) -> str:
 
 
 def read_apns_key(settings: ApnsSettings) -> ProviderKey:
-    """The p8 key that the settings name.
+    """Read the p8 key in the settings.
 
     Raises:
-        CredentialError: it cannot be read, or is no key.
+        CredentialError: it cannot be read, or is not a key.
     """
     pem = _text(settings.key, settings.key_file, "apns.key_file")
     try:
@@ -363,10 +363,10 @@ def read_apns_key(settings: ApnsSettings) -> ProviderKey:
 
 
 def read_certificate(settings: ApnsSettings) -> Certificate:
-    """The certificate that the settings name.
+    """Read the certificate in the settings.
 
     Raises:
-        CredentialError: it cannot be read, is none, or its passphrase is wrong.
+        CredentialError: it cannot be read, is not a certificate, or its passphrase is wrong.
     """
     path, passphrase = settings.certificate_file, settings.certificate_passphrase
     data = _text(None, path, "apns.certificate_file")
@@ -377,10 +377,10 @@ def read_certificate(settings: ApnsSettings) -> Certificate:
 
 
 def read_google(settings: FcmSettings) -> GoogleCredential:
-    """The credential of Google's that the settings name.
+    """Read Google's credential in the settings.
 
     Raises:
-        CredentialError: it cannot be read, or is none.
+        CredentialError: it cannot be read, or is not a credential.
     """
     text = _text(settings.credentials, settings.credentials_file, "fcm.credentials_file")
     try:
@@ -396,14 +396,14 @@ def _text(secret: Secret | None, path: Path | None, field: str) -> bytes:
 
 
 def read_file(path: Path | None, field: str) -> bytes:
-    """The content of a file with a credential; what is longer than any is cut off, and its reader refuses it.
+    """Read a file with a credential. Content beyond the longest credential is dropped, so that parsing fails.
 
     Args:
-        path: None is answered as a path that cannot be one.
-        field: the setting that names it.
+        path: path of the file; None: an invalid path, which is an error.
+        field: name of the setting.
 
     Raises:
-        CredentialError: it cannot be read, or the setting is no path; then the setting's value is not shown.
+        CredentialError: the file cannot be read, or the setting is not a path; then its value is not shown.
     """
     wrong = not_a_path(field, str(path or ""))
     if wrong is not None:

@@ -1,9 +1,9 @@
-"""Device tokens that a provider called dead: marked in Redis, with a brake.
+"""Dead device tokens: marked in Redis, with a limit on their rate.
 
-Marks stand beside RhoConnect's keys and never in them, and end by themselves when the device gets a new
-token or syncs (`registry.token_marks`). A wrong setting (a sandbox key at the production host) can make every token
-look dead: nothing is marked before a lane has had an acceptance (`trust`), and when most of what it sends comes back
-as dead, nothing is marked any more until that has passed.
+The marks are separate from RhoConnect's keys, and expire when the device gets a new token or syncs
+(`registry.token_marks`). A wrong setting (a sandbox key at the production host) can make every token look dead:
+therefore no token is marked before a lane has had an acceptance (`trust`), and while most responses report dead
+tokens, no further token is marked.
 """
 
 import asyncio
@@ -24,9 +24,10 @@ from protocols.verdict import Verdict
 _log = structlog.get_logger("dead_tokens")
 
 BURST_COUNT: Final = 100
-"""More dead tokens than these ..."""
+"""More dead tokens than this ..."""
 BURST_WINDOW_S: Final = 60.0
-"""... within so many seconds, and more than the other answers of a lane: no shop's phones die like that."""
+"""... within this many seconds, and more than a lane's other responses: so many real devices do not disappear at
+once."""
 
 
 class InvalidationLimiter:
@@ -38,11 +39,11 @@ class InvalidationLimiter:
         self._times: deque[float] = deque(maxlen=count + 1)
         self._since = 0.0
         self._invalid = [0, 0]
-        """In the time before and in this one, each `within_s` long."""
+        """Counts of the previous and the present window, each `within_s` long."""
         self._valid = [0, 0]
 
     def record_valid(self, answers: int, now_s: float) -> None:
-        """So many tokens were taken as they should be."""
+        """Count tokens that the provider accepted as valid."""
         self._advance_window(now_s)
         self._valid[1] += answers
 
@@ -65,54 +66,54 @@ class InvalidationLimiter:
 
 
 class TokenReports(Protocol):
-    """What lanes report about device tokens."""
+    """Interface through which lanes report about device tokens."""
 
     def on_dead_token(
         self, delivery: Delivery, verdict: Verdict, scope: TokenScope, others: tuple[str, ...] = ()
     ) -> None:
-        """Take note that a provider called this send's token dead.
+        """Report that a provider called the token of this delivery dead.
 
         Args:
-            delivery: the send.
-            verdict: the answer.
-            scope: where.
-            others: keys of other places where the same token is bad.
+            delivery: the delivery.
+            verdict: the verdict of the provider's response.
+            scope: host and topic of the request.
+            others: keys of other scopes in which the same token is bad.
         """
 
     def on_accepted(self, scope: TokenScope) -> None:
-        """Take note that a send was accepted at this place."""
+        """Report that a delivery was accepted in this scope."""
 
     def on_environment_learned(self, delivery: Delivery, key: str) -> None:
-        """Take note that a token that is bad at the place `key` was accepted at the provider's other environment."""
+        """Report that a token that is bad in the scope `key` was accepted at the provider's other environment."""
 
     def retain(self, identities: set[str]) -> None:
-        """Only places with these identities are in force from now on."""
+        """Keep only scopes with these identities from now on."""
 
 
 class IgnoredTokenReports(TokenReports):
-    """Marks nothing."""
+    """Ignores all reports."""
 
     def on_dead_token(
         self, delivery: Delivery, verdict: Verdict, scope: TokenScope, others: tuple[str, ...] = ()
     ) -> None:
-        """Do nothing."""
+        """Ignore the report."""
 
     def on_accepted(self, scope: TokenScope) -> None:
-        """Do nothing."""
+        """Ignore the report."""
 
     def on_environment_learned(self, delivery: Delivery, key: str) -> None:
-        """Do nothing."""
+        """Ignore the report."""
 
     def retain(self, identities: set[str]) -> None:
-        """Do nothing."""
+        """Ignore the call."""
 
 
 class DeadTokens(TokenReports):
     """Marks the tokens that the lanes report.
 
     Args:
-        registry: where the marks are.
-        trust: whether such an answer may be believed.
+        registry: stores the marks.
+        trust: decides whether such a response may be believed.
     """
 
     def __init__(self, registry: DeviceRegistry, trust: TokenTrust) -> None:
@@ -123,7 +124,7 @@ class DeadTokens(TokenReports):
     def on_dead_token(
         self, delivery: Delivery, verdict: Verdict, scope: TokenScope, others: tuple[str, ...] = ()
     ) -> None:
-        """Mark the token, if the place has proven itself."""
+        """Mark the token if the scope is trusted."""
         self._start(delivery, self._mark(delivery, verdict, scope, others))
 
     def on_accepted(self, scope: TokenScope) -> None:
@@ -131,7 +132,7 @@ class DeadTokens(TokenReports):
         self._trust.record_acceptance(scope)
 
     def on_environment_learned(self, delivery: Delivery, key: str) -> None:
-        """Remember which environment takes this token."""
+        """Store which environment accepts this token."""
         self._start(delivery, self._remember(delivery, key))
 
     def retain(self, identities: set[str]) -> None:
@@ -153,7 +154,7 @@ class DeadTokens(TokenReports):
         try:
             await work
         except StoreDown as error:
-            # The provider will say it again at the next ping.
+            # The provider will report it again at the next ping.
             _log.warning("dead_token_write_failed", client=delivery.device.client_id, error=error.message)
 
     async def _mark(

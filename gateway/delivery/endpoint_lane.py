@@ -1,8 +1,8 @@
-"""A lane whose server is named by the devices' tokens: one for each origin, as Web Push has it.
+"""Lanes whose server is named by the devices' tokens: one lane for each origin, as Web Push requires.
 
-A connection leads to one host, and its TLS certificate is that host's. So each origin has a lane of its own, with
-connections, a circuit breaker and a backlog of its own: a server that does not answer holds up no delivery to another
-one. Devices name the origins, so the number of such lanes is bounded, and a lane without deliveries is closed.
+A connection leads to one host, and its TLS certificate is that host's. Therefore each origin has its own lane with
+its own connections, circuit breaker and backlog: a server that does not answer delays no delivery to another
+server. Devices name the origins, so the number of such lanes is bounded, and a lane without deliveries is closed.
 """
 
 import time
@@ -13,10 +13,10 @@ from gateway.delivery.batch import Delivery
 from gateway.delivery.http2_lane import Http2Lane
 
 ENDPOINT_LANES_MAX: Final = 64
-"""Most such lanes of a worker. For a further origin the one without an offer for the longest time is closed; the
-deliveries that wait for it go to the schedule."""
+"""Most such lanes of a worker. For a further origin, the lane with the oldest offer is closed; its waiting
+deliveries go to the schedule."""
 IDLE_S: Final = 300.0
-"""A lane that was offered nothing for so long is closed."""
+"""Time without an offer after which a lane is closed."""
 
 
 class EndpointLane(Http2Lane):
@@ -29,7 +29,7 @@ class EndpointLane(Http2Lane):
     offered_s = 0.0
 
     def offer(self, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
-        """Take deliveries."""
+        """Accept deliveries."""
         self.offered_s = time.monotonic()
         super().offer(deliveries, bulk=bulk)
 

@@ -1,9 +1,9 @@
-"""Access tokens by google-auth, for every credential that does not sign with a key of its own: external accounts,
+"""Access tokens from google-auth, for every credential that does not sign with its own key: external accounts,
 impersonation, users, the metadata server.
 
-google-auth blocks, and may sleep between tries or start a program. It therefore works in a thread of its own, one for
-each credential at most. Its HTTP requests are made on the event loop, where the gateway's deadline ends them: a token
-server that stands still or never ends its answer holds neither the loop nor the thread.
+google-auth blocks, and may sleep between attempts or start a program. Therefore it runs in a separate thread, at
+most one for each credential. Its HTTP requests run on the event loop, where the gateway's deadline ends them: a
+token server that does not answer, or whose answer does not end, blocks neither the loop nor the thread.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from protocols.fcm.credentials import (
 )
 
 _ANSWER_MAX: Final = 65_536
-"""Bytes of an answer with a token, which has some 2,000."""
+"""Most bytes of a token response, which normally has about 2,000."""
 _DOMAIN: Final = "googleapis.com"
 _AWS: Final = "urn:ietf:params:aws:token-type:aws4_request"
 _FAILURES: Final = (
@@ -58,11 +58,11 @@ _FAILURES: Final = (
     TypeError,
     ValueError,
 )
-"""What google-auth raises on answers and credentials of a shape that it does not expect."""
+"""Errors that google-auth raises for unexpected responses and credentials."""
 
 
 class GoogleResponse(NamedTuple):
-    """An HTTP answer, as google-auth takes it (`google.auth.transport.Response`)."""
+    """An HTTP response in the form that google-auth expects (`google.auth.transport.Response`)."""
 
     status: int
     headers: Mapping[str, str]
@@ -70,15 +70,16 @@ class GoogleResponse(NamedTuple):
 
 
 class LoopRequest:
-    """google-auth's way to the network (`google.auth.transport.Request`): called in its thread, it asks on the loop.
+    """google-auth's transport (`google.auth.transport.Request`): called in its thread, it sends requests on the
+    event loop.
 
     Args:
-        session: of the event loop.
-        tls: trusts the token servers.
-        until: monotonic instant after which nothing is asked any more.
+        session: HTTP session of the event loop.
+        tls: context that trusts the token servers.
+        until: monotonic time after which no request is sent.
 
     Attributes:
-        skew_s: by how many seconds the last server's clock is ahead of ours, as far as it said so.
+        skew_s: seconds by which the last server's clock is ahead of the local one, if it sent its time.
     """
 
     def __init__(self, session: aiohttp.ClientSession, tls: ssl.SSLContext, until: float) -> None:
@@ -96,10 +97,10 @@ class LoopRequest:
         timeout: float | None = None,
         **kwargs: Any,
     ) -> GoogleResponse:
-        """Ask, and wait for the answer.
+        """Send a request, and wait for the response.
 
         Raises:
-            TransportError: there is none in time, or no HTTP.
+            TransportError: there is no response in time, or the response is not HTTP.
         """
         left_s = self._until - time.monotonic()
         if left_s <= 0 or self._loop.is_closed():
@@ -118,13 +119,13 @@ class LoopRequest:
         return answer
 
     def close(self) -> None:
-        """Ask nothing more; what was asked gets no answer."""
+        """Send no further requests; pending ones get no response."""
         self._until = 0.0
         if self._asked is not None:
             self._asked.cancel()
 
     async def _outcome(self, *request: Any) -> GoogleResponse | Exception:
-        """The answer, or why there is none: as a value, since the thread may have stopped to wait for it."""
+        """The response or the error, as a value, since the thread may have stopped waiting for it."""
         try:
             return await self._exchange(*request)
         except (aiohttp.ClientError, OSError, TypeError, ValueError) as error:
@@ -138,7 +139,7 @@ class LoopRequest:
         headers: Mapping[str, str],
         context: ssl.SSLContext,
     ) -> GoogleResponse:
-        # What is sent is worth a token: another server that this one names must not have it.
+        # The request is worth a token, so a redirect to another server is not followed.
         async with self._session.request(
             method, URL(url, encoded=True), data=body, headers=headers, ssl=context, allow_redirects=False
         ) as answer:
@@ -155,8 +156,8 @@ class GoogleTokens:
     """Gets access tokens for one credential.
 
     Args:
-        credential: what the settings name.
-        tls: trusts the token servers.
+        credential: the credential from the settings.
+        tls: context that trusts the token servers.
     """
 
     def __init__(self, credential: GoogleCredential, tls: ssl.SSLContext) -> None:
@@ -167,10 +168,10 @@ class GoogleTokens:
         """Get one token.
 
         Args:
-            budget_s: after so many seconds the attempt counts as failed, whatever google-auth does.
+            budget_s: seconds after which the attempt counts as failed, whatever google-auth does.
 
         Raises:
-            NoAccessToken: there is none.
+            NoAccessToken: no token could be fetched.
         """
         if self._thread is not None and self._thread.is_alive():
             raise NoAccessToken("the last attempt to get an access token has not ended")
@@ -190,7 +191,7 @@ class GoogleTokens:
 
 
 class _RefreshJob(NamedTuple):
-    """What the thread does: one refresh, whose outcome the event loop is given."""
+    """One token refresh that runs in the thread; the event loop gets its outcome."""
 
     credential: GoogleCredential
     request: LoopRequest
@@ -208,7 +209,7 @@ class _RefreshJob(NamedTuple):
 
 
 def _resolve(found: asyncio.Future[AccessToken], outcome: AccessToken | NoAccessToken) -> None:
-    if found.done():  # given up
+    if found.done():  # timed out meanwhile
         return
     if isinstance(outcome, AccessToken):
         found.set_result(outcome)
@@ -217,38 +218,38 @@ def _resolve(found: asyncio.Future[AccessToken], outcome: AccessToken | NoAccess
 
 
 def _words(error: BaseException) -> str:
-    """google-auth's errors are a message and, as a rule, the server's answer."""
+    """The text of an error of google-auth: a message and usually the server's response."""
     said = [str(part) for part in error.args if isinstance(part, str)]
     return "google-auth: " + (" ".join(" ".join(said).split()) or type(error).__name__)
 
 
 def _refreshed(credential: GoogleCredential, request: LoopRequest) -> AccessToken:
-    built = build(credential)  # anew each time: nothing of an older attempt is left in it
+    built = build(credential)  # a new object each time, without state of an earlier attempt
     built.refresh(request)
     now_s = time.time()
     if credential.kind == IMPERSONATED or "service_account_impersonation_url" in credential.info:
         now_s += (
             request.skew_s
-        )  # the IAM Credentials API gives an instant of its own clock, not a time to live
+        )  # the IAM Credentials API returns an expiry time of its own clock, not a lifetime
     expiry = built.expiry
     life_s = None if expiry is None else expiry.replace(tzinfo=UTC).timestamp() - now_s
     return fetched_token(built.token, life_s)
 
 
 def check(credential: GoogleCredential) -> None:
-    """Let google-auth read a credential. Nothing is sent.
+    """Validate a credential with google-auth, without sending a request.
 
     Raises:
-        InvalidCredential: it does not take it.
+        InvalidCredential: google-auth does not accept it.
     """
     try:
         build(credential)
     except InvalidCredential:
         raise
     except _FAILURES:
-        # Without the cause, whose text may quote the credential.
+        # The cause is not chained, since its text may quote the credential.
         raise InvalidCredential(
-            f"google-auth does not take this credential of the type {credential.kind}", field="credentials"
+            f"google-auth does not accept this credential of the type {credential.kind}", field="credentials"
         ) from None
 
 
@@ -262,7 +263,7 @@ def _metadata(info: Mapping[str, Any]) -> Any:
 
 
 def _user(info: Mapping[str, Any]) -> Any:
-    """Without scopes: those of a refresh token are its own, and asking for another one is refused."""
+    """Without scopes: a refresh token has its own, and a request for others is refused."""
     return credentials.Credentials(
         token=None,
         refresh_token=info["refresh_token"],
@@ -291,7 +292,7 @@ def _external_user(info: Mapping[str, Any]) -> Any:
 
 
 def _impersonated(info: Mapping[str, Any]) -> Any:
-    """Not by `from_impersonated_service_account_info`, which ignores the URL's host."""
+    """`from_impersonated_service_account_info` is not used, since it ignores the URL's host."""
     source = info["source_credentials"]
     url: str = info["service_account_impersonation_url"]
     return impersonated_credentials.Credentials(
@@ -314,7 +315,7 @@ _BUILDERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
 
 
 def _showing(files: tuple[str, str]) -> ssl.SSLContext:
-    """For an external account with an X.509 certificate, whose files google-auth has found."""
+    """A TLS context for an external account with an X.509 certificate, whose files google-auth has found."""
     context = ssl.create_default_context()
     context.load_cert_chain(*files)
     return context

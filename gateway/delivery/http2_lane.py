@@ -1,6 +1,6 @@
-"""The lane to a provider that is reached over HTTP/2: APNs and FCM.
+"""The lane to a provider over HTTP/2: APNs and FCM.
 
-A connection takes as many requests as it has free streams (`take`), and gives back their outcomes (`on_outcomes`); no
+A connection takes as many requests as it has free streams (`take`), and returns their outcomes (`on_outcomes`); no
 task, future or timer belongs to a single delivery.
 """
 
@@ -25,7 +25,7 @@ from protocols.http2.client import Header, OutcomeKind, RequestOutcome, never_in
 from protocols.provider_response import answered_s
 from protocols.verdict import Remedy, Verdict, VerdictKind
 
-# An enum's member costs three look-ups.
+# Module constants, since access to an enum's member costs three look-ups.
 _ANSWERED: Final = OutcomeKind.ANSWERED
 _CLOSED: Final = BreakerState.CLOSED
 _DOWN: Final = LinkState.DOWN
@@ -36,18 +36,19 @@ RECONNECT_S: Final = 10.0
 """Longest time between two attempts to reach a provider that is down: long enough for Apple, which takes rapid
 reconnecting for an attack (providers A1), and short enough for the deliveries that wait."""
 UNTRIED_MAX: Final = 8
-"""A delivery that so many connections refused unprocessed is scheduled like an unknown one: it must not circle."""
+"""Number of connections that refused a delivery unprocessed after which it is scheduled like an unknown one."""
 
 
 class EnvironmentFallback(NamedTuple):
-    """Why a delivery came from the lane of the provider's other environment: its host key there, and its verdict."""
+    """The reason why a delivery came from the lane of the provider's other environment: host key and verdict
+    there."""
 
     key: str
     verdict: Verdict
 
 
 class LaneOptions(NamedTuple):
-    """What a lane obeys: its settings, and whether small pings are being delivered in this worker."""
+    """Settings of a lane, and whether small pings are being delivered in this worker."""
 
     connections_max: int
     deadline_s: float
@@ -60,13 +61,13 @@ class Http2Lane(Lane):
 
     Args:
         name: stable over restarts and the same in every gateway ("apns:ABC123DEFG").
-        provider: how its answers are judged.
-        credential: what authorises requests.
-        endpoint: where its requests go.
+        provider: judges the provider's responses.
+        credential: authorizes requests.
+        endpoint: server of the requests.
         policy: its settings.
-        metrics: where verdicts are counted.
-        tokens: takes note of device tokens that the provider called dead.
-        rate_limiter: keeps it to its provider's quota; None: there is none.
+        metrics: counts verdicts.
+        tokens: receives the device tokens that the provider called dead.
+        rate_limiter: limits the rate to the provider's quota; None: no quota.
     """
 
     def __init__(
@@ -95,25 +96,25 @@ class Http2Lane(Lane):
             tuning=Tuning(backoff_most_s=RECONNECT_S),
         )
 
-    # -- towards the fan-out ---------------------------------------------------------------------------------
+    # -- interface of the fan-out ----------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Begin requests: something waits, or the cause that kept this lane from sending is gone."""
+        """Begin requests: deliveries wait, or the cause that kept this lane from sending is gone."""
         self._pool.wake()
 
     @property
     def in_flight(self) -> int:
-        """Deliveries given to a connection and not answered."""
+        """Deliveries given to a connection that have no response yet."""
         return self._pool.in_flight
 
     def sweep(self) -> None:
         """See `Lane.sweep`."""
         super().sweep()
-        if self._fallbacks:  # those that ended or left in another way than by an answer
+        if self._fallbacks:  # those that ended without a response
             self._fallbacks = {
                 delivery: why
                 for delivery, why in self._fallbacks.items()
-                if delivery.batch.states[delivery.index] == OPEN
+                if delivery.batch.states[delivery.index] == OPEN and not delivery.batch.lease_lost
             }
 
     def _advance(self, now_s: float) -> None:
@@ -121,44 +122,50 @@ class Http2Lane(Lane):
         if self._breaker.state is BreakerState.OPEN and self.credential.corrected():
             self._breaker = self._breaker.after(
                 BreakerEvent.CORRECTED
-            )  # one delivery tries the new token now
+            )  # one delivery tests the new token now
 
     def _find_blockage(self) -> str | None:
         blockage = super()._find_blockage()
         if blockage is None and self._wanted and self.credential.authorization() is None:
-            return UNAUTHORIZED  # what is parked waits for the token, too
+            return UNAUTHORIZED  # parked deliveries wait for the token, too
         return blockage
 
     async def close(self, budget_s: float) -> None:
-        """Finish what is in flight, within the budget; what waits stays in its batches, which stay in Redis."""
+        """Finish the requests in flight, within the budget; waiting deliveries stay in their batches, which stay
+        in Redis."""
         self._stop_waiting()
         await self._pool.close(budget_s)
         await self.credential.close()
 
-    # -- towards the connections (RequestFeed) ---------------------------------------------------------------
+    # -- interface of the connections (RequestFeed) ----------------------------------------------------------
 
     def waiting(self) -> int:
-        """How many requests could go out now. A lane that is down wants a connection for what is parked, too."""
+        """Number of requests that could be sent now. A lane that is down wants a connection for parked deliveries,
+        too."""
         if self._stands_still():
             return 0
         backlog = self._backlog
         return len(backlog.small) + len(backlog.bulk) or int(self._wanted and self._link.state is _DOWN)
 
     def max_batch(self) -> int:
-        """A batch; while small pings are being delivered those that wait, or with them a slice of a broadcast."""
+        """Most requests of one call: a batch; while small pings are being delivered, those that wait, or with them
+        a slice of a broadcast."""
         if self._backlog.bulk and self._scheduler.should_yield:
             return min(BATCH, max(SLICE, len(self._backlog.small)))
         return BATCH
 
     def take(self, n: int) -> Sequence[tuple[list[Header], bytes, object]]:
-        """Hand over at most `n` requests, small pings first."""
+        """Return at most `n` requests, small pings first."""
         n = self._may_begin(n)
         authorization = self.credential.authorization() if n else None
         if authorization is None:
             return ()
         small, bulk = self._backlog.small, self._backlog.bulk
         if self._rate_limiter is not None:
-            n = self._rate_limiter.allow(min(n, len(small) + len(bulk)))
+            waiting = len(small) + len(bulk)
+            if not waiting:
+                self._wanted = False
+            n = self._rate_limiter.allow(min(n, waiting))
         now_ms = SHARED_CLOCK.now_ms()
         requests: list[tuple[list[Header], bytes, object]] = []
         while len(requests) < n and (delivery := self._next(small, bulk, now_ms)) is not None:
@@ -173,7 +180,7 @@ class Http2Lane(Lane):
         return requests
 
     def on_outcomes(self, outcomes: Sequence[RequestOutcome]) -> None:
-        """Judge what came back. Answers of 200 are the hot path."""
+        """Judge the outcomes of requests. Responses of 200 are the hot path."""
         accepted: list[Delivery] = []
         for outcome in outcomes:
             delivery: Delivery
@@ -192,7 +199,7 @@ class Http2Lane(Lane):
             self._accept(accepted)
 
     def on_connections_changed(self, connected: int, error: str | None) -> None:
-        """The number of usable connections changed."""
+        """Update the number of usable connections."""
         if connected:
             self._on_link(LinkEvent.CONNECTED)
         elif error is not None:
@@ -223,7 +230,8 @@ class Http2Lane(Lane):
             verdict = verdict._replace(remedy=Remedy.HALT)
         self._apply(verdict)
         if verdict.kind == VerdictKind.LATER:
-            # A refused provider token is no attempt of the delivery: while the breaker is open, it is parked.
+            # A refused provider token is not an attempt of the delivery: while the breaker is open, the delivery
+            # is parked.
             if verdict.retry_at_once and (not delivery.reauthorized or verdict.remedy is Remedy.HALT):
                 delivery.reauthorized = True
                 self._requeue(delivery)
@@ -237,15 +245,16 @@ class Http2Lane(Lane):
         self._reject(delivery, verdict.reason)
 
     def _refresh_credential(self, delivery: Delivery, verdict: Verdict, outcome: RequestOutcome) -> bool:
-        """Get another provider token; False: this delivery is not to be tried again at once."""
+        """Get another provider token; False: this delivery must not be tried again at once."""
         if delivery.reauthorized:
             return False
         return self.credential.refresh(answered_s(outcome.headers)) or verdict.remedy is Remedy.REFRESH
 
-    # -- two environments --------------------------------------------------------------------------------------
+    # -- two environments ------------------------------------------------------------------------------------
 
     def _try_other_environment(self, delivery: Delivery, verdict: Verdict) -> bool:
-        """Give a delivery that this host alone refuses to the lane of the other one; False: there is none for it."""
+        """Give a delivery that this host alone refuses to the lane of the other environment; False if there is no
+        such lane."""
         route = delivery.route
         if route.lane is not self or route.token_scope is None or route.fallback is None:
             return False
@@ -259,12 +268,12 @@ class Http2Lane(Lane):
         return True
 
     def take_over(self, delivery: Delivery, why: EnvironmentFallback) -> None:
-        """Take a delivery that the lane of the other environment could not deliver. No attempt is counted."""
+        """Accept a delivery that the lane of the other environment could not deliver. No attempt is counted."""
         self._fallbacks[delivery] = why
         self.offer((delivery,), bulk=delivery.batch.bulk)
 
     def _learn_environment(self, accepted: Sequence[Delivery]) -> None:
-        """Record that the other environment refuses these device tokens: this one has just accepted them."""
+        """Record that the other environment refuses these device tokens, since this one has accepted them."""
         for delivery in accepted:
             on_environment_learned = self._fallbacks.pop(delivery, None)
             if (
@@ -278,7 +287,7 @@ class Http2Lane(Lane):
     def _bad_elsewhere(
         delivery: Delivery, on_environment_learned: EnvironmentFallback | None
     ) -> tuple[str, ...]:
-        """The other host keys at which this token is bad: by the answer of a moment ago, or by its mark."""
+        """The other host keys at which this token is bad, from the latest response or from its mark."""
         known = tuple(key.removeprefix(ELSEWHERE) for key in delivery.device.bad_at.split())
         here = delivery.route.token_scope
         known = tuple(key for key in known if here is None or key != here.key)

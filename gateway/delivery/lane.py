@@ -1,11 +1,12 @@
 """A lane: all traffic of one credential to one provider.
 
-This is the part that all kinds of lanes have in common: the deliveries that wait, the state of the link, the circuit
-breaker and the throttle with their log events and metrics, and the ways in which a delivery leaves the lane: accepted,
-rejected, put on the retry schedule, or parked in the lane's share of the backlog in Redis. A kind of lane adds how
-requests are sent.
+This is the part that all kinds of lanes have in common: the deliveries that wait, the state of the link, the
+circuit breaker and the throttle with their log events and metrics, and the ways a delivery leaves the lane:
+accepted, rejected, put on the retry schedule, or parked in the lane's share of the backlog in Redis. A kind of
+lane adds how requests are sent.
 
-Lanes are bulkheads: each has its own backlog of bounded size, and what one lane cannot send does not delay another.
+Lanes are bulkheads: each has its own backlog of bounded size, and deliveries that one lane cannot send do not
+delay another lane.
 """
 
 import asyncio
@@ -40,18 +41,19 @@ WAITING_DELIVERIES: Final = 8_000
 PARKED_MAX: Final = 1_000_000
 """Deliveries that a lane may have parked in Redis; further ones end as `lane_full`."""
 SINGLE_TRY_MS: Final = 10_000
-"""How long the one attempt of a ping with a time to live of 0 may take to begin (providers A2: apns-expiration 0)."""
+"""Longest time until the only attempt of a ping with a time to live of 0 must begin (providers A2: apns-expiration
+0)."""
 GRACE_S: Final = 1.0
-"""How long deliveries wait in memory for a lane that has become unable to send before they are parked."""
+"""Time for which deliveries wait in memory for a lane that has become unable to send before they are parked."""
 RAMP_STEP_S: Final = 0.1
-"""How long a lane whose rate is limited waits before it begins its next requests."""
+"""Interval at which a lane whose rate is limited begins further requests."""
 NO_CONNECTION: Final = "no_connection"
 BUSY: Final = Verdict(VerdictKind.LATER, "lane_busy")
 _REASON_LOG_S: Final = 60.0
 _log = structlog.get_logger("lane")
 _ROUTE: Final = attrgetter("route")
 _noise = random.SystemRandom().random
-# An enum's member costs three look-ups.
+# Module constants, since access to an enum's member costs three look-ups.
 _CLOSED: Final = BreakerState.CLOSED
 _OPEN: Final = BreakerState.OPEN
 _DOWN: Final = LinkState.DOWN
@@ -60,10 +62,10 @@ _PAUSED: Final = ThrottleState.PAUSED
 
 
 class Blockage(NamedTuple):
-    """Why a lane can send nothing, as of its last sweep.
+    """The reason why a lane cannot send, as of its last sweep.
 
     Attributes:
-        reason: fit for a receipt; None: the lane can send.
+        reason: reason code for a receipt; None: the lane can send.
         since_s: monotonic seconds of the first sweep that found the lane unable to send.
     """
 
@@ -71,20 +73,20 @@ class Blockage(NamedTuple):
     since_s: float = 0.0
 
     def at(self, reason: str | None, now_s: float) -> "Blockage":
-        """The blockage as a sweep finds it."""
+        """The blockage after a sweep."""
         return Blockage(reason, now_s if self.reason is None else self.since_s)
 
 
 class Lane(ABC):
-    """One way to one provider.
+    """All traffic of one credential to one provider.
 
     Args:
         name: stable over restarts and the same in every gateway ("apns:ABC123DEFG").
-        provider: how pings are composed and answers judged.
-        retry: when deliveries come again.
-        metrics: where verdicts are counted.
-        tokens: receives the provider's answers about device tokens; None: nothing is marked.
-        deadline_s: how long a request may be without an answer.
+        provider: composes messages and judges responses.
+        retry: settings for the times of retries.
+        metrics: counts verdicts.
+        tokens: receives the provider's responses about device tokens; None: no token is marked.
+        deadline_s: longest time for which a request may be without a response.
     """
 
     def __init__(
@@ -101,9 +103,9 @@ class Lane(ABC):
         self.parked_total = 0
         """Deliveries of this lane that all gateways have parked in Redis, as of the last measurement."""
         self.retry = retry
-        """When deliveries come again; changed settings replace it."""
+        """Settings for the times of retries; replaced when settings are reloaded."""
         self.unsaved = UnsavedVerdicts()
-        """Whether verdicts can be recorded; the lane manager replaces it by the worker's."""
+        """Whether verdicts can be recorded; the lane manager replaces it with the worker's object."""
         self._metrics = metrics
         self._token_reports = tokens
         self._deadline_s = deadline_s
@@ -112,7 +114,7 @@ class Lane(ABC):
         self._begun = 0
         """Deliveries that began since the last sweep."""
         self._wanted = False
-        """Whether something waits for this lane, in memory or parked: an idle lane needs no connection."""
+        """Whether deliveries wait for this lane, in memory or parked: an idle lane needs no connection."""
         self._link = UNTRIED_LINK
         self._breaker = CLOSED_BREAKER
         self._throttle = FREE
@@ -125,10 +127,10 @@ class Lane(ABC):
         self._invalidation_limited = False
         self._reason_logged_s = float("-inf")
 
-    # -- towards the fan-out ---------------------------------------------------------------------------------
+    # -- interface of the fan-out ----------------------------------------------------------------------------
 
     def offer(self, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
-        """Take deliveries. Each gets a verdict in its batch, perhaps before this returns."""
+        """Accept deliveries. Each gets a verdict in its batch, possibly before this returns."""
         if self._retired:
             self._hand_to_successor(deliveries, bulk=bulk)
             return
@@ -138,20 +140,21 @@ class Lane(ABC):
 
     @abstractmethod
     def wake(self) -> None:
-        """Begin requests: something waits, or the cause that kept this lane from sending is gone."""
+        """Begin requests: deliveries wait, or the cause that kept this lane from sending is gone."""
 
     @abstractmethod
     async def close(self, budget_s: float) -> None:
-        """Finish what is in flight, within the budget; what waits stays in its batches, which stay in Redis."""
+        """Finish the requests in flight, within the budget; waiting deliveries stay in their batches, which stay
+        in Redis."""
 
     @property
     @abstractmethod
     def in_flight(self) -> int:
-        """Requests that have begun and are not answered."""
+        """Number of requests without a response."""
 
     @property
     def backlog(self) -> int:
-        """Deliveries that wait in memory."""
+        """Number of deliveries that wait in memory."""
         return len(self._backlog)
 
     @property
@@ -161,7 +164,7 @@ class Lane(ABC):
 
     @property
     def error_text(self) -> str | None:
-        """Why this lane cannot send now; None when it can, or when nothing waits for it."""
+        """The reason why this lane cannot send now; None if it can, or if no delivery waits for it."""
         if self.halted:
             return self._breaker.reason
         if self._is_down:
@@ -170,25 +173,26 @@ class Lane(ABC):
 
     @property
     def _is_down(self) -> bool:
-        """Whether something waits for a connection that cannot be had."""
+        """Whether deliveries wait for a connection that cannot be opened."""
         return self._wanted and self._link.state is _DOWN
 
     @property
     def stuck_s(self) -> float:
-        """For how many seconds this lane has been unable to send; 0: it sends."""
+        """Seconds for which this lane has been unable to send; 0 if it can send."""
         return 0.0 if self._blockage.reason is None else time.monotonic() - self._blockage.since_s
 
     def shed_backlog(self) -> None:
-        """Other lanes need the worker's room: park what this one has no share for."""
+        """Park the deliveries beyond this lane's share, since other lanes need the worker's room."""
         self._park_above(max(WAITING_DELIVERIES, self._room.soon(self._begun)), BUSY)
 
     async def retire(self, successor: LaneInterface | None) -> None:
-        """Stop for good: give what waits to a successor, or to the schedule, and finish what is in flight.
+        """Stop permanently: give waiting deliveries to a successor, or to the schedule, and finish the requests in
+        flight.
 
-        A delivery that comes back unprocessed meanwhile goes the same way.
+        A delivery that is returned unprocessed meanwhile goes the same way.
 
         Args:
-            successor: has taken this lane's place; None: nothing has.
+            successor: the lane that replaces this one; None: there is none.
         """
         self._retired, self._successor = True, successor
         for deliveries, bulk in zip(self._backlog.drain(), (False, True), strict=True):
@@ -220,14 +224,14 @@ class Lane(ABC):
             self.wake()
 
     def _advance(self, now_s: float) -> None:
-        """Let time pass for the states of this lane."""
+        """Advance the time-dependent states of this lane."""
         self._breaker = self._breaker.at(now_s)
         before, self._throttle = self._throttle, self._throttle.at(now_s)
         if self._throttle.state is _FREE and before.state is not _FREE:
             _log.info("lane_throttle_ended", lane=self.name)
 
     def _find_blockage(self) -> str | None:
-        """Why nothing can be sent at all; None: something can."""
+        """The reason why no delivery can be sent at all; None if deliveries can be sent."""
         if self._breaker.state is _OPEN:
             return self._breaker.reason
         return (self._link.error or NO_CONNECTION) if self._is_down else None
@@ -249,7 +253,7 @@ class Lane(ABC):
         metrics.lane_throttled(name).set(int(self._throttle.state is not _FREE))
 
     def clear_metrics(self) -> None:
-        """This lane has ended and no other has its name: its gauges go."""
+        """Remove the gauges of this lane, which has ended; no other lane has its name."""
         metrics = self._metrics
         for gauges in (
             metrics.lane_in_flight,
@@ -263,7 +267,7 @@ class Lane(ABC):
     # -- states ----------------------------------------------------------------------------------------------
 
     def _on_link(self, event: LinkEvent, error: str = "") -> None:
-        """The provider was reached, or could not be."""
+        """Record that the provider was reached, or could not be reached."""
         before, self._link = self._link, self._link.after(event, error)
         if self._link.state is before.state:
             return
@@ -273,7 +277,7 @@ class Lane(ABC):
             _log.info("lane_up", lane=self.name)
 
     def _credential_accepted(self) -> None:
-        """An answer shows that the provider accepted the credential."""
+        """Record that the provider accepted the credential."""
         if self._breaker.state is not _CLOSED:
             self._breaker = self._breaker.after(BreakerEvent.ACCEPTED)
             if self._breaker.state is _CLOSED:
@@ -285,14 +289,14 @@ class Lane(ABC):
         self._breaker = self._breaker.after_refusal(reason, time.monotonic())
 
     def _slow_down(self, verdict: Verdict) -> None:
-        """The provider says that this credential sends too much: pause, then raise the rate slowly."""
+        """Pause after the provider's rate limit, then raise the rate slowly."""
         delay_s = verdict.delay_s or THROTTLED_S
         if self._throttle.state is _FREE:
             _log.warning("lane_throttled", lane=self.name, reason=verdict.reason, pause_s=delay_s)
         self._throttle = self._throttle.after_limit(delay_s, time.monotonic())
 
     def _apply(self, verdict: Verdict) -> None:
-        """Do what a verdict demands of the lane."""
+        """Apply the effects of a verdict on the lane."""
         if verdict.remedy is Remedy.HALT:
             self._credential_refused(verdict.reason)
         elif verdict.remedy is Remedy.THROTTLE:
@@ -303,7 +307,7 @@ class Lane(ABC):
         return self.unsaved.stalled or self._breaker.state is _OPEN or self._throttle.state is _PAUSED
 
     def _may_begin(self, wanted: int) -> int:
-        """How many of `wanted` requests may begin now. Called once for many deliveries."""
+        """Number of the `wanted` requests that may begin now. Called once for many deliveries."""
         if self.unsaved.stalled:
             return 0
         if self._breaker.state is not _CLOSED:
@@ -323,7 +327,7 @@ class Lane(ABC):
         self.wake()
 
     def _count_begun(self, requests: int) -> None:
-        """So many requests began."""
+        """Count requests that began."""
         self._begun += requests
         if self._throttle.state is not _FREE:
             self._throttle = self._throttle.spent(requests)
@@ -343,7 +347,7 @@ class Lane(ABC):
         return None
 
     def _requeue(self, delivery: Delivery) -> None:
-        """A delivery was not begun after all: it waits in front of the others, or goes to the successor."""
+        """Put a delivery that did not begin in front of the others, or give it to the successor."""
         if self._retired:
             self._hand_to_successor([delivery], bulk=delivery.batch.bulk)
             return
@@ -351,12 +355,12 @@ class Lane(ABC):
         self._wanted = True
 
     def _park_above(self, room: int, verdict: Verdict) -> None:
-        """Park the newest of what waits until only `room` deliveries are left in memory."""
+        """Park the newest waiting deliveries until only `room` are left in memory."""
         for delivery in self._backlog.excess(room):
             self._park(delivery, verdict)
 
     def _stop_waiting(self) -> None:
-        """This lane closes: nothing waits any more. The deliveries stay in their batches, which stay in Redis."""
+        """Empty the backlog of a lane that closes. The deliveries stay in their batches, which stay in Redis."""
         self._backlog.drain()
         self._wanted = False
         if self._ramp_timer is not None:
@@ -377,7 +381,7 @@ class Lane(ABC):
         self._metrics.delivery_seconds(self.provider.name).observe_many(seconds)
 
     def _report_accepted(self, route: Route) -> None:
-        """A delivery was accepted: answers about device tokens are believed from now on."""
+        """Report an accepted delivery, after which responses about device tokens are believed."""
         # A delivery that a successor took over was planned for another host.
         if route.lane is self:
             route.accepted = True
@@ -385,7 +389,8 @@ class Lane(ABC):
                 self._token_reports.on_accepted(route.token_scope)
 
     def _report_dead(self, delivery: Delivery, verdict: Verdict, others: tuple[str, ...] = ()) -> None:
-        """The provider called this delivery's token dead; `others`: keys of further scopes in which it is."""
+        """Report that the provider called this delivery's token dead; `others`: keys of further scopes in which it
+        is."""
         route = delivery.route
         if (
             route.lane is self
@@ -396,7 +401,7 @@ class Lane(ABC):
             self._token_reports.on_dead_token(delivery, verdict, route.token_scope, others)
 
     def _may_mark_dead(self, verdict: Verdict) -> bool:
-        """Whether a token that was called dead is to be marked."""
+        """Whether a token that was called dead may be marked."""
         allowed = self._invalidation_limiter.allow_invalid(time.monotonic())
         if not allowed and not self._invalidation_limited:
             _log.error(
@@ -406,7 +411,7 @@ class Lane(ABC):
         return allowed
 
     def _later(self, delivery: Delivery, verdict: Verdict, status: int) -> None:
-        """Put a delivery on the schedule, or end it where its time is over."""
+        """Put a delivery on the schedule, or end it if its time to live is over."""
         batch = delivery.batch
         now_ms = SHARED_CLOCK.now_ms()
         first_ms = SHARED_CLOCK.corrected(batch.first_ms)
@@ -422,7 +427,8 @@ class Lane(ABC):
         batch.postpone(delivery.index, verdict, Postponed(due_ms, batch.attempt + 1, ""))
 
     def _is_over(self, delivery: Delivery, now_ms: int) -> bool:
-        """Whether a delivery's time to live has ended. With a time to live of 0 it has one attempt, a moment later."""
+        """Whether a delivery's time to live has ended. With a time to live of 0 it has one attempt, which must
+        begin at once."""
         if delivery.message.expires_ms > now_ms or _expires_ms(delivery) > now_ms:
             return False
         batch = delivery.batch
@@ -447,19 +453,19 @@ class Lane(ABC):
             )
 
     def _reject(self, delivery: Delivery, reason: str) -> None:
-        """The provider rejected a delivery for good."""
+        """Record that the provider finally rejected a delivery."""
         self._unsaved_count.add(1, self.unsaved)
         self._end(delivery, reason)
 
     def _end(self, delivery: Delivery, reason: str) -> None:
-        """Give a delivery its final verdict, which is not that it was accepted."""
+        """Give a delivery a final verdict other than accepted."""
         self._metrics.deliveries(
             self.provider.name, delivery.route.app, "rejected", self._label(reason)
         ).inc()
         delivery.batch.reject(delivery.index, reason)
 
     def _label(self, reason: str) -> str:
-        """The metric label of a reason; one that no table holds is logged in full, once a minute at most."""
+        """The metric label of a reason; a reason outside the tables is logged in full, at most once a minute."""
         label = reason_label(reason, self.provider.reasons)
         if label != reason:
             now_s = time.monotonic()
@@ -470,6 +476,6 @@ class Lane(ABC):
 
 
 def _expires_ms(delivery: Delivery) -> int:
-    """When a delivery is of no more use. If Redis' clock was set since the ping was accepted, it moves with it."""
+    """End of a delivery's time to live; adjusted if Redis' clock was set since the ping was accepted."""
     accepted_ms = delivery.batch.pings[delivery.batch.ping_of(delivery.index)].accepted_ms
     return delivery.message.expires_ms + SHARED_CLOCK.corrected(accepted_ms) - accepted_ms

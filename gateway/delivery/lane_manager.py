@@ -1,7 +1,7 @@
-"""All lanes of a worker: which credential serves which app, made from the settings when first needed.
+"""All lanes of a worker: the credential that serves each app; lanes are made from the settings when first needed.
 
-When the settings change, a lane whose credential, server or limits are still the same stays with all its
-connections; any other has a successor, which gets what waits, and ends once what it has sent is answered.
+When the settings change, a lane with the same credential, server and limits stays with all its connections; any
+other lane gets a successor, which takes over its waiting deliveries, and ends once its requests have responses.
 """
 
 import asyncio
@@ -40,14 +40,14 @@ class LaneManager:
     """Makes routes and lanes on demand.
 
     Args:
-        settings: those in force.
+        settings: the settings in force.
         metrics: handed to each lane.
-        tokens: takes note of the providers' answers about device tokens.
-        mailbox: where messages for legacy devices go, where this gateway is their service.
-        quota: keeps all processes together to what providers allow; None: nobody does.
-        scheduler: knows whether small pings are under way; a lane has its own unless given.
-        unsaved: whether this worker can record verdicts; of its own unless given.
-        providers: all that there are; None: those that are installed.
+        tokens: receives the providers' responses about device tokens.
+        mailbox: stores messages for RhoConnect Push devices, if this gateway is their service.
+        quota: limits all processes together to the providers' quotas; None: no limit.
+        scheduler: tracks whether small pings are in flight; a new one for each lane by default.
+        unsaved: whether this worker can record verdicts; a new one by default.
+        providers: all providers; None: the installed ones.
 
     Attributes:
         settings: those in force.
@@ -80,21 +80,21 @@ class LaneManager:
         self._scheduler = scheduler
         self._routes: dict[_Key, Route | str] = {}
         self.routes_version: object = object()
-        """Another one whenever a route may have changed."""
+        """An object that is replaced whenever a route may have changed."""
         self._lanes: dict[str, Lane] = {}
         self._configurations: dict[str, object] = {}
-        """What each lane was made of: another value is another lane."""
+        """Configuration of each lane: a different value requires a different lane."""
         self._up_to_date: set[str] = set()
-        """Names of lanes that are right by the settings in force."""
+        """Names of lanes that match the settings in force."""
         self._retiring: set[asyncio.Task[None]] = set()
 
     def route(self, platform: str, app_id: str, token: str = "") -> Route | str:
-        """How to reach a device of this app, or the reason why that is impossible.
+        """The route to a device of this app, or the reason why there is none.
 
         Args:
             platform: the provider.
             app_id: the device's app.
-            token: its push token; the route depends on it where a provider has an endpoint per device.
+            token: its push token; the route depends on it if the provider has an endpoint for each device.
         """
         app = app_id if app_id in self.settings.apps else ""
         known = self._routes.get((platform, app))
@@ -105,7 +105,7 @@ class LaneManager:
         return self._lanes.values()
 
     def apply_settings(self, settings: Settings) -> None:
-        """Take over new settings. A route whose new credential cannot be read stays as it was."""
+        """Apply new settings. A route whose new credential cannot be read stays as it was."""
         self.settings = settings
         self.routes_version = object()
         self._up_to_date.clear()
@@ -131,7 +131,7 @@ class LaneManager:
         self.log_unusable()
 
     def _reopened(self, key: _Key, old: Route | str) -> Route | str | None:
-        """The route that takes the place of a former one; None: nothing does, or the next device opens it."""
+        """The route that replaces a former one; None: there is none, or the next device opens it."""
         platform, app, *endpoint = key
         provider = self._providers.get(platform)
         if app and app not in self.settings.apps:
@@ -145,14 +145,15 @@ class LaneManager:
         return None if endpoint and isinstance(new, str) else new
 
     def log_unusable(self) -> None:
-        """Log every credential that cannot be used, before a ping needs it; of an open route that is said already."""
+        """Log every credential that cannot be used, before a ping needs it; errors of open routes are already
+        logged."""
         opened = {key[:2] for key in self._routes}
         for found in unusable_credentials(self.settings, self._providers):
             if (found.provider, found.app) not in opened:
                 _log.error("credential_invalid", provider=found.provider, app=found.app, error=found.error)
 
     def close_idle(self) -> None:
-        """Close each lane of an endpoint that devices named and that was not used for a while."""
+        """Close each lane of a device-named endpoint that was not used for some time."""
         now_s = time.monotonic()
         for lane in self._endpoint_lanes():
             if lane.is_idle(now_s):
@@ -172,7 +173,7 @@ class LaneManager:
         self._retire(lane.name, lane, None)
 
     def _retire(self, name: str, lane: Http2Lane, successor: LaneInterface | None) -> None:
-        """Let a lane end. Its successor serves the apps that it served; it may have another name."""
+        """Retire a lane. Its successor serves the same apps; it may have another name."""
         successor = None if successor is lane else successor
         if self._lanes[name] is lane:
             del self._lanes[name], self._configurations[name]
@@ -183,7 +184,7 @@ class LaneManager:
         _log.info("lane_retired", lane=name, successor=successor.name if successor is not None else None)
 
     def update_parked(self, parked: Mapping[str, int]) -> None:
-        """How many sends each lane has parked in Redis, over all gateways."""
+        """Update the number of deliveries that each lane has parked in Redis, over all gateways."""
         for name, lane in self._lanes.items():
             # Deliveries that an earlier version parked are counted by the lane's former name until they are settled.
             lane.parked_total = sum(parked.get(one, 0) for one in {name, former_lane_name(name)})
@@ -198,7 +199,7 @@ class LaneManager:
             task.cancel()
 
     def _find(self, platform: str, app: str, token: str) -> Route | str:
-        """The route that is not known yet, or that depends on the device."""
+        """Find a route that is not known yet, or that depends on the device."""
         provider = self._providers.get(platform)
         if provider is None or not provider.by_device:
             found = self._routes[platform, app] = self._open(provider, platform, app)
@@ -215,7 +216,7 @@ class LaneManager:
         return self._routes.get(key) or self._open_endpoint(provider, key)
 
     def _open_endpoint(self, provider: PushProvider, key: _Key) -> Route | str:
-        """Open the route to an endpoint. A fault of the credential is the same for all endpoints of the app."""
+        """Open the route to an endpoint. An error of the credential is the same for all endpoints of the app."""
         platform, app, endpoint = key
         lanes = self._endpoint_lanes()
         if len(lanes) >= ENDPOINT_LANES_MAX:
@@ -236,10 +237,10 @@ class LaneManager:
             _log.error("credential_invalid", provider=platform, app=app, error=error.message)
             return error.label
 
-    # -- for providers (RouteOpener) ---------------------------------------------------------------------------
+    # -- interface of the providers (RouteOpener) ------------------------------------------------------------
 
     def http2_lane(self, provider: Provider, spec: LaneSpec) -> Lane:
-        """Apps with the same credential share a lane, and so its connections and its limits."""
+        """The lane of a credential. Apps with the same credential share a lane, its connections and its limits."""
         name = spec.name
         known = name in self._up_to_date or self._configurations.get(name) == spec.configuration
         if name not in self._lanes or not known:
@@ -249,7 +250,7 @@ class LaneManager:
         return self._lanes[name]
 
     def only_lane(self, provider: Provider, make: Callable[[], Lane | None]) -> Lane | None:
-        """The one lane of a provider; it is made of nothing that can change while the gateway runs."""
+        """The only lane of a provider whose configuration cannot change while the gateway runs."""
         lane = next((lane for lane in self._lanes.values() if lane.provider is provider), None) or make()
         if lane is not None:
             self._lanes[lane.name], self._configurations[lane.name] = lane, None

@@ -1,13 +1,10 @@
 """Whether a lane can reach its provider, as a table.
 
-```
-UNTRIED --CONNECTED--> UP --FAILED--> DOWN --CONNECTED--> UP
-UNTRIED --FAILED-----> DOWN
-```
+``` UNTRIED --CONNECTED--> UP --FAILED--> DOWN --CONNECTED--> UP UNTRIED --FAILED-----> DOWN ```
 
 Rules:
 - FAILED is a failed attempt to connect, or the failure of the last usable connection. The orderly end of an idle
-  connection is no event.
+  connection is not an event.
 - DOWN lasts from the first failure; further failures only change the error.
 """
 
@@ -16,7 +13,7 @@ from typing import Final, NamedTuple
 
 
 class LinkState(IntEnum):
-    """What a lane's last attempt to reach its provider showed."""
+    """Result of a lane's last attempt to reach its provider."""
 
     UNTRIED = auto()
     UP = auto()
@@ -24,7 +21,7 @@ class LinkState(IntEnum):
 
 
 class LinkEvent(IntEnum):
-    """What changes a link."""
+    """Events that change a link."""
 
     CONNECTED = auto()  # there is a usable connection
     FAILED = auto()  # there is none, and the last attempt or connection failed
@@ -41,11 +38,11 @@ TRANSITIONS: Final[dict[tuple[LinkState, LinkEvent], LinkState]] = {
 
 
 class Link(NamedTuple):
-    """A link at one moment.
+    """State of a link.
 
     Attributes:
         state: whether the provider can be reached.
-        error: why it cannot, in words fit for a log; "" unless it is down.
+        error: reason for a log; "" unless the link is down.
     """
 
     state: LinkState = LinkState.UNTRIED

@@ -1,6 +1,6 @@
-"""Whether a credential's sends to one host and topic were ever accepted, counted over all workers and gateways.
+"""Proof that a delivery of a credential to one host and topic was accepted, counted over all workers and gateways.
 
-Until then an answer "this token is dead" may as well come of a wrong setting, as BadDeviceToken does where
+Before that proof, a response "this token is dead" may result from a wrong setting, as BadDeviceToken does if
 `apns.environment` names the other host.
 """
 
@@ -15,7 +15,7 @@ PROVEN: Final = -1
 COUNT: Final = Script(
     CHECKS
     + f"""
--- KEYS: proof; ARGV: 1 where this answer is BadDeviceToken
+-- KEYS: proof; ARGV: 1 if this response is BadDeviceToken
 if redis.call('HEXISTS', KEYS[1], 'accepted') == 1 then return -1 end
 if ARGV[1] ~= '1' then return stored(redis.call('HGET', KEYS[1], 'bad')) end
 local count = add(KEYS[1], 'bad', 1)
@@ -36,17 +36,17 @@ return 1
 
 
 class Proofs:
-    """Reads and writes them.
+    """Reads and writes proofs.
 
     Args:
-        connection: connection to the Redis that holds RhoConnect's users, where the marks are.
+        connection: connection to the Redis that holds RhoConnect's users and the marks.
     """
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
 
     async def accepted(self, identity: str, now_ms: int) -> None:
-        """Write that a send was accepted.
+        """Record that a delivery was accepted.
 
         Raises:
             StoreDown: Redis did not answer, or refused.
@@ -54,10 +54,10 @@ class Proofs:
         await self._connection.eval(ACCEPTED, [keys.credential_proof(identity)], [now_ms])
 
     async def count(self, identity: str, *, bad: bool) -> int:
-        """How many BadDeviceToken answers came before the first acceptance, this one included (`bad`).
+        """Number of BadDeviceToken responses before the first acceptance, this one included (`bad`).
 
         Returns:
-            `PROVEN` where a send was accepted.
+            `PROVEN` if a delivery was accepted.
 
         Raises:
             StoreDown: Redis did not answer, or refused.

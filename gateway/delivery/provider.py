@@ -1,6 +1,5 @@
-"""The part of a provider that lanes use: how a ping becomes a message, how an answer is judged, when a failed delivery
-is repeated. `gateway.delivery.providers.base` has everything else that the gateway asks of a provider.
-"""
+"""The part of a provider that lanes use: composing messages, judging responses, and delays of retries.
+`gateway.delivery.providers.base` has everything else that the gateway asks of a provider."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ class ProviderMessage(Protocol):
     expires_ms: int
 
     def path(self, pin: str) -> bytes:
-        """The request's path for one device; InvalidToken where the token cannot be one."""
+        """The request's path for one device; raises InvalidToken if the token is not valid for this provider."""
 
     def body(self, pin: str, phone_id: str = "") -> bytes:
         """The request's body for one device."""
@@ -31,8 +30,8 @@ class Provider(ABC):
 
     Attributes:
         name: as in settings, metrics, lanes and receipts.
-        names_requests: whether each request carries an id of its own (apns-id).
-        reasons: the reasons that verdicts of `judge` have, as far as they are known: values of a metric label.
+        names_requests: whether each request has its own id (apns-id).
+        reasons: the known reasons of `judge`'s verdicts: values of a metric label.
     """
 
     name: ClassVar[str]
@@ -61,35 +60,35 @@ class Provider(ABC):
     @staticmethod
     @abstractmethod
     def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float) -> Verdict:
-        """Judge an answer; `now_s`: epoch seconds, for a Retry-After that is a date. Never raises."""
+        """Judge a response; `now_s`: epoch seconds, for a Retry-After that is a date. Never raises."""
 
     def server_error_delay_s(self, retry: RetrySettings) -> float:
         """The first delay after a 5xx without Retry-After, in seconds."""
         return retry.fcm_5xx_s
 
     def first_delay_s(self, verdict: Verdict, status: int, retry: RetrySettings) -> float:
-        """The delay of a first retry where the provider named none, in seconds."""
+        """The delay of a first retry if the provider named none, in seconds."""
         return first_delay_s(self.server_error_delay_s(retry), verdict, status, retry)
 
 
 class Credential(Protocol):
-    """What authorises a lane's requests."""
+    """Authorizes a lane's requests."""
 
     def authorization(self) -> Sequence[Header] | None:
         """Headers for the next requests; None: not now (a token is being fetched)."""
 
     def refresh(self, date_s: float | None = None) -> bool:
-        """The provider refused the token: get another one.
+        """Get another token after the provider refused this one.
 
         Args:
-            date_s: the provider's clock, epoch seconds, where its answer says so.
+            date_s: the provider's clock in epoch seconds, if its response has it.
 
         Returns:
-            Whether there is another one, or will be soon; False: the same would be sent again.
+            Whether there is another token, or will be soon; False: the same token would be sent again.
         """
 
     def corrected(self) -> bool:
         """Whether there is another token than the refused one, since a wrong clock was corrected meanwhile."""
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Stop background work."""

@@ -1,8 +1,8 @@
-"""The object that a provider's entry point names: the facts that a process needs before it sends anything.
+"""The object that a provider's entry point names: the facts that a process needs before it sends.
 
-The supervisor reads settings and sends nothing; it must not import the modules that send (TLS, HTTP/2, keys), which
-take much memory. So an entry point names a `ProviderEntry` in a module with few imports, and the entry names the
-provider's object, which is imported when it is first needed.
+The supervisor reads settings and sends nothing; it must not import the modules that send (TLS, HTTP/2, keys),
+which take much memory. Therefore an entry point names a `ProviderEntry` in a module with few imports, and the
+entry names the provider's object, which is imported when it is first needed.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from gateway.settings import ProviderSettings
 
 @dataclass(frozen=True, slots=True)
 class ProviderEntry:
-    """A provider that is installed.
+    """An installed provider.
 
     Attributes:
         name: the provider's name in settings, metrics, lanes and receipts; a Python identifier in lower case.
@@ -20,9 +20,10 @@ class ProviderEntry:
         settings_type: the type of its section in the settings; None: it has none.
         device_types: values of a device's `device_push_type` (or, where that is empty, `device_type`) that this
             provider serves, in lower case.
-        ping_addition: the meaning of the ping's parameter with the provider's name, which holds raw additions to its
-            message, for the OpenAPI document; "": there is no such parameter.
-        simulation: its simulator, a `gateway.simulators.simulation.Simulation` as `module:NAME`; "": there is none.
+        ping_addition: the meaning of the ping's parameter with the provider's name, which holds raw additions to
+            its message, for the OpenAPI document; "": there is no such parameter.
+        simulation: its simulator, a `gateway.simulators.simulation.Simulation` as `module:NAME`; "": there is
+            none.
     """
 
     name: str

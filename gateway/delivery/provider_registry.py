@@ -63,7 +63,7 @@ class Providers:
         self.entries[name], self._sources[name] = entry, source
 
     def __iter__(self) -> Iterator["PushProvider"]:
-        """Every provider's object; imports it where that was not done yet. Raises as `get`."""
+        """Every provider's object, imported when first needed. Raises as `get`."""
         for name in self.entries:
             found = self.get(name)
             if found is not None:
@@ -73,7 +73,7 @@ class Providers:
         """The object of a provider; None: there is no provider of this name.
 
         Raises:
-            BadProvider: it cannot be imported, or is no provider.
+            BadProvider: it cannot be imported, or is not a provider.
         """
         found = self._loaded.get(name)
         if found is None and name in self.entries:
@@ -93,9 +93,8 @@ class Providers:
         }
 
     def credentials(self, settings: Settings) -> Iterator[tuple["PushProvider", str]]:
-        """Every provider with each app ("": all others) that has settings of its own for it; at the end the providers
-        without settings per app. The one walk over all credentials of the settings.
-        """
+        """Every provider with each app ("": all others) that has its own settings for it; at the end the providers
+        without settings per app. All code that visits the credentials of the settings uses this iterator."""
         providers = list(self)
         for app in ("", *settings.apps):
             for provider in providers:
@@ -111,7 +110,7 @@ class Providers:
         source = self._sources[entry.name]
         loaded = _object(entry.provider, source)
         if not isinstance(loaded, _object(_BASE, source)) or loaded.name != entry.name:
-            raise BadProvider(f"{source}: {entry.provider} is no provider of the name {entry.name!r}")
+            raise BadProvider(f"{source}: {entry.provider} is not a provider with the name {entry.name!r}")
         found: PushProvider = loaded
         return found
 
@@ -126,7 +125,7 @@ def installed() -> Providers:
     found = [(_entry(point), _source(point)) for point in entry_points(group=GROUP)]
     if not found:
         raise BadProvider(
-            f"no provider is installed: no package has an entry point of the group {GROUP}. Install rhopush again"
+            f"no provider is installed: no package has an entry point of the group {GROUP}; reinstall rhopush"
         )
     return Providers(found)
 
@@ -142,7 +141,7 @@ def _entry(point: EntryPoint) -> ProviderEntry:
     except Exception as error:
         raise BadProvider(f"{_source(point)}: {_text(error)}") from error
     if not isinstance(found, ProviderEntry):
-        raise BadProvider(f"{_source(point)}: it is no ProviderEntry")
+        raise BadProvider(f"{_source(point)}: the object is not a ProviderEntry")
     if found.name != point.name:
         raise BadProvider(f"{_source(point)}: the provider has another name, {found.name!r}")
     return found

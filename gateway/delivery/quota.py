@@ -11,7 +11,7 @@ _DRAW: Final = Script(
     CHECKS
     + """
 -- KEYS: bucket; ARGV: wanted, tokens a second, most tokens
--- A number between 0 and most; the other where it is none. `nan` compares as false.
+-- A number between 0 and most; the other value if it is not. `nan` compares as false.
 local function between(text, most, other)
     local number = tonumber(text)
     return number and number >= 0 and number <= most and number or other
@@ -25,13 +25,13 @@ local held = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens = between(held[1] or '', most, most)
 tokens = math.min(most, tokens + (at - between(held[2] or '', at, at)) * rate / 1000)
 local grant = math.min(wanted, math.floor(tokens))
-redis.call('DEL', KEYS[1])  -- first, so that a full Redis takes the rest (see `scripts`)
+redis.call('DEL', KEYS[1])  -- first, so that a full Redis accepts the rest (see `scripts`)
 redis.call('HSET', KEYS[1], 'tokens', tokens - grant, 'at', at)
 redis.call('PEXPIRE', KEYS[1], 120000)
 return grant
 """
 )
-"""Take up to so many tokens. The clock is Redis', so that gateways need not agree on the time."""
+"""Take at most this many tokens. The script uses Redis' clock, so that gateways need no synchronized clocks."""
 
 
 class Quota:
@@ -41,13 +41,13 @@ class Quota:
         self._connection = connection
 
     def draw(self, name: str, wanted: int, per_s: float, granted: Callable[[int], None]) -> None:
-        """Ask for tokens.
+        """Request tokens.
 
         Args:
-            name: whose quota: a lane's name, the same in every process.
-            wanted: at most so many.
-            per_s: what the bucket gains a second; it holds at most one second's.
-            granted: gets how many there are, perhaps 0; 0 too where Redis did not answer.
+            name: owner of the quota: a lane's name, the same in every process.
+            wanted: most tokens to take.
+            per_s: rate at which the bucket is filled; it holds the tokens of at most one second.
+            granted: gets the number of tokens; 0 if there are none or Redis did not answer.
         """
 
         def replied(reply: Reply) -> None:

@@ -1,7 +1,7 @@
-"""Keeping a lane to its provider's quota, over all processes together.
+"""Rate limiter of a lane: enforces the provider's quota over all processes together.
 
-A lane draws tokens in small batches ahead of its sends, so that pacing costs one Redis command a batch. When
-the quota is used up it asks again a moment later and meanwhile sends nothing.
+A lane draws tokens in small batches ahead of its deliveries, so that pacing costs one Redis command for each
+batch. When the quota is used up, the lane draws again a moment later and sends nothing meanwhile.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Final
 from gateway.delivery.quota import Quota
 
 BATCH_S: Final = 0.05
-"""A batch is this much of the quota: what an idle process can hold back from the others."""
+"""Share of the quota in one batch, which is the most that an idle process can withhold from the others."""
 _RETRY_S: Final = 0.05
 
 
@@ -19,9 +19,9 @@ class RateLimiter:
     """One lane's share of a quota.
 
     Args:
-        quota: the buckets.
-        name: the lane.
-        per_minute: what the provider allows all processes together.
+        quota: the token buckets.
+        name: name of the lane.
+        per_minute: the provider's quota for all processes together.
         on_grant: called when the lane may send again.
     """
 
@@ -36,13 +36,13 @@ class RateLimiter:
         self._loop = asyncio.get_running_loop()
 
     def allow(self, wanted: int) -> int:
-        """How many of `wanted` sends may go out now. Fewer: more tokens are being drawn."""
+        """Number of the `wanted` deliveries that may be sent now. If it is smaller, more tokens are being drawn."""
         if self._tokens < wanted and not self._drawing:
             self._draw()
         return min(wanted, self._tokens)
 
     def consume(self, deliveries: int) -> None:
-        """So many went out."""
+        """Count deliveries that were sent."""
         self._tokens -= deliveries
 
     def _draw(self) -> None:

@@ -1,8 +1,8 @@
-"""Reasons as values of the metric label `reason`: those that a table holds, and `other` for every other one.
+"""Reasons as values of the metric label `reason`: those in the tables, and `other` for all others.
 
-A provider may answer with a reason that Apple's or Google's documentation does not name, or with none at all and any
-status. Each new label value is a new time series in Prometheus for ever, so a provider must not be able to make
-them. The full text stands in the ping's receipt and in the log.
+A provider may answer with a reason that Apple's or Google's documentation does not list, or with none at all and
+any status. Each new label value is a permanent time series in Prometheus, so a provider must not be able to create
+them. The full text is in the ping's receipt and in the log.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ OWN: Final = frozenset(
         EXPIRED,
         GAVE_UP,
         LANE_FULL,
-        "connection_lost",  # no answer came: `lane`, `rps_client`
+        "connection_lost",  # there was no response: `lane`, `rhoconnect_push_remote`
         "deadline",
         "refused",  # the provider did not process it: `lane`
         "device_gone",  # `fanout.planner`
@@ -27,7 +27,7 @@ OWN: Final = frozenset(
         "platform_not_served",
     }
 )
-"""Reasons that the gateway itself gives, beside the labels of the error tree."""
+"""Reasons that the gateway itself gives, in addition to the labels of the error tree."""
 
 _OF_ALL: Final = OWN | frozenset(STATUS_REASONS)
 _NONE: Final[frozenset[str]] = frozenset()
@@ -41,11 +41,11 @@ def _labels_of(kind: type[RhoPushError]) -> frozenset[str]:
 def reason_label(reason: str, provider_reasons: frozenset[str] = _NONE) -> str:
     """The metric label of a reason.
 
-    `gave_up:REASON` stays whole where its reason is known, and is `gave_up` where it is not.
+    `gave_up:REASON` is kept if its reason is known, and becomes `gave_up` if it is not.
 
     Args:
-        reason: of a verdict.
-        provider_reasons: those that the provider's table holds (`Provider.reasons`).
+        reason: the reason of a verdict.
+        provider_reasons: the reasons in the provider's table (`Provider.reasons`).
     """
     if reason in _OF_ALL or reason in provider_reasons:
         return reason

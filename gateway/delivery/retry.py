@@ -1,9 +1,9 @@
-"""When a send comes again, and when it ends: decisions without await.
+"""Retry times and the final end of deliveries, decided without await.
 
-The first delays are settings; each further one doubles (providers A7: Apple, 15 minutes with back-off
-after a 5xx; providers B3: Google, exponential with jitter, 60 s after a 429 without Retry-After). A Retry-After wins,
-unless it asks for no delay. Nothing is scheduled beyond the ping's time to live or `retry.give_up_s`: it gets its
-final verdict now.
+The first delays are settings; each further delay doubles (providers A7: Apple, 15 minutes with back-off after a
+5xx; providers B3: Google, exponential with jitter, 60 s after a 429 without Retry-After). A Retry-After has
+priority, unless it asks for no delay. No retry is scheduled beyond the ping's time to live or `retry.give_up_s`:
+the delivery gets its final verdict now.
 """
 
 from typing import Final, NamedTuple
@@ -16,18 +16,18 @@ GAVE_UP: Final = "gave_up"
 LANE_FULL: Final = "lane_full"
 
 THROTTLED_S: Final = 60.0
-"""429 without Retry-After (FCM: error-codes page; APNs TooManyRequests names no delay)."""
+"""Delay after a 429 without Retry-After (FCM: error-codes page; APNs TooManyRequests names no delay)."""
 _MISCONFIGURED_S: Final = 60.0
-"""The credential must be mended by a person: look again once a minute."""
+"""Interval of retries while an operator must correct the credential."""
 _DOUBLINGS_MAX: Final = 10
 
 
 class RetryDecision(NamedTuple):
-    """What happens to a send that was not accepted.
+    """The decision about a delivery that was not accepted.
 
     Attributes:
-        due_ms: epoch ms of the next try; None: the send ends, with `reason`.
-        reason: of the final verdict.
+        due_ms: epoch ms of the next attempt; None: the delivery ends, with `reason`.
+        reason: reason of the final verdict.
     """
 
     due_ms: int | None
@@ -35,12 +35,12 @@ class RetryDecision(NamedTuple):
 
 
 def first_delay_s(server_error_s: float, verdict: Verdict, status: int, retry: RetrySettings) -> float:
-    """The delay of a first retry where the provider named none.
+    """The delay of a first retry if the provider named none.
 
     Args:
         server_error_s: the delay after a 5xx, which depends on the provider.
-        verdict: the provider's answer, as judged.
-        status: of the answer; 0: there was none.
+        verdict: the verdict of the provider's response.
+        status: status of the response; 0: there was none.
         retry: the settings.
     """
     if verdict.kind == VerdictKind.UNKNOWN:
@@ -55,14 +55,14 @@ def first_delay_s(server_error_s: float, verdict: Verdict, status: int, retry: R
 
 
 class RetryTiming(NamedTuple):
-    """What the decision depends on besides the verdict.
+    """The input of the decision besides the verdict.
 
     Attributes:
         now_ms: epoch ms.
-        first_ms: of the first try of this send; 0: this is it.
+        first_ms: epoch ms of the first attempt of this delivery; 0: this is the first.
         expires_ms: end of the ping's time to live.
-        attempt: tries before this one.
-        noise: random, 0 to 1.
+        attempt: number of attempts before this one.
+        noise: random number from 0 to 1.
     """
 
     now_ms: int
@@ -77,9 +77,9 @@ def decide_retry(
 ) -> RetryDecision:
     """Decide about a `later` or `unknown` verdict; `first_s`: the delay of a first retry (`Provider.first_delay_s`)."""
     delay_s = verdict.delay_s
-    if not delay_s:  # none, or no time at all, which is no delay and would come round at once for ever
+    if not delay_s:  # no delay, or a delay of 0, which would repeat the attempt in a loop
         delay_s = first_s * 2 ** min(timing.attempt, _DOUBLINGS_MAX)
-    # Only ever longer: a provider that asked for a delay must not be asked earlier.
+    # Jitter only adds time: a provider that asked for a delay must not get an earlier retry.
     delay_s *= 1 + retry.jitter * timing.noise
     due_ms = timing.now_ms + int(delay_s * 1000)
     if due_ms >= timing.expires_ms:

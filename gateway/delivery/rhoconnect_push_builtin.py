@@ -1,10 +1,11 @@
 """The lane to RhoConnect Push devices whose push service is this gateway: a delivery is a message in Redis.
 
-Accepted means queued: the device fetches the message with its next poll, or gets it at once if a poll is open. A token
-without a registration is rejected for good. It is not marked dead, since looking it up is cheap here and a device that
-registers again keeps its client.
+Accepted means queued: the device fetches the message with its next poll, or gets it at once if a poll is open. A
+token without a registration is finally rejected. It is not marked dead, since looking it up is cheap here and a
+device that registers again keeps its client.
 
-A message has its ping's id as its name, so a delivery that is repeated because Redis' reply was lost is queued once.
+A message has its ping's id as its name, so a delivery that is repeated because Redis' reply was lost is queued
+once.
 """
 
 import asyncio
@@ -30,7 +31,7 @@ from protocols.verdict import Verdict, VerdictKind
 _log = structlog.get_logger("lane")
 
 IN_FLIGHT_MAX: Final = 2_000
-"""Messages given to Redis and not yet answered: ten script calls."""
+"""Messages given to Redis without a reply yet: ten script calls."""
 _NO_REDIS: Final = "Redis does not answer"
 _UP: Final = LinkState.UP
 
@@ -39,10 +40,10 @@ class BuiltinRhoConnectPushLane(Lane):
     """The lane to RhoConnect Push devices inside this gateway.
 
     Args:
-        provider: how pings are told.
-        store: the service's part of Redis.
-        retry: when deliveries come again.
-        metrics: where verdicts are counted.
+        provider: composes messages.
+        store: stores the service's messages in Redis.
+        retry: settings for the times of retries.
+        metrics: counts verdicts.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class BuiltinRhoConnectPushLane(Lane):
 
     @property
     def in_flight(self) -> int:
-        """Messages given to Redis and not yet answered."""
+        """Messages given to Redis without a reply yet."""
         return self._in_flight
 
     async def close(self, budget_s: float) -> None:
-        """Wait for what is in flight, within the budget; what waits stays in its batches."""
+        """Wait for the messages in flight, within the budget; waiting deliveries stay in their batches."""
         self._stop_waiting()
         try:
             await asyncio.wait_for(self._idle.wait(), budget_s)
@@ -88,7 +89,7 @@ class BuiltinRhoConnectPushLane(Lane):
     def _enqueue_message(self, delivery: Delivery) -> None:
         message = delivery.message
         if not isinstance(message, RhoConnectPushMessage):
-            raise TypeError(f"{message!r} is no message for RhoConnect Push devices")
+            raise TypeError(f"{message!r} is not a message for RhoConnect Push devices")
         self._in_flight += 1
         self._idle.clear()
         posting = MailboxMessage(delivery.device.pin, message.data, message.collapse, name=message.name)

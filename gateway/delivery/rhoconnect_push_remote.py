@@ -1,8 +1,8 @@
 """The lane to RhoConnect Push devices whose push service is another server: the gateway posts as RhoConnect does.
 
-A few workers hold the connections and take turns at what waits: the service answers within a millisecond or is in
-trouble, and more connections would not make it faster. The request is RhoConnect's (contract §4); unlike in RhoConnect,
-every answer is judged.
+A few workers hold the connections and take turns with the waiting deliveries: the service normally answers within
+a millisecond, and more connections would not make it faster. The request is RhoConnect's (contract §4); unlike in
+RhoConnect, every response is judged.
 """
 
 import asyncio
@@ -39,14 +39,14 @@ class RemoteRhoConnectPushLane(Lane):
     """The lane to RhoConnect Push devices through an external push service.
 
     Args:
-        provider: how pings are told and answers judged.
-        push_server: its URL with the app's credentials; any path in it is lost, as in RhoConnect.
-        retry: when deliveries come again.
-        metrics: where verdicts are counted.
-        tokens: takes note of tokens that are no longer registered.
+        provider: composes messages and judges responses.
+        push_server: its URL with the app's credentials; any path in it is ignored, as in RhoConnect.
+        retry: settings for the times of retries.
+        metrics: counts verdicts.
+        tokens: receives the tokens that are no longer registered.
 
     Raises:
-        BadSetting: the URL is none.
+        BadSetting: the address is not a URL.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class RemoteRhoConnectPushLane(Lane):
         self._reconnecting: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
-        """Let the workers take what may begin; the first time, start them."""
+        """Let the workers take the deliveries that may begin; start the workers at the first call."""
         if not self._workers:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
@@ -88,11 +88,11 @@ class RemoteRhoConnectPushLane(Lane):
 
     @property
     def in_flight(self) -> int:
-        """Requests without an answer."""
+        """Number of requests without a response."""
         return self._in_flight
 
     async def close(self, budget_s: float) -> None:
-        """Wait for what is in flight, within the budget; what waits stays in its batches."""
+        """Wait for the requests in flight, within the budget; waiting deliveries stay in their batches."""
         self._stop_waiting()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(budget_s):
@@ -121,7 +121,7 @@ class RemoteRhoConnectPushLane(Lane):
                 self._more.set()
 
     def _take(self) -> Delivery | None:
-        """The next delivery that may begin; while the server is down, `_reconnect` alone tries to reach it."""
+        """The next delivery that may begin; while the server is down, only `_reconnect` tries to reach it."""
         if not len(self._backlog) or self._link.state is _DOWN or not self._may_begin(1):
             return None
         delivery = self._next(self._backlog.small, self._backlog.bulk, SHARED_CLOCK.now_ms())
@@ -139,7 +139,7 @@ class RemoteRhoConnectPushLane(Lane):
             ) as answer:
                 body = await answer.read()
         except aiohttp.ClientConnectorError as error:
-            self._requeue(delivery)  # nothing was sent
+            self._requeue(delivery)  # the request was not sent
             self._unreachable(error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = "deadline" if isinstance(error, TimeoutError) else "connection_lost"
@@ -169,14 +169,14 @@ class RemoteRhoConnectPushLane(Lane):
             self._reconnecting = asyncio.create_task(self._reconnect(), name=f"reconnect:{self.name}")
 
     async def _reconnect(self) -> None:
-        """Try to reach the server until that succeeds, so that the lane is up again though no delivery waits."""
+        """Try to reach the server until that succeeds, so that the lane recovers even if no delivery waits."""
         wait_s = _RETRY_S
         while self._link.state is _DOWN:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, RECONNECT_S)
             try:
                 await self._connect()
-            except OSError as error:  # a TimeoutError is one
+            except OSError as error:  # includes TimeoutError
                 self._on_link(LinkEvent.FAILED, error.strerror or type(error).__name__)
             else:
                 self._on_link(LinkEvent.CONNECTED)
@@ -186,7 +186,7 @@ class RemoteRhoConnectPushLane(Lane):
         """Open a connection as a request would, and close it.
 
         Raises:
-            OSError: the server cannot be reached, or its certificate does not fit.
+            OSError: the server cannot be reached, or its certificate is not valid for it.
         """
         url = URL(self._origin)
         async with asyncio.timeout(_CONNECT_S):
@@ -199,10 +199,10 @@ class RemoteRhoConnectPushLane(Lane):
 
 
 def read_push_server(push_server: Secret) -> tuple[str, str]:
-    """The origin of a `:push_server:` URL, and the Authorization header that its credentials make (contract §4).
+    """The origin of a `:push_server:` URL, and the Authorization header made from its credentials (contract §4).
 
     Raises:
-        BadSetting: it is no http or https URL with a host.
+        BadSetting: it is not an http or https URL with a host.
     """
     try:
         url = urlsplit(push_server.reveal())

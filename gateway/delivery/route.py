@@ -1,5 +1,5 @@
-"""How the devices of one app are reached: over which lane, told what, and what that lane's answers about device tokens
-are about."""
+"""The route to the devices of one app: the lane, the app's part of the message, and the scope of that lane's
+responses about device tokens."""
 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol
@@ -10,7 +10,7 @@ from protocols.devices import Device, accepted_elsewhere, refused_at
 
 SETTING: Final = "apns.environment"
 _APPLE_PORTS: Final = (443, 2197)
-"""Two ports of one service (providers A1)."""
+"""Two ports of the same service (providers A1)."""
 
 
 class TokenScope(NamedTuple):
@@ -34,19 +34,19 @@ class TokenScope(NamedTuple):
 
     @property
     def setting(self) -> str:
-        """The setting that a wrong environment comes from."""
+        """The setting that determines the environment."""
         return f"apps.{self.app}.{SETTING}" if self.app else SETTING
 
 
 def token_scope(lane: str, app: str, server: tuple[str, int], topic: str, credential: str) -> TokenScope:
-    """Make a place.
+    """Make a token scope.
 
     Args:
         lane: the lane's name.
-        app: as in metrics.
+        app: the app, as in metrics.
         server: host and port.
         topic: see `TokenScope`.
-        credential: digest of the credential and of all else that makes the place another one.
+        credential: digest of the credential and of everything else that makes a different scope.
     """
     host = server[0] if server[1] in _APPLE_PORTS else f"{server[0]}:{server[1]}"
     return TokenScope(lane, app, host, topic, digest(host, topic), digest(credential, topic))
@@ -57,27 +57,27 @@ class LaneInterface(Protocol):
 
     Attributes:
         name: stable over restarts and the same in every gateway.
-        provider: how pings are encoded and answers judged.
+        provider: composes messages and judges responses.
     """
 
     name: str
     provider: Provider
 
     def offer(self, deliveries: Sequence[Any], *, bulk: bool) -> None:
-        """Take deliveries (`gateway.delivery.batch_id.Delivery`)."""
+        """Accept deliveries (`gateway.delivery.batch.Delivery`)."""
 
 
 class Route:
-    """How devices of one app are reached. Compared by identity: there is one an app and provider.
+    """The route to the devices of one app. Compared by identity: there is one for each app and provider.
 
     Attributes:
-        lane: over what.
-        target: what `Provider.compose` wants to know of the app.
-        app: as in metrics.
-        token_scope: what the lane's answers about device tokens are about; None: it gives none.
-        fallback: the same app at the provider's other environment; None: there is none.
-        accepted: this process knows that a send of this route was accepted.
-        successor: has taken its place for the same topic since the settings changed; None: nothing has.
+        lane: the lane that delivers.
+        target: the app, in the form that `Provider.compose` expects.
+        app: the app, as in metrics.
+        token_scope: the scope of the lane's responses about device tokens; None: it gives no such responses.
+        fallback: the route of the same app at the provider's other environment; None: there is none.
+        accepted: whether this process has seen an accepted delivery of this route.
+        successor: the route for the same topic that replaced this one after a reload; None: there is none.
     """
 
     __slots__ = ("accepted", "app", "fallback", "lane", "successor", "target", "token_scope")
@@ -105,14 +105,15 @@ class Route:
 
     @property
     def newest(self) -> "Route":
-        """The route that has taken this one's place, or this one."""
+        """The latest successor of this route, or the route itself."""
         route = self
         while route.successor is not None:
             route = route.successor
         return route
 
     def succeeded_by(self, new: "Route") -> "Route":
-        """Set the successor of this route: of a new route and its fallback the one with the same host, if any."""
+        """Set the successor of this route: the one of the new route and its fallback that has the same host, if
+        any."""
         mine = self.token_scope
         successor = next(
             (one for one in new.chain if mine and one.token_scope and one.token_scope.host == mine.host), new
@@ -122,11 +123,12 @@ class Route:
             and successor.token_scope is not None
             and successor.token_scope.topic == mine.topic
         ):
-            self.successor = successor  # else its deliveries have another topic than the successor's
+            # otherwise its deliveries have another topic than the successor's
+            self.successor = successor
         return successor
 
     def of(self, device: Device) -> "Route | None":
-        """This route or its fallback, by what is known of the device's token; None: it is bad wherever it may go."""
+        """This route or its fallback, as the device's token requires; None: the token is bad on both."""
         token_scope, fallback = self.token_scope, self.fallback
         if token_scope is None:
             return self

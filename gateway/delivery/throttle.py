@@ -15,7 +15,7 @@ from enum import IntEnum, auto
 from typing import Final, NamedTuple
 
 RAMP_S: Final = 60.0
-"""How long a lane's rate stays limited after a pause."""
+"""Time for which a lane's rate stays limited after a pause."""
 RAMP_FIRST_PER_S: Final = 10.0
 RAMP_DOUBLING_S: Final = 6.0
 """The rate begins with `RAMP_FIRST_PER_S` and doubles in this time: it is 10,000 a second at the end of `RAMP_S`, which
@@ -23,7 +23,7 @@ is FCM's default quota of 600,000 a minute."""
 
 
 class ThrottleState(IntEnum):
-    """How many requests a lane may begin."""
+    """Limit on the requests that a lane may begin."""
 
     FREE = auto()
     PAUSED = auto()
@@ -31,7 +31,7 @@ class ThrottleState(IntEnum):
 
 
 class ThrottleEvent(IntEnum):
-    """What changes a throttle."""
+    """Events that change a throttle."""
 
     LIMITED = auto()  # the provider answered that the credential sends too much
     TIME_OVER = auto()  # the pause, or the ramp behind it, has ended
@@ -48,13 +48,13 @@ TRANSITIONS: Final[dict[tuple[ThrottleState, ThrottleEvent], ThrottleState]] = {
 
 
 class Throttle(NamedTuple):
-    """A throttle at one moment. Instants are monotonic seconds.
+    """State of a throttle. Times are monotonic seconds.
 
     Attributes:
-        state: how many requests may begin.
+        state: limit on the requests that may begin.
         until_s: the end of the pause or of the ramp.
         tokens: while the rate rises, requests that could begin at `counted_s`.
-        counted_s: when `tokens` was counted.
+        counted_s: time at which `tokens` was counted.
     """
 
     state: ThrottleState = ThrottleState.FREE
@@ -69,7 +69,7 @@ class Throttle(NamedTuple):
         return Throttle(state, max(paused_until_s, now_s + delay_s))
 
     def at(self, now_s: float) -> "Throttle":
-        """The throttle at an instant: its pause or its ramp may be over."""
+        """The throttle at a given time: its pause or its ramp may be over."""
         if self.state is ThrottleState.FREE or now_s < self.until_s:
             return self
         state = TRANSITIONS[self.state, ThrottleEvent.TIME_OVER]
@@ -78,13 +78,13 @@ class Throttle(NamedTuple):
         return FREE
 
     def counted(self, now_s: float) -> "Throttle":
-        """While the rate rises: the same with the tokens of an instant, which are at most one second's."""
+        """While the rate rises: the same throttle with the tokens at a given time, at most one second's."""
         rate = RAMP_FIRST_PER_S * 2.0 ** ((RAMP_S - (self.until_s - now_s)) / RAMP_DOUBLING_S)
         tokens = min(rate, self.tokens + rate * (now_s - self.counted_s))
         return self._replace(tokens=tokens, counted_s=now_s)
 
     def spent(self, requests: int) -> "Throttle":
-        """While the rate rises: the same after so many requests began."""
+        """While the rate rises: the same throttle after this many requests began."""
         return self._replace(tokens=self.tokens - requests)
 
     def left_s(self, now_s: float) -> float:

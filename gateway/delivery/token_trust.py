@@ -1,9 +1,9 @@
-"""Whether a provider's answers about device tokens may be believed: not before a send of the same credential was
-accepted at the same host for the same topic.
+"""Trust in a provider's responses about device tokens: only after a delivery with the same credential was accepted
+at the same host for the same topic.
 
-A wrong setting (a sandbox key at the production host, another app's topic) makes every token look dead. So nothing is
-marked until one send was accepted, counted over all workers and gateways (`delivery.proofs`); `ALARM_COUNT` answers of
-BadDeviceToken before that raise an alarm.
+A wrong setting (a sandbox key at the production host, another app's topic) makes every token look dead. Therefore
+no token is marked until one delivery was accepted, counted over all workers and gateways (`delivery.proofs`);
+`ALARM_COUNT` responses of BadDeviceToken before that raise an alarm.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ _log = structlog.get_logger("dead_tokens")
 
 ALARM_COUNT: Final = 3
 POLL_S: Final = 5.0
-"""While the alarm is on, how often a worker asks whether another one had an acceptance; also the pause before an
-acceptance that Redis did not take is written again."""
+"""Interval at which a worker with an alarm checks whether another worker had an acceptance; also the pause before
+an acceptance that Redis refused is written again."""
 
 
 class TokenTrust:
-    """Knows which places have proven themselves, and raises the alarm for one that only refuses tokens.
+    """Tracks which scopes are proven, and raises the alarm for a scope that only refuses tokens.
 
     Args:
-        proofs: what all workers know.
-        metrics: shows the alarm.
+        proofs: the proofs shared by all workers.
+        metrics: exports the alarm.
     """
 
     def __init__(self, proofs: Proofs, metrics: Metrics) -> None:
@@ -43,7 +43,7 @@ class TokenTrust:
         self._writing: set[asyncio.Task[None]] = set()
 
     def record_acceptance(self, scope: TokenScope) -> None:
-        """Take note that a send was accepted at this place; the first time, write it for all workers."""
+        """Record that a delivery was accepted in this scope; the first acceptance is written for all workers."""
         if scope.identity in self._accepted:
             return
         self._accepted.add(scope.identity)
@@ -51,10 +51,10 @@ class TokenTrust:
         self._start(self._write(scope.identity))
 
     async def is_trusted(self, scope: TokenScope, *, bad: bool) -> bool:
-        """Whether an answer that a token is dead may be believed; `bad`: the answer was BadDeviceToken.
+        """Whether a response that a token is dead may be believed; `bad`: the response was BadDeviceToken.
 
         Raises:
-            StoreDown: this process does not know, and Redis did not answer.
+            StoreDown: the scope is not proven in this process, and Redis did not answer.
         """
         if scope.identity in self._accepted:
             return True
@@ -67,12 +67,12 @@ class TokenTrust:
         return scope.identity in self._accepted
 
     def retain(self, identities: set[str]) -> None:
-        """The settings changed: end the alarm of every place that is in force no more."""
+        """End the alarm of every scope that is no longer in force after a reload."""
         for identity in self._alarms.keys() - identities:
             self._end_alarm(identity)
 
     async def close(self) -> None:
-        """Stop watching, and wait for the acceptances that are being written."""
+        """Stop checking, and wait for the acceptances that are being written."""
         if self._watching is not None:
             self._watching.cancel()
         for task in self._writing:
@@ -91,7 +91,7 @@ class TokenTrust:
             topic=scope.topic,
             reason="BadDeviceToken",
             answers=count,
-            check=f"{scope.setting}: is it the environment of these devices' app? Then the topic",
+            check=f"{scope.setting} must be the environment of these devices' app; then check the topic",
         )
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch(), name="token alarms")
@@ -103,7 +103,7 @@ class TokenTrust:
             _log.info("device_tokens_accepted", lane=scope.lane, host=scope.host, topic=scope.topic)
 
     async def _watch(self) -> None:
-        """End alarms where another worker had an acceptance."""
+        """End alarms of scopes in which another worker had an acceptance."""
         while self._alarms:
             await asyncio.sleep(POLL_S)
             for scope in tuple(self._alarms.values()):
@@ -114,7 +114,7 @@ class TokenTrust:
         self._watching = None
 
     async def _write(self, identity: str) -> None:
-        """Write an acceptance until Redis has taken it: no other worker may mark anything before."""
+        """Write an acceptance until Redis has stored it: no other worker may mark a token before."""
         while True:
             try:
                 await self._proofs.accepted(identity, SHARED_CLOCK.now_ms())

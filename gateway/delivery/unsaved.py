@@ -1,8 +1,9 @@
-"""The verdicts that Redis has not recorded yet: what a kill of the worker would repeat.
+"""Verdicts that Redis has not recorded yet, whose deliveries a kill of the worker would repeat.
 
-The worker writes its verdicts in passes, one after another (`gateway.fanout.in_flight`). A verdict belongs to the pass
-that begins after it. If a pass takes longer than `UNSAVED_MAX_S`, no lane of the worker begins a request until the pass
-has ended: otherwise a kill would repeat everything that the worker delivered while Redis did not answer.
+The worker writes its verdicts in passes, one after another (`gateway.fanout.in_flight`). A verdict belongs to the
+pass that begins after it. If a pass takes longer than `UNSAVED_MAX_S`, no lane of the worker begins a request
+until the pass has ended: otherwise a kill would repeat everything that the worker delivered while Redis did not
+answer.
 """
 
 import asyncio
@@ -18,11 +19,11 @@ _log = structlog.get_logger("unsaved")
 
 
 class UnsavedVerdicts:
-    """What the lanes of a worker must know of the writing of verdicts: one value for all of them.
+    """Progress of the recording of verdicts, shared by all lanes of a worker.
 
     Attributes:
         stalled: whether verdicts that are older than `UNSAVED_MAX_S` are not recorded.
-        number: of the next pass, which records the verdicts that are given now.
+        number: number of the next pass, which records the present verdicts.
         recorded: the passes below this number have ended.
         on_resumed: called after `stalled` became false.
     """
@@ -37,12 +38,12 @@ class UnsavedVerdicts:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin_pass(self) -> None:
-        """The verdicts up to now are being written. The pass before has ended."""
+        """Begin to write the verdicts up to now. The previous pass has ended."""
         self.number += 1
         self._timer = asyncio.get_running_loop().call_later(UNSAVED_MAX_S, self._stall)
 
     def end_pass(self) -> None:
-        """The verdicts of the pass that began last are recorded."""
+        """Record that the verdicts of the latest pass are stored."""
         self.recorded = self.number
         self.close()
         if self.stalled:
@@ -51,7 +52,7 @@ class UnsavedVerdicts:
             self.on_resumed()
 
     def close(self) -> None:
-        """Stop watching the pass."""
+        """Stop monitoring the pass."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -62,7 +63,7 @@ class UnsavedVerdicts:
 
 
 class UnsavedCount:
-    """How many verdicts of one lane are not recorded, by the pass that records them."""
+    """Number of unrecorded verdicts of one lane, by the pass that records them."""
 
     __slots__ = ("_counts",)
 
@@ -75,11 +76,11 @@ class UnsavedCount:
         if counts and counts[-1][0] == unsaved.number:
             counts[-1][1] += verdicts
         else:
-            self.total(unsaved)  # so that few passes are kept, however seldom somebody asks
+            self.total(unsaved)  # bounds the number of passes kept, however rarely `total` is called
             counts.append([unsaved.number, verdicts])
 
     def total(self, unsaved: UnsavedVerdicts) -> int:
-        """The verdicts of passes that have not ended."""
+        """Number of verdicts in passes that have not ended."""
         counts = self._counts
         while counts and counts[0][0] < unsaved.recorded:
             counts.popleft()

@@ -1,1 +1,1 @@
-"""From pings to sends: the streams read, devices chosen, broadcasts cut, units settled."""
+"""Fan-out from pings to deliveries: consumes the streams, selects devices, splits broadcasts and settles batches."""

@@ -1,14 +1,14 @@
-"""Tasks that split pings while the worker goes on reading."""
+"""Background tasks that split pings while the worker continues to read its streams."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 
 class BackgroundTasks:
-    """Tasks of one kind, of which a few run at once.
+    """A set of background tasks with a limit on how many run at the same time.
 
     Args:
-        running_max: tasks that run at once; the others wait for their turn.
+        running_max: most tasks that run at the same time; further tasks wait.
     """
 
     def __init__(self, running_max: int) -> None:
@@ -16,22 +16,22 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        """Tasks that run or wait for their turn."""
+        """Number of tasks that run or wait."""
         return len(self._tasks)
 
     def begin(self, work: Callable[[], Awaitable[None]], name: str) -> None:
-        """Run this when its turn comes."""
+        """Start a task as soon as fewer than `running_max` others run."""
         task = asyncio.create_task(self._run(work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def wait_for_fewer(self, count: int) -> None:
-        """Wait until there are fewer than `count` tasks, those that wait for their turn among them."""
+        """Wait until there are fewer than `count` tasks, including tasks that have not started."""
         while len(self._tasks) >= count:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
-        """Cancel all tasks, and wait for their end."""
+        """Cancel all tasks and wait until they have ended."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

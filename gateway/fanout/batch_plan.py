@@ -8,7 +8,8 @@ from protocols.ping.model import Ping
 
 
 class BatchPlan:
-    """A unit being planned, ping by ping: what the present one is told by route, and everybody's sends by lane."""
+    """The plan of one delivery batch, filled ping by ping: the present ping's message for each route, and the
+    deliveries of each lane."""
 
     __slots__ = ("_messages", "_node", "batch", "by_lane", "message", "now_ms", "ping", "route")
 
@@ -25,7 +26,7 @@ class BatchPlan:
         self._node = 0
 
     def begin_ping(self, number: int, skipped: dict[str, int]) -> None:
-        """Turn to one of the unit's pings; the places from here on are of it."""
+        """Start the next ping of the batch; deliveries added from now on belong to it."""
         self.batch.begin_ping(skipped)
         self.ping = self.batch.pings[number]
         self._node = self.batch.node + self.batch.first_ping_index + number
@@ -34,7 +35,8 @@ class BatchPlan:
             self._messages = {}
 
     def select_route(self, route: Route) -> None:
-        """Let `message` be what this app is told, encoded once; None: nothing."""
+        """Set `message` to the present ping's message for this route, encoded once; None if the ping has nothing
+        for it."""
         if self.route is not None:
             self._messages[self.route] = self.message
         if route in self._messages:
@@ -45,9 +47,11 @@ class BatchPlan:
             except InputError as error:
                 self.message = error
         self.route = (
-            route  # last: after a defect in composing, the next device must not get another's message
+            # Set last: if composing raises an unexpected error, the next device must not get another route's
+            # message.
+            route
         )
 
     def request_id(self, number: int) -> bytes:
-        """A UUID that is the same at each try of this ping to this device (providers A2, apns-id)."""
+        """A UUID that is the same for every attempt to deliver this ping to this device (providers A2, apns-id)."""
         return b"%b%012x" % (self.batch.prefix, number ^ self._node)

@@ -1,9 +1,10 @@
-"""Cutting a ping for many users into pieces.
+"""Splitting of broadcasts into chunks.
 
-The users lie beside the queue in chunks. A piece names one chunk, no more: whoever takes it from its stream looks the
-users up, leaves out whom another chunk reaches, and delivers (`targets`). Pieces go on the stream in one step with
-the cursor, and only a few ahead of those who work on them: a kill costs a piece and not the broadcast, and nothing
-here is ever as large as the ping is.
+The users of a broadcast are stored beside the queue in chunks. A chunk entry on the stream names exactly one of
+these chunks; the worker that reads the entry looks the users up, omits devices that another chunk reaches, and
+delivers (`broadcast_targets`). Chunk entries are appended in one step with the cursor, and only a few ahead of the
+workers. Therefore a kill repeats at most one chunk rather than the broadcast, and memory use does not depend on
+the size of the broadcast.
 """
 
 import asyncio
@@ -25,23 +26,25 @@ from protocols.ping.model import Ping
 _log = structlog.get_logger("broadcast")
 
 AHEAD_CHUNKS: Final = 40
-"""Pieces that may wait on their stream before cutting pauses: what comes between is served in between."""
+"""Chunks that may wait on their stream before splitting pauses, so that other entries are served in between."""
 STEP_CHUNKS: Final = 16
-"""Pieces cut in one step."""
+"""Chunks appended in one step."""
 SPLITTING_MAX: Final = 8
-"""Broadcasts that one worker cuts at once: a long one must not keep others back, and thousands may be queued."""
+"""Broadcasts that one worker splits at the same time: a long one must not delay the others, and thousands may be
+queued."""
 _PAUSE_S: Final = 0.02
 _RETRY_S: Final = 1.0
 _CHUNKS_FACTOR: Final = 100
-"""A broadcast of which more than 99 of 100 chunks are missing before any was cut is none that a gateway appended."""
+"""Most chunks that an entry may name for each chunk of users in Redis. A broadcast of which more than 99 of 100
+chunks are missing before the first step was not appended by a gateway."""
 
 
 class BroadcastSplitter:
-    """Cuts the broadcasts that this worker holds.
+    """Splits the broadcasts whose leases this worker holds.
 
     Args:
-        store: cursor and pieces.
-        in_flight: keeps the lease while a broadcast is cut.
+        store: stores the cursor and the chunks.
+        in_flight: keeps the lease while a broadcast is split.
     """
 
     def __init__(self, store: BroadcastStore, in_flight: InFlight) -> None:
@@ -49,11 +52,11 @@ class BroadcastSplitter:
         self._in_flight = in_flight
 
     async def split(self, lease: Lease) -> None:
-        """Cut one broadcast to its end, from wherever it stood.
+        """Split one broadcast from its stored cursor to its end.
 
         Raises:
-            StoreDown: Redis did not answer; the broadcast stays leased and goes on from its cursor.
-            UnreadableEntry: it is none, or its number of chunks is not that of a broadcast.
+            StoreDown: Redis did not answer; the broadcast stays leased and resumes at its cursor.
+            UnreadableEntry: the entry is not a broadcast, or its number of chunks is not valid.
         """
         entry = read_broadcast(lease.payload)
         (ping,) = pings_of(entry, SHARED_CLOCK.corrected(entry.accepted_ms))
@@ -76,10 +79,12 @@ class BroadcastSplitter:
         self._in_flight.settle(split_broadcast(lease, entry.batch_id, ping))
 
     async def _finish_without_users(self, lease: Lease, entry: Entry, ping: Ping) -> bool:
-        """Settle a broadcast of whose users nothing is left, instead of cutting pieces for nobody."""
+        """Settle a broadcast of which Redis has no users left, instead of appending empty chunks."""
         kept = await self._store.chunk_count(ping.id)
         if kept and entry.chunk_count > _CHUNKS_FACTOR * kept:
-            raise UnreadableEntry(f"it names {entry.chunk_count} chunks of users, and {kept} are kept")
+            raise UnreadableEntry(
+                f"the entry names {entry.chunk_count} chunks of users, but Redis has {kept}"
+            )
         if kept or not entry.chunk_count:
             return False
         _log.error("broadcast_chunk_missing", ping_id=ping.id, chunk_count=entry.chunk_count)
@@ -89,7 +94,7 @@ class BroadcastSplitter:
 
 
 class BroadcastTasks:
-    """The broadcasts being cut, each by a task of its own, so that a long one does not keep others back."""
+    """The broadcasts that are being split, each in its own task, so that a long one does not delay the others."""
 
     def __init__(self, splitter: BroadcastSplitter, in_flight: InFlight) -> None:
         self._splitter = splitter
@@ -97,22 +102,22 @@ class BroadcastTasks:
         self._tasks = BackgroundTasks(SPLITTING_MAX)
 
     async def wait_for_room(self) -> None:
-        """Wait until another one may be read: each puts pieces on their stream."""
+        """Wait until another broadcast may be read: each of them appends chunks to the stream."""
         await self._tasks.wait_for_fewer(SPLITTING_MAX)
 
     def begin(self, lease: Lease) -> None:
-        """Split a broadcast in the background, when its turn comes.
+        """Split a broadcast in the background as soon as fewer than `SPLITTING_MAX` others are being split.
 
-        The caller does not wait for that turn: the broadcasts that are being split may wait for chunks that the
+        The caller does not wait for the start: the broadcasts that are being split may wait for chunks that the
         caller has yet to take over.
 
         Args:
-            lease: claimed (`InFlight.claim`).
+            lease: the broadcast's lease, already claimed (`InFlight.claim`).
         """
         self._tasks.begin(partial(self._split, lease), f"split:{lease.entry}")
 
     async def close(self) -> None:
-        """Stop where the cursors are."""
+        """Cancel all splitting; each broadcast resumes at its cursor."""
         await self._tasks.close()
 
     async def _split(self, lease: Lease) -> None:

@@ -1,4 +1,4 @@
-"""Whom a piece of a broadcast reaches: its users' devices, but for those that another piece reaches."""
+"""Target devices of a broadcast chunk: the devices of its users, except those that another chunk reaches."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,48 +16,49 @@ from protocols.devices import REPEATED, Chosen, Device, DeviceTypes, dedupe_key
 _log = structlog.get_logger("broadcast_targets")
 
 CHUNK_MISSING: Final = "lost_part"
-"""Reason under `skipped`: a part of the list of users (`keys.CHUNK_USERS`) that Redis no longer has."""
+"""Reason under `skipped`: Redis no longer has a chunk of the list of users (`keys.CHUNK_USERS`)."""
 
 
 class ChunkRecipients(NamedTuple):
-    """The devices of one chunk, and what was left out, by reason."""
+    """The devices of one chunk, and the number of omitted users and devices by reason."""
 
     chosen: list[Chosen]
     skipped: dict[str, int]
 
 
 class BroadcastTargets:
-    """Looks chunks up.
+    """Looks up the devices of broadcast chunks.
 
     Args:
-        store: the users, and which phones are reached by which chunk.
-        registry: who has which devices.
-        lane_manager: where the devices' pings would go.
-        scheduler: between whose slices small pings are served.
+        store: the users, and the chunk that reaches each device.
+        registry: the devices of each user.
+        lane_manager: the lanes to which the devices' pings would go.
+        scheduler: serves small pings between slices of this work.
     """
 
     def __init__(
         self, store: BroadcastStore, registry: DeviceRegistry, lane_manager: LaneManager, scheduler: Scheduler
     ) -> None:
         self.store = store
-        """What was given."""
+        """The store passed to the constructor."""
         self._registry = registry
         self._lane_manager = lane_manager
         self._scheduler = scheduler
 
     async def of(self, ping_id: str, chunk: int, large: list[str] | None = None) -> ChunkRecipients:
-        """The same devices however often it is asked for, as long as users and phones stay as they are.
+        """Select the devices of one chunk. The result is the same for every call while users and devices do not
+        change.
 
         Args:
-            ping_id: the broadcast.
-            chunk: which of its chunks.
-            large: users with very many devices, who are split off and left out here, are added to it.
+            ping_id: id of the broadcast.
+            chunk: index of the chunk.
+            large: list to which the users with very many devices are added; they are omitted here and split off.
 
         Raises:
             StoreDown: Redis did not answer.
         """
         users = await self.store.users(ping_id, chunk)
-        if not users:  # evicted or deleted: no chunk is empty
+        if not users:  # evicted or deleted, since no chunk is empty
             _log.error("broadcast_chunk_missing", ping_id=ping_id, chunk=chunk)
             return ChunkRecipients([], {CHUNK_MISSING: 1})
         chosen: list[Chosen] = []
@@ -79,34 +80,35 @@ class BroadcastTargets:
         return ChunkRecipients(fresh, skipped)
 
     async def large_users(self, ping_id: str, chunk: int) -> list[str]:
-        """The users of a chunk that `of` leaves out, since they have very many devices. Raises StoreDown."""
+        """The users of a chunk that `of` omits because they have very many devices. Raises StoreDown."""
         users = await self.store.users(ping_id, chunk)
         known = await self._registry.devices_of_many(users)
         return [user for user, one in zip(users, known, strict=True) if one.large]
 
     @property
     def device_types(self) -> DeviceTypes:
-        """Which provider serves which device type."""
+        """The provider that serves each device type."""
         return self._lane_manager.device_types
 
     def has_bad_token(self, device: Device) -> bool:
-        """Whether the provider calls this device's token bad wherever its ping may go."""
+        """Whether the provider rejects this device's token on every lane that its ping may use."""
         return is_bad(device, self._lane_manager)
 
     async def claim(self, ping_id: str, chunk: int, phones: Sequence[bytes]) -> list[bool]:
-        """Which of these phones this chunk reaches. Raises StoreDown."""
+        """Whether this chunk reaches each of these devices. Raises StoreDown."""
         if not self._scheduler.should_yield:
             return await self.store.claim(ping_id, chunk, phones)
         mine: list[bool] = []
-        for part in slices(phones, LIGHT_SLICE):  # a fifth of a millisecond in which Redis serves nobody else
+        # Redis serves no other client for a fifth of a millisecond
+        for part in slices(phones, LIGHT_SLICE):
             mine += await self.store.claim(ping_id, chunk, part)
         return mine
 
 
 def digest(device: Device) -> bytes:
-    """Stands for what a ping reaches only once (`dedupe_key`).
+    """A digest of the key by which a ping reaches a device only once (`dedupe_key`).
 
-    12 bytes: two of a hundred million phones fall together with a chance of 10^-13.
+    With 12 bytes, two of a hundred million devices have the same digest with a probability of 10^-13.
     """
     key = dedupe_key(device).encode("utf-8", "surrogateescape")
     return hashlib.blake2b(key, digest_size=12).digest()

@@ -1,10 +1,12 @@
-"""Reading the streams: as fast as what is in hand allows, small pings apart from broadcasts.
+"""Consumer of the queue's streams: reads as fast as the deliveries in flight allow, small pings apart from
+broadcasts.
 
-Three loops a worker, each with a blocking connection of its own: pings and retries; pieces of broadcasts;
-broadcasts to be cut. Each reads only while its share of sends in hand has room, so memory is bounded and a
-broadcast never takes a small ping's place. What this worker's own doors append it leases in the same step, while
-it has room, so that the readers mostly find what others left. Beside them: entries held before a restart, entries
-of consumers that fell silent, and the schedule.
+Each worker runs three kinds of loops, each with its own blocking connection: for pings and retries, for broadcast
+chunks, and for broadcasts to be split. A loop reads only while its share of the deliveries in flight has room, so
+memory is bounded and a broadcast never uses the capacity reserved for small pings. While it has room, a worker
+leases the entries that its own ingresses append in the same step, so that the readers mostly find entries of other
+processes. Further loops resume the entries held before a restart, take over entries of inactive consumers, and
+release due retries.
 """
 
 import asyncio
@@ -29,29 +31,31 @@ _log = structlog.get_logger("consumer")
 
 SMALL_DELIVERIES: Final = 12_000
 BULK_DELIVERIES: Final = 4_000
-"""Sends in hand of each priority, and one plan more: some 20 MB."""
+"""Deliveries in flight of each priority, exceeded by at most one plan: about 20 MB."""
 SHED_AFTER_S: Final = 0.25
-"""How long room for small pings is waited for before lanes that hold more than their share of it are asked for it."""
+"""Longest wait for room for small pings before lanes that hold more than their share of it must shed their
+backlog."""
 RETRIED_DELIVERIES: Final = SMALL_DELIVERIES
-"""Sends of broadcasts in hand with which no retries are read: above what the pieces alone may bring."""
+"""Deliveries of broadcasts in flight above which no retries are read; more than the chunks alone may add."""
 TAKEN_DELIVERIES: Final = 3_000
-"""Sends in hand with which entries are left to other gateways: a tenth of a second's work is no reason to."""
+"""Deliveries in flight above which appended entries are left to other gateways: a backlog of a tenth of a second
+is no reason to do so."""
 TAKEN_SHARE: Final = 0.5
-"""Of a worker that has siblings: busier than this, it leaves entries to whoever reads first."""
+"""CPU share above which a worker that has siblings leaves appended entries to the first reader."""
 READ_ENTRIES: Final = 64
-"""Read at once: an entry holds up to 200 pings, a busy door's some 30, a retry's one."""
+"""Entries read at once: an entry holds up to 200 pings, that of a busy ingress about 30, a retry one."""
 READ_CHUNKS: Final = 1
 PLAN_BYTES: Final = 16 * 1024
-"""Planned and looked up at once: a hundred pings, or a thousand users of fewer, in some 5 ms. More would hold up the
-loop."""
+"""Bytes of entries that are looked up and planned at once: a hundred pings, or fewer with a thousand users, in
+about 5 ms. More would block the event loop for too long."""
 BLOCK_MS: Final = 1_000
 DUE_S: Final = 0.2
 DUE_CHUNKS: Final = 2_000
-"""Pieces on the retries stream beyond which no more are called: workers take some ten thousand a second."""
+"""Retries on their stream above which no more are released: workers process about ten thousand per second."""
 _RETRY_S: Final = 0.5
 _FAILURE_PAUSE_S: Final = 1.0
 _REFUSED_S: Final = 2.0
-"""What was refused is tried again sooner: an older refusal is over."""
+"""Time after which a refusal by Redis counts as over, since a refused read is retried sooner."""
 
 
 class Readers:
@@ -63,21 +67,22 @@ class Readers:
         self.broadcasts = broadcasts
 
     async def close(self) -> None:
-        """End them: an entry that came for a reader that listens no more would wait for its lease to end."""
+        """Close the connections: an entry delivered to a reader that has stopped would stay leased until the lease
+        expires."""
         for connection in (self.small, self.bulk, self.broadcasts):
             await connection.close()
 
 
 class QueueConsumer:
-    """Feeds a worker from the streams.
+    """Supplies a worker with entries of the streams.
 
     Args:
-        streams: the consumer.
-        readers: its blocking connections.
-        planner: delivers pings and pieces.
-        broadcast_tasks: takes broadcasts.
-        in_flight: knows what is in hand.
-        siblings: other workers read the same streams on this machine.
+        streams: the consumer side of the streams.
+        readers: the blocking connections of the consumer.
+        planner: delivers pings and chunks.
+        broadcast_tasks: splits broadcasts.
+        in_flight: the entries and deliveries in flight.
+        siblings: whether other workers on this machine read the same streams.
     """
 
     def __init__(
@@ -107,15 +112,15 @@ class QueueConsumer:
         self._refused = ""
         self._refused_at = float("-inf")
         self._leases_checked = False
-        """Whether no lease was renewed in the future of Redis' clock."""
+        """Whether all leases were checked for a renewal time in the future of Redis' clock."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start the loops."""
         loops: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = (
             ("taken", self._deliver_taken),
             ("small", self._read_small),
-            # Two, so that one's look-ups go on while the other's sends are planned.
+            # Two loops, so that one looks users up while the other plans deliveries.
             ("bulk", self._read_bulk),
             ("bulk beside", self._read_bulk),
             ("broadcasts", self._read_broadcasts),
@@ -130,7 +135,7 @@ class QueueConsumer:
         ]
 
     async def close(self, budget_s: float = 0.0) -> None:
-        """Read nothing more; what was taken goes on its way first, within the budget."""
+        """Stop reading. Entries that this worker took are planned first, as far as the budget allows."""
         self._ending = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(budget_s):
@@ -144,24 +149,24 @@ class QueueConsumer:
 
     @property
     def refused(self) -> str | None:
-        """What Redis says instead of giving entries, in its words; None: it gives them."""
+        """The text of Redis' refusal to return entries; None while it returns them."""
         return self._refused if time.monotonic() - self._refused_at < _REFUSED_S else None
 
     def _failed(self, error: StoreDown) -> None:
         if not isinstance(error, ConnectionLost):
             self._refused, self._refused_at = error.message, time.monotonic()
         elif error.sent:
-            self.recover()  # an answer will never come
+            self.recover()  # The reply will never arrive.
 
-    # -- towards the queue (Taker) ---------------------------------------------------------------------------
+    # -- interface of the queue (LocalConsumer) --------------------------------------------------------------
 
     @property
     def name(self) -> str:
-        """Whose leases these are."""
+        """Name of the consumer that holds the leases."""
         return self._streams.name
 
     def has_room(self) -> bool:
-        """Whether this worker takes what its own doors append."""
+        """Whether this worker takes the entries that its own ingresses append."""
         deliveries = self._in_flight.deliveries(bulk=False) + sum(lease.users for lease in self._taken)
         pings = self._in_flight.pings(bulk=False) + sum(lease.pings for lease in self._taken)
         if self._ending or deliveries >= TAKEN_DELIVERIES or pings >= PINGS_HELD:
@@ -169,7 +174,8 @@ class QueueConsumer:
         return not self._siblings or self._cpu_load.share() < TAKEN_SHARE
 
     def prefetch(self, entry: Entry) -> None:
-        """Look up whom the only ping of an entry is for; where many came together, no round trip more matters."""
+        """Prefetch the devices of an entry's only ping. For several pings in one entry a further round trip does
+        not matter."""
         if len(entry.pings) == 1:
             self._planner.prefetch(entry.pings[0])
 
@@ -180,20 +186,21 @@ class QueueConsumer:
         self._all_planned.clear()
 
     def recover(self) -> None:
-        """Look for what is leased to this consumer without its knowing."""
+        """Search for entries that are leased to this consumer but missing here."""
         self._resume_needed.set()
 
     def stop_taking(self) -> None:
-        """From now on others shall read what the doors append: this worker is about to end."""
+        """Leave appended entries to other workers from now on, since this worker is about to end."""
         self._ending = True
 
     # -- loops -----------------------------------------------------------------------------------------------
 
-    # Each step is repeated for ever by `_repeat`, which also waits while Redis is away, and `_supervise`.
+    # `_repeat` repeats each step without end and waits while Redis is unavailable; `_supervise` restarts it after
+    # a defect.
 
     async def _read_small(self) -> None:
         await self._wait_for_room(bulk=False)
-        # What comes back of broadcasts takes no small ping's room, so it is counted for itself.
+        # Retries of broadcasts do not use the room of small pings, so they are counted separately.
         has_retry_room = self._in_flight.deliveries(bulk=True) < RETRIED_DELIVERIES
         streams = (keys.PINGS, keys.RETRIES) if has_retry_room else (keys.PINGS,)
         await self._deliver(await self._streams.read(self._readers.small, streams, READ_ENTRIES, BLOCK_MS))
@@ -217,7 +224,8 @@ class QueueConsumer:
         self._split(await self._streams.read(self._readers.broadcasts, (keys.BROADCASTS,), 1, BLOCK_MS))
 
     async def _resume(self) -> None:
-        """What this consumer held when it ended, or was leased by a step whose reply was lost."""
+        """Deliver the entries that this consumer held when it ended, or that were leased by a step whose reply was
+        lost."""
         await self._resume_needed.wait()
         self._resume_needed.clear()
         try:
@@ -235,10 +243,11 @@ class QueueConsumer:
             await self._redeliver(leases)
 
     async def _take_over(self) -> None:
-        """What consumers held that renew no more.
+        """Take over the entries of consumers that no longer renew their leases.
 
-        While Redis itself was silent none of them could: who has lost it judges nobody before a whole lease is over.
-        The same holds after Redis' clock was set, since it measures silence by that clock.
+        No consumer can renew its leases while Redis is unavailable. Therefore, after an outage, entries are taken
+        over only after a complete lease period. The same applies after a change of Redis' clock, by which Redis
+        measures idle times.
         """
         await asyncio.sleep(LEASE_S / 2)
         await self._streams.read_clock()
@@ -277,14 +286,14 @@ class QueueConsumer:
             self._broadcast_tasks.begin(lease)
 
     async def _deliver(self, leases: Sequence[Lease]) -> None:
-        # Claimed before anything is waited for: what is settled meanwhile must not be delivered once more.
+        # Claimed before the first await: an entry that is settled meanwhile must not be delivered again.
         await self._deliver_claimed(self._in_flight.claim(leases))
 
     async def _deliver_claimed(self, leases: Sequence[Lease]) -> None:
-        """Deliver claimed entries, some at a time.
+        """Deliver claimed entries in groups.
 
-        A look-up that fails because Redis does not answer is repeated until it succeeds: no other worker reads these
-        entries.
+        A look-up that fails because Redis does not answer is repeated until it succeeds, since no other worker
+        reads these entries.
         """
         for part in _plan_groups(leases):
             await self._wait_for_room(bulk=part[0].stream == keys.CHUNKS)
@@ -292,10 +301,10 @@ class QueueConsumer:
             while undone:
                 await asyncio.sleep(_RETRY_S)
                 undone = await self._plan(self._held(undone))
-            await asyncio.sleep(0)  # planning took some ms: now the loop sends, and serves the doors
+            await asyncio.sleep(0)  # Planning took some ms: let the loop send and serve the ingresses.
 
     async def _plan(self, leases: list[Lease]) -> list[Lease]:
-        """Plan entries together, and one by one where that fails: what fails alone is put aside."""
+        """Plan entries together, and one by one if that fails; an entry that fails alone is quarantined."""
         try:
             return await self._planner.deliver(leases)
         except BAD_DATA as error:
@@ -308,7 +317,8 @@ class QueueConsumer:
         return [undone for lease in left for undone in await self._plan([lease])]
 
     async def _wait_for_room(self, *, bulk: bool) -> None:
-        """Wait for room. Small pings wait for no lane that would keep more than its share of theirs."""
+        """Wait for room. After `SHED_AFTER_S`, lanes that hold more than their share of the small pings' room shed
+        backlog."""
         most = BULK_DELIVERIES if bulk else SMALL_DELIVERIES
         if not bulk and not self._in_flight.has_room(bulk=False, deliveries=most):
             try:
@@ -319,12 +329,13 @@ class QueueConsumer:
         await self._in_flight.wait_for_room(bulk=bulk, deliveries=most)
 
     def _held(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Those that were not lost while something was waited for."""
+        """The leases that are still held after an await."""
         return [lease for lease in leases if self._in_flight.holds(lease)]
 
 
 def _plan_groups(leases: Sequence[Lease]) -> Iterator[list[Lease]]:
-    """What is planned together: entries of one stream or of the small two, of at most `PLAN_BYTES` or one."""
+    """Group the entries that are planned together: of one stream or of the two small ones, at most `PLAN_BYTES` or
+    one entry."""
     part: list[Lease] = []
     size = 0
     for lease in leases:
@@ -340,7 +351,7 @@ def _plan_groups(leases: Sequence[Lease]) -> Iterator[list[Lease]]:
 async def _repeat(
     name: str, step: Callable[[], Awaitable[None]], failed: Callable[[StoreDown], None]
 ) -> None:
-    """Repeat a step for ever; Redis being away is waited for, and `failed` hears of it."""
+    """Repeat a step without end. If Redis is unavailable, call `failed`, wait and try again."""
     while True:
         try:
             await step()
@@ -353,7 +364,7 @@ async def _repeat(
 async def _supervise(
     name: str, step: Callable[[], Awaitable[None]], failed: Callable[[StoreDown], None]
 ) -> None:
-    """Begin anew after a defect of ours: a worker that reads no more would look alive."""
+    """Restart a loop after an unexpected error, since a worker that does not read would still look healthy."""
     while True:
         (error,) = await asyncio.gather(_repeat(name, step, failed), return_exceptions=True)
         _log.error("consumer_loop_failed", loop=name, exc_info=error)

@@ -1,19 +1,19 @@
-"""How busy this worker is, so that it leaves to its siblings what they could do meanwhile."""
+"""CPU load of this worker, by which it decides whether to leave entries to its siblings."""
 
 import time
 from collections.abc import Callable
 from typing import Final
 
 SAMPLE_S: Final = 0.1
-"""Between two looks: long enough to be a mean, short enough to follow a burst."""
+"""Shortest time between two samples: long enough for a mean, short enough to follow a burst."""
 
 
 class CpuLoad:
-    """The share of the time that this thread computed, as of the last look.
+    """The share of time that this thread spent computing, as of the latest sample.
 
     Args:
         clock: monotonic seconds.
-        used: seconds of CPU that this thread has used.
+        used: CPU seconds used by this thread.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class CpuLoad:
         self._share = 0.0
 
     def share(self) -> float:
-        """0: it waited all the time; 1: it never did."""
+        """CPU share from 0 (always waiting) to 1 (always computing)."""
         now_s = self._clock()
         passed_s = now_s - self._since_s
         if passed_s >= SAMPLE_S:

@@ -1,8 +1,8 @@
-"""Units in hand: leases kept, verdicts saved, finished units settled.
+"""Delivery batches in flight: renews their leases, saves their verdicts and settles finished batches.
 
-Everything that a worker has taken off a stream and not yet settled stands here. A unit that is finished is
-settled at once; one that is not has its verdicts saved every `SAVE_S`, which is what bounds the repeats after
-a kill. Writing is repeated until Redis answers: settling and saving twice is the same as once.
+This module holds every entry that a worker has read from a stream and not yet settled. A finished batch is settled
+at once. The verdicts of an unfinished batch are saved every `SAVE_S`, which bounds the repeats after a kill.
+Writes are repeated until Redis answers; settling and saving are idempotent.
 """
 
 import asyncio
@@ -35,36 +35,39 @@ from gateway.store.connection import Reply
 _log = structlog.get_logger("in_flight")
 
 SAVE_S: Final = 0.04
-"""Verdicts are in Redis within this and a round trip: under the 50 ms that bound repeats after a kill."""
+"""Interval of saving: verdicts are in Redis within this time and a round trip, below the 50 ms that bound repeats
+after a kill."""
 _RETRY_S: Final = 0.2
 _QUARANTINE_RETRY_S: Final = 1.0
-"""Between two tries to put an entry aside."""
+"""Pause between two attempts to quarantine an entry."""
 PINGS_HELD: Final = 40_000
-"""Pings in hand of each priority: some 3 KB each, so 130 MB where in each entry one send hangs."""
+"""Pings in flight of each priority. At about 3 KB each they take 130 MB in the worst case, in which one delivery
+of each entry is slow."""
 
 
 class LocalWaiters(Protocol):
-    """The doors of this process that wait for the end of a ping."""
+    """The callers of this process that wait for the completion of a ping (`wait=true`)."""
 
     @property
     def channel(self) -> str:
-        """What their pings have in `reply_to`."""
+        """The channel in the `reply_to` of their pings."""
         ...
 
     def complete(self, ping_id: str, record: bytes) -> None:
-        """A ping is over; all that became of it, packed (`receipts.pack_delta`)."""
+        """Report a finished ping with its complete packed record (`receipts.pack_delta`)."""
         ...
 
 
 class InFlight:
-    """What this worker has in hand.
+    """The entries and batches of this worker that are not settled yet.
 
     Args:
-        streams: where units come from and are settled.
-        scheduler: is told of small pings, before which long work steps back; of its own unless given.
-        local_waiters: hears of the end of its own pings without Redis in between; None: Redis tells all doors.
-        metrics: where entries that were put aside are counted; of its own unless given.
-        unsaved: receives whether verdicts are recorded, for the lanes; of its own unless given.
+        streams: the streams that batches are read from and settled on.
+        scheduler: is notified of small pings, so that long work yields; a new one by default.
+        local_waiters: is notified of the completion of its own pings without a round trip through Redis; None: all
+            callers are notified through Redis.
+        metrics: counts quarantined entries; a new one by default.
+        unsaved: receives whether verdicts are recorded, for the lanes; a new one by default.
     """
 
     def __init__(
@@ -77,20 +80,22 @@ class InFlight:
     ) -> None:
         self._streams = streams
         self._unsaved = UnsavedVerdicts() if unsaved is None else unsaved
-        self._settling: list[DeliveryBatch] | None = None
-        """Finished batches whose settlement the present pass waits for; None: no pass has begun."""
+        self._settling: set[DeliveryBatch] | None = None
+        """Batches whose settlement the present pass waits for: those that were finished at its beginning, and those
+        that it could not save; None: no pass has begun."""
         self._unwritable: set[tuple[str, str]] = set()
-        """Entries whose settlement Redis refuses for a key of theirs: no pass waits for them."""
+        """Entries whose settlement Redis refuses because of one of their own keys: no pass waits for them."""
         self._unreadable = UnreadableEntries(streams, Metrics() if metrics is None else metrics)
         self._quarantines: set[asyncio.Task[None]] = set()
         self._local_waiters = local_waiters
         self.scheduler = Scheduler() if scheduler is None else scheduler
-        """Those that were given."""
+        """The scheduler passed to the constructor."""
         self._batches: dict[tuple[str, str], DeliveryBatch] = {}
         self._claims: dict[tuple[str, str], Lease] = {}
         self._settled: set[tuple[str, str]] = set()
         self._settled_before: set[tuple[str, str]] = set()
-        """Settled within the last `RENEW_S` or two: an answer about what this consumer holds may be older."""
+        """Entries settled during the last one or two periods of `RENEW_S`: a reply about the leases of this
+        consumer may be older."""
         self._writing = 0
         self._unwritten: deque[Settlement] = deque()
         self._retry_timer: asyncio.TimerHandle | None = None
@@ -99,11 +104,11 @@ class InFlight:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to save and to renew leases."""
+        """Start to save verdicts and to renew leases."""
         self._tasks = [asyncio.create_task(self._save_loop()), asyncio.create_task(self._renew_loop())]
 
     async def close(self) -> None:
-        """Stop; what is unfinished has its verdicts saved and stays in Redis, for others at once."""
+        """Stop. Verdicts of unfinished batches are saved, and their leases are released for other consumers."""
         for task in (*self._tasks, *self._quarantines):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -115,10 +120,10 @@ class InFlight:
             await self._streams.release_leases()
         self._unsaved.close()
 
-    # -- what is in hand -------------------------------------------------------------------------------------
+    # -- entries in flight -----------------------------------------------------------------------------------
 
     def hold(self, batch: DeliveryBatch) -> None:
-        """This unit, whose lease was claimed, is being delivered from now on; unless the lease was lost meanwhile."""
+        """Hold a batch whose lease was claimed, unless the lease was lost meanwhile."""
         key = batch.lease.stream, batch.lease.entry
         if self._claims.pop(key, None) is None:
             batch.lose_lease()
@@ -126,17 +131,18 @@ class InFlight:
             self._batches[key] = batch
 
     def holds(self, lease: Lease) -> bool:
-        """Whether a lease that was claimed is still this worker's, and is no unit yet."""
+        """Whether this worker still has a claimed lease that has not become a batch yet."""
         return self._claims.get((lease.stream, lease.entry)) is lease
 
     def claim(self, leases: Sequence[Lease]) -> list[Lease]:
         """Register entries that were just read, before any of them is planned or split.
 
-        `QueueConsumer` alone calls this, once for each entry that it read; planner and splitters take claimed leases.
+        Only `QueueConsumer` calls this, once for each entry that it read; planner and splitters take claimed
+        leases.
 
         Returns:
-            The leases that are this worker's from now on. An entry can be read twice, by two loops or after a lost
-            connection: one that is in hand, or was settled within the last seconds, is left out.
+            The leases that this worker has from now on. An entry can be read twice, by two loops or after a lost
+            connection: entries that are in flight, or were settled within the last seconds, are omitted.
         """
         claimed = []
         for lease in leases:
@@ -155,7 +161,7 @@ class InFlight:
         return claimed
 
     def release(self, lease: Lease) -> None:
-        """This entry is no longer worked on."""
+        """Stop working on this entry."""
         self._remove(lease.stream, lease.entry)
 
     def _remove(self, stream: str, entry: str) -> None:
@@ -166,32 +172,32 @@ class InFlight:
         self._room.set()
 
     def _on_lease_lost(self, stream: str, entry: str) -> None:
-        """Another consumer took this entry over, since this one was silent: what was not sent is its to send."""
+        """Drop an entry that another consumer took over because its lease expired; that consumer sends the rest."""
         batch = self._batches.get((stream, entry))
         if batch is None and (stream, entry) not in self._claims:
-            return  # this worker has settled it meanwhile
+            return  # settled by this worker meanwhile
         if batch is not None and not batch.open:
-            return  # or is doing so
+            return  # being settled
         self._remove(stream, entry)
         if batch is not None:
             batch.lose_lease()
         _log.warning("lease_lost", stream=stream, entry=entry, unsent=batch.open if batch else None)
 
     def deliveries(self, *, bulk: bool) -> int:
-        """Sends without a verdict, of one priority."""
+        """Number of deliveries of one priority without a verdict."""
         return sum(batch.open for batch in self._batches.values() if batch.bulk == bulk)
 
     def pings(self, *, bulk: bool) -> int:
-        """Pings held by units of one priority, finished or not: what is settled together stays together."""
+        """Number of pings in batches of one priority, finished or not: the pings of a batch are settled together."""
         return sum(len(batch.pings) for batch in self._batches.values() if batch.bulk == bulk)
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is in hand and all is written."""
+        """Whether no batch is in flight and all settlements are written."""
         return not self._batches and not self._writing
 
     async def wait_empty(self, timeout_s: float) -> bool:
-        """Wait until nothing is in hand; False if that takes longer."""
+        """Wait until no batch is in flight; False if that takes longer than `timeout_s`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while not self.empty:
@@ -202,26 +208,28 @@ class InFlight:
     async def wait_for_room(self, *, bulk: bool, deliveries: int) -> None:
         """Wait until there is room.
 
-        Looked at anew whenever verdicts are saved: a unit of which one send hangs has room for all others.
+        The condition is checked again whenever verdicts are saved: a batch with one slow delivery has room for all
+        others.
         """
         while not self.has_room(bulk=bulk, deliveries=deliveries):
             self._room.clear()
             await self._room.wait()
 
     def has_room(self, *, bulk: bool, deliveries: int) -> bool:
-        """Whether fewer than `deliveries` of this priority are without a verdict, and few enough pings are held."""
+        """Whether fewer than `deliveries` of this priority have no verdict, and fewer than `PINGS_HELD` pings are
+        held."""
         return self.deliveries(bulk=bulk) < deliveries and self.pings(bulk=bulk) < PINGS_HELD
 
     # -- settling --------------------------------------------------------------------------------------------
 
     def on_complete(self, batch: DeliveryBatch) -> None:
-        """Every send of the unit has a verdict: take it off its stream, unless it is another's now."""
+        """Settle a batch of which every delivery has a verdict, unless its lease is lost."""
         if not batch.lease_lost:
             self.settle(self._notify_local_waiters(build_settlement(batch)))
 
     def _notify_local_waiters(self, settlement: Settlement) -> Settlement:
-        """Doors of this process hear what became of their pings while that is written: the providers have said it,
-        and no failure of Redis takes it back. The others are left in the settlement, which tells them."""
+        """Notify the callers in this process while the settlement is written: the verdicts of the providers are
+        final, even if Redis fails. The other waiters stay in the settlement, which notifies them through Redis."""
         local_waiters = self._local_waiters
         if local_waiters is None or not settlement.waiters:
             return settlement
@@ -231,15 +239,15 @@ class InFlight:
         return settlement
 
     def settle(self, settlement: Settlement) -> None:
-        """Write a settlement, until Redis has it."""
+        """Write a settlement, repeatedly until Redis has stored it."""
         self._writing += 1
         self._write(settlement)
 
     async def attempt(self, lease: Lease, work: Awaitable[None]) -> StoreDown | None:
-        """Await work on one entry; a failure is handled by `on_failure`.
+        """Await work on one entry; `on_failure` handles an error.
 
         Returns:
-            None: the work is done, or the entry was put aside; else as `on_failure`.
+            None if the work is done or the entry was quarantined; otherwise the result of `on_failure`.
         """
         try:
             await work
@@ -248,10 +256,11 @@ class InFlight:
         return None
 
     async def on_failure(self, lease: Lease, error: Exception) -> StoreDown | None:
-        """Put an entry aside where its data, or a key of its own, made the work on it fail.
+        """Quarantine an entry if its data, or one of its own keys, caused the error.
 
         Returns:
-            The error where Redis did not answer, or refused for now: the entry stays, and the work can be repeated.
+            The error if Redis did not answer or refused temporarily: the entry stays in flight, and the work can
+            be repeated.
         """
         if isinstance(error, StoreDown) and not error.of_data:
             return error
@@ -259,12 +268,13 @@ class InFlight:
         return None
 
     async def quarantine(self, lease: Lease, error: Exception) -> None:
-        """Keep an entry that cannot be read or planned where an operator finds it: it is neither lost nor in the way.
+        """Quarantine an entry that cannot be read or planned, so that it is neither lost nor blocks the stream.
 
-        Repeated until Redis has it, in the background after the first time: nothing else waits for that.
+        The write is repeated until it succeeds, after the first attempt in the background: no other work waits for
+        it.
         """
         if (batch := self._batches.get((lease.stream, lease.entry))) is not None:
-            batch.lose_lease()  # a verdict that still comes must not settle it
+            batch.lose_lease()  # a later verdict must not settle the batch
         self._writing += 1
         if not await self._try_quarantine(lease, error):
             task = asyncio.create_task(self._retry_quarantine(lease, error))
@@ -289,13 +299,14 @@ class InFlight:
                 return
 
     def _write(self, settlement: Settlement, *, probe: bool = False, whole: Settlement | None = None) -> None:
-        """Write a settlement; `whole` is given where this one is without what Redis refused of it."""
+        """Write a settlement. `whole` is the complete settlement if this one omits the parts that Redis refused."""
 
         def on_reply(reply: Reply) -> None:
             if isinstance(reply, StoreDown):
                 reduced = without_own_keys(settlement) if reply.of_data and whole is None else None
                 if reduced is not None:
-                    # A key of this entry alone may be of another type: retries must not be lost with its receipt.
+                    # A key of this entry alone may have another type: retries must not be lost together with the
+                    # receipt.
                     self._write(reduced, probe=probe, whole=settlement)
                     return
                 self._keep_unwritten(whole or settlement, reply)
@@ -316,7 +327,8 @@ class InFlight:
         self._streams.settle(settlement, SHARED_CLOCK.steady_ms(), on_reply)
 
     def _keep_unwritten(self, settlement: Settlement, error: StoreDown) -> None:
-        """Thousands may wait while Redis is away: one of them finds out whether it is back, in turn."""
+        """Keep a settlement for a retry. Thousands may wait during an outage: one of them at a time probes whether
+        Redis is back."""
         if not self._unwritten:
             _log.warning("settlement_retry", stream=settlement.lease.stream, error=error.message)
         self._unwritten.append(settlement)
@@ -354,6 +366,8 @@ class InFlight:
         for batch, reply in zip(unsaved, replies, strict=True):
             if isinstance(reply, BaseException):
                 batch.save_failed()
+                if self._settling is not None:  # it may be finished before it can be saved
+                    self._settling.add(batch)
             elif reply in (TAKEN_OVER, SETTLED):
                 self._on_lease_lost(batch.lease.stream, batch.lease.entry)
         failed = next((reply for reply in replies if isinstance(reply, BaseException)), None)
@@ -361,25 +375,27 @@ class InFlight:
             raise failed
 
     def _begin_pass(self) -> list[DeliveryBatch]:
-        """Begin to record all verdicts up to now, unless a pass has begun; the unfinished batches with new verdicts."""
+        """Begin to record all verdicts up to now, unless a pass runs already; returns unfinished batches with
+        unsaved verdicts."""
         unsaved: list[DeliveryBatch] = []
         settling: list[DeliveryBatch] = []
         for batch in self._batches.values():
             if batch.unsaved:
                 (unsaved if batch.open else settling).append(batch)
         if self._settling is None:
-            self._settling = settling
+            self._settling = set(settling)
             self._unsaved.begin_pass()
         return unsaved
 
     def _end_pass(self) -> None:
         """The verdicts of unfinished batches are saved: the pass ends when those of finished batches are settled."""
-        self._settling = [
+        self._settling = {
             batch
             for batch in self._settling or ()
             if (key := (batch.lease.stream, batch.lease.entry)) not in self._unwritable
             and self._batches.get(key) is batch
-        ]
+            and not batch.open  # else its verdicts are saved by now
+        }
         if not self._settling:
             self._settling = None
             self._unsaved.end_pass()

@@ -1,7 +1,7 @@
-"""From pings to sends: which devices, over which lane, told what.
+"""Planning of deliveries: the devices of each ping, their lanes and their messages.
 
-Whole batches at a time: one look-up for all users of all entries that were read together, one encoding of a
-ping for all devices of an app. The rules are PingJob's (contract §3) and in `protocols.devices`.
+Entries that were read together are planned together: one look-up covers all of their users, and a ping is encoded
+once for all devices of an app. The rules are PingJob's (contract §3) and are implemented in `protocols.devices`.
 """
 
 import asyncio
@@ -38,22 +38,22 @@ from protocols.ping.model import Ping
 _log = structlog.get_logger("planner")
 
 STEP_DEVICES: Final = 500
-"""Planned in one step of the loop, and one ping's more."""
+"""Devices planned in one step of the loop, exceeded by at most one ping."""
 NOTHING_TO_SEND: Final = NothingToSend.label
 GONE: Final = "device_gone"
 
 
 class Planner:
-    """Turns leases into units and their sends.
+    """Turns leases into delivery batches and their deliveries.
 
     Args:
-        registry: who has which devices.
-        targets: whom a piece of a broadcast reaches.
-        lane_manager: where sends go.
-        streams: for the progress of entries that were begun before.
-        in_flight: told of every unit before its first send goes out.
-        metrics: where what is left out is counted.
-        scheduler: between whose slices small pings are served.
+        registry: the devices of each user.
+        targets: the devices that a broadcast chunk reaches.
+        lane_manager: the lanes that deliveries go to.
+        streams: the progress of entries that were begun before.
+        in_flight: receives every batch before its first delivery is sent.
+        metrics: counts omitted users and devices.
+        scheduler: serves small pings between slices of this work.
     """
 
     def __init__(
@@ -76,27 +76,27 @@ class Planner:
         self._splitting = LargePingSplitter(registry, targets, in_flight, scheduler, self._count_skipped)
 
     async def close(self) -> None:
-        """Stop what is done in the background; it goes on from where it is, wherever its leases go."""
+        """Stop background work; the consumer that gets the leases resumes it."""
         await self._splitting.close()
 
     def prefetch(self, ping: Ping) -> None:
-        """This ping will be delivered in a moment: what has to be looked up for it can be looked up now."""
+        """Start the registry look-ups of a ping that will be delivered shortly."""
         self._registry.prefetch(ping.users)
 
     def shed_backlog(self) -> None:
-        """This worker's room for small pings is used up: no lane shall hold it all."""
+        """Make lanes shed backlog, so that no lane holds all of this worker's room for small pings."""
         for lane in self._lane_manager.all():
             lane.shed_backlog()
 
     async def deliver(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Plan entries of the pings, retries and pieces streams, and offer their sends.
+        """Plan entries of the streams of pings, retries and chunks, and offer their deliveries to the lanes.
 
         Args:
-            leases: claimed (`InFlight.claim`) and still held.
+            leases: claimed leases (`InFlight.claim`) that are still held.
 
         Returns:
-            Leases whose look-ups failed because Redis did not answer: nothing of them was sent. They stay in
-            hand; deliver them again.
+            Leases whose look-ups failed because Redis did not answer. None of their deliveries was sent; they stay
+            in flight and must be passed again.
         """
         fresh: list[DeliveryBatch] = []
         chunks: list[tuple[DeliveryBatch, Chunk]] = []
@@ -118,10 +118,10 @@ class Planner:
         return undone + await self._deliver_chunks(chunks)
 
     def _open(self, lease: Lease) -> tuple[DeliveryBatch, Chunk | None]:
-        """The unit that an entry holds, and its piece, if it is one.
+        """Read an entry: its delivery batch, and its chunk if it has one.
 
         Raises:
-            UnreadableEntry: it cannot be read.
+            UnreadableEntry: the entry cannot be read.
         """
         if lease.stream == keys.PINGS:
             return self._read_batch(lease), None
@@ -145,7 +145,7 @@ class Planner:
         return DeliveryBatch(lease, entry.batch_id, pings, self._in_flight.on_complete)
 
     async def _deliver_fresh(self, batches: list[DeliveryBatch]) -> list[Lease]:
-        """Plan pings that are seen for the first time; the leases of those that could not be looked up."""
+        """Plan pings that were not begun before; returns the leases whose look-up failed."""
         users = [user for batch in batches for ping in batch.pings for user in ping.users]
         try:
             known = await self._registry.devices_of(users)
@@ -169,14 +169,14 @@ class Planner:
         return []
 
     async def _plan_fresh(self, plan: BatchPlan, known: Sequence[Sequence[UserDevices]]) -> list[SplitPart]:
-        """Plan the pings of a unit, but for those that go to very many devices.
+        """Plan the pings of a batch, except those for very many devices.
 
         Args:
-            plan: of the unit.
-            known: the registrations of each ping's users.
+            plan: the plan of the batch.
+            known: the devices of each ping's users.
 
         Returns:
-            What is to be split.
+            The parts that must be split.
         """
         parts: list[SplitPart] = []
         finish_planning = 0
@@ -198,7 +198,7 @@ class Planner:
         return parts
 
     async def _deliver_one_by_one(self, batches: list[DeliveryBatch], error: Exception) -> list[Lease]:
-        """One of these cannot be looked up: find out which, so that the others are delivered."""
+        """Plan batches one by one after a failed common look-up, so that only the failing batch is quarantined."""
         if len(batches) == 1:
             await self._in_flight.quarantine(batches[0].lease, error)
             return []
@@ -207,7 +207,7 @@ class Planner:
     async def _quarantine(
         self, batch: DeliveryBatch, by_lane: dict[LaneInterface, list[Delivery]], error: Exception
     ) -> None:
-        """Put a unit aside that cannot be planned to its end; nothing of it has been sent."""
+        """Quarantine a batch that cannot be planned completely; none of its deliveries has been sent."""
         for lane, deliveries in by_lane.items():
             by_lane[lane] = [delivery for delivery in deliveries if delivery.batch is not batch]
         await self._in_flight.quarantine(batch.lease, error)
@@ -215,13 +215,14 @@ class Planner:
     def _plan_device(
         self, plan: BatchPlan, recipient_device: Recipient, skipped: dict[str, int] | None
     ) -> None:
-        """Add one send, or say why there is none. `skipped` is None where the device has its place already."""
+        """Add one delivery, or record why there is none. `skipped` is None if the device already has an index in
+        the plan."""
         batch = plan.batch
         index = len(batch.states)
         try:
             self._plan_send(plan, recipient_device, skipped)
         except INTERNAL_ERRORS:
-            # A ping or a setting that we cannot cope with must not stop those that were read with it.
+            # A ping or a setting that causes an error must not stop the pings that were read together with it.
             _log.exception(
                 "device_planning_failed", ping_id=plan.ping.id, client=recipient_device.device.client_id
             )
@@ -250,7 +251,7 @@ class Planner:
         index = batch.add_delivery(device.client_id, recipient_device.platform)
         try:
             if message is None or isinstance(message, InputError):
-                raise message or NothingToSend("the ping holds nothing for this platform any more")
+                raise message or NothingToSend("the ping holds no content for this platform any longer")
             path = recipient_device.path or message.path(device.pin)
         except InputError as error:
             self._reject(batch, index, recipient_device.platform, error.label)
@@ -260,10 +261,10 @@ class Planner:
         request_id = plan.request_id(recipient_device.number) if lane.provider.names_requests else b""
         plan.by_lane[lane].append(Delivery(batch, index, device, route, message, path, request_id))
 
-    # -- pieces and what was begun before --------------------------------------------------------------------
+    # -- chunks and resumed batches --------------------------------------------------------------------------
 
     async def _deliver_chunks(self, chunks: list[tuple[DeliveryBatch, Chunk]]) -> list[Lease]:
-        """Plan pieces; the leases of those that could not be looked up."""
+        """Plan chunks and retries; returns the leases whose look-up failed."""
         undone = await self._deliver_retries(
             [(batch, chunk) for batch, chunk in chunks if chunk.chunk_index < 0]
         )
@@ -275,7 +276,7 @@ class Planner:
         return undone
 
     async def _deliver_chunk(self, batch: DeliveryBatch, chunk: Chunk) -> None:
-        """Plan a piece of a broadcast."""
+        """Plan a chunk of a broadcast."""
         large: list[str] = []
         chosen, skipped = await self._targets.of(chunk.ping.id, chunk.chunk_index, large)
         by_lane: dict[LaneInterface, list[Delivery]] = defaultdict(list)
@@ -290,10 +291,10 @@ class Planner:
         await self._offer_throttled(by_lane)
 
     async def _deliver_retries(self, chunks: list[tuple[DeliveryBatch, Chunk]]) -> list[Lease]:
-        """Plan what comes again, with one look-up for all: devices may have gone or changed since.
+        """Plan retries with one look-up for all, since devices may have changed or disappeared.
 
         Returns:
-            The leases of those that could not be looked up.
+            The leases whose look-up failed.
         """
         clients = [client for _, chunk in chunks for client in chunk.clients]
         accepted = [chunk.ping.accepted_ms for _, chunk in chunks for _ in chunk.clients]
@@ -315,21 +316,22 @@ class Planner:
         return []
 
     async def _resumed(self, batch: DeliveryBatch) -> bool:
-        """Deliver the rest of a unit that was begun before; False: it was not."""
+        """Deliver the rest of a batch that was begun before; False if it was not."""
         progress = await self._streams.progress(batch.lease)
         if progress is None:
             return False
         if not progress.fits(len(batch.pings)):
-            # Some of its sends are repeated, rather than none delivered.
+            # Some deliveries are repeated, which is better than none.
             _log.error("progress_unreadable", stream=batch.lease.stream, entry=batch.lease.entry)
             return False
         await self._resume(batch, progress)
         return True
 
     async def _resume(self, batch: DeliveryBatch, progress: BatchProgress) -> None:
-        """Deliver the rest of a unit of which some sends have a verdict; its plan stays as it was."""
+        """Deliver the rest of a batch of which some deliveries have a verdict; its plan does not change."""
         clients = [client for ping_clients in progress.plan for client in ping_clients]
-        pings = zip(batch.pings, progress.plan, strict=False)  # as many, unless what is stored is damaged
+        # of equal length unless the stored progress is damaged
+        pings = zip(batch.pings, progress.plan, strict=False)
         accepted = [ping.accepted_ms for ping, ping_clients in pings for _ in ping_clients]
         found = iter(await self._registry.devices(clients, accepted))
         by_lane: dict[LaneInterface, list[Delivery]] = defaultdict(list)
@@ -351,7 +353,7 @@ class Planner:
         self._offer(by_lane, bulk=batch.bulk)
 
     async def _restored_parts(self, batch: DeliveryBatch, progress: BatchProgress) -> list[SplitPart]:
-        """What of a unit that was begun before is split: its plan has no places of that."""
+        """The parts to be split of a batch that was begun before: its stored plan has no deliveries for them."""
         if batch.chunk_index >= 0:
             large = await self._targets.large_users(batch.pings[0].id, batch.chunk_index)
             return [SplitPart(0, large, {}, batch.chunk_index)] if large else []
@@ -385,12 +387,12 @@ class Planner:
             self._reject(plan.batch, plan.batch.add_delivery(client, platform or ""), "", GONE)
         else:
             recipient_device = recipient(device, platform, self._lane_manager)
-            if recipient_device.route == MARKED_DEAD:  # marked since the ping was planned
+            if recipient_device.route == MARKED_DEAD:  # marked after the ping was planned
                 self._reject(plan.batch, plan.batch.add_delivery(client, platform), platform, GONE)
             else:
                 self._plan_device(plan, recipient_device, None)
 
-    # -- handing over ----------------------------------------------------------------------------------------
+    # -- offering --------------------------------------------------------------------------------------------
 
     def _begin(self, batch: DeliveryBatch, parts: Sequence[SplitPart] = ()) -> None:
         self._in_flight.hold(batch)
@@ -400,8 +402,8 @@ class Planner:
             batch.finish_planning()
 
     async def _offer_throttled(self, by_lane: dict[LaneInterface, list[Delivery]]) -> None:
-        """Hand a broadcast's sends over, while a small ping is under way no more of them than its provider and
-        this loop have done with by the next turn."""
+        """Offer a broadcast's deliveries. While small pings are in flight, offer at each turn only as many as the
+        provider and this loop finish before the next."""
         parts = [(lane, part) for lane, deliveries in by_lane.items() for part in slices(deliveries)]
         parts.reverse()
         try:
@@ -410,7 +412,7 @@ class Planner:
                     await self._scheduler.turn()
                 lane, part = parts.pop()
                 self._hand_over(lane, part, bulk=True)
-        finally:  # a worker that ends reads no more, but waits for what was begun
+        finally:  # a worker that ends reads no more entries but completes those that it has begun
             for lane, part in reversed(parts):
                 self._hand_over(lane, part, bulk=True)
 
@@ -419,7 +421,8 @@ class Planner:
             self._hand_over(lane, deliveries, bulk=bulk)
 
     def _hand_over(self, lane: LaneInterface, deliveries: Sequence[Delivery], *, bulk: bool) -> None:
-        """Offer sends; a lane that fails at one must leave none without a verdict, and stop no other lane."""
+        """Offer deliveries to a lane. If the lane raises, all of them get a verdict, and other lanes are not
+        affected."""
         try:
             lane.offer(deliveries, bulk=bulk)
         except INTERNAL_ERRORS:
@@ -443,7 +446,8 @@ class Planner:
 
 
 def _by_present_clock(chunk: Chunk) -> Chunk:
-    """The chunk with its instants by the clock as it is now, in case Redis' clock was set since they were stored."""
+    """The chunk with its timestamps corrected to the present clock, in case Redis' clock was set since they were
+    stored."""
     accepted_ms = SHARED_CLOCK.corrected(chunk.ping.accepted_ms)
     first_ms = SHARED_CLOCK.corrected(chunk.first_ms)
     if accepted_ms == chunk.ping.accepted_ms and first_ms == chunk.first_ms:

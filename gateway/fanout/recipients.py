@@ -1,7 +1,7 @@
-"""Which devices a ping goes to, and how each is reached.
+"""Selection of a ping's recipient devices and of the route to each.
 
-What does not depend on the ping is worked out once for a device and kept with the user's registration, since
-most users are pinged again before that grows old.
+The parts that do not depend on the ping are computed once for each device and cached with the user's devices,
+since most users get their next ping before the cache entry expires.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,22 @@ from protocols.numbers import hexadecimal
 _log = structlog.get_logger("recipients")
 
 INTERNAL_ERROR: Final = RhoPushError.label
-"""Reason of a send that a fault of ours stopped."""
+"""Reason of a delivery that an internal error stopped."""
 INTERNAL_ERRORS: Final = (OSError, *BAD_DATA)
-"""A ping, a device or a setting that we cannot cope with must not stop those that were read with it."""
+"""Errors that a ping, a device or a setting may cause; they must not stop the pings that were read together with
+it."""
 
 
 class Recipient:
-    """One device as a ping's sends need it.
+    """One recipient device, with all that its deliveries need.
 
     Attributes:
-        device: to whom.
+        device: the device.
         platform: the provider that delivers.
-        route: how, or the reason why that is impossible.
+        route: the route to the provider, or the reason why there is none.
         number: 48 bits of its client id, for the ids of its requests (see `planner`).
-        path: of its requests, b"" before the first: the same for every ping, since it depends on token and app.
+        path: path of its requests; b"" before the first. It is the same for every ping, since it depends on token
+            and app.
     """
 
     __slots__ = ("device", "number", "path", "platform", "route")
@@ -47,16 +49,17 @@ class Recipient:
 
 
 _NOTHING: Final[dict[str, int]] = {}
-"""Most users have nothing that is left out: they share this."""
+"""Shared by all users without omitted devices, which are most."""
 
 
 class CachedRecipients(DerivedValue):
     """The recipients of a ping for one user alone.
 
     Attributes:
-        routes_version: that of the lane manager when they were chosen; they hold until it has another one.
+        routes_version: the lane manager's version at the time of selection; the recipients are valid until it
+            changes.
         recipients: the devices.
-        skipped: what was left out, by reason; not to be changed.
+        skipped: the number of omitted devices by reason; must not be changed.
     """
 
     __slots__ = ("recipients", "routes_version", "skipped")
@@ -72,7 +75,8 @@ class CachedRecipients(DerivedValue):
 def recipients(
     registrations: Sequence[UserDevices], lane_manager: LaneManager
 ) -> tuple[Sequence[Recipient], dict[str, int]]:
-    """The devices of a ping's users, and what was left out, by reason (the caller's own to add to)."""
+    """The recipient devices of a ping's users, and the number of omitted devices by reason. The caller may change
+    the dict."""
     if len(registrations) != 1:
         return _choose(registrations, lane_manager)
     cached = _cached(registrations[0], lane_manager)
@@ -80,7 +84,7 @@ def recipients(
 
 
 def _cached(registration: UserDevices, lane_manager: LaneManager) -> CachedRecipients:
-    """The recipients of a ping for one user alone, chosen again once a route may have changed."""
+    """The recipients of a ping for one user alone, selected again if a route may have changed."""
     derived = registration.derived
     if isinstance(derived, CachedRecipients) and derived.routes_version is lane_manager.routes_version:
         return derived
@@ -90,7 +94,7 @@ def _cached(registration: UserDevices, lane_manager: LaneManager) -> CachedRecip
 
 
 def recipient(device: Device, platform: str, lane_manager: LaneManager) -> Recipient:
-    """A device that is to be sent to."""
+    """Make the recipient for a device, with its route."""
     try:
         route = lane_manager.route(platform, device.app_id, device.pin)
     except INTERNAL_ERRORS:
@@ -104,13 +108,14 @@ def recipient(device: Device, platform: str, lane_manager: LaneManager) -> Recip
 def choose(
     registrations: Sequence[UserDevices], lane_manager: LaneManager, seen: set[str], skipped: dict[str, int]
 ) -> list[Chosen]:
-    """The devices of a ping's users by PingJob's rules (contract §3).
+    """Select the devices of a ping's users by PingJob's rules (contract §3).
 
     Args:
-        registrations: of these users; the same ping may have others.
-        lane_manager: where the devices' pings would go: a token that is bad there is as good as none.
-        seen: what the ping has chosen before, added to here (see `select`).
-        skipped: what was left out, by reason, added to here.
+        registrations: the devices of these users; the ping may have further users.
+        lane_manager: the lanes to which the devices' pings would go; a token that is rejected there counts as
+            missing.
+        seen: keys of the devices that the ping already reaches; extended here (see `select`).
+        skipped: number of omitted devices by reason; extended here.
     """
     selection = Selection([], skipped)
     for registration in registrations:
@@ -128,7 +133,7 @@ def choose(
 def _choose(
     registrations: Sequence[UserDevices], lane_manager: LaneManager
 ) -> tuple[Sequence[Recipient], dict[str, int]]:
-    """The recipients of a ping for several users, deduplicated."""
+    """Select the recipients of a ping for several users, without duplicates."""
     chosen: list[Recipient] = []
     seen: set[str] = set()
     skipped: dict[str, int] = {}
@@ -144,7 +149,7 @@ def _choose(
 def _add_simple(
     cached: CachedRecipients, chosen: list[Recipient], seen: set[str], skipped: dict[str, int]
 ) -> None:
-    """Add the only device of a user, if the ping does not reach it already, or the reason why it is left out."""
+    """Add a user's only device unless the ping already reaches it, or count the reason why it is omitted."""
     for to in cached.recipients:
         key = dedupe_key(to.device)
         if key in seen:
@@ -159,7 +164,7 @@ def _add_simple(
 def _choose_alone(
     registration: UserDevices, lane_manager: LaneManager
 ) -> tuple[Sequence[Recipient], dict[str, int]]:
-    """The same for one user. Most have one device and nothing left out: there is nothing to tell apart."""
+    """Select the recipients of one user. The common case, one device that is not omitted, needs no deduplication."""
     if registration.simple:
         (device,) = registration.devices
         platform, reason = fit(device, lane_manager.device_types)
@@ -172,7 +177,7 @@ def _choose_alone(
 
 
 def is_bad(device: Device, lane_manager: LaneManager) -> bool:
-    """Whether the provider refuses this device's token at every place that its app's settings name."""
+    """Whether the provider rejects this device's token on every route that the settings of its app name."""
     platform, _ = fit(device, lane_manager.device_types)
     return bool(device.bad_at and platform) and recipient(device, platform, lane_manager).route == MARKED_DEAD
 

@@ -1,7 +1,8 @@
-"""Settlements: which receipts, retries and notifications Redis stores when a worker has finished an entry.
+"""Settlements: the receipts, retries and notifications that Redis stores when a worker has finished an entry.
 
-Of a batch once every delivery has a verdict, and of a broadcast once its last chunk is on the stream of chunks. No
-other module makes a `Settlement`. No I/O: `gateway.queue.consumer.Streams` writes the settlement in one step.
+A batch is settled once every delivery has a verdict, a broadcast once its last chunk is on the stream of chunks.
+No other module makes a `Settlement`. This module does no I/O: `gateway.queue.consumer.Streams` writes the
+settlement in one step.
 """
 
 from collections import defaultdict
@@ -17,11 +18,11 @@ from gateway.store import keys
 from protocols.ping.model import Ping
 
 _LISTED_MAX: Final = 200
-"""Accepted devices listed one by one in a receipt; of more only the number is kept."""
+"""Most accepted devices that a receipt lists one by one; for more only the number is stored."""
 
 
 def build_settlement(batch: DeliveryBatch) -> Settlement:
-    """What settling a finished unit writes."""
+    """Build the settlement of a finished delivery batch."""
     key = keys.receipt(batch.batch_id)
     whole = batch.lease.stream == keys.PINGS
     records = _records(batch)
@@ -62,8 +63,10 @@ def build_settlement(batch: DeliveryBatch) -> Settlement:
     unparked = [(batch.lane, len(batch.states))] if batch.lane else []
     reached_chunks = [ReachedChunk.of(batch.pings[0].id, batch.chunk_index)] if batch.chunk_index >= 0 else []
     reached_chunks += [
-        ReachedChunk.of(batch.pings[number].id, 0) for number in batch.split
-    ]  # what they reached is not needed again
+        ReachedChunk.of(batch.pings[number].id, 0)
+        for number in batch.split
+        # the record of reached devices is not needed any longer
+    ]
     return Settlement(batch.lease, receipts, retries, waiters, unparked, reached_chunks)
 
 
@@ -76,7 +79,7 @@ def split_broadcast(lease: Lease, batch_id: str, ping: Ping) -> Settlement:
 
 
 def broadcast_without_users(lease: Lease, batch_id: str, ping: Ping, skipped: dict[str, int]) -> Settlement:
-    """The settlement of a broadcast of whose users Redis has none any more: `skipped` is all of its receipt."""
+    """The settlement of a broadcast of which Redis has no users left; its receipt consists of `skipped`."""
     record = pack_delta(PingRecord(skipped=skipped))
     field = ReceiptField(keys.receipt(batch_id), field_of(0, keys.CHUNKS, lease.entry), record)
     return _of_broadcast(lease, field, ping)
@@ -88,7 +91,8 @@ def _of_broadcast(lease: Lease, field: ReceiptField, ping: Ping) -> Settlement:
 
 
 def split_waiters(settlement: Settlement, channel: str) -> tuple[list[PingWaiter], Settlement]:
-    """The waiters on this channel whose whole outcome the settlement has, and the settlement with the others alone."""
+    """Separate the waiters on this channel whose complete outcome the settlement has from the settlement of the
+    others."""
     here: list[PingWaiter] = []
     elsewhere: list[PingWaiter] = []
     for waiter in settlement.waiters:
@@ -97,14 +101,14 @@ def split_waiters(settlement: Settlement, channel: str) -> tuple[list[PingWaiter
 
 
 def without_own_keys(settlement: Settlement) -> Settlement | None:
-    """The settlement without all that goes into keys of this entry's pings alone; None: it has nothing of that kind."""
+    """The settlement without the keys that belong to this entry's pings alone; None if it has no such keys."""
     if not (settlement.receipts or settlement.waiters or settlement.reached_chunks):
         return None
     return settlement._replace(receipts=(), waiters=(), reached_chunks=())
 
 
 def _records(batch: DeliveryBatch) -> list[PingRecord]:
-    """What became of each ping of the unit."""
+    """The record of each ping of the batch."""
     if batch.lease.stream == keys.CHUNKS:
         return [
             PingRecord(
@@ -116,7 +120,7 @@ def _records(batch: DeliveryBatch) -> list[PingRecord]:
             _record_of(batch, *span, skipped)
             for span, skipped in zip(batch.spans(), batch.skipped, strict=True)
         ]
-    # The hot path: everything was accepted.
+    # The hot path: every delivery was accepted.
     chosen, most = batch.chosen, _listed(batch)
     return [
         PingRecord(last - first, tuple(chosen[first : min(last, first + most)]), (), skipped)
@@ -130,7 +134,7 @@ def _record_of(batch: DeliveryBatch, first: int, last: int, skipped: dict[str, i
 
 
 def _details(batch: DeliveryBatch, first: int, last: int) -> tuple[DeviceVerdict, ...]:
-    """The deliveries of these places that were not simply accepted."""
+    """The verdicts other than plain acceptance in this range of indexes."""
     verdicts = batch.other_verdicts
     if not verdicts:
         return ()
@@ -142,21 +146,21 @@ def _details(batch: DeliveryBatch, first: int, last: int) -> tuple[DeviceVerdict
 
 
 def _listed(batch: DeliveryBatch) -> int:
-    """How many accepted devices are named. A retry names all: each was reported as `later` before."""
+    """Most accepted devices that are listed. A retry lists all, since each was reported as `later` before."""
     return len(batch.states) if batch.lease.stream == keys.RETRIES else _LISTED_MAX
 
 
 def _retries(batch: DeliveryBatch) -> Iterator[ScheduledRetry]:
-    """Postponed sends of one ping, delay and lane go on the schedule as one piece."""
+    """Group the postponed deliveries: one retry for each ping, delay and lane."""
     groups: defaultdict[tuple[int, int, int, str], list[int]] = defaultdict(list)
     for index, later in batch.postponed.items():
-        # By the second: a broadcast's refused sends come back as few pieces, and none before its time.
+        # Rounded up to seconds, so that a broadcast's refused deliveries become few retries, none of them early.
         groups[batch.ping_of(index), -(-later.due_ms // 1000), later.attempt, later.parked_in].append(index)
     now_ms = SHARED_CLOCK.now_ms()
     for order, ((number, due_s, attempt, lane), indexes) in enumerate(groups.items()):
         ping: Ping = batch.pings[number]
         clients = tuple(batch.chosen[index][0] for index in indexes)
-        # What is only parked was not tried.
+        # A delivery that was only parked has not been attempted.
         first_ms = SHARED_CLOCK.corrected(batch.first_ms) or (0 if lane else now_ms)
         chunk = Chunk(ping, -1, clients, attempt, first_ms, lane, batch.bulk)
         name = f"{batch.lease.stream.rpartition(':')[2]}:{batch.lease.entry}.{order}"

@@ -1,11 +1,12 @@
-"""Pings for users with very many devices, split like broadcasts.
+"""Splitting of pings for users with very many devices, similar to broadcasts.
 
-A ping for more devices than are planned together is split into pieces of some hundred client ids each. The pieces go on
-the stream of pieces, a few ahead of the workers, in one step with a cursor; so a kill repeats at most one step, and
-neither the event loop nor Redis nor memory has to do with all devices at once. What is left of the entry, its small
-pings, is delivered meanwhile.
+A ping for more devices than are planned together is split into chunks of some hundred client ids each. The chunks
+are appended to the stream of chunks, a few ahead of the workers, in one step with a cursor. Therefore a kill
+repeats at most one step, and no single step of the event loop, of Redis or of memory covers all devices. The small
+pings of the same entry are delivered meanwhile.
 
-The devices of a user are taken in the order of their ids, so that the cursor means the same after a restart.
+The devices of a user are processed in the order of their ids, so that the cursor has the same meaning after a
+restart.
 """
 
 import asyncio
@@ -35,21 +36,21 @@ _log = structlog.get_logger("fanout")
 PING_DEVICES: Final = 1_000
 """Devices of one ping that are planned together; a ping for more is split."""
 CHUNK_CLIENTS: Final = keys.CHUNK_USERS
-"""Client ids in a piece: as many as a chunk of a broadcast has users."""
+"""Client ids in a chunk: as many as a chunk of a broadcast has users."""
 STEP_CHUNKS: Final = 8
-"""Pieces that one step puts on the stream: some 100 KB."""
+"""Chunks appended to the stream in one step: about 100 KB."""
 AHEAD_CHUNKS: Final = 40
-"""Pieces that may wait on their stream before splitting pauses."""
+"""Chunks that may wait on their stream before splitting pauses."""
 SPLITS_MAX: Final = 2
-"""Units that one worker splits at once: each holds the devices of one user."""
+"""Batches that one worker splits at the same time: each holds the devices of one user."""
 _PAUSE_S: Final = 0.02
 _RETRY_S: Final = 0.5
 
 
 class Cursor(NamedTuple):
-    """Where splitting stands: ping, user and client id up to which pieces are on the stream.
+    """Position of the splitting: ping, user and client id up to which the chunks are on the stream.
 
-    Written as `ping:user:client`; ("", none yet) is before all.
+    Its text form is `ping:user:client`; "" is the position before the first step.
     """
 
     number: int = -1
@@ -58,7 +59,8 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
-        """Read a stored cursor; a damaged one begins again: some deliveries are repeated, none is left out."""
+        """Parse a stored cursor. A damaged cursor restarts the splitting: some deliveries are repeated, none is
+        omitted."""
         number, _, rest = text.partition(":")
         user, _, client = rest.partition(":")
         if not (number.isdecimal() and user.isdecimal() and len(number) + len(user) < _DIGITS_MAX):
@@ -73,20 +75,20 @@ _DIGITS_MAX: Final = 12
 
 
 def is_large(known: Sequence[UserDevices]) -> bool:
-    """Whether a ping to these users is split."""
+    """Whether a ping to these users must be split."""
     if len(known) == 1:
         return known[0].large
     return any(one.large for one in known) or sum(len(one.devices) for one in known) > PING_DEVICES
 
 
 class SplitPart(NamedTuple):
-    """Users of one ping of a unit who are split off.
+    """Users of one ping of a batch whose devices are split off.
 
     Attributes:
-        number: which ping.
-        users: their logins.
-        skipped: what is left out, by reason; added to.
-        chunk_index: of a broadcast that they are of; -1: of none.
+        number: index of the ping in the batch.
+        users: logins of the users.
+        skipped: number of omitted devices by reason; extended during the splitting.
+        chunk_index: index of the broadcast chunk that has these users; -1 if the ping is not a broadcast.
     """
 
     number: int
@@ -96,14 +98,14 @@ class SplitPart(NamedTuple):
 
 
 class LargePingSplitter:
-    """Splits pings in the background.
+    """Splits large pings in the background.
 
     Args:
         registry: reads devices.
-        targets: which device is reached by which part of a ping.
-        in_flight: keeps the leases meanwhile.
-        scheduler: between whose slices small pings are served.
-        count_skipped: counts what was left out.
+        targets: decides which part of a ping reaches a device.
+        in_flight: keeps the leases during the splitting.
+        scheduler: serves small pings between slices of this work.
+        count_skipped: counts the omitted devices.
     """
 
     def __init__(
@@ -122,16 +124,16 @@ class LargePingSplitter:
         self._tasks = BackgroundTasks(SPLITS_MAX)
 
     def begin(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> None:
-        """Split these parts of a unit in the background. `batch.finish_planning` is called at the end.
+        """Split these parts of a batch in the background, then call `batch.finish_planning`.
 
         Args:
-            batch: held by `in_flight`.
-            parts: in the order of their pings.
+            batch: a batch that `in_flight` holds.
+            parts: the parts in the order of their pings.
         """
         self._tasks.begin(partial(self._run, batch, parts), f"split:{batch.lease.entry}")
 
     async def close(self) -> None:
-        """Stop where the cursors are."""
+        """Cancel all splitting; each batch resumes at its cursor."""
         await self._tasks.close()
 
     async def _run(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> None:
@@ -157,7 +159,7 @@ class LargePingSplitter:
             self._count_skipped(part.skipped)
 
     async def _devices(self, user: str, skipped: dict[str, int]) -> list[Device]:
-        """The devices of one user that a ping goes to, by PingJob's rules (contract §3), in the order of their ids."""
+        """Select one user's devices by PingJob's rules (contract §3), in the order of their ids."""
         found = await self._registry.all_devices(user)
         _count_left_out(found, skipped)
         best: dict[str, Device] = {}
@@ -172,7 +174,7 @@ class LargePingSplitter:
 
 
 class _ChunkWriter:
-    """The pieces of one part of a unit."""
+    """Writes the chunks of one part of a batch."""
 
     def __init__(
         self, targets: BroadcastTargets, batch: DeliveryBatch, part: SplitPart, cursor: Cursor
@@ -185,7 +187,7 @@ class _ChunkWriter:
         self._waiting: list[tuple[Cursor, Chunk]] = []
 
     async def write(self, devices_of: "DevicesOf") -> bool:
-        """Put them on the stream from the cursor on; False: another worker has this unit."""
+        """Append the chunks from the cursor on; False if another worker has the lease of this batch."""
         part = self._part
         if self._cursor.number > part.number:
             return True
@@ -204,20 +206,21 @@ class _ChunkWriter:
         return await self._flush()
 
     async def _begin(self) -> bool:
-        """Count one more than the pieces, until the unit is settled: else the ping would be over with its first pieces.
+        """Count one chunk more than there are until the batch is settled, so that the ping is not finished after
+        its first chunks.
 
-        A chunk of a broadcast is counted as still to come already.
+        A broadcast's chunk is already included in the count of open chunks.
         """
         if self._batch.lease.stream != keys.PINGS or self._cursor.number == self._part.number:
             return True
         return await self._step(Cursor(self._part.number, 0, ""), (), more=1)
 
     async def _mine(self, devices: list[Device], index: int) -> list[Device]:
-        """Those that no other part of the ping reaches."""
+        """The devices that no other part of the ping reaches."""
         part = self._part
         if part.chunk_index < 0 and len(part.users) == 1:
             return devices
-        # Of a broadcast's chunk: a number that neither this chunk's other users nor another chunk has.
+        # For a broadcast's chunk: a number that neither this chunk's other users nor another chunk has.
         chunk_index = index if part.chunk_index < 0 else part.chunk_index + CHUNKS_MAX * (index + 1)
         mine: list[Device] = []
         for some in slices(devices, LIGHT_SLICE):
@@ -268,7 +271,8 @@ def _count_left_out(found: AllDevices, skipped: dict[str, int]) -> None:
 def _keep_newest(
     best: dict[str, Device], device: Device, skipped: dict[str, int], device_types: DeviceTypes
 ) -> None:
-    """Of the devices of one phone, the one that synced last (`protocols.devices.select`, without sorting)."""
+    """Keep the most recently synced one of the records with the same device key (`protocols.devices.select`,
+    without sorting)."""
     _, reason = fit(device, device_types)
     key = dedupe_key(device)
     if not reason and key in best:

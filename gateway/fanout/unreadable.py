@@ -1,4 +1,4 @@
-"""Entries that cannot be read or planned: counted, logged with a rate limit, and put aside in Redis."""
+"""Quarantine of entries that cannot be read or planned: counted, logged with a rate limit, and stored in Redis."""
 
 import time
 from collections.abc import Callable
@@ -13,19 +13,20 @@ from gateway.queue.consumer import Streams
 from gateway.queue.entries import Lease
 
 LOG_EVERY_S: Final = 10.0
-"""Between two log lines about entries of the same stream; the later one says how many there were."""
+"""Shortest time between two log lines about entries of the same stream; the later line has the number of entries
+since."""
 REASON_CHARS: Final = 300
-"""Of an error's text in the record and in the log."""
+"""Most characters of an error's text in the record and in the log."""
 _log = structlog.get_logger("fanout")
 
 
 class UnreadableEntries:
-    """Puts entries aside.
+    """Quarantines entries.
 
     Args:
-        streams: the consumer that holds them.
-        metrics: `entries_unreadable` is counted.
-        clock: monotonic seconds, by which log lines are limited.
+        streams: the consumer that holds the entries.
+        metrics: counts `entries_unreadable`.
+        clock: monotonic seconds for the rate limit of log lines.
     """
 
     def __init__(
@@ -38,10 +39,10 @@ class UnreadableEntries:
         self._logged_s: dict[str, float] = {}
 
     async def quarantine(self, lease: Lease, error: Exception) -> None:
-        """Keep a record of this entry and take it off its stream.
+        """Store a record of this entry and remove it from its stream.
 
         Raises:
-            StoreDown: it is perhaps put aside; repeating it is safe.
+            StoreDown: the entry may be in quarantine already; repeating the call is safe.
         """
         reason = _reason(error)
         if await self._streams.quarantine(lease, reason, SHARED_CLOCK.now_ms()):
@@ -58,6 +59,6 @@ class UnreadableEntries:
 
 
 def _reason(error: Exception) -> str:
-    """The error in one line of bounded length: parsers quote what they were given."""
+    """The error as one line of limited length, since parsers quote their input."""
     text = error.message if isinstance(error, RhoPushError) else f"{type(error).__name__}: {error}"
     return text[:REASON_CHARS].encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""The doors: HTTP in, pings and registrations out. `open_http_api` opens them on a bound socket."""
+"""The HTTP API: accepts pings and registrations. `open_http_api` serves it on a bound socket."""
 
 import asyncio
 import contextlib
@@ -35,17 +35,17 @@ __all__ = [
 ]
 
 _BACKLOG = 1_024
-_LINGER_S = 10.0  # how long the rest of a refused body is read away, so that its sender sees the answer
-_LAST_RESPONSE_S = 1.0  # before the end, whoever waits for verdicts is told that they are still open
-_CLEANUP_S = 0.2  # aiohttp's part in the closing, once every connection is gone or dropped
+_LINGER_S = 10.0  # how long the rest of a refused body is read, so that its sender sees the response
+_LAST_RESPONSE_S = 1.0  # time before the end at which callers that wait for verdicts get their response
+_CLEANUP_S = 0.2  # aiohttp's share of the shutdown, after every connection is closed
 
 
 class HttpApi:
-    """The open doors of one process.
+    """The open HTTP API of one process.
 
     Args:
-        context: what their routes share.
-        runner: aiohttp's side.
+        context: the state shared by the routes.
+        runner: the aiohttp server.
         fast_path: the listening protocol.
         server: the listener.
     """
@@ -60,17 +60,17 @@ class HttpApi:
         self._server = server
 
     def apply_settings(self, settings: Settings) -> None:
-        """Take over new settings. Requests that are under way end by the old ones."""
+        """Apply new settings. Requests in progress end under the previous settings."""
         self._services.apply_settings(settings)
         self._fast_path.apply_settings()
 
     async def close(self, budget_s: float) -> None:
-        """Take nothing new, answer what was taken, then close every connection.
+        """Stop accepting requests, answer the accepted requests, then close every connection.
 
-        A caller who waits for verdicts is told shortly before the end that they are still open.
+        Callers that wait for verdicts get 504 shortly before the end.
 
         Args:
-            budget_s: seconds after which connections are dropped all the same.
+            budget_s: seconds after which the remaining connections are dropped.
         """
         self._server.close()
         self._fast_path.drain()
@@ -100,18 +100,18 @@ def _hand_over(
 
 
 async def open_http_api(services: Dependencies, sock: socket.socket) -> HttpApi:
-    """Open the doors on a bound socket (many processes may share it). It is closed with the doors."""
+    """Serve the HTTP API on a bound socket, which several processes may share. Closing the API closes the socket."""
     context = HandlerContext(services)
     runner = web.AppRunner(make_app(context), handle_signals=False, shutdown_timeout=_CLEANUP_S)
     await runner.setup()
     aiohttp_server = runner.server
     if aiohttp_server is None:
-        raise RuntimeError("aiohttp made no server")
+        raise RuntimeError("aiohttp created no server")
     aiohttp_server.request_factory = report_begun(with_single_slashes(aiohttp_server.request_factory))
     handler = partial(
         _hand_over,
         aiohttp_server,
-        access_log=None,  # it would hold query strings, and those may hold tokens
+        access_log=None,  # an access log would contain query strings, which may contain tokens
         keepalive_timeout=services.timeouts.idle_s,
         head_s=services.timeouts.head_s,
         read_s=services.timeouts.read_s,
@@ -119,7 +119,7 @@ async def open_http_api(services: Dependencies, sock: socket.socket) -> HttpApi:
         max_line_size=HEAD_BYTES,
         max_field_size=HEAD_BYTES,
         max_headers=HEADERS_MAX,
-        auto_decompress=False,  # `bodies.BodyReader` does, as far as a body is read
+        auto_decompress=False,  # `bodies.BodyReader` decompresses, as far as a body is read
     )
     fast_path = PingServer(services, context.admission, handler)
     sock.setblocking(False)

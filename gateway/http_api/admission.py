@@ -1,4 +1,4 @@
-"""The decisions about one ping, the same for the fast path and for aiohttp's route."""
+"""Admission of one ping: the checks shared by the fast path and the aiohttp route."""
 
 import hashlib
 import re
@@ -16,13 +16,13 @@ from protocols.ping.model import HTTP
 from protocols.ping.parse import Submission
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
-LATE: Final = "the body did not come in time"
+LATE: Final = "the body was not complete within its time limit"
 _KEY_HEADER: Final = "Idempotency-Key"
 _LINE_KEY: Final = "idempotency_key"
 
 
 class RequestRate:
-    """A token bucket of one second: `per_s` requests, and as many at once."""
+    """A token bucket with a capacity of one second: `per_s` requests per second, and as many at once."""
 
     def __init__(self, per_s: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_s = per_s
@@ -31,7 +31,7 @@ class RequestRate:
         self._since = clock()
 
     def take(self) -> bool:
-        """Take one; False: there is none left."""
+        """Take one token; returns False if the bucket is empty."""
         if self._per_s is None:
             return True
         now = self._clock()
@@ -44,7 +44,7 @@ class RequestRate:
 
 
 class LineKeys:
-    """Digests the idempotency keys of one request's lines, in the scopes of `PingAdmission.idempotency_key`.
+    """Digests of the idempotency keys of one bulk request's lines, in the scopes of `PingAdmission.idempotency_key`.
 
     Args:
         token: the caller's API token.
@@ -54,10 +54,10 @@ class LineKeys:
         self._token = hashlib.sha256(f"{token}\n".encode("utf-8", "surrogatepass"))
 
     def digest(self, key: object, line: bytes) -> IdempotencyKey:
-        """The key of a line, which is held against the line's bytes.
+        """Return the key of a line; the digest of its body covers the line's bytes.
 
         Raises:
-            InvalidField: not 1 to 255 visible ASCII characters.
+                InvalidField: the key is not 1 to 255 visible ASCII characters.
         """
         if type(key) is not str or _KEY.fullmatch(key) is None:
             raise InvalidField(f"{_LINE_KEY} must be 1 to 255 visible ASCII characters", field=_LINE_KEY)
@@ -67,7 +67,7 @@ class LineKeys:
 
 
 class PingAdmission:
-    """Says whether a ping may go into the queue."""
+    """Decides whether a ping may be queued."""
 
     def __init__(self, services: Dependencies, tokens: TokenCache) -> None:
         self._services = services
@@ -76,7 +76,7 @@ class PingAdmission:
         self.apply_settings()
 
     def apply_settings(self) -> None:
-        """Take over the limits of new settings."""
+        """Apply the limits of new settings."""
         limits = self._services.settings.limits
         self._users_max = limits.users_per_ping
         per_s = limits.requests_per_s
@@ -84,12 +84,12 @@ class PingAdmission:
         self._rate = RequestRate(None if per_s is None else per_s / self._services.workers)
 
     def admit(self, submission: Submission, role: TokenRole) -> None:
-        """Check what a parsed ping must satisfy besides its own form.
+        """Check the conditions of a parsed ping beyond its own form.
 
         Raises:
-            ApiTokenRefused: no token of an admin.
+                ApiTokenRefused: the token is not an admin's.
             BodyTooLarge: more users than `limits.users_per_ping`.
-            TooManyRequests: over `limits.requests_per_s`.
+                TooManyRequests: the rate exceeds `limits.requests_per_s`.
         """
         if role is not TokenRole.ADMIN:
             require_admin(role)
@@ -99,10 +99,10 @@ class PingAdmission:
             raise TooManyRequests("more pings than limits.requests_per_s allows")
 
     def idempotency_key(self, key: str, header: str, submission: Submission, body: bytes) -> IdempotencyKey:
-        """Digest an Idempotency-Key: the scope is the key and the caller's token, the body is the whole body.
+        """Digest an Idempotency-Key: the scope is the key and the caller's token; the body is the whole body.
 
         Raises:
-            InvalidField: not 1 to 255 visible ASCII characters.
+                InvalidField: the key is not 1 to 255 visible ASCII characters.
         """
         if _KEY.fullmatch(key) is None:
             raise InvalidField(f"{_KEY_HEADER} must be 1 to 255 visible ASCII characters", field=_KEY_HEADER)

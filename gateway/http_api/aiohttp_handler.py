@@ -1,16 +1,17 @@
-"""A connection in aiohttp's hands, with what its own handler does not do.
+"""aiohttp's connection handler, with the behaviour that it lacks.
 
-aiohttp is used by its public names alone: a `RequestTracker` reads the bytes that aiohttp is given, the request factory
-reports each request that aiohttp begins, and `finish_response` each one that it has answered. Where a request must be
-refused that aiohttp would wait for, its parser is given bytes that it refuses.
+The module uses the public names of aiohttp alone: a `RequestTracker` reads the bytes that aiohttp receives, the request
+factory reports the start of each request, and `finish_response` reports each response. To refuse a request for which
+aiohttp would wait, the module feeds its parser bytes that the parser refuses.
 
-- A half-closed client is answered: aiohttp lets the transport close at the client's end of stream, with
-  requests still unanswered. Here it stays open until what the client sent whole is answered.
-- A head must be whole in time: aiohttp gives it as long as an idle connection.
-- What is no HTTP is refused in our words, without an echo: aiohttp's answer and its log quote the bytes around the
-  fault, and those may be a token.
-- A request that breaks or is cut off is answered, and its connection stays a moment so that the client reads the
-  answer: a close at once, with bytes unread, would reset the connection and take the answer with it.
+- A half-closed client is answered. aiohttp lets the transport close at the client's end of stream, with requests still
+  unanswered; here the transport stays open until every complete request is answered.
+- A head must be complete within a time limit of its own. aiohttp grants it the time of an idle connection.
+- Input that is not HTTP is refused with the gateway's own text, without an echo: aiohttp's response and log record
+quote
+  the bytes around the fault, which may be a token.
+- A malformed or truncated request is answered, and its connection lingers so that the client can read the response: an
+  immediate close, with unread bytes, would reset the connection and discard the response.
 """
 
 import asyncio
@@ -28,32 +29,33 @@ from gateway.http_api.dependencies import HttpTimeouts
 from protocols.http1.states import ServerState, ServerStep, advance
 
 LINGER_IDLE_S: Final = 2.0
-"""A sender that waits for an answer before it sends on has it by then."""
+"""Idle time that ends the lingering: a client that waits for a response before it sends more has it by then."""
 AiohttpConnectionMaker = Callable[
     [Callable[["AiohttpConnection"], None], Callable[[], int]], "AiohttpConnection"
 ]
-"""Makes aiohttp's protocol for a connection that is handed over; it tells when that connection is gone."""
+"""Creates aiohttp's protocol for a connection that is handed over; the callback reports that the connection is
+closed."""
 RequestMaker = Callable[..., web.BaseRequest]
-"""Makes aiohttp's request of a parsed head, its body and its connection."""
+"""Creates aiohttp's request from a parsed head, its body and its connection."""
 _ENDING: Final = (ServerState.LAST, ServerState.CLOSING)
 _log = structlog.get_logger("http_api")
 
 
 class AiohttpConnection(web.RequestHandler):
-    """aiohttp's protocol for one connection.
+    """aiohttp's protocol of one connection.
 
     Args:
         server: aiohttp's server, which counts its connections.
         on_closed: called once, when the connection is lost.
-        used: gives the connection a place in the order of use.
-        head_s: how long a head may take, from its first byte.
-        read_s: how long a client may leave its answers unread.
-        options: `web.RequestHandler`'s own.
+        used: updates the connection's rank in the order of use.
+        head_s: time limit of a head, from its first byte.
+        read_s: time limit for a client to read its responses.
+        options: options of `web.RequestHandler`.
 
     Attributes:
-        state: where the connection stands (`protocols.http1.states`).
-        trusted: a valid API token or session came on it.
-        draining: the answer under way is the last: no request behind it is begun.
+        state: state of the connection (`protocols.http1.states`).
+        trusted: whether the connection carried a valid API token or session.
+        draining: whether the current response is the last: no further request is begun.
     """
 
     def __init__(
@@ -69,33 +71,33 @@ class AiohttpConnection(web.RequestHandler):
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self.state = ServerState.WAITING
         self._tracker = RequestTracker()
-        self._begun = self._answered = 0  # requests
+        self._begun = self._answered = 0  # numbers of requests
         self._content: StreamReader | None = None  # the body of the last request that was begun
-        self._handled: StreamReader | None = None  # the same, until its answer begins
+        self._handled: StreamReader | None = None  # the same body, until its response begins
         self._refused_head = False
         self._on_closed = on_closed
         self._next_use = used
         self._order = used()
         self._wire: asyncio.Transport | None = None
-        self._closing_since = 0  # the tick at which it was found to be closed here
-        self._linger_left = -1  # bytes of a refused body that may still come; below 0: nothing was refused
+        self._closing_since = 0  # the tick at which `check_timeouts` found it closed by this side
+        self._linger_left = -1  # bytes of a refused body that may still be read; below 0: no body was refused
         self._linger: asyncio.TimerHandle | None = None
         self._head_s = head_s
         self._read_s = read_s
-        self._read_timer: asyncio.TimerHandle | None = None  # with a client that does not read
-        self._head: asyncio.TimerHandle | None = None  # a head that is not whole
-        self._half_closed = asyncio.Event()  # the client sends no more, or the connection is lost
+        self._read_timer: asyncio.TimerHandle | None = None  # runs while the client does not read
+        self._head: asyncio.TimerHandle | None = None  # runs while a head is incomplete
+        self._half_closed = asyncio.Event()  # set when the client closed its side or the connection is lost
         self.trusted = False
         self.draining = False
-        self._on_drain: Callable[[], None] | None = None  # of a streamed request under way
+        self._on_drain: Callable[[], None] | None = None  # callback of the streamed request in progress
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport: aiohttp forgets it when it closes, with answers unread perhaps."""
+        """Keep the transport: aiohttp drops its reference on close, possibly with unread responses."""
         self._wire = cast("asyncio.Transport", transport)
         super().connection_made(transport)
 
     def check_timeouts(self, ticks: int, timeouts: HttpTimeouts) -> None:
-        """Drop a connection that is closed here and whose client does not read its last answers."""
+        """Drop a connection that this side has closed and whose client does not read the last responses."""
         if self._wire is None or not self._wire.is_closing():
             return
         self._step(ServerStep.CLOSE)
@@ -104,7 +106,7 @@ class AiohttpConnection(web.RequestHandler):
             self._wire.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Cancel what is done for this client, as aiohttp does."""
+        """Cancel the handlers of this client, as aiohttp does."""
         for timer in (self._read_timer, self._head, self._linger):
             if timer is not None:
                 timer.cancel()
@@ -114,8 +116,8 @@ class AiohttpConnection(web.RequestHandler):
         self._on_closed(self)
 
     def data_received(self, data: bytes) -> None:
-        """Let aiohttp read it, and begin the time of a head that is not whole after it."""
-        if not data:  # aiohttp goes on with bytes that it has
+        """Pass the data to aiohttp, and start the time limit of an incomplete head."""
+        if not data:  # aiohttp continues with bytes that it has
             super().data_received(data)
             return
         self._order = self._next_use()
@@ -127,12 +129,12 @@ class AiohttpConnection(web.RequestHandler):
             self._end_broken_input()
         if not self._is_idle:
             self._end_head()
-        elif self._head is None and data.strip(b"\r\n"):  # empty lines begin no head (RFC 9112 §2.2)
+        elif self._head is None and data.strip(b"\r\n"):  # empty lines do not begin a head (RFC 9112 §2.2)
             self._head = asyncio.get_running_loop().call_later(self._head_s, self._late_head)
         self._note_input()
 
     def request_begun(self, content: StreamReader) -> None:
-        """aiohttp begins a request. `content`: its body."""
+        """Note the start of a request. `content`: its body."""
         self._begun += 1
         self._content = self._handled = content
         self._end_broken_input()
@@ -140,7 +142,7 @@ class AiohttpConnection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Write an answer, as aiohttp does, and close the connection where it was the last."""
+        """Write a response, as aiohttp does, and close the connection after the last response."""
         self._handled = None
         try:
             return await super().finish_response(request, resp, start_time)
@@ -151,38 +153,38 @@ class AiohttpConnection(web.RequestHandler):
             self._close_if_done()
 
     def _note_input(self) -> None:
-        """Change the state by the bytes that came."""
+        """Change the state according to the bytes received."""
         if self.state > ServerState.ANSWERING:
             return
         if self._tracker.in_body:
             self._step(ServerStep.BODY)
         elif not self._is_idle:
             self._step(ServerStep.REQUEST)
-        elif self.state is ServerState.BODY:  # of a request that is answered
+        elif self.state is ServerState.BODY:  # of a request that is answered already
             self._step(ServerStep.REQUEST)
             self._step(ServerStep.ANSWERED)
         elif self._head is not None:
             self._step(ServerStep.HEAD)
 
     def _step(self, step: ServerStep) -> None:
-        """Change the state. A handler may go on after its connection was lost: nothing changes then."""
+        """Change the state. A handler may continue after its connection was lost: then the state stays."""
         if self.state is not ServerState.CLOSED:
             self.state = advance(self.state, step)
 
     def _end_broken_input(self) -> None:
-        """End the request that never will be whole, once aiohttp has begun every request before it."""
+        """End a request that stays incomplete, once aiohttp has begun every request before it."""
         tracker, content = self._tracker, self._content
         if tracker.cause is None or self._begun < tracker.heads:
             return
         if tracker.in_body:
             if content is not None and not content.is_eof() and content.exception() is None:
-                content.set_exception(web.RequestPayloadError("the body is cut off or malformed"))
+                content.set_exception(web.RequestPayloadError("the body is truncated or malformed"))
         elif tracker.hidden and not self._refused_head:
             self._refused_head = True
             super().data_received(BROKEN)
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: give it some time."""
+        """Start the time limit for a client that does not read its responses."""
         super().pause_writing()
         if self._on_drain is None:
             self._await_reading()
@@ -191,37 +193,37 @@ class AiohttpConnection(web.RequestHandler):
         self._read_timer = asyncio.get_running_loop().call_later(self._read_s, self.abort)
 
     def begin_stream(self, on_drain: Callable[[], None]) -> None:
-        """A request is answered while its body comes: its handler, not this protocol, bounds the time of both.
+        """Begin to answer a request while its body arrives: its handler, not this protocol, limits the time of both.
 
         Args:
-            on_drain: called once the connection shall end; perhaps at once.
+            on_drain: called once the connection must end; possibly at once.
         """
         self._on_drain = on_drain
         if self.draining:
             on_drain()
 
     def end_stream(self) -> None:
-        """Nothing but the end of that request's answer is to be written."""
+        """Leave the stream mode: only the end of that response remains to be written."""
         self._on_drain = None
         if self._paused and self._read_timer is None:
             self._await_reading()
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes of answers that the client's side has not taken yet."""
+        """Number of response bytes that the client has not received yet."""
         return 0 if self._wire is None else self._wire.get_write_buffer_size()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Stop the time limit: the client reads again."""
         super().resume_writing()
         if self._read_timer is not None:
             self._read_timer.cancel()
             self._read_timer = None
 
     def eof_received(self) -> Any:
-        """Keep the transport for answers that are still owed: True. (aiohttp's own always returns None.)
+        """Return True to keep the transport for outstanding responses. (aiohttp's own method returns None.)
 
-        Nothing more comes: a body or a head that is not whole is refused.
+        No more data arrives: an incomplete body or head is refused.
         """
         self._half_closed.set()
         self._tracker.end()
@@ -231,7 +233,7 @@ class AiohttpConnection(web.RequestHandler):
         return True
 
     def drain(self) -> None:
-        """Close the connection with the answer under way, or now if nothing is owed."""
+        """Close the connection with the current response, or now if no response is outstanding."""
         self.draining = True
         if self._on_drain is not None:
             self._on_drain()
@@ -239,27 +241,27 @@ class AiohttpConnection(web.RequestHandler):
         self._close_if_done()
 
     def abort(self) -> None:
-        """Drop the connection."""
+        """Abort the connection."""
         if self._wire is not None:
             self._wire.abort()
 
     @property
     def idle_since(self) -> int | None:
-        """Its place in the order of use while nothing is owed or under way, else None."""
+        """Rank in the order of use while the connection is idle, else None."""
         return self._order if self.state is ServerState.WAITING else None
 
     @property
     def awaits_client(self) -> bool:
-        """Whether the client must act next: send a request or the rest of one, or read its answers."""
+        """Whether the next step is the client's: to send a request or the rest of one, or to read its responses."""
         body = self._handled
         unread = self._read_timer is not None or (self._wire is not None and self._wire.is_closing())
         return self._is_idle or unread or not (body is None or body.is_eof())
 
     def linger(self, most: int) -> None:
-        """The body under way is refused: read it away, so that its sender sees the answer before a reset.
+        """Read and discard the rest of a refused body, so that its sender sees the response before a reset.
 
-        aiohttp does that after the answer, for `lingering_time` at most. Here it also ends after `most` bytes, and
-        once nothing has come for `LINGER_IDLE_S`.
+        aiohttp does this after the response, for `lingering_time` at most. Here it also ends after `most` bytes, and
+        after `LINGER_IDLE_S` without data.
         """
         if self.state <= ServerState.LAST:
             self._step(ServerStep.REFUSE)
@@ -287,11 +289,12 @@ class AiohttpConnection(web.RequestHandler):
             self.transport.close()
 
     async def wait_for_close(self) -> None:
-        """After the last answer: wait until its client has closed, at most `LINGER_IDLE_S`; drop what still comes."""
+        """Wait after the last response until the client has closed, at most `LINGER_IDLE_S`, and discard further
+        data."""
         transport = self.transport
         if transport is None or self._half_closed.is_set():
             return
-        if transport.can_write_eof():  # TLS cannot
+        if transport.can_write_eof():  # TLS cannot half-close
             transport.write_eof()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._half_closed.wait(), LINGER_IDLE_S)
@@ -303,21 +306,21 @@ class AiohttpConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is no HTTP (400), or a failure of ours (500), and close the connection."""
+        """Answer invalid HTTP (400) or an internal failure (500), and close the connection."""
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer has begun already")
+            raise ConnectionError("a response has begun already")
         if status == 400:
             cause = self._tracker.cause if self._tracker.hidden else exc
             found: web.Response = FinalResponse(responses.of_error(refusal_of(cause)), self)
         else:
             _log.error("request_failed", method=request.method, path=request.path, exc_info=exc)
             found = responses.response(responses.of_failure())
-        found.headers["Server"] = "rhopush"  # no more than that; `app` leaves it out where it can
+        found.headers["Server"] = "rhopush"  # without a version; `app` omits the header where it can
         found.force_close()
         return found
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """What aiohttp tells of a connection that it ends: broken bodies are the client's, and answered already."""
+        """Log an exception at which aiohttp ends a connection, except for broken bodies, which are answered already."""
         about, error = " ".join(map(str, args)), kw.get("exc_info")
         if isinstance(error, web.RequestPayloadError):
             _log.debug("connection_failed", about=about, error=str(error))
@@ -326,7 +329,7 @@ class AiohttpConnection(web.RequestHandler):
 
     @property
     def _is_idle(self) -> bool:
-        """Whether nothing is owed: every request whose head is whole is read and answered."""
+        """Return whether every request with a complete head is read and answered."""
         tracker = self._tracker
         return self._answered >= tracker.heads and not tracker.in_body and tracker.cause is None
 
@@ -347,7 +350,8 @@ class AiohttpConnection(web.RequestHandler):
 
 
 def report_begun(make: RequestMaker) -> RequestMaker:
-    """Make requests as `make` does, and report each to its connection: aiohttp makes one when it begins with it."""
+    """Wrap `make` so that each request is reported to its connection: aiohttp creates one when it begins to handle
+    it."""
 
     def request(message: Any, content: StreamReader, protocol: Any, *args: Any) -> web.BaseRequest:
         if isinstance(protocol, AiohttpConnection):
@@ -358,17 +362,17 @@ def report_begun(make: RequestMaker) -> RequestMaker:
 
 
 def trust(request: web.Request) -> None:
-    """This request's caller has shown a valid API token or session: see `gateway.limits.eviction`."""
+    """Mark the connection of a request with a valid API token or session as trusted (`gateway.limits.eviction`)."""
     protocol = request.protocol
     if isinstance(protocol, AiohttpConnection):
         protocol.trusted = True
 
 
 class FinalResponse(web.Response):
-    """An answer after which nothing more is read of its connection.
+    """A response after which nothing more is read from its connection.
 
     Args:
-        answer: what is said.
+        answer: the content of the response.
         protocol: the connection.
     """
 
@@ -380,6 +384,6 @@ class FinalResponse(web.Response):
         self.force_close()
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Write the body, and stay until the client has read it."""
+        """Write the body, and wait until the client has read it."""
         await super().write_eof(data)
         await self._protocol.wait_for_close()

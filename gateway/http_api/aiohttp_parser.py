@@ -1,9 +1,9 @@
-"""Where requests begin and end in the bytes that aiohttp is given, and why aiohttp refuses some.
+"""A second parser of aiohttp's input that finds the boundaries of requests and the reasons for refusals.
 
-aiohttp's parser leaves the body of a request open when a later piece of it is malformed, and at the end of the stream:
-its reader would wait for ever. Its limits are those of one header line; the number of lines alone bounds a head. The
-parser of a connection is private to aiohttp, so that a second parser of the same class reads the same bytes here: it
-finds what the first one finds, in the same call, and its bodies are dropped.
+aiohttp's parser leaves the body of a request open when a later chunk of it is malformed, and at the end of the stream:
+its reader would wait without end. Its limits apply to one header line; only the number of lines bounds a head. The
+parser of a connection is private to aiohttp, so a second parser of the same class reads the same bytes here: it finds
+the same faults in the same call, and its bodies are discarded.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ from gateway.http_api.request_head import HEAD_BYTES
 from protocols.errors import InputError
 
 HEADERS_MAX: Final = 1_024
-"""Header lines of one head; few are long, and a head has `HEAD_BYTES`."""
+"""Largest number of header lines of one head. The head as a whole is limited by `HEAD_BYTES`."""
 _LINE_OVERHEAD: Final = 3  # ":" and CRLF
-_NEVER_FULL: Final = 2**30  # bytes of a body that wait for a reader: each piece is dropped at once
+_NEVER_FULL: Final = 2**30  # buffered bytes of a body: each chunk is discarded at once
 _PROBE_PATH: Final = "/the-stream-has-ended"
 _PROBE: Final = f"GET {_PROBE_PATH} HTTP/1.0\r\n\r\n".encode()
-_CUT_OFF: Final = "the request is cut off"
+_CUT_OFF: Final = "the request is truncated"
 _TOO_LARGE: Final = (
-    f"a request's line and headers may have at most {HEAD_BYTES} bytes and {HEADERS_MAX} headers"
+    f"the request line and headers must not exceed {HEAD_BYTES} bytes and {HEADERS_MAX} headers"
 )
-# What aiohttp's messages begin with. They are not quoted: they hold bytes of the request.
+# Beginnings of aiohttp's messages. The messages are not quoted: they contain bytes of the request.
 _CAUSES: Final = (
     ("Missing 'Host'", "an HTTP/1.1 request must have a Host header"),
-    ("Duplicate '", "a header that a request has at most once came twice"),
-    ("Received HTTPS", "this port speaks HTTP, and this is TLS"),
+    ("Duplicate '", "a header that must be unique occurs twice"),
+    ("Received HTTPS", "the client sent TLS to a port that serves plain HTTP"),
     ("Invalid character in chunk", "a chunk of the body is malformed"),
     ("Expected LF after chunk", "a chunk of the body is malformed"),
     (_CUT_OFF, _CUT_OFF),
@@ -41,23 +41,23 @@ _CAUSES: Final = (
 
 
 class MalformedRequest(InputError):
-    """What was sent is no HTTP/1.1 request."""
+    """The input is not an HTTP/1.1 request."""
 
     code = "malformed_request"
     label = "malformed_request"
 
 
 BROKEN: Final = b"\x00\r\n\r\n"
-"""Bytes at which a parser refuses any head: NUL is part of none (RFC 9112 §2.2, RFC 9110 §5.5)."""
+"""Bytes at which a parser refuses any head: no head contains NUL (RFC 9112 §2.2, RFC 9110 §5.5)."""
 
 
 class RequestTracker:
-    """Where the requests of one connection begin and end.
+    """Finds the boundaries of the requests of one connection.
 
     Attributes:
-        heads: requests whose heads are whole.
-        cause: why no further request is read; None: further ones are read.
-        hidden: aiohttp's own parser does not find this cause.
+        heads: number of requests with a complete head.
+        cause: reason why no further request is read; None: further requests are read.
+        hidden: whether aiohttp's own parser does not find this cause.
     """
 
     __slots__ = ("_body", "_ended", "_head", "_parser", "cause", "heads", "hidden")
@@ -74,8 +74,8 @@ class RequestTracker:
             payload_exception=web.RequestPayloadError,
             auto_decompress=False,
         )
-        self._body: StreamReader | None = None  # of the last request, while it is not whole
-        self._head = 0  # bytes of a head that is not whole
+        self._body: StreamReader | None = None  # of the last request, while it is incomplete
+        self._head = 0  # bytes of an incomplete head
         self._ended = False
         self.heads = 0
         self.cause: HttpProcessingError | None = None
@@ -83,11 +83,11 @@ class RequestTracker:
 
     @property
     def in_body(self) -> bool:
-        """Whether the body of the last request is not whole. It never will be where `cause` is set."""
+        """Whether the body of the last request is incomplete. If `cause` is set, it stays incomplete."""
         return self._body is not None
 
     def feed(self, data: bytes) -> None:
-        """Read on. Where the bytes are malformed, or the head is too large, `cause` is set."""
+        """Parse more data. Malformed bytes and an oversized head set `cause`."""
         if self.cause is not None:
             return
         in_body = self.in_body
@@ -105,7 +105,7 @@ class RequestTracker:
             self.cause, self.hidden = LineTooLong(b"", HEAD_BYTES), True
 
     def _read(self, data: bytes) -> bool:
-        """Parse a piece of the stream; whether it had the end of a head."""
+        """Parse a chunk of the stream, and return whether it contained the end of a head."""
         found = False
         while data:
             messages, upgraded, data = self._parser.feed_data(data)
@@ -113,7 +113,7 @@ class RequestTracker:
                 self.heads += len(messages)
                 self._body = messages[-1][1]
                 found = True
-            if upgraded:  # no upgrade is granted: requests follow
+            if upgraded:  # no upgrade is granted: further requests follow
                 self._parser.set_upgraded(False)
         return found
 
@@ -126,7 +126,7 @@ class RequestTracker:
                 body.read_nowait()
 
     def end(self) -> None:
-        """Note the end of the stream: it is malformed if it ends within a request. (uvloop reports it repeatedly.)"""
+        """Note the end of the stream, which is an error within a request. (uvloop reports it repeatedly.)"""
         if self._ended or self.cause is not None:
             return
         self._ended = True
@@ -139,27 +139,29 @@ class RequestTracker:
 
 
 def refusal_of(error: BaseException | None) -> InputError:
-    """Say why aiohttp's parser refused a request, without an echo of its bytes."""
+    """Return the reason why aiohttp's parser refused a request, without an echo of its bytes."""
     message = error.message if isinstance(error, HttpProcessingError) else ""
     if isinstance(error, LineTooLong) or message.startswith("Too many headers"):
         return HeadTooLarge(_TOO_LARGE)
     for begins, cause in _CAUSES:
         if message.startswith(begins):
-            return MalformedRequest(f"this is no HTTP/1.1 request: {cause}")
+            return MalformedRequest(f"the request is not valid HTTP/1.1: {cause}")
     if isinstance(error, InvalidURLError):
-        return MalformedRequest("this is no HTTP/1.1 request: the target must be ASCII, percent-encoded")
+        return MalformedRequest(
+            "the request is not valid HTTP/1.1: the target must be ASCII, percent-encoded"
+        )
     if isinstance(error, BadHttpMethod):
         return MalformedRequest(
-            "this is no HTTP/1.1 request: the method is unknown (methods are in upper case)"
+            "the request is not valid HTTP/1.1: the method is unknown (methods are in upper case)"
         )
-    return MalformedRequest("this is no HTTP/1.1 request")
+    return MalformedRequest("the request is not valid HTTP/1.1")
 
 
 def check_head(request: web.BaseRequest) -> None:
-    """Check the size of a whole head, which the parser bounds line by line.
+    """Check the size of a complete head, which aiohttp's parser limits line by line.
 
     Raises:
-        HeadTooLarge: it has more than `HEAD_BYTES`.
+        HeadTooLarge: the head exceeds `HEAD_BYTES`.
     """
     line = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n\r\n")
     fields = sum(len(name) + len(value) + _LINE_OVERHEAD for name, value in request.raw_headers)

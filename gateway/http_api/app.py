@@ -1,4 +1,4 @@
-"""The aiohttp application: the table of routes, and one place where errors become answers."""
+"""The aiohttp application: the table of routes, and the middleware that turns errors into responses."""
 
 import re
 from typing import Any, Final
@@ -23,12 +23,12 @@ from protocols.response_headers import SAFETY_HEADERS
 _SLASHES: Final = re.compile(r"/{2,}")
 _PART: Final = re.compile(r"\{(\w+)\}")
 _STREAMING: Final = web.AppKey("streaming", frozenset)
-"""Handlers that use a body as it comes, and bound it themselves."""
+"""Handlers that consume a body while it arrives, and limit it themselves."""
 
 
 def make_app(context: HandlerContext) -> web.Application:
-    """Make the application of all routes."""
-    # The body's limit is ours (`requests.read_body`): it can change while the gateway runs.
+    """Create the application with all routes."""
+    # `requests.read_body` limits the body, because the limit can change while the gateway runs.
     app = web.Application(middlewares=[_close_while_draining, _errors_of(context)], client_max_size=0)
     app[CLIENT_ADDRESSES] = ClientAddresses(context.services.settings.http.trusted_proxies)
     app[BODY_ADMISSION] = BodyAdmission(context.services, context.tokens)
@@ -39,7 +39,9 @@ def make_app(context: HandlerContext) -> web.Application:
         resource = app.router.add_resource(_pattern(route.path))
         methods = [route.method]
         if route.method == hdrs.METH_GET and not route.changes_state:
-            methods.append(hdrs.METH_HEAD)  # where a GET changes something nobody expects it of a HEAD
+            methods.append(
+                hdrs.METH_HEAD
+            )  # a HEAD must not change state, which some of RhoConnect's GET routes do
         for method in methods:
             resource.add_route(method, handler, expect_handler=_continue_later)
     everything = app.router.add_resource(r"/{path:[\s\S]*}")
@@ -49,15 +51,16 @@ def make_app(context: HandlerContext) -> web.Application:
 
 
 def _pattern(path: str) -> str:
-    """Return aiohttp's pattern of a path. The router compares decoded paths; a part may hold anything but a slash."""
+    """Return aiohttp's pattern of a path. The router compares decoded paths; a segment may contain all but a slash."""
     return _PART.sub(r"{\1:[^/]+}", unquote(path))
 
 
 def with_single_slashes(make: RequestMaker) -> RequestMaker:
-    """Make requests whose paths have each run of slashes as one, before they are routed.
+    """Wrap `make` so that each run of slashes in a path becomes one slash before routing.
 
-    Base URLs that end in a slash are in the field, and RhoConnect takes them: Rack::Protection::PathTraversal, which
-    Sinatra loads, joins the parts of a path that are not empty. A slash at the end stays, as it does there.
+    Clients in the field use base URLs that end in a slash, and RhoConnect accepts them:
+    Rack::Protection::PathTraversal, which Sinatra loads, joins the non-empty segments of a path. A trailing slash is
+    kept, as RhoConnect keeps it.
     """
 
     def request(message: RawRequestMessage, *args: Any) -> web.BaseRequest:
@@ -71,9 +74,10 @@ def with_single_slashes(make: RequestMaker) -> RequestMaker:
 
 
 async def _continue_later(request: web.Request) -> web.StreamResponse | None:
-    """Leave `100 Continue` to whoever reads the body (`BodyReader.begin`), once it may come (RFC 9110 §10.1.1)."""
+    """Leave `100 Continue` to the reader of the body (`BodyReader.begin`), once the body may arrive (RFC 9110
+    §10.1.1)."""
     if request.version >= HttpVersion11 and request.headers[hdrs.EXPECT].lower() != "100-continue":
-        return _refused(request, ExpectationRefused("the only Expect that is understood is 100-continue"))
+        return _refused(request, ExpectationRefused("Expect must be 100-continue"))
     return None
 
 
@@ -82,7 +86,7 @@ async def _no_route(_: web.Request) -> web.StreamResponse:
 
 
 def _deprecated(route: HttpRoute) -> Handler:
-    """Answer an older name, and say that it is one."""
+    """Answer on a deprecated route, with RhoConnect's Warning header."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         found = await route.handler(request)
@@ -94,7 +98,7 @@ def _deprecated(route: HttpRoute) -> Handler:
 
 @web.middleware
 async def _close_while_draining(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """While the doors close, an answer is the last of its connection, whatever was sent behind its request."""
+    """While the API shuts down, make each response the last of its connection, despite pipelined requests."""
     answer = await handler(request)
     protocol = request.protocol
     if isinstance(protocol, AiohttpConnection) and protocol.draining:
@@ -105,7 +109,7 @@ async def _close_while_draining(request: web.Request, handler: Handler) -> web.S
 def _errors_of(context: HandlerContext) -> Middleware:
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # No error is kept in a name of this frame: `gateway.http_api.token_cache.require_admin` says why.
+        # No variable of this frame refers to the error: `gateway.http_api.token_cache.require_admin` gives the reason.
         holding = request[BODY_RESERVATION] = BodyReservation(context.services.bodies)
         try:
             refuse_unclear(request)
@@ -128,19 +132,19 @@ def _refused(request: web.Request, error: RhoPushError) -> web.Response:
     if request.content.exception() is not None and isinstance(protocol, AiohttpConnection):
         return FinalResponse(
             responses.of_error(error), protocol
-        )  # the body broke: nothing can be read behind it
+        )  # the body is malformed: no further request can be read
     answer = responses.response(responses.of_error(error))
-    if not request.content.is_eof():  # the rest of the body is not wanted
+    if not request.content.is_eof():  # the rest of the body is discarded
         answer.force_close()
         if isinstance(protocol, AiohttpConnection):
             protocol.linger(request.app[BODY_ADMISSION].large)
-    if isinstance(error, (MalformedRequest, HeadTooLarge)):  # what comes behind it is not read
+    if isinstance(error, (MalformedRequest, HeadTooLarge)):  # further data is not read
         answer.force_close()
     return answer
 
 
 async def _complete(_: web.Request, answer: web.StreamResponse) -> None:
-    """Name no software and version, and let no answer go without `SAFETY_HEADERS`: aiohttp makes some itself."""
+    """Remove names of software and versions, and add `SAFETY_HEADERS`, which aiohttp's own responses lack."""
     answer.headers.pop(hdrs.SERVER, None)
     for name, value in SAFETY_HEADERS:
         answer.headers.setdefault(name, value)

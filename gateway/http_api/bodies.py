@@ -1,14 +1,15 @@
-"""Request bodies: who may send how much, in which time, and what the process holds of them.
+"""Request bodies: their length, their time, and the memory that they take in this process.
 
-| caller | longest body, as sent and as decoded | time for it |
+| caller | longest body, as sent and as decoded | time limit |
 | --- | --- | --- |
-| a valid API token in the header | `limits.body_bytes` | `Times.body_s`, and what came at `Times.body_bytes_per_s` |
-| every other | `limits.unauthenticated_body_bytes` | `Times.unjudged_body_s` in all |
+| a valid API token in the header | `limits.body_bytes` | `HttpTimeouts.body_s`, and the bytes received at
+`HttpTimeouts.body_bytes_per_s` | | any other | `limits.unauthenticated_body_bytes` |
+`HttpTimeouts.unauthenticated_body_s` in all |
 
-The token is judged before a byte is read where Content-Length is over the smaller limit, else as soon as the body
-grows beyond it. `Expect: 100-continue` is answered only once the body may come.
+If Content-Length exceeds the smaller limit, the token is checked before the first byte is read; else once the body
+exceeds that limit. `Expect: 100-continue` is answered only after these checks.
 
-A route that uses its body as it comes (`HttpRoute.streams`) judges the token itself and has neither limit:
+A route that consumes its body while it arrives (`HttpRoute.streams`) checks the token itself and has neither limit:
 `StreamedBodyReader`.
 """
 
@@ -31,15 +32,15 @@ from protocols.errors import BodyTooLarge, MalformedBody
 
 API_HEADER: Final = "X-RhoConnect-API-TOKEN"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_TURN_BYTES: Final = 262_144  # decoded without a turn of the loop: about a millisecond
+_TURN_BYTES: Final = 262_144  # decoded bytes without a turn of the loop: about a millisecond
 
 
 class BodyAdmission:
     """Decides how long a request's body may be.
 
     Args:
-        services: what lies behind the doors.
-        tokens: judges API tokens.
+        services: the services behind the HTTP API.
+        tokens: the cache of API tokens.
     """
 
     def __init__(self, services: Dependencies, tokens: TokenCache) -> None:
@@ -54,12 +55,12 @@ class BodyAdmission:
 
     @property
     def large(self) -> int:
-        """The longest body of a caller with one."""
+        """The longest body of a caller with a valid token in the header."""
         return min(self._services.settings.limits.body_bytes, self._budget.max_body(authenticated=True))
 
     @property
     def largest(self) -> int:
-        """The most bytes that a request of a caller with one could ever hold."""
+        """The most memory that a request of a caller with a valid token can take, in bytes."""
         return self._budget.max_body(authenticated=True)
 
     @property
@@ -67,14 +68,14 @@ class BodyAdmission:
         return self._services.bodies
 
     def known(self, request: web.Request) -> bool:
-        """Whether the token in the header is known to be valid, without a question to Redis."""
+        """Return whether the token in the header is cached as valid, without a request to Redis."""
         return self._tokens.lookup(request.headers.get(API_HEADER, ""), "") is TokenRole.ADMIN
 
     async def admit(self, request: web.Request) -> None:
-        """Refuse a body that is too long by its Content-Length, before a byte of it is read.
+        """Refuse a body whose Content-Length is too long, before its first byte is read.
 
         Raises:
-            BodyTooLarge: it is.
+            BodyTooLarge: the body is too long for this caller.
             StoreDown: Redis does not answer whether the token is valid.
         """
         length = request.content_length or 0
@@ -82,16 +83,16 @@ class BodyAdmission:
             await self.judge(request, length)
 
     async def judge(self, request: web.Request, length: int) -> None:
-        """Let a body of so many bytes through, by the token in the request's header. Raises as `admit`."""
+        """Admit a body of `length` bytes according to the token in the request's header. Raises as `admit`."""
         header = request.headers.get(API_HEADER, "")
         client = address_group(client_address(request))
         if await self._tokens.resolve(header, "", client) is not TokenRole.ADMIN:
             raise BodyTooLarge(
-                f"without a valid API token in the header {API_HEADER} a body may have at most {self.small} bytes"
+                f"without a valid API token in the header {API_HEADER} a body must not exceed {self.small} bytes"
             )
         trust(request)
         if length > self.large:
-            raise BodyTooLarge(f"a body may have at most {self.large} bytes")
+            raise BodyTooLarge(f"a body must not exceed {self.large} bytes")
 
 
 BODY_ADMISSION: Final = web.AppKey("admission", BodyAdmission)
@@ -99,11 +100,11 @@ BODY_RESERVATION: Final = web.RequestKey("holding", BodyReservation)
 
 
 class BodyReader:
-    """Reads one body, piece by piece, decoded.
+    """Reads and decodes one body, chunk by chunk.
 
     Args:
-        request: its request.
-        services: what lies behind the doors.
+        request: the request.
+        services: the services behind the HTTP API.
     """
 
     def __init__(self, request: web.Request, services: Dependencies) -> None:
@@ -121,11 +122,11 @@ class BodyReader:
         self._turn = 0
 
     async def begin(self) -> None:
-        """Make sure that the body may come, and let it come.
+        """Admit the body, and ask a client that sent `Expect` to send it.
 
         Raises:
             BodyTooLarge, StoreDown: as `BodyAdmission.admit`.
-            BodiesFull: it does not fit into `limits.bodies_bytes` now.
+            BodiesFull: the body does not fit into `limits.bodies_bytes` at present.
         """
         request, length = self._request, self._request.content_length or 0
         if length > self._limit:
@@ -137,12 +138,13 @@ class BodyReader:
         await _send_continue(request)
 
     async def next(self) -> bytes:
-        """The next piece; b"" at the end.
+        """Return the next chunk; b"" at the end.
 
         Raises:
-            BodyTooLarge, BodiesFull, StoreDown: as `begin`: chunked or encoded, the length is not known before.
-            TooSlow: it did not come in time.
-            MalformedBody: it is cut off, or not encoded as it says.
+            BodyTooLarge, BodiesFull, StoreDown: as `begin`; the length of a chunked or encoded body is not known
+                before.
+            TooSlow: the body exceeded its time limit.
+            MalformedBody: the body is truncated, or its encoding does not match its headers.
         """
         piece = next(self._pieces, None)
         while piece is None:
@@ -170,7 +172,7 @@ class BodyReader:
             raise RequestTimeout(LATE) from error
 
     async def _count(self, made: int) -> None:
-        """Count decoded bytes."""
+        """Count decoded bytes against the limits."""
         self._decoded_bytes += made
         await self._check(self._decoded_bytes)
         self._reservation.reserve(self._decoded_bytes)
@@ -190,13 +192,13 @@ class BodyReader:
 
 
 class StreamedBodyReader:
-    """Reads a body of any length, piece by piece, decoded. Its caller is known, and bounds the time.
+    """Reads and decodes a body of any length, chunk by chunk. The route authenticates the caller and limits the time.
 
     Args:
-        request: its request.
+        request: the request.
 
     Raises:
-        UnsupportedCoding: the Content-Encoding is none that can be decoded.
+        UnsupportedCoding: the Content-Encoding is not supported.
     """
 
     def __init__(self, request: web.Request) -> None:
@@ -205,15 +207,15 @@ class StreamedBodyReader:
         self._pieces: Iterator[bytes] = iter(())
 
     async def begin(self) -> None:
-        """Let the body come."""
+        """Ask a client that sent `Expect` to send the body."""
         await _send_continue(self._request)
 
     async def next(self) -> bytes:
-        """The next piece; b"" at the end. Without a pause where a piece is there.
+        """Return the next chunk; b"" at the end. An available chunk is returned without a turn of the loop.
 
         Raises:
-            MalformedBody: it is cut off, or not encoded as it says.
-            BodyTooLarge: it unpacks to too much.
+            MalformedBody: the body is truncated, or its encoding does not match its headers.
+            BodyTooLarge: the decoded body is too large in relation to its encoded size.
         """
         piece = next(self._pieces, None)
         while piece is None:
@@ -228,19 +230,19 @@ class StreamedBodyReader:
 
 
 async def _send_continue(request: web.Request) -> None:
-    """Let a body come whose sender waits for that."""
+    """Send `100 Continue` if the client waits for it."""
     if request.headers.get(hdrs.EXPECT) and request.version >= HttpVersion11:
         await request.writer.write(_CONTINUE)
-        request.writer.output_size = 0  # the answer itself has not begun
+        request.writer.output_size = 0  # the response itself has not begun
 
 
 async def _read_any(request: web.Request) -> bytes:
     try:
         return await request.content.readany()
     except (web.RequestPayloadError, ClientError, ConnectionError) as error:
-        # aiohttp's stream keeps its error, and the frames of a traceback would keep what came of the body.
+        # aiohttp's stream keeps its error, and the frames of a traceback would keep the chunks of the body.
         cause = error.with_traceback(None)
-        raise MalformedBody("the body is cut off, or not encoded as its headers say") from cause
+        raise MalformedBody("the body is truncated, or its encoding does not match its headers") from cause
 
 
 async def read_body(request: web.Request, services: Dependencies) -> bytes:

@@ -1,12 +1,12 @@
-"""Many pings in one request: newline-delimited JSON in, an answer a line out, while the body still comes.
+"""Many pings in one request: newline-delimited JSON in, one answer per line out, while the body still arrives.
 
-One coroutine reads lines and gives their pings to the queue, another writes the answers in the order of the lines as
-the queue makes the pings durable. Between them is the window (`line_window`), which bounds what the request holds,
-however long its body is: while it is full, no byte is read, and the socket pushes back.
+One coroutine reads lines and queues their pings; another writes the answers in the order of the lines once the pings
+are durable. The window between them (`line_window`) bounds the memory of the request, whatever the length of its
+body: while the window is full, no byte is read, and TCP flow control slows the client down.
 
-An interrupted request (`stream_watch`, a broken body) ends in order: the lines that were read are answered, then a last
-answer names the first line that was not read. With an idempotency key in each line a caller may repeat everything that
-has no answer.
+An interrupted request (`stream_watch`, a malformed body) ends in order: every line that was read is answered, and the
+last answer names the first line that was not read. With an idempotency key in each line, a caller may repeat every line
+without an answer.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ from protocols.ping.parse import Submission, from_line, line_in_steps
 from protocols.response_headers import SAFETY_HEADERS
 
 ERRORS_MAX: Final = 100
-"""Refused lines that a summary names."""
+"""Largest number of refused lines in a summary."""
 _TURN_LINES: Final = 100
 """Lines read without a turn of the loop: about a millisecond."""
 _HEADERS: Final = (
     ("Content-Type", MEDIA_TYPE),
     ("Cache-Control", "no-cache"),
-    ("X-Accel-Buffering", "no"),  # nginx passes each answer on at once
+    ("X-Accel-Buffering", "no"),  # nginx forwards each answer at once
     *SAFETY_HEADERS,
 )
 _APPLIED: Final = (("Preference-Applied", "return=minimal"),)
@@ -52,19 +52,20 @@ class BulkRoutes:
     """The route of bulk requests.
 
     Args:
-        context: what the routes share.
+        context: the state shared by the routes.
     """
 
     def __init__(self, context: HandlerContext) -> None:
         self._context = context
 
     async def pings(self, request: web.Request) -> web.StreamResponse:
-        """Take the pings of all lines.
+        """Accept the pings of all lines.
 
         Raises:
             ApiTokenRefused: the header has no API token of an admin.
-            UnsupportedMediaType, UnsupportedCoding: it is no NDJSON, or encoded otherwise than with gzip or deflate.
-            BodiesFull: its window does not fit into `limits.bodies_bytes`.
+            UnsupportedMediaType: the body is not NDJSON.
+            UnsupportedCoding: the Content-Encoding is neither gzip nor deflate.
+            BodiesFull: the window does not fit into `limits.bodies_bytes`.
         """
         context, services = self._context, self._context.services
         token = request.headers.get(API_HEADER, "")
@@ -82,38 +83,38 @@ class BulkRoutes:
         await body.begin()
         connection = request.protocol
         if not isinstance(connection, AiohttpConnection):
-            raise TypeError("the connection is none of this server's")
+            raise TypeError("the connection does not belong to this server")
         with StreamWatch(connection, services.timeouts.stream_s) as watch:
             return await _BulkRequest(context, request, body, watch, token).answer(connection)
 
 
 class _Answers(Protocol):
-    """How a bulk request is answered: line by line, or with a summary."""
+    """The form of the answers to a bulk request: line by line, or a summary."""
 
     def on_ready(self) -> None:
-        """The first line of the window is answered."""
+        """Handle the answer to the first line of the window."""
 
     async def finish(self, ended: dict[str, Any] | None, status: int) -> web.StreamResponse:
-        """The answer's end, once no line is without an answer.
+        """Complete the response, once every line has its answer.
 
         Args:
-            ended: why the request was interrupted, and before which line; None: it was not.
-            status: of that error.
+            ended: the error that interrupted the request and the line before which it did; None: no interruption.
+            status: HTTP status of that error.
         """
 
     async def close(self) -> None:
-        """End what still runs of it."""
+        """Stop the work of this object."""
 
 
 class _BulkRequest:
-    """One request.
+    """One bulk request.
 
     Args:
-        context: what the routes share.
-        request: its head.
+        context: the state shared by the routes.
+        request: the request.
         body: its body.
-        watch: interrupts it.
-        token: of its caller.
+        watch: interrupts the request.
+        token: the caller's API token.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class _BulkRequest:
             await self._answers.close()
 
     async def _end(self, response: web.StreamResponse, connection: AiohttpConnection) -> None:
-        """Let the client read the last answer though its body is not read to the end."""
+        """Close such that the client can read the last answer although its body is not read to the end."""
         content = self._request.content
         if content.exception() is None:
             if not content.is_eof():
@@ -173,14 +174,14 @@ class _BulkRequest:
             await connection.wait_for_close()
 
     async def _interrupted(self, reading: Awaitable[None]) -> RhoPushError | None:
-        """Run the reading; the error that ended it before the end of the body."""
+        """Run `reading`, and return the error that ended it before the end of the body."""
         try:
             async with self._watch.interruptible():
                 await reading
         except TimeoutError:
             return self._watch.reason
         except RhoPushError as error:
-            return error.with_traceback(None)  # its frames hold what came of the body
+            return error.with_traceback(None)  # its frames refer to chunks of the body
         return None
 
     async def _read(self) -> None:
@@ -215,7 +216,7 @@ class _BulkRequest:
         if line is None:
             most = self._services.settings.limits.line_bytes
             self._window.add(number, 0)(
-                LineTooLong(f"a line may have at most {most} bytes: limits.line_bytes")
+                LineTooLong(f"a line must not exceed {most} bytes (limits.line_bytes)")
             )
             return
         try:
@@ -258,21 +259,21 @@ class _AnswerStream:
         self._writer = asyncio.create_task(self._write())
 
     def on_ready(self) -> None:
-        """The first line of the window is answered."""
+        """Wake the writer."""
         self._ready.set()
 
     async def finish(self, ended: dict[str, Any] | None, _: int) -> web.StreamResponse:
         """Write the last line, if the request was interrupted."""
         await self.close()
         if ended is not None:
-            with contextlib.suppress(ConnectionError):  # the client is gone
+            with contextlib.suppress(ConnectionError):  # the client has disconnected
                 await self._send(orjson.dumps(ended) + b"\n")
         elif not self._response.prepared:
             await self._response.prepare(self._request)
         return self._response
 
     async def close(self) -> None:
-        """Write no further answer."""
+        """Stop writing answers."""
         self._writer.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._writer
@@ -286,7 +287,7 @@ class _AnswerStream:
             if lines and not gone:
                 try:
                     await self._send(b"".join([line.render() for line in lines]))
-                except ConnectionError:  # the client is gone: what was read is accepted all the same
+                except ConnectionError:  # the client has disconnected: the lines that were read stay accepted
                     gone = True
             window.release(lines)
 
@@ -297,7 +298,7 @@ class _AnswerStream:
 
 
 class _Summary:
-    """Answers once, at the end, with numbers and the first refused lines.
+    """Answers once, at the end, with counts and the first refused lines.
 
     Args:
         window: the lines.
@@ -310,7 +311,7 @@ class _Summary:
         self._errors: list[dict[str, Any]] = []
 
     def on_ready(self) -> None:
-        """The first line of the window is answered."""
+        """Count the answered lines."""
         lines = self._window.take()
         for line in lines:
             if line.refusal is None:
@@ -322,7 +323,7 @@ class _Summary:
         self._window.release(lines)
 
     async def finish(self, ended: dict[str, Any] | None, status: int) -> web.StreamResponse:
-        """Make the summary; of an interrupted request with the status of its error."""
+        """Create the summary; an interrupted request gets the status of its error."""
         summary: dict[str, Any] = {
             "accepted": self._accepted,
             "refused": self._refused,
@@ -335,4 +336,4 @@ class _Summary:
         return responses.response(responses.of_json((ended or {}) | summary, status=status, headers=headers))
 
     async def close(self) -> None:
-        """Nothing runs."""
+        """Do nothing: a summary has no task."""

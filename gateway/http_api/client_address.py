@@ -1,8 +1,8 @@
 """The address of a request's client, and whether the client used TLS, also behind reverse proxies.
 
-`X-Forwarded-For` and `X-Forwarded-Proto` count only where the peer of the connection is one of
-`http.trusted_proxies`: every other client can write into them what it likes. Each proxy appends the address of its own
-peer, so the list is read from its right end, and the first address that is no trusted proxy is the client.
+`X-Forwarded-For` and `X-Forwarded-Proto` count only if the peer of the connection is one of `http.trusted_proxies`: any
+other client can forge them. Each proxy appends the address of its own peer, so the list is read from its right end, and
+the first address that is not a trusted proxy is the client's.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from gateway.settings.networks import Network, networks
 FORWARDED_FOR: Final = "X-Forwarded-For"
 FORWARDED_PROTO: Final = "X-Forwarded-Proto"
 _HOPS_MAX: Final = 32
-"""Entries of X-Forwarded-For that are read: no chain of proxies is longer, but a header may be."""
+"""Largest number of entries of X-Forwarded-For that are read. No chain of proxies is longer, but a header may be."""
 _PREFIX_BITS: Final = 64
 """One IPv6 client has a whole /64 at its disposal (RFC 6177, RFC 7421)."""
 
@@ -24,11 +24,11 @@ Address = IPv4Address | IPv6Address
 
 
 class ClientOrigin(NamedTuple):
-    """Where a request came from.
+    """The origin of a request.
 
     Attributes:
-        address: of the client, in its shortest form; the peer's own text where that is no IP address.
-        hops: how many trusted proxies forwarded the request.
+        address: address of the client in its shortest form; the peer's own text if it is not an IP address.
+        hops: number of trusted proxies that forwarded the request.
     """
 
     address: str
@@ -49,10 +49,10 @@ class ClientAddresses:
         self._trusted = networks(trusted_proxies)
 
     def client(self, peer: str, forwarded_for: Sequence[str] = ()) -> ClientOrigin:
-        """The client of a request.
+        """Return the origin of a request.
 
         Args:
-            peer: address of the connection's other end.
+                peer: address of the connection's peer.
             forwarded_for: the values of X-Forwarded-For, in the order of the header fields.
         """
         address, hops = _parsed(peer), 0
@@ -77,18 +77,18 @@ class ClientAddresses:
 
 
 CLIENT_ADDRESSES: Final = web.AppKey("client_addresses", ClientAddresses)
-"""Where the application of the HTTP API keeps its `ClientAddresses`."""
+"""Key of the `ClientAddresses` in the application of the HTTP API."""
 
 
 def client_address(request: web.Request) -> str:
-    """The address of the request's client, behind trusted proxies too; "" where the connection has none."""
+    """Return the address of the request's client, behind trusted proxies too; "" if the connection has none."""
     return _client(request).address
 
 
 def used_tls(request: web.Request) -> bool:
-    """Whether the client used TLS: to this process, or to a trusted proxy that says so in X-Forwarded-Proto.
+    """Return whether the client used TLS: to this process, or to a trusted proxy according to X-Forwarded-Proto.
 
-    Where the proxies each append to X-Forwarded-Proto, the value of the proxy that the client connected to counts.
+    If several proxies append to X-Forwarded-Proto, the value of the proxy to which the client connected counts.
     """
     if request.secure:
         return True
@@ -102,7 +102,7 @@ def used_tls(request: web.Request) -> bool:
 
 
 def address_group(address: str) -> str:
-    """The addresses that are counted as one client: an IPv4 address itself, an IPv6 address' /64."""
+    """Return the group of addresses that counts as one client: an IPv4 address itself, the /64 of an IPv6 address."""
     parsed = _parsed(address)
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((int(parsed) >> _PREFIX_BITS << _PREFIX_BITS, _PREFIX_BITS)))
@@ -121,7 +121,7 @@ def _last_entries(values: Sequence[str]) -> list[str]:
 
 
 def _without_port(entry: str) -> str:
-    """An entry without the port that some proxies add: `192.0.2.1:80`, `[2001:db8::1]:80`, `[2001:db8::1]`."""
+    """Strip the port that some proxies add to an entry: `192.0.2.1:80`, `[2001:db8::1]:80`, `[2001:db8::1]`."""
     if entry.startswith("["):
         return entry[1:].partition("]")[0]
     host, colon, port = entry.partition(":")
@@ -129,7 +129,7 @@ def _without_port(entry: str) -> str:
 
 
 def _parsed(text: str) -> Address | None:
-    """An address without its zone; an IPv4 address that is written as IPv6 (RFC 4291 §2.5.5.2) as IPv4."""
+    """Parse an address without its zone. IPv4-mapped IPv6 addresses (RFC 4291 §2.5.5.2) become IPv4 addresses."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

@@ -1,7 +1,7 @@
-"""Content-Encoding of request bodies, decoded in bounded pieces.
+"""Content-Encoding of request bodies, decoded in bounded chunks.
 
-aiohttp could decode them itself, but it would go on decoding while it reads away the rest of a refused body. Here
-a body is decoded only as far as it is read, `PIECE_BYTES` at a time, and never beyond `RATIO_MAX` times what came.
+aiohttp could decode bodies itself, but it would continue to decode while it discards the rest of a refused body. Here a
+body is decoded only as far as it is read, `PIECE_BYTES` at a time, and to at most `RATIO_MAX` times its encoded size.
 """
 
 import zlib
@@ -13,18 +13,19 @@ from protocols.errors import BodyTooLarge, MalformedBody
 
 PIECE_BYTES: Final = 65_536
 RATIO_MAX: Final = 100
-"""JSON of a million similar logins packs to a tenth or a twentieth; deflate's own maximum is 1,032."""
-_FREE_BYTES: Final = 65_536  # so much may come of however little
-_MEMBERS_MAX: Final = 16  # gzip members of one body (RFC 1952 §2.2); senders write one
+"""Largest ratio of decoded to encoded size. JSON of a million similar logins compresses to a tenth or a twentieth;
+deflate's own maximum is 1,032."""
+_FREE_BYTES: Final = 65_536  # decoded bytes that are exempt from the ratio
+_MEMBERS_MAX: Final = 16  # gzip members of one body (RFC 1952 §2.2); clients write one
 _GZIP: Final = frozenset({"gzip", "x-gzip"})  # RFC 9110 §8.4.1.3
 _RAW_DEFLATE: Final = -zlib.MAX_WBITS
 
 
 class BodyDecoder:
-    """Decodes one body.
+    """Decoder of one body.
 
     Args:
-        gzip: else deflate: zlib's format (RFC 9110 §8.4.1.2), or the bare one that some senders mean.
+        gzip: gzip; else deflate: zlib's format (RFC 9110 §8.4.1.2), or the raw format that some clients send.
     """
 
     def __init__(self, *, gzip: bool) -> None:
@@ -35,11 +36,11 @@ class BodyDecoder:
         self._decoded_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode what came.
+        """Decode a chunk.
 
         Raises:
-            MalformedBody: it is not encoded so.
-            BodyTooLarge: it unpacks to more than `RATIO_MAX` times its size.
+            MalformedBody: the data is not in this encoding.
+            BodyTooLarge: the decoded data exceeds `RATIO_MAX` times the encoded size.
         """
         if not self._encoded_bytes and data and not self._gzip and data[0] & 0x0F != zlib.DEFLATED:
             self._inflate = zlib.decompressobj(_RAW_DEFLATE)
@@ -49,17 +50,17 @@ class BodyDecoder:
             piece = self._piece(data)
             self._decoded_bytes += len(piece)
             if self._decoded_bytes > max(_FREE_BYTES, self._encoded_bytes * RATIO_MAX):
-                raise BodyTooLarge(f"the body unpacks to more than {RATIO_MAX} times its size")
+                raise BodyTooLarge(f"the decoded body exceeds {RATIO_MAX} times its encoded size")
             if piece:
                 yield piece
             data = self._left()
-            more = bool(data) or len(piece) == PIECE_BYTES  # zlib may keep back what did not fit
+            more = bool(data) or len(piece) == PIECE_BYTES  # zlib may keep data that did not fit
 
     def finish(self) -> None:
-        """The body is whole.
+        """Check that the encoded body is complete.
 
         Raises:
-            MalformedBody: its encoded form is not.
+            MalformedBody: the encoded body is incomplete.
         """
         if self._encoded_bytes and not self._inflate.eof:
             raise _malformed()
@@ -83,10 +84,10 @@ class BodyDecoder:
 
 
 def decoder_of(content_encoding: str) -> BodyDecoder | None:
-    """The decoder for a Content-Encoding header; None: the body is not encoded.
+    """Return the decoder for a Content-Encoding header; None: the body is not encoded.
 
     Raises:
-        UnsupportedCoding: another coding, or several.
+        UnsupportedCoding: the coding is not supported, or there are several.
     """
     coding = content_encoding.strip().lower()
     if coding in ("", "identity"):
@@ -99,4 +100,4 @@ def decoder_of(content_encoding: str) -> BodyDecoder | None:
 
 
 def _malformed() -> MalformedBody:
-    return MalformedBody("the body is not encoded as its Content-Encoding says")
+    return MalformedBody("the body does not match its Content-Encoding")

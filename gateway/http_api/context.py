@@ -1,4 +1,4 @@
-"""What the aiohttp routes share: the stores behind them, and who the caller is."""
+"""The state that the aiohttp routes share: stores, authentication and sessions."""
 
 import os
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ from gateway.registry.hashing import HASHES_AT_ONCE
 
 
 class HandlerContext:
-    """The doors' view of the gateway.
+    """The state shared by the routes.
 
     Args:
-        services: what lies behind the doors.
+        services: the services behind the HTTP API.
     """
 
     def __init__(self, services: Dependencies) -> None:
@@ -51,20 +51,20 @@ class HandlerContext:
         self._sessions: Sessions | None = None
 
     async def close(self) -> None:
-        """End look-ups and logins that nobody waits for any more."""
+        """Cancel look-ups and logins whose callers have disconnected."""
         await self.tokens.close()
         await self.accounts.close()
 
     async def sessions(self) -> Sessions:
-        """The cookies' maker. Its secret is asked for once, when the first session is needed."""
+        """Return the issuer of session cookies. Its secret is read once, when the first session is needed."""
         if self._sessions is None:
             self._sessions = Sessions(await self.accounts.session_secret())
         return self._sessions
 
-    # -- who calls -------------------------------------------------------------------------------------------
+    # -- authentication --------------------------------------------------------------------------------------
 
     async def token_role(self, request: web.Request, found: Mapping[str, Any]) -> TokenRole:
-        """What the caller's API tokens are worth."""
+        """Return the role that the caller's API tokens grant."""
         parameter = found.get("api_token")
         header = request.headers.get(API_HEADER, "")
         found_token = parameter if isinstance(parameter, str) else ""
@@ -74,18 +74,18 @@ class HandlerContext:
         return token_role
 
     async def require_admin(self, request: web.Request, found: Mapping[str, Any]) -> None:
-        """Let an admin's API token through.
+        """Require an admin's API token.
 
         Raises:
-            ApiTokenRefused: in RhoConnect's words (contract §1.1).
+            ApiTokenRefused: the token is not an admin's; the text is RhoConnect's (contract §1.1).
         """
         require_admin(await self.token_role(request, found))
 
     async def require_operator(self, request: web.Request, found: Mapping[str, Any]) -> None:
-        """Let an admin's API token or an admin's session through.
+        """Require an admin's API token or an admin's session.
 
         Raises:
-            ApiTokenRefused: neither.
+            ApiTokenRefused: the request has neither.
         """
         try:
             await self.require_admin(request, found)
@@ -96,10 +96,10 @@ class HandlerContext:
                 raise
 
     async def require_device(self, request: web.Request) -> User:
-        """The user whose device calls.
+        """Return the user whose device sent the request.
 
         Raises:
-            NotAuthenticated: no session, or one that is over (contract §2.1).
+            NotAuthenticated: there is no session, or it has expired (contract §2.1).
         """
         session = await self._session(request)
         user = None if session is None else await self._user_of(session, request)
@@ -126,10 +126,10 @@ class HandlerContext:
     async def begin_session(
         self, request: web.Request, response: web.Response, user: User, *, admin: bool
     ) -> str:
-        """Give the caller a session cookie; returns its value.
+        """Create a session cookie for the caller; returns its value.
 
-        An admin's goes with no request that another site makes; a device's may, since RhoConnect takes those
-        too. The cookie is Secure where the client used TLS, so that it never goes over a connection without.
+        The browser sends an admin's cookie with no cross-site request. A device's cookie has no such restriction, since
+        RhoConnect accepts those too. The cookie is Secure if the client used TLS, so that it is never sent without TLS.
         """
         until_s = int(self.services.now()) + LIFETIME_S
         session = Session(user.login, user.fingerprint, until_s, admin)
@@ -146,10 +146,10 @@ class HandlerContext:
         return value
 
     async def credentials(self, request: web.Request, found: dict[str, Any]) -> tuple[str, User | None]:
-        """The login that a request names, and its user if the password is right.
+        """Return the login in a request, and its user if the password is correct.
 
         Raises:
-            TooManyRequests: too many failures lately.
+            TooManyRequests: too many recent failures.
             AuthenticationBusy: too many clients log in.
         """
         login = text_of(found, "login")
@@ -157,10 +157,10 @@ class HandlerContext:
 
 
 def client_of(request: web.Request) -> str:
-    """The client whom a request is counted for: its address, or its /64 of IPv6."""
+    """Return the client to which a request counts: its address, or the /64 of an IPv6 address."""
     return address_group(client_address(request))
 
 
 def _hashes_at_once(workers: int) -> int:
-    """Passwords that one of so many processes hashes at a time: all of them together leave no core without a turn."""
+    """Number of passwords that one of `workers` processes hashes at once, such that together they leave a core free."""
     return max(1, min(HASHES_AT_ONCE, (os.cpu_count() or 1) // workers))

@@ -1,4 +1,4 @@
-"""What the doors need of the rest of the gateway, handed in by whoever composes it."""
+"""The services that the HTTP API needs from the rest of the gateway, passed in by `gateway.server.worker`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,50 +19,59 @@ from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Secret, Settings
 
 Scrape = Callable[[], Awaitable[bytes]]
-"""Gives what Prometheus reads. Raises MetricsUnavailable."""
+"""Returns the rendered metrics. Raises MetricsUnavailable."""
 
 
 class ReceiptReader(Protocol):
-    """Tells what became of pings (`gateway.queue.receipts.Receipts`)."""
+    """Reads the receipts of pings (`gateway.queue.receipts.Receipts`)."""
 
     async def report(self, ping_id: str) -> dict[str, Any] | None:
-        """Counts and devices' verdicts; None: no such ping is known."""
+        """Return counts and the verdicts of devices; None: the ping is not known."""
+
+
+class PingLister(Protocol):
+    """Lists pings (`gateway.queue.ping_list.PingList`)."""
+
+    async def page(
+        self, state: str | None = None, limit: str | int | None = None, cursor: str | None = None
+    ) -> dict[str, Any]:
+        """One page, the newest ping first. Raises InvalidField."""
 
 
 class CompletionSource(Protocol):
-    """Tells a waiting door that a ping is finished, whichever process delivered it."""
+    """Notifies a waiting request that its ping is finished, whichever process delivered it."""
 
     @property
     def channel(self) -> str:
-        """What goes into `Ping.reply_to`."""
+        """The channel for `Ping.reply_to`."""
 
     def waiting_for(self, ping_id: str) -> AbstractContextManager[Completion]:
-        """Around append and wait: the end of this ping is listened for from the start."""
+        """Subscribe to the completion of a ping; the context covers the append and the wait."""
 
     async def outcome(
         self, ping_id: str, timeout_s: float, pending: Completion | None = None
     ) -> dict[str, Any] | None:
-        """The ping's report once it is finished; None: not within `timeout_s`. `pending`: of `waiting_for`."""
+        """Return the ping's report once it is finished; None after `timeout_s`. `pending`: from `waiting_for`."""
 
     def end_waits(self) -> None:
-        """End every wait now."""
+        """End all waits now."""
 
 
 @dataclass(kw_only=True)
 class HttpTimeouts:
-    """How long a caller may take, in seconds.
+    """Time limits of callers, in seconds.
 
     Attributes:
-        head_s: for a request's head, from its first byte.
-        body_s: for the body of a caller with a valid API token, apart from its length.
-        body_bytes_per_s: the slowest body that is waited for, beyond `body_s`: what came so far counts.
-        unauthenticated_body_s: for the body of every other caller.
-        idle_s: between two requests. Longer than the keep-alive of common reverse proxies (nginx: 60 s), so
-        that
-            they close first and never meet a connection that closes under their request.
-        read_s: for reading the answers that it asked for, before the connection is dropped.
-        stream_s: of a request that is answered while its body comes, without progress in either direction.
-        tick_s: how often all that is looked at.
+        head_s: a request's head, from its first byte.
+        body_s: the body of a caller with a valid API token, regardless of its length.
+        body_bytes_per_s: slowest accepted rate of a body: the bytes received so far extend `body_s`.
+        unauthenticated_body_s: the body of any other caller.
+        idle_s: between two requests. Longer than the keep-alive of common reverse proxies (nginx: 60 s), so that they
+            close first and never send a request on a connection that closes.
+        read_s: for reading the requested responses, before the connection is dropped.
+        stream_s: longest time without progress in either direction, of a request that is answered while its body
+            arrives.
+        tick_s: interval of the checks.
     """
 
     head_s: float = 10.0
@@ -75,33 +84,34 @@ class HttpTimeouts:
     tick_s: float = 1.0
 
     def body_patience_s(self, came: int, *, authenticated: bool) -> float:
-        """How long a body may take of which `came` bytes are there; `authenticated`: the caller's token is valid."""
+        """Return the time limit of a body of which `came` bytes arrived; `authenticated`: the caller's token is
+        valid."""
         return self.body_s + came / self.body_bytes_per_s if authenticated else self.unauthenticated_body_s
 
 
 @dataclass(kw_only=True)
 class Dependencies:
-    """Everything behind the doors.
+    """All services behind the HTTP API.
 
     Attributes:
-        settings: those in force; `Doors.apply_settings` swaps them.
+        settings: the current settings, replaced by `HttpApi.apply_settings`.
         api_token: the configured API token, from the settings or `data_dir/api_token`.
-        owns_store: the gateway's own embedded store: no RhoConnect reads it.
-        queue, receipts, completions: see the protocols above.
-        redis: a client of RhoConnect's Redis, or of the embedded one, without hidden retries.
-        reserved_redis: another client of it, for API tokens that were valid lately; None: `redis`.
-        readiness: what keeps this gateway from working, by part; empty: ready.
-        metrics: counts what the doors accept and refuse.
-        scrape: gives the rendered metrics of the whole gateway; None: those of `metrics` are all.
-        mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
-        workers: how many processes share the configured rate limit.
+            owns_store: whether the store is the gateway's embedded store, which no RhoConnect reads.
+        queue, receipts, ping_list, completions: see the protocols above.
+        redis: a client of RhoConnect's Redis, or of the embedded store, without hidden retries.
+        reserved_redis: another client of it, for API tokens that were valid recently; None: `redis`.
+        readiness: returns the problems of this gateway by component; empty: ready.
+        metrics: counts accepted and refused requests.
+        scrape: returns the rendered metrics of the whole gateway; None: those of `metrics` are complete.
+            mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
+        workers: number of processes that share the configured rate limit.
         now: epoch seconds by the clock that all gateways share.
-        fast_path: off: aiohttp answers everything (for tests and comparison).
-        timeouts: how long callers may take.
-        scheduler: between which a long list of users is read.
-        bodies: the bytes of request bodies that this process holds.
-        connections: how many HTTP connections this process may have.
-        parsing_lock: held while a long body is parsed: what it becomes takes several times its size.
+        fast_path: False: aiohttp answers every request (for tests and comparison).
+        timeouts: time limits of callers.
+        scheduler: shares the loop with the steps of a long list of users.
+        bodies: the memory budget of request bodies in this process.
+        connections: the limits of HTTP connections of this process.
+        parsing_lock: held while a long body is parsed: the parsed form takes several times its size.
     """
 
     settings: Settings
@@ -109,6 +119,7 @@ class Dependencies:
     owns_store: bool
     queue: IngressQueue
     receipts: ReceiptReader
+    ping_list: PingLister
     completions: CompletionSource
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
@@ -126,11 +137,11 @@ class Dependencies:
     parsing_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
-        """Take the limits from the settings."""
+        """Apply the limits of the settings."""
         self.apply_settings(self.settings)
 
     def apply_settings(self, settings: Settings) -> None:
-        """Take over new settings."""
+        """Apply new settings."""
         self.settings = settings
         self.bodies.limit = settings.limits.bodies_bytes
         self.connections.setting = settings.limits.connections

@@ -1,6 +1,6 @@
-"""A device's login and registration (contract §2.1).
+"""Login and registration of devices (contract §2.1).
 
-Who may: the setting `auth.devices`; and an admin's API token always.
+The setting `auth.devices` decides who may register; an admin's API token always may.
 """
 
 from typing import Any
@@ -20,21 +20,21 @@ class DeviceRoutes:
     """The routes that devices call.
 
     Args:
-        context: what the routes share.
+            context: the state shared by the routes.
     """
 
     def __init__(self, context: HandlerContext) -> None:
         self._context = context
 
     async def login(self, request: web.Request) -> web.Response:
-        """A user's login on a device: a session cookie."""
+        """Log a user in on a device, and set a session cookie."""
         user = await self._enter(request)
         answer = text_response("")
         await self._context.begin_session(request, answer, user, admin=False)
         return answer
 
     async def login_with_body(self, request: web.Request) -> web.Response:
-        """The same on RhoConnect's older route, which also puts the cookie into the body."""
+        """Log a user in on RhoConnect's older route, which also returns the cookie in the body."""
         user = await self._enter(request)
         answer = text_response("")
         value = await self._context.begin_session(request, answer, user, admin=False)
@@ -42,14 +42,14 @@ class DeviceRoutes:
         return answer
 
     async def create(self, request: web.Request) -> web.Response:
-        """A new client of the session's user."""
+        """Create a client of the session's user."""
         found = await parameters(request, self._context.services)
         login = await self._login(request, found, "")
         client_id = await self._context.clients.create(login, found)
         return json_response({"client": {"client_id": client_id}})
 
     async def register(self, request: web.Request) -> web.Response:
-        """What a client says about itself: platform, token, phone, app."""
+        """Store the fields that a client registers: device type, push token, phone id, app."""
         found = await parameters(request, self._context.services)
         client_id = request.match_info.get("client_id") or text_of(found, "client_id")
         login = await self._login(request, found, client_id)
@@ -57,7 +57,7 @@ class DeviceRoutes:
         return text_response("")
 
     async def _enter(self, request: web.Request) -> User:
-        """Check a login by the rule of `auth.devices`; with `open`, whoever comes is created."""
+        """Check a login by `auth.devices`; with `open`, an unknown user is created."""
         context = self._context
         mode = context.services.settings.auth.devices
         found = await parameters(request, context.services)
@@ -73,9 +73,9 @@ class DeviceRoutes:
         return await context.accounts.user_or_new(login, text_of(found, "password"), client_of(request))
 
     async def _login(self, request: web.Request, found: dict[str, Any], client_id: str) -> str:
-        """Whose device this is: the session's user, or the one whom an admin's token names.
+        """Return the login of the device's user: the session's user, or the user that an admin's token names.
 
-        With a token and without `user_id` a client that exists stays with its user.
+        With a token and without `user_id`, an existing client keeps its user.
         """
         context = self._context
         if request.headers.get(API_HEADER) or found.get("api_token"):
@@ -91,4 +91,4 @@ class DeviceRoutes:
 
     def _must_be_on(self) -> None:
         if self._context.services.settings.auth.devices == "off":
-            raise NotAllowed("devices do not register here: the setting auth.devices is off")
+            raise NotAllowed("devices cannot register: the setting auth.devices is off")

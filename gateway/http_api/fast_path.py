@@ -1,11 +1,11 @@
-"""The listening protocol: it answers the plain ping itself and hands everything else to aiohttp.
+"""The listening protocol: it answers plain pings itself and hands every other request to aiohttp.
 
-A ping is read, decided, given to the queue and answered without a task, a future or a timer of its own; only one
-whose caller waits for the verdicts has a task. A request that `request_head` does not take goes, with its bytes
-and its transport, to aiohttp's handler, once the answers before it are written; the connection then stays there.
-Answers leave in the order of their requests (RFC 9112 §9.3.2), and all that are ready together leave in one write.
+The fast path parses, admits, queues and answers a ping without a task, a future or a timer; only a ping whose caller
+waits for the verdicts has a task. A request that `request_head` does not accept goes to aiohttp's handler, with its
+bytes and its transport, once the responses before it are written; the connection then stays with aiohttp. Responses
+leave in the order of their requests (RFC 9112 §9.3.2), and all responses that are ready together leave in one write.
 
-One coarse clock, `PingServer.tick`, watches all connections: idle, slow head, slow body.
+One coarse clock, `PingServer.tick`, checks the time limits of all connections: idle, slow head, slow body.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ class PingServer:
     """All connections of one listening socket.
 
     Args:
-        services: what lies behind the doors.
-        admission: decides about pings.
-        handler: makes aiohttp's protocol for a connection that is handed over.
+            services: the services behind the HTTP API.
+            admission: admission of pings.
+            handler: creates aiohttp's protocol for a connection that is handed over.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PingServer:
         self.loop = asyncio.get_running_loop()
         self.connections = HttpConnections(services.connections)
         self._body_admission = BodyAdmission(services, admission.tokens)
-        self.empty = asyncio.Event()  # set once all have gone, after `drain`
+        self.empty = asyncio.Event()  # set once every connection is closed, after `drain`
         self.fast = services.fast_path
         self.draining = False
         self.ticks = 0
@@ -58,17 +58,17 @@ class PingServer:
         self.tick()
 
     def __call__(self) -> PingConnection:
-        """Make the protocol of a new connection."""
+        """Create the protocol of a new connection."""
         return PingConnection(self)
 
     def apply_settings(self) -> None:
-        """Take over new settings."""
+        """Apply new settings."""
         self.admission.apply_settings()
         self.heads = RequestHeadParser(self._body_admission.large)
         self.small_body = self._body_admission.small
 
     def tick(self) -> None:
-        """Each `HttpTimeouts.tick_s`: a new Date, the count of pings, and an end for whoever takes too long."""
+        """Update the Date header and the count of pings, and check all time limits, once per `HttpTimeouts.tick_s`."""
         self.ticks += 1
         self.date = formatdate(self.services.now(), usegmt=True)
         self.accepted_head = responses.accepted_head(self.date)
@@ -79,20 +79,20 @@ class PingServer:
         self._timer = self.loop.call_later(self.services.timeouts.tick_s, self.tick)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what must wait (a token that nobody asked about yet) beside the protocol."""
+        """Run work that must wait (the look-up of a token that is not cached) beside the protocol."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def drain(self) -> None:
-        """Close idle connections, and the others after their answers. Then `empty` is set."""
+        """Close idle connections, and the others after their responses. Then set `empty`."""
         self.draining = True
         for connection in tuple(self.connections):
             connection.drain()
         self._check_empty()
 
     def remove(self, connection: HttpConnection) -> None:
-        """A connection is gone."""
+        """Remove a closed connection."""
         self.connections.remove(connection)
         self._check_empty()
 
@@ -101,7 +101,7 @@ class PingServer:
             self.empty.set()
 
     def stop(self) -> None:
-        """Drop whatever is still there."""
+        """Abort all remaining connections."""
         if self._timer is not None:
             self._timer.cancel()
         for task in tuple(self._tasks):

@@ -1,6 +1,6 @@
 """The connections of the main port, and the part of them that the listening protocol uses.
 
-`gateway.limits.eviction` says which of them makes room for a new one; the credentials are an API token or a session.
+`gateway.limits.eviction` decides which of them is closed for a new one; the credentials are an API token or a session.
 """
 
 from typing import Protocol
@@ -11,20 +11,20 @@ from gateway.limits.eviction import ConnectionRegistry, EvictableConnection
 
 
 class HttpConnection(EvictableConnection, Protocol):
-    """A connection of the main port, whether it answers itself or aiohttp does."""
+    """A connection of the main port, served by the fast path or by aiohttp."""
 
     def check_timeouts(self, ticks: int, timeouts: HttpTimeouts) -> None:
-        """End the connection where it takes too long; called at each tick of the coarse clock."""
+        """End the connection if it exceeds a time limit; called at each tick of the coarse clock."""
 
     def drain(self) -> None:
-        """Close now where the connection is idle, else after its responses."""
+        """Close an idle connection now, another one after its responses."""
 
 
 class HttpConnections(ConnectionRegistry[HttpConnection]):
     """All connections of the main port.
 
     Args:
-        limits: how many there may be.
+            limits: the limits of connections.
     """
 
     __slots__ = ()

@@ -1,7 +1,7 @@
-"""The lines of one bulk request that are read and not answered yet, in their order, and the bound on them.
+"""The lines of one bulk request that are read and not answered yet, in order, and their limits.
 
 A line enters the window when it is read and leaves it when its answer is written, so the window bounds both the pings
-that wait for Redis and the answers that wait for the client. While it is full, no further line is read.
+that wait for Redis and the answers that wait for the client. While the window is full, no further line is read.
 """
 
 import asyncio
@@ -17,28 +17,28 @@ from gateway.queue.producer import Accepted
 from gateway.telemetry.values import Counter
 
 WINDOW_LINES: Final = 2_000
-"""Lines without an answer: ten entries of the queue."""
+"""Largest number of lines without an answer: ten entries of the queue."""
 WINDOW_BYTES: Final = 1_048_576
-"""Bytes of lines without an answer. A longer line is the only one in the window."""
+"""Largest number of bytes of lines without an answer. A longer line is alone in the window."""
 
 
 class LineSink(Protocol):
-    """Takes the lines of a window as they are answered."""
+    """Receives the lines of a window once they are answered."""
 
     def on_ready(self) -> None:
-        """The first line of the window is answered."""
+        """Handle the answer to the first line of the window."""
 
 
 class BulkLine:
     """One line. The queue calls it with the outcome of its ping.
 
     Attributes:
-        number: its place in the body, from 1.
-        size: its bytes.
-        ping_id: of its ping.
-        warning: what was not understood, as in X-Ping-Warning.
-        refusal: the JSON object of its answer where it was refused.
-        ready: whether it has an answer.
+        number: line number in the body, from 1.
+        size: length in bytes.
+        ping_id: id of its ping.
+        warning: unknown parameters, as in X-Ping-Warning.
+        refusal: the JSON object of the answer to a refused line.
+        ready: whether the line has an answer.
     """
 
     __slots__ = ("_window", "number", "ping_id", "ready", "refusal", "size", "warning")
@@ -53,13 +53,13 @@ class BulkLine:
         self.ready = False
 
     def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
-        """Settle its answer."""
+        """Record the answer."""
         window = self._window
         if isinstance(outcome, RhoPushError):
             window.count_refused(outcome)
             self.refusal = refusal(outcome, self.number, self.ping_id)
         else:
-            window.accepted.value += 1  # for each ping: without the call of `inc`
+            window.accepted.value += 1  # faster than a call of `inc`, for each ping
             if outcome is not None:
                 self.ping_id = outcome.ping_id
         self.ready = True
@@ -67,7 +67,7 @@ class BulkLine:
             window.on_ready()
 
     def render(self) -> bytes:
-        """The line of the answer."""
+        """Return the answer as a line."""
         if self.refusal is not None:
             return orjson.dumps(self.refusal) + b"\n"
         if self.warning:
@@ -76,7 +76,7 @@ class BulkLine:
 
 
 def refusal(error: RhoPushError, number: int, ping_id: str = "") -> dict[str, Any]:
-    """The answer to a line that is refused. `ping_id`: of a ping that may have been accepted all the same."""
+    """Return the answer to a refused line. `ping_id`: the id of a ping that was possibly accepted."""
     about: dict[str, Any] = {**responses.error_object(error)}
     after_s = responses.retry_after_s(error)
     if after_s is not None:
@@ -91,12 +91,12 @@ class LineWindow:
     """The lines of one request.
 
     Args:
-        services: what lies behind the routes.
-        accepted: counts accepted pings.
+            services: the services behind the HTTP API.
+            accepted: the counter of accepted pings.
 
     Attributes:
         accepted: see above.
-        peak_lines, peak_bytes: most lines, and bytes of lines, that it held at a time.
+            peak_lines, peak_bytes: largest number of lines, and of their bytes, in the window at once.
     """
 
     def __init__(self, services: Dependencies, accepted: Counter) -> None:
@@ -111,11 +111,11 @@ class LineWindow:
         self.peak_bytes = 0
 
     def open(self, sink: LineSink) -> None:
-        """Hand answered lines to `sink` from now on."""
+        """Pass answered lines to `sink` from now on."""
         self._sink = sink
 
     def add(self, number: int, size: int) -> BulkLine:
-        """A line was read."""
+        """Add a line that was read."""
         line = BulkLine(self, number, size)
         self._lines.append(line)
         self._count += 1
@@ -124,12 +124,12 @@ class LineWindow:
 
     @property
     def first(self) -> BulkLine | None:
-        """The first line without a written answer."""
+        """Return the first line without a written answer."""
         return self._lines[0] if self._lines else None
 
     @property
     def full(self) -> bool:
-        """Whether no further line may be read."""
+        """Whether the limits of the window are reached."""
         return self._count >= WINDOW_LINES or self._bytes >= WINDOW_BYTES
 
     @property
@@ -138,7 +138,7 @@ class LineWindow:
         return not self._count
 
     def on_ready(self) -> None:
-        """The first line is answered."""
+        """Handle the answer to the first line."""
         if self._sink is not None:
             self._sink.on_ready()
 
@@ -147,14 +147,14 @@ class LineWindow:
         self._refused(error.label).inc()
 
     def take(self) -> list[BulkLine]:
-        """The answered lines at the beginning. They count until `release`."""
+        """Return the answered lines at the beginning. They count towards the limits until `release`."""
         lines, taken = self._lines, []
         while lines and lines[0].ready:
             taken.append(lines.popleft())
         return taken
 
     def release(self, lines: list[BulkLine]) -> None:
-        """Their answers are written."""
+        """Remove lines whose answers are written."""
         self.peak_lines = max(self.peak_lines, self._count)
         self.peak_bytes = max(self.peak_bytes, self._bytes)
         self._count -= len(lines)

@@ -4,10 +4,10 @@
 | --- | --- | --- |
 | parts | `PARTS_MAX` | Rack's `multipart_total_part_limit` |
 | bytes of a header line, header lines of a part | `HEADER_BYTES_MAX`, `HEADERS_MAX` | clients write two short ones |
-| lines before the first part, and after each | `LINES_MAX` | clients write one empty line at most |
-| bytes of a part's value | `protocols.ping.limits.VALUE_CHARACTERS` | no parameter may have more |
+| lines before the first part, and after each | `LINES_MAX` | clients write at most one empty line |
+| bytes of a part's value | `protocols.ping.limits.VALUE_CHARACTERS` | the limit of each parameter |
 
-A part that is multipart itself is refused: no client sends one, and RFC 7578 §4.3 deprecates it.
+A part that is multipart itself is refused: no client sends nested parts, and RFC 7578 §4.3 deprecates them.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ _TURN_PARTS: Final = 8  # parts read without a turn of the loop: about a millise
 _PARAMETER: Final = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;"]*)')  # RFC 7578 §4.2
 _ESCAPED: Final = re.compile(r"\\(.)")
 _READER_FAULTS: Final = (ValueError, RuntimeError, AssertionError, HttpProcessingError)
-"""What aiohttp's reader raises for a body that is no multipart."""
+"""Errors that aiohttp's reader raises for a body that is not multipart."""
 
 Pairs = list[tuple[str, bytes]]
 
 
 async def pairs_of(request: web.Request, body: BodyReader) -> Pairs:
-    """The names and values of a multipart form. A part without a plain `name` is none of them.
+    """Return the names and values of a multipart form. A part without a plain `name` is skipped.
 
     Raises:
-        MalformedBody: it is none, or over a limit of this module.
+        MalformedBody: the body is not multipart, or exceeds a limit of this module.
         InvalidField: a value is too long.
-        others: as `BodyReader.next`.
+        RhoPushError: other errors of `BodyReader.next`.
     """
     loop = asyncio.get_running_loop()
     flow = _FlowControl(loop)
@@ -58,14 +58,14 @@ async def pairs_of(request: web.Request, body: BodyReader) -> Pairs:
         feeding.cancel()
         await asyncio.wait([feeding])
         if not feeding.cancelled():
-            feeding.exception()  # the reader has raised it
-        # An error whose traceback names this frame must not be held by anything in it: that would be a cycle.
+            feeding.exception()  # the reader has raised this error
+        # An error whose traceback refers to this frame must not be held by an object in it: that would be a cycle.
         stream.set_exception(ConnectionError())
         del feeding, stream, flow
 
 
 class _FlowControl(BaseProtocol):
-    """Lets the feeder wait while the reader has enough."""
+    """Flow control: the feeder waits while the reader has enough data."""
 
     __slots__ = ("wanted",)
 
@@ -76,25 +76,25 @@ class _FlowControl(BaseProtocol):
 
     @property
     def connected(self) -> bool:
-        """The stream ends by `feed_eof` or an exception, never by a lost connection."""
+        """True: the stream ends by `feed_eof` or an exception, never by a lost connection."""
         return True
 
     def pause_reading(self) -> None:
-        """The reader has enough."""
+        """Stop the feeder."""
         self.wanted.clear()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """It wants more."""
+        """Resume the feeder."""
         self.wanted.set()
 
 
 class _LimitedStream(StreamReader):
-    """A stream that gives so many lines and no more: each costs as much as a part's."""
+    """A stream with a limited number of lines: each line costs as much as that of a part."""
 
     left = LINES_MAX
 
     async def readline(self, *, max_line_length: int | None = None) -> bytes:
-        """One line of headers, of a boundary, or around them."""
+        """Return a line of headers, of a boundary, or around them."""
         self.left -= 1
         if self.left < 0:
             raise MalformedBody("the multipart body has too many lines outside of its parts")
@@ -102,12 +102,12 @@ class _LimitedStream(StreamReader):
 
 
 class _FormReader(MultipartReader):
-    """aiohttp's reader, without its own reading of Content-Disposition, which warns about every oddity."""
+    """aiohttp's reader, without its parser of Content-Disposition, which warns about every irregularity."""
 
     disposition = ""
 
     async def fetch_next_part(self) -> MultipartReader | BodyPartReader:
-        """The next part; its Content-Disposition is in `disposition`."""
+        """Return the next part; its Content-Disposition is in `disposition`."""
         part = await super().fetch_next_part()
         headers = CIMultiDict(part.headers)
         self.disposition = headers.get(hdrs.CONTENT_DISPOSITION, "")
@@ -156,7 +156,7 @@ async def _parts(request: web.Request, stream: _LimitedStream) -> Pairs:
 
 
 class _TooLong(Exception):
-    """A value is longer than any parameter may be."""
+    """A value exceeds the limit of parameters."""
 
 
 async def _value(part: BodyPartReader, name: str) -> bytes:
@@ -167,7 +167,7 @@ async def _value(part: BodyPartReader, name: str) -> bytes:
 
 
 def _name(disposition: str) -> str:
-    """The `name` of a Content-Disposition; "" where it has none."""
+    """Return the `name` of a Content-Disposition; "" if there is none."""
     for match in _PARAMETER.finditer(disposition):
         if match[1].lower() == "name":
             value = match[2].strip()

@@ -1,4 +1,4 @@
-"""The interface, described for machines (OpenAPI 3.1), from the table of routes."""
+"""The OpenAPI 3.1 description of the HTTP API, generated from the table of routes."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,30 +14,24 @@ _PING: Final[dict[str, Any]] = {
     "properties": {
         "user_id": _NAMES | {"description": "One login, or a list of logins."},
         "sources": _NAMES | {"description": "Sources to sync: a name, names with commas, a list, or `all`."},
-        "source_id": _NAMES | {"description": "The same, where `sources` is absent."},
-        "message": {"description": "The alert: text; any JSON for legacy devices."},
+        "source_id": _NAMES | {"description": "Sources to sync if `sources` is absent."},
+        "message": {"description": "The alert: text; any JSON for RhoConnect Push devices."},
         "title": _TEXT | {"description": "The alert's title."},
         "badge": _NUMBER | {"description": "Number on the icon; 0 clears it."},
         "sound": _TEXT | {"description": "A sound file's name."},
         "vibrate": _NUMBER | {"description": "Milliseconds."},
-        "async": {"description": "Accepted; every ping is queued before the answer."},
-        "wait": {"type": "boolean", "description": "Answer when every device has its verdict."},
+        "async": {"description": "Accepted without effect: every ping is queued before the response."},
+        "wait": {"type": "boolean", "description": "Respond once every device has its verdict."},
         "ttl_s": _NUMBER | {"description": "Time to live, seconds."},
         "priority": {"type": "string", "enum": ["high", "normal"]},
         "collapse_id": _TEXT | {"description": "At most 64 bytes; a later push with it replaces this one."},
         "deliver_at": {"type": ["string", "number"]}
         | {"description": "Deliver from this time on: RFC 3339 with a zone, or seconds since 1970."},
-        "api_token": _TEXT | {"description": "Where the header cannot be set."},
+        "api_token": _TEXT | {"description": "For clients that cannot set the header."},
     },
 }
-_LINE: Final[dict[str, Any]] = {
-    "type": "object",
-    "description": "One line; the body has any number of them.",
-    "properties": {
-        **{name: kind for name, kind in _PING["properties"].items() if name not in ("wait", "api_token")},
-        "idempotency_key": _TEXT
-        | {"description": "1 to 255 visible ASCII characters, honoured for 24 hours as Idempotency-Key is."},
-    },
+_LINE_KEY: Final = _TEXT | {
+    "description": "1 to 255 visible ASCII characters, honoured for 24 hours as Idempotency-Key is."
 }
 _DEVICE: Final[dict[str, Any]] = {
     "type": "object",
@@ -94,7 +88,7 @@ _LINE_ERROR: Final[dict[str, Any]] = {
                 "field": {"type": ["string", "null"]},
                 "retry_after_s": {
                     "type": "integer",
-                    "description": "Seconds after which the same line is worth another try; absent: it must change.",
+                    "description": "Seconds after which the line may be retried; absent: the line must change.",
                 },
             },
         },
@@ -113,7 +107,7 @@ _LINE_ANSWER: Final[dict[str, Any]] = {
             "required": ["ping_id"],
             "properties": {
                 "ping_id": _TEXT,
-                "warning": _TEXT | {"description": "What was not understood, as in X-Ping-Warning."},
+                "warning": _TEXT | {"description": "Unknown parameters, as in X-Ping-Warning."},
             },
         },
         _LINE_ERROR,
@@ -128,6 +122,7 @@ _SUMMARY: Final[dict[str, Any]] = {
         "errors": {"type": "array", "maxItems": 100, "items": _LINE_ERROR},
     },
 }
+_STATES: Final = ("queued", "open", "done")
 _READINESS: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["ready", "missing"],
@@ -136,17 +131,65 @@ _READINESS: Final[dict[str, Any]] = {
         "missing": {"type": "object", "additionalProperties": _TEXT},
     },
 }
+_COUNTS: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "Devices by verdict. A ping that is queued has none.",
+    "additionalProperties": {"type": "integer"},
+}
+_PAGE: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["pings", "next_cursor"],
+    "properties": {
+        "pings": {
+            "type": "array",
+            "maxItems": 500,
+            "items": {
+                "type": "object",
+                "required": ["ping_id", "state", "accepted_at", "ingress", "counts"],
+                "properties": {
+                    "ping_id": _TEXT,
+                    "state": {"type": "string", "enum": [*_STATES]},
+                    "accepted_at": {"type": ["string", "null"], "format": "date-time"},
+                    "ingress": {"type": ["string", "null"], "description": "null: not stored any more."},
+                    "counts": _COUNTS,
+                },
+            },
+        },
+        "next_cursor": {"type": ["string", "null"], "description": "null: there are no more pings."},
+    },
+}
+_LIST_PARAMETERS: Final = [
+    {"in": "query", "name": "state", "schema": {"type": "string", "enum": [*_STATES]}},
+    {
+        "in": "query",
+        "name": "limit",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+    },
+    {
+        "in": "query",
+        "name": "cursor",
+        "schema": _TEXT,
+        "description": "`next_cursor` of the page before.",
+    },
+]
 _OWN_RESPONSES: Final[dict[str, dict[str, Any]]] = {
+    "GET /rc/v1/pings": {
+        "200": {"description": "One page", "content": {"application/json": {"schema": _PAGE}}},
+        "400": {
+            "description": "A parameter has no valid value; `field` names it.",
+            "content": {"application/json": {"schema": _ERROR}},
+        },
+    },
     "/readyz": {
         "200": {"description": "Ready", "content": {"application/json": {"schema": _READINESS}}},
         "503": {
-            "description": "Not ready: `missing` tells by part why.",
+            "description": "Not ready: `missing` gives the reason for each component.",
             "content": {"application/json": {"schema": _READINESS}},
         },
     },
-    "/rc/v1/pings": {
+    "POST /rc/v1/pings": {
         "200": {
-            "description": "One answer a line, in order, each once its ping is durable; "
+            "description": "One answer per line, in order, each once its ping is durable; "
             "with `Prefer: return=minimal` a summary.",
             "content": {
                 "application/x-ndjson": {"schema": _LINE_ANSWER},
@@ -154,10 +197,10 @@ _OWN_RESPONSES: Final[dict[str, dict[str, Any]]] = {
             },
         },
     },
-    "/rc/v1/system/rps_login": {"204": {"description": "It may"}},
-    "/rc/v1/app/rps_login": {"204": {"description": "It may"}},
+    "/rc/v1/system/rps_login": {"204": {"description": "Authenticated"}},
+    "/rc/v1/app/rps_login": {"204": {"description": "Authenticated"}},
 }
-"""How a route answers that does not simply say 200."""
+"""Responses of the routes whose success is not a plain 200, by path, or by method and path where methods differ."""
 _WHO: Final[dict[str, list[dict[str, list[str]]]]] = {
     "anyone": [],
     "login": [],
@@ -176,18 +219,18 @@ _REFUSED: Final = {
 }
 
 _NO_ADDITIONS: Final[Mapping[str, str]] = {}
-_PREFER_MINIMAL: Final = {"description": "`return=minimal`: a summary instead of an answer a line."}
+_PREFER_MINIMAL: Final = {"description": "`return=minimal`: a summary instead of one answer per line."}
 _PREFER: Final = "`return=representation`: a JSON report; `wait=SECONDS`: a shorter limit of `wait`."
 
 
 def describe(
     routes: Iterable[tuple[str, str, str, str]], additions: Mapping[str, str] = _NO_ADDITIONS
 ) -> dict[str, Any]:
-    """Make the OpenAPI document.
+    """Return the OpenAPI document.
 
     Args:
-        routes: of each the method, path, who may call it, summary.
-        additions: parameters of a ping with raw additions to one provider's message, and their meaning.
+            routes: method, path, required authentication and summary of each route.
+            additions: parameters with raw additions to one provider's message, and their descriptions.
     """
     paths: dict[str, dict[str, Any]] = {}
     for method, path, who, summary in routes:
@@ -216,7 +259,7 @@ def _operation(
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": _TEXT} for name in _PART.findall(path)
         ],
-        "responses": _responses(path, who),
+        "responses": _responses(method, path, who),
     }
     body = _BODIES.get((method, path))
     is_ping = body is _PING
@@ -225,8 +268,13 @@ def _operation(
     if body is not None:
         kinds = ("application/json", "application/x-www-form-urlencoded")
         operation["requestBody"] = {"content": {kind: {"schema": body} for kind in kinds}}
+    if (method, path) == ("GET", "/rc/v1/pings"):
+        operation["parameters"] += _LIST_PARAMETERS
     if (method, path) == ("POST", "/rc/v1/pings"):
-        operation["requestBody"] = {"content": {"application/x-ndjson": {"schema": _LINE}}, "required": True}
+        operation["requestBody"] = {
+            "content": {"application/x-ndjson": {"schema": _line(additions)}},
+            "required": True,
+        }
         operation["parameters"].append({"in": "header", "schema": _TEXT, "name": "Prefer"} | _PREFER_MINIMAL)
     if is_ping:
         header = {"in": "header", "schema": _TEXT}
@@ -238,15 +286,31 @@ def _operation(
 
 
 def _with_additions(additions: Mapping[str, str]) -> dict[str, Any]:
-    """The schema of a ping, with a parameter for raw additions to each provider's message."""
+    """Return the schema of a ping, including the parameters for raw additions to each provider's message."""
     further = {name: {"type": "object", "description": text} for name, text in additions.items()}
     return _PING | {"properties": {**_PING["properties"], **further}}
 
 
-def _responses(path: str, who: str) -> dict[str, Any]:
+def _line(additions: Mapping[str, str]) -> dict[str, Any]:
+    """The schema of one line of a body with many pings."""
+    parameters = _with_additions(additions)["properties"]
+    ping = {name: kind for name, kind in parameters.items() if name not in ("wait", "api_token")}
+    return {
+        "type": "object",
+        "description": "One line; the body has any number of them.",
+        "properties": {**ping, "idempotency_key": _LINE_KEY},
+    }
+
+
+def _own_responses(method: str, path: str) -> dict[str, Any]:
+    own = _OWN_RESPONSES.get(f"{method} {path}")
+    return _OWN_RESPONSES.get(path, {"200": {"description": "Done"}}) if own is None else own
+
+
+def _responses(method: str, path: str, who: str) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     responses: dict[str, Any] = {
-        **_OWN_RESPONSES.get(path, {"200": {"description": "Done"}}),
+        **_own_responses(method, path),
         "default": {"description": "Refused", "content": error},
     }
     refused = _REFUSED[who]
@@ -262,11 +326,11 @@ def _responses(path: str, who: str) -> dict[str, Any]:
             "description": "With `wait`: the devices' errors, joined as RhoConnect does (text)"
         }
         responses["504"] = {
-            "description": "With `wait`: not every device has its verdict yet. The ping goes on.",
+            "description": "With `wait`: not every device has its verdict yet. Delivery continues.",
             "content": error,
         }
         responses["503"] = {
-            "description": "Not accepted, or (with X-Ping-Id) perhaps accepted: ask for that id.",
+            "description": "Not accepted, or (with X-Ping-Id) possibly accepted: query the report of that id.",
             "headers": {"Retry-After": header, "X-Ping-Id": header},
             "content": error,
         }

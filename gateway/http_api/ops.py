@@ -1,4 +1,4 @@
-"""Routes for operators: is it alive, is it ready, what does it count, what is its interface."""
+"""Routes for operators: liveness, readiness, metrics and the description of the API."""
 
 import asyncio
 from typing import Any
@@ -11,10 +11,10 @@ from gateway.metrics import CONTENT_TYPE
 
 
 class OpsRoutes:
-    """Liveness, readiness, metrics, and the description of the interface.
+    """Liveness, readiness, metrics, and the description of the API.
 
     Args:
-        context: what the routes share.
+            context: the state shared by the routes.
         description: the OpenAPI document.
     """
 
@@ -23,23 +23,23 @@ class OpsRoutes:
         self._description = description
 
     async def healthz(self, _: web.Request) -> web.Response:
-        """200 while the loop turns."""
+        """Return 200 while the event loop runs."""
         return json_response({"alive": True})
 
     async def readyz(self, _: web.Request) -> web.Response:
-        """200 when pings can be taken and sent; 503 with what is missing."""
+        """Return 200 while pings can be accepted and delivered, else 503 with the reasons."""
         missing = dict(await self._context.services.readiness())
         return json_response({"ready": not missing, "missing": missing}, status=503 if missing else 200)
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """What Prometheus scrapes. The supervisor renders it; this worker only hands it on."""
+        """Return the metrics for Prometheus. The supervisor renders them; this worker forwards the text."""
         services = self._context.services
-        if services.scrape is None:  # no supervisor: rendering takes milliseconds, which the loop has not
+        if services.scrape is None:  # without a supervisor: rendering would block the loop for milliseconds
             text = await asyncio.to_thread(services.metrics.exposition)
         else:
             text = await services.scrape()
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 
     async def openapi(self, _: web.Request) -> web.Response:
-        """The interface described (OpenAPI 3.1)."""
+        """Return the description of the API (OpenAPI 3.1)."""
         return json_response(self._description)

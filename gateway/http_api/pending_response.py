@@ -1,4 +1,4 @@
-"""The place of one answer among those of its connection."""
+"""A pending response, in the order of the responses of its connection."""
 
 from typing import Protocol
 
@@ -14,8 +14,8 @@ class ResponseContext(Protocol):
     """The part of the listening protocol (`gateway.http_api.fast_path`) that responses use.
 
     Attributes:
-        services: what lies behind the HTTP API.
-        admission: decides about pings, and counts them.
+            services: the services behind the HTTP API.
+            admission: admission of pings, and the counter of accepted pings.
         accepted_head: the head of an accepted ping's response, up to the ping's id.
         date: the Date header of this second.
     """
@@ -31,14 +31,14 @@ class ResponseOwner(Protocol):
 
     @property
     def server(self) -> ResponseContext:
-        """What all connections share."""
+        """The state shared by all connections."""
 
     def on_ready(self, response: "PendingResponse") -> None:
         """Write the responses that are ready."""
 
 
 class PendingResponse:
-    """The place of one answer in its connection's order. The queue calls it with the ping's fate."""
+    """A response in the order of its connection. The queue calls it with the outcome of the ping."""
 
     __slots__ = ("_connection", "_response", "close", "ping_id", "ready", "warning")
 
@@ -48,16 +48,16 @@ class PendingResponse:
         self.close = close
         self.ping_id = ""
         self.ready = False
-        self.warning = ""  # what X-Ping-Warning says
+        self.warning = ""  # value of X-Ping-Warning
 
     def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
-        """Settle this answer."""
+        """Set the response according to the outcome."""
         server = self._connection.server
         if isinstance(outcome, RhoPushError):
             self._response = responses.of_error(outcome, self.ping_id)
             server.services.metrics.pings_refused(outcome.label).inc()
         else:
-            server.admission.accepted.value += 1  # for each ping: without the call of `inc`
+            server.admission.accepted.value += 1  # faster than a call of `inc`, for each ping
             if outcome is not None:
                 self.ping_id = outcome.ping_id
             if self.warning:
@@ -66,13 +66,13 @@ class PendingResponse:
         self._connection.on_ready(self)
 
     def respond(self, respond: HttpResponse) -> None:
-        """Settle it with an answer that is made already."""
+        """Set a response that is complete already."""
         self._response = respond
         self.ready = True
         self._connection.on_ready(self)
 
     def render(self, server: ResponseContext) -> bytes:
-        """The bytes of the answer."""
+        """Return the bytes of the response."""
         if self._response is None and not self.close:
             return b"%b%b\r\n\r\n" % (server.accepted_head, self.ping_id.encode())
         respond = self._response or responses.accepted(self.ping_id)

@@ -1,4 +1,4 @@
-"""RhoConnect's ping as an aiohttp route: all that the fast path leaves alone."""
+"""RhoConnect's ping as an aiohttp route: serves every ping that the fast path does not."""
 
 import re
 from typing import Final
@@ -11,31 +11,38 @@ from gateway.http_api import responses
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.bodies import API_HEADER
 from gateway.http_api.context import HandlerContext, client_of
-from gateway.http_api.requests import json_response, parameters, read_request_body, run_in_steps
+from gateway.http_api.requests import (
+    json_response,
+    parameters,
+    read_request_body,
+    run_in_steps,
+    text_of,
+)
 from gateway.http_api.responses import Headers, HttpResponse
 from gateway.http_api.wait import WaitingRequest, own_headers, report_if_available
 from gateway.queue.producer import Accepted, PendingAppend, PingQueue
+from protocols.errors import InvalidField
 from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.parse import Submission, from_json_and_query, from_params, json_in_steps, params_in_steps
 
 _APPLIED: Final[Headers] = (("Preference-Applied", "return=representation"),)
 _DELTA_SECONDS: Final = re.compile(r"[0-9]{1,6}")
-"""RFC 7240 §4.3: delta-seconds. A value of more digits is ignored, as each preference that is not understood."""
+"""RFC 7240 §4.3: delta-seconds. A value with more digits is ignored, like every invalid preference."""
 
 
 class PingRoutes:
     """The routes of pings.
 
     Args:
-        context: what the routes share.
+            context: the state shared by the routes.
     """
 
     def __init__(self, context: HandlerContext) -> None:
         self._context = context
 
     async def ping(self, request: web.Request) -> web.Response:
-        """Take a ping: 200 once it is durable, or, with `wait`, once every device has its verdict."""
+        """Accept a ping: respond with 200 once it is durable, or, with `wait`, once every device has its verdict."""
         context = self._context
         submission, body = await self._read(request)
         header = request.headers.get(API_HEADER, "")
@@ -62,18 +69,27 @@ class PingRoutes:
         return responses.response(await self._respond(request, submission, outcome))
 
     async def report(self, request: web.Request) -> web.Response:
-        """What became of a ping."""
+        """Return the delivery report of a ping."""
         context = self._context
         await context.require_operator(request, await parameters(request, context.services))
         report = await context.services.receipts.report(request.match_info["ping_id"])
         if report is None:
-            raise NotFound(
-                "no such ping is known: it never was, or its receipt is over its age", field="ping_id"
-            )
+            raise NotFound("the ping is unknown, or its receipt has expired", field="ping_id")
         return json_response(report)
 
+    async def list(self, request: web.Request) -> web.Response:
+        """Which pings there are, the newest first."""
+        context = self._context
+        sent = await parameters(request, context.services)
+        await context.require_operator(request, sent)
+        state, cursor = (text_of(sent, name) if name in sent else None for name in ("state", "cursor"))
+        limit = sent.get("limit")
+        if limit is not None and not isinstance(limit, str | int):
+            raise InvalidField("limit must be a whole number", field="limit")
+        return json_response(await context.services.ping_list.page(state, limit, cursor))
+
     async def _read(self, request: web.Request) -> tuple[Submission, bytes]:
-        """Parse the request; the bytes are what an Idempotency-Key is held against."""
+        """Parse the request. The bytes are the body that an Idempotency-Key covers."""
         services = self._context.services
         query = request.rel_url.raw_query_string
         sent = await read_request_body(request, services)
@@ -107,7 +123,7 @@ class PingRoutes:
 
 
 def preferences(request: web.Request) -> dict[str, str]:
-    """The preferences of the `Prefer` headers by name; of a repeated one the first counts (RFC 7240 §2)."""
+    """Return the preferences of the `Prefer` headers by name; the first of repeated names counts (RFC 7240 §2)."""
     values: dict[str, str] = {}
     for line in request.headers.getall("Prefer", []):
         for preference in line.split(","):
@@ -117,11 +133,11 @@ def preferences(request: web.Request) -> dict[str, str]:
 
 
 def prefers_representation(request: web.Request) -> bool:
-    """Whether the caller wants to see what it made: `Prefer: return=representation` (RFC 7240 §4.2)."""
+    """Return whether the caller wants a representation: `Prefer: return=representation` (RFC 7240 §4.2)."""
     return preferences(request).get("return") == "representation"
 
 
 def preferred_wait_s(request: web.Request) -> float | None:
-    """How long the caller wants to wait: `Prefer: wait=SECONDS` (RFC 7240 §4.3); None: no limit of its own."""
+    """Return the caller's limit of the wait: `Prefer: wait=SECONDS` (RFC 7240 §4.3); None: no limit is given."""
     value = preferences(request).get("wait", "")
     return float(value) if _DELTA_SECONDS.fullmatch(value) else None

@@ -1,6 +1,6 @@
-"""One connection of the fast path, as long as its client sends plain pings; any other request goes to aiohttp.
+"""A connection of the fast path: serves plain pings, and hands any other request and the connection to aiohttp.
 
-`gateway.http_api.fast_path` says how both work together.
+`gateway.http_api.fast_path` describes the division of work.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from protocols.http1.states import AFTER_ANSWERED, AFTER_REQUEST, ServerState, S
 from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
-_PENDING_MAX: Final = 256  # pings of one connection that wait for the queue; more are left in the socket
-# Each look-up of an enum's member costs a fraction of a microsecond, and every ping needs some.
+_PENDING_MAX: Final = 256  # unanswered pings of one connection; further requests stay in the socket
+# A local constant avoids the look-up of an enum's member, a fraction of a microsecond several times for each ping.
 _WAITING: Final = ServerState.WAITING
 _HEAD: Final = ServerState.HEAD
 _BODY: Final = ServerState.BODY
@@ -41,16 +41,16 @@ class ConnectionContext(ResponseContext, Protocol):
     """The part of the listening protocol (`gateway.http_api.fast_path`) that a connection uses.
 
     Attributes:
-        queue: takes pings.
-        client_addresses: finds the address of a request's client.
-        handler: makes aiohttp's protocol for a connection that is handed over.
-        loop: runs the connections.
+            queue: the queue producer.
+            client_addresses: resolves the address of a request's client.
+            handler: creates aiohttp's protocol for a connection that is handed over.
+            loop: the event loop of the connections.
         connections: all connections of the port.
         fast: whether pings are answered without aiohttp.
-        heads: parses request heads.
-        small_body: the largest body that is read before its caller is known.
-        draining: whether each connection ends after its responses.
-        ticks: of the coarse clock.
+            heads: the parser of request heads.
+            small_body: the largest body that is read before its caller is authenticated.
+            draining: whether each connection closes after its responses.
+            ticks: the number of ticks of the coarse clock.
     """
 
     queue: IngressQueue
@@ -65,21 +65,21 @@ class ConnectionContext(ResponseContext, Protocol):
     ticks: int
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run beside the protocol what must wait."""
+        """Run work that must wait beside the protocol."""
 
     def remove(self, connection: HttpConnection) -> None:
-        """Remove a connection that is closed."""
+        """Remove a closed connection."""
 
 
 class PingConnection(asyncio.Protocol):
-    """One client's connection, as long as it sends plain pings.
+    """A client's connection, as long as the client sends plain pings.
 
     Args:
-        server: what all connections share.
+            server: the state shared by all connections.
 
     Attributes:
-        state: where the connection stands (`protocols.http1.states`); the responses that are owed are in `_pending`.
-        trusted: a valid API token came on it.
+            state: state of the connection (`protocols.http1.states`); `_pending` holds the outstanding responses.
+            trusted: whether the connection carried a valid API token.
     """
 
     __slots__ = (
@@ -103,23 +103,23 @@ class PingConnection(asyncio.Protocol):
     def __init__(self, server: ConnectionContext) -> None:
         self.server = server
         self._pending: deque[PendingResponse] = deque()
-        self._buffer: bytearray | None = None  # a request that is not whole yet, or that must wait
-        self._needed = 0  # how long `_buffer` must be before another look is worth it
+        self._buffer: bytearray | None = None  # a request that is incomplete, or that must wait
+        self._needed = 0  # length of `_buffer` below which the request is known to be incomplete
         self.state = _WAITING
-        self._since = server.ticks  # the tick at which the state began
-        self._order = 0  # of the last use, among all connections
-        self._reservation: BodyReservation | None = None  # of a body that is not whole yet
-        self._eof = False  # the client sends no more
-        self._client_not_reading = False  # the client does not read its answers
-        self._paused = False  # we do not read its requests
-        self._reading = False  # inside data_received: answers are written at its end
-        self._flushing = False  # a flush is called for soon
+        self._since = server.ticks  # the tick at which the current state began
+        self._order = 0  # rank of the last use among all connections
+        self._reservation: BodyReservation | None = None  # memory of an incomplete body
+        self._eof = False  # the client has closed its side
+        self._client_not_reading = False  # the client does not read its responses
+        self._paused = False  # reading from the client is paused
+        self._reading = False  # inside data_received, which writes the responses at its end
+        self._flushing = False  # a flush is scheduled
         self.trusted = False
 
-    # -- what the transport calls ----------------------------------------------------------------------------
+    # -- calls of the transport ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Watch the new connection. (uvloop's transports are no subclass of asyncio's.)"""
+        """Register the new connection. (uvloop's transports are not a subclass of asyncio's.)"""
         self._transport = cast("asyncio.Transport", transport)
         self._order = self.server.connections.next_use()
         if not self.server.connections.add(self):
@@ -127,7 +127,7 @@ class PingConnection(asyncio.Protocol):
             self.server.services.connections.refuse(self._transport)
 
     def data_received(self, data: bytes) -> None:
-        """Read as many requests as are whole."""
+        """Handle all complete requests in the data."""
         rest = self._buffer
         if rest is not None:
             rest += data
@@ -143,7 +143,7 @@ class PingConnection(asyncio.Protocol):
             self._flush()
 
     def eof_received(self) -> bool:
-        """The client sends no more, but may still read: answer what it asked, and what it cut off."""
+        """Handle the end of the client's input: answer its complete requests, and refuse an incomplete one."""
         self._eof = True
         if self._buffer is not None and self.state <= _ANSWERING:
             self._release()
@@ -154,18 +154,18 @@ class PingConnection(asyncio.Protocol):
         return bool(self._pending)
 
     def pause_writing(self) -> None:
-        """The client does not read its answers: read no more of its requests."""
+        """Stop reading requests: the client does not read its responses."""
         self._client_not_reading = True
         self._since = self.server.ticks
         self._pause()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Resume: the client reads its responses again."""
         self._client_not_reading = False
         self._resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection; pings that the queue has are accepted all the same."""
+        """Remove the connection. Queued pings stay accepted."""
         self.server.remove(self)
         self.state = advance(self.state, ServerStep.LOST)
         self._pending.clear()
@@ -188,7 +188,7 @@ class PingConnection(asyncio.Protocol):
             end += len(_END)
             head = server.heads.read(data[at:end])
             if head is not None and head.length > server.small_body and not self._is_admin(head):
-                head = None  # aiohttp's side asks about the token before it reads the body
+                head = None  # aiohttp's route checks the token before it reads the body
             stop = end + head.length if head is not None else 0
             if head is not None and stop > size and self._reserve_body(head):
                 self._keep(data[at:], stop - at)
@@ -199,11 +199,11 @@ class PingConnection(asyncio.Protocol):
             at = stop
 
     def _is_admin(self, head: RequestHead) -> bool:
-        """Whether the token in the header is known to be an admin's."""
+        """Return whether the token in the header is cached as an admin's."""
         return self.server.admission.tokens.lookup(head.token, "") is TokenRole.ADMIN
 
     def _reserve_body(self, head: RequestHead) -> bool:
-        """Count a body that is not whole yet; False: it does not fit now."""
+        """Reserve memory for an incomplete body; returns False if the budget is exhausted."""
         authenticated = self._is_admin(head)
         self.trusted = self.trusted or authenticated
         self._reservation = BodyReservation(self.server.services.bodies, authenticated=authenticated)
@@ -215,7 +215,7 @@ class PingConnection(asyncio.Protocol):
             self._reservation = None
 
     def _begin(self, start: bytes) -> None:
-        """Keep a head that is not whole yet, if it may become one of ours."""
+        """Buffer an incomplete head if it may become a plain ping."""
         if self.server.fast and may_be_ping(start):
             self._keep(start, 0)
         else:
@@ -230,7 +230,7 @@ class PingConnection(asyncio.Protocol):
             self._since = self.server.ticks
 
     def _handle_ping(self, head: RequestHead, body: bytes) -> bool:
-        """Decide about one ping; False: aiohttp must answer it."""
+        """Admit one ping; returns False if aiohttp must answer it."""
         server = self.server
         self._needed = 0
         try:
@@ -259,7 +259,7 @@ class PingConnection(asyncio.Protocol):
     async def _authenticate(
         self, response: PendingResponse, head: RequestHead, submission: Submission, body: bytes
     ) -> None:
-        """Ask Redis what the caller's tokens are worth, then go on."""
+        """Look the caller's tokens up in Redis, then continue."""
         reservation = BodyReservation(self.server.services.bodies)
         try:
             reservation.reserve(len(body))
@@ -272,7 +272,7 @@ class PingConnection(asyncio.Protocol):
             reservation.release()
 
     def _client_group(self, head: RequestHead) -> str:
-        """See `gateway.http_api.context.client_of`. Only for a token that must be looked up."""
+        """Return `gateway.http_api.context.client_of`, computed only for a token that must be looked up."""
         peer = self._transport.get_extra_info("peername") or ("",)
         return address_group(self.server.client_addresses.client(peer[0], (head.forwarded_for,)).address)
 
@@ -305,7 +305,7 @@ class PingConnection(asyncio.Protocol):
         response.ping_id = queue.submit(submission.ping, len(body), response, key=key)
 
     async def _wait(self, response: PendingResponse, ping: WaitingRequest) -> None:
-        """Answer once every device has its verdict. Whatever happens, there is an answer."""
+        """Respond once every device has its verdict. Every path sets a response."""
         answer = responses.of_failure()
         try:
             answer = await ping.answer()
@@ -314,16 +314,16 @@ class PingConnection(asyncio.Protocol):
         finally:
             response.respond(answer)
 
-    # -- answers ---------------------------------------------------------------------------------------------
+    # -- responses -------------------------------------------------------------------------------------------
 
     def on_ready(self, response: PendingResponse) -> None:
-        """One answer is ready: write it, with its neighbours, if it is the turn of it."""
+        """Schedule the write of a response that is ready, together with its neighbours, if it is the next in order."""
         pending = self._pending
         if not pending or pending[0] is not response or self._reading or self._flushing:
             return
         if len(pending) == 1:
             self._flush()
-        else:  # its neighbours are of the same commit: let them come
+        else:  # more responses of the same commit follow: write them together
             self._flushing = True
             self.server.loop.call_soon(self._flush)
 
@@ -349,7 +349,7 @@ class PingConnection(asyncio.Protocol):
             self._resume()
 
     def _after_answers(self) -> None:
-        """Nothing is owed any more: rest, read on, hand over or close."""
+        """Continue after the last outstanding response: wait, read, hand over or close."""
         state = self.state = AFTER_ANSWERED[self.state]
         if state is _WAITING:
             self._since = self.server.ticks
@@ -369,7 +369,7 @@ class PingConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        """Go on reading, first with what was left."""
+        """Continue reading, first from the buffer."""
         if (
             not self._paused
             or self._client_not_reading
@@ -382,7 +382,7 @@ class PingConnection(asyncio.Protocol):
         if self._buffer is not None and not self._needed:
             self.data_received(b"")
 
-    # -- the way to aiohttp ----------------------------------------------------------------------------------
+    # -- hand-over to aiohttp --------------------------------------------------------------------------------
 
     def _hand_over(self, data: bytes) -> None:
         self.state = advance(self.state, ServerStep.HAND_OVER)
@@ -411,16 +411,16 @@ class PingConnection(asyncio.Protocol):
         if self.server.draining:
             aiohttp_connection.drain()
 
-    # -- the clock -------------------------------------------------------------------------------------------
+    # -- time limits -----------------------------------------------------------------------------------------
 
     def check_timeouts(self, ticks: int, timeouts: HttpTimeouts) -> None:
-        """End a connection that waits for its client too long; only a late body has an answer (408)."""
+        """End a connection that exceeds a time limit of the client; only a late body has a response (408)."""
         waited_s = (ticks - self._since) * timeouts.tick_s
         if self._client_not_reading or self.state is _CLOSING:
             if waited_s > timeouts.read_s:
                 self._transport.abort()
         elif self._pending:
-            pass  # it waits for us
+            pass  # the next step is the gateway's
         elif self.state is _BODY:
             authenticated = self._reservation is not None and self._reservation.authenticated
             if waited_s > timeouts.body_patience_s(len(self._buffer or b""), authenticated=authenticated):
@@ -433,12 +433,12 @@ class PingConnection(asyncio.Protocol):
 
     @property
     def idle_since(self) -> int | None:
-        """Its place in the order of use while nothing is owed or under way, else None."""
+        """Rank in the order of use while the connection is idle, else None."""
         return self._order if self.state is _WAITING else None
 
     @property
     def awaits_client(self) -> bool:
-        """Whether the client must act next: send a request or the rest of one, or read its answers."""
+        """Whether the next step is the client's: to send a request or the rest of one, or to read its responses."""
         return not self._pending
 
     def _close(self) -> None:
@@ -447,15 +447,13 @@ class PingConnection(asyncio.Protocol):
         self._transport.close()
 
     def drain(self) -> None:
-        """Take no further request than one whose head is there; close once every answer is written."""
+        """Accept no further request beyond one with a complete head, and close once every response is written."""
         if self._pending:
             self._pending[-1].close = True
             self.state = advance(self.state, ServerStep.DRAIN)
-        elif (
-            self.state is not _BODY
-        ):  # else `_add_pending` ends the connection with the ping that is under way
+        elif self.state is not _BODY:  # else `_add_pending` ends the connection with the current ping
             self._close()
 
     def abort(self) -> None:
-        """Drop the connection."""
+        """Abort the connection."""
         self._transport.abort()

@@ -1,18 +1,18 @@
-"""Which request heads the fast path answers, and what it needs to know of them.
+"""The request heads that the fast path answers, parsed and cached.
 
-A client sends the same head with every ping, so a head is parsed once (by llhttp, through httptools) and its
-bytes are the key to what was found: an equal head means the same. Only a plain ping is taken:
+A client sends the same head with every ping, so a head is parsed once (by llhttp, through httptools) and cached by its
+bytes. Only a plain ping is accepted:
 
-| taken | handed to aiohttp, which answers the same route |
+| accepted | handed to aiohttp, which serves the same route |
 | --- | --- |
 | `POST /rc/v1/users/ping HTTP/1.1`, exactly | every other request line, a query, a twin route |
-| headers in printable ASCII, each once, at most 64 | what llhttp refuses, repeated names, other bytes |
-| one Content-Length up to `BODY_BYTES` and the setting | Transfer-Encoding, no length, a longer body |
+| headers in printable ASCII, each once, at most 64 | heads that llhttp refuses, repeated names, other bytes |
+| one Content-Length up to `BODY_BYTES` and the setting | Transfer-Encoding, no Content-Length, a longer body |
 | Content-Type that starts with `application/json`, UTF-8 | forms, other types, other charsets, none |
 | Connection: keep-alive or close, or none | Upgrade and other connection options |
 | | Expect, Prefer, Content-Encoding, Trailer, TE |
 
-So whatever two readers of HTTP could understand in two ways (RFC 9112 §11.2) has one reader: aiohttp.
+Thus every request that two HTTP implementations could parse in two ways (RFC 9112 §11.2) has one parser: aiohttp's.
 """
 
 import re
@@ -21,9 +21,11 @@ from typing import Final
 import httptools
 
 PREFIX: Final = b"POST /rc/v1/users/ping HTTP/1.1\r\n"
-HEAD_BYTES: Final = 16_384  # a longer head is refused by aiohttp's side
-BODY_BYTES: Final = 262_144  # a longer body is no small ping: decoding costs more than the door
-_HEADERS_MAX: Final = 64  # aiohttp takes 128
+HEAD_BYTES: Final = 16_384  # aiohttp's route refuses a longer head
+BODY_BYTES: Final = (
+    262_144  # a longer body is not a small ping: decoding costs more than the rest of the request
+)
+_HEADERS_MAX: Final = 64  # aiohttp accepts 128
 _CACHED_MAX: Final = 1_024
 _CACHED_BYTES: Final = 2_048
 
@@ -37,14 +39,14 @@ _UNSUPPORTED: Final = frozenset(
 
 
 class RequestHead:
-    """What the fast path needs to know of a head.
+    """The properties of a head that the fast path uses.
 
     Attributes:
         length: bytes of the body that follows.
-        token: X-RhoConnect-API-TOKEN; "" where it is missing.
-        key: Idempotency-Key; None where it is missing.
-        forwarded_for: X-Forwarded-For; "" where it is missing.
-        close: the client wants the connection closed after the answer.
+            token: X-RhoConnect-API-TOKEN; "" if it is missing.
+            key: Idempotency-Key; None if it is missing.
+            forwarded_for: X-Forwarded-For; "" if it is missing.
+            close: whether the client wants the connection closed after the response.
     """
 
     __slots__ = ("close", "forwarded_for", "key", "length", "token")
@@ -60,33 +62,33 @@ class RequestHead:
 
 
 class _Fields:
-    """The callbacks of llhttp: keeps the header fields, and whether one name came twice."""
+    """The callbacks of llhttp: collect the header fields, and note a repeated name."""
 
     def __init__(self) -> None:
         self.found: dict[bytes, bytes] = {}
         self.repeated = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one field."""
+        """Store one field."""
         name = name.lower()
         self.repeated = self.repeated or name in self.found
         self.found[name] = value.strip(b" \t")
 
 
 class RequestHeadParser:
-    """Parses heads, and remembers them. `body_bytes` is the setting `limits.body_bytes`."""
+    """Parses and caches heads. `body_bytes` is the setting `limits.body_bytes`."""
 
     def __init__(self, body_bytes: int) -> None:
         self._known: dict[bytes, RequestHead] = {}
         self._body_bytes = min(body_bytes, BODY_BYTES)
 
     def read(self, head: bytes) -> RequestHead | None:
-        """What a whole head (with its empty line) says; None: not one for the fast path."""
+        """Parse a complete head (with its empty line); None: the fast path does not serve it."""
         known = self._known.get(head)
         if known is not None:
             return known
         found = _parse(head, self._body_bytes)
-        # A head with a key is used once; a long one would fill the memory.
+        # A head with a key is used once; a long head would fill the memory.
         if found is not None and found.key is None and len(head) <= _CACHED_BYTES:
             if len(self._known) >= _CACHED_MAX:
                 self._known.clear()
@@ -95,10 +97,10 @@ class RequestHeadParser:
 
 
 def may_be_ping(start: bytes) -> bool:
-    """Whether the beginning of a request, up to a head that is not yet complete, may become one of ours."""
+    """Return whether the beginning of a request, up to an incomplete head, may become a plain ping."""
     if not (start.startswith(PREFIX) if len(start) >= len(PREFIX) else PREFIX.startswith(start)):
         return False
-    # A bare LF could end the head for another reader (RFC 9112 §2.2): not for us to wait for.
+    # A bare LF could end the head for another implementation (RFC 9112 §2.2): aiohttp decides about it.
     return len(start) <= HEAD_BYTES and start.count(b"\n") == start.count(b"\r\n")
 
 

@@ -1,4 +1,4 @@
-"""What the aiohttp routes read of a request, and how they answer it."""
+"""Reading of requests and writing of responses for the aiohttp routes."""
 
 from collections.abc import Generator, Mapping
 from types import MappingProxyType
@@ -21,22 +21,22 @@ from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.limits import DEPTH_MAX, is_deeper
 
-__all__ = ["API_HEADER", "read_body"]  # what the routes take from here, too
+__all__ = ["API_HEADER", "read_body"]  # names that the routes import from here, too
 
 Found = TypeVar("Found")
-_VALUES_MAX: Final = 100_000  # of a large JSON body that is no ping: decoding them takes some 30 ms
+_VALUES_MAX: Final = 100_000  # of a large JSON body other than a ping: decoding them takes some 30 ms
 _decode: Final = msgspec.json.Decoder().decode
 
 
 def refuse_unclear(request: web.Request) -> None:
-    """Let no request through whose end another reader could see elsewhere (RFC 9112 §6.1, §11.2).
+    """Refuse a request whose end is ambiguous (RFC 9112 §6.1, §11.2).
 
-    What the parser lets pass: an empty coding, which it overlooks; codings besides chunked; chunks from HTTP/1.0;
-    CONNECT, after whose head it begins the next request, whatever its length says.
+    The parser accepts: an empty coding, which it ignores; codings besides chunked; chunks in HTTP/1.0; and CONNECT,
+    after whose head it begins the next request, regardless of its length.
 
     Raises:
-        MalformedRequest: it is one of these. The connection must end with the answer.
-        HeadTooLarge: its head is.
+        MalformedRequest: the request is ambiguous. The connection must close after the response.
+        HeadTooLarge: the head is too large.
     """
     check_head(request)
     headers = request.headers
@@ -47,17 +47,17 @@ def refuse_unclear(request: web.Request) -> None:
         and request.version >= HttpVersion11
     )
     if not clear or request.method == hdrs.METH_CONNECT:
-        raise MalformedRequest("it is not clear where this request ends")
+        raise MalformedRequest("the end of the request is ambiguous")
 
 
 class RequestBody(NamedTuple):
-    """A request's body, read as its Content-Type and its content say (`protocols.json_bodies`).
+    """A request's body, read according to its Content-Type and its content (`protocols.json_bodies`).
 
     Attributes:
-        body: what an Idempotency-Key is held against.
-        json: JSON's text as UTF-8; None where the body is no JSON.
-        values: the parameters of a form.
-        unread: the Content-Type of a body that was not read; "" where it was read or is empty.
+            body: the bytes that an Idempotency-Key covers.
+            json: the JSON text as UTF-8; None if the body is not JSON.
+            values: the parameters of a form.
+            unread: the Content-Type of a body that was not read; "" if it was read or is empty.
     """
 
     body: bytes
@@ -69,9 +69,11 @@ class RequestBody(NamedTuple):
 async def read_request_body(request: web.Request, services: Dependencies) -> RequestBody:
     """Read a request's body.
 
-    Raises: as `read_body`; MalformedBody: it is no form, or not in its charset.
+    Raises:
+        MalformedBody: the body is not a form, or not in its charset.
+        RhoPushError: other errors of `read_body`.
     """
-    # A field value is ASCII (RFC 9110 §5.5); other bytes must not come back in a warning or an error.
+    # A field value is ASCII (RFC 9110 §5.5); other bytes must not be echoed in a warning or an error.
     content_type = request.headers.get(hdrs.CONTENT_TYPE, "").encode("ascii", "replace").decode()
     kind = kind_of(content_type)
     if kind is BodyKind.MULTIPART:
@@ -95,7 +97,7 @@ async def read_request_body(request: web.Request, services: Dependencies) -> Req
 
 
 async def run_in_steps(steps: Generator[None, None, Found], scheduler: Scheduler) -> Found:
-    """What the steps return in the end; small pings are served between them."""
+    """Run the steps to their end, and return their result; small pings are served between them."""
     while True:
         try:
             next(steps)
@@ -105,10 +107,10 @@ async def run_in_steps(steps: Generator[None, None, Found], scheduler: Scheduler
 
 
 async def parameters(request: web.Request, services: Dependencies) -> dict[str, Any]:
-    """All parameters of a request: the query's, and over them the body's, JSON or form.
+    """Return all parameters of a request: those of the query, overridden by those of the body (JSON or form).
 
     Raises:
-        MalformedBody: a body or query that is no JSON object or form.
+            MalformedBody: the body or query is neither a JSON object nor a form.
     """
     query = request.rel_url.raw_query_string
     values = form.parameters(query, "query") if query else {}
@@ -135,10 +137,10 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def text_of(values: dict[str, Any], name: str) -> str:
-    """A text among parameters; "" where it is missing.
+    """Return a text parameter; "" if it is missing.
 
     Raises:
-        InvalidField: something else than a text.
+            InvalidField: the value is not a text.
     """
     value = values.get(name)
     if value is None:
@@ -149,10 +151,10 @@ def text_of(values: dict[str, Any], name: str) -> str:
 
 
 def json_response(value: object, status: int = 200) -> web.Response:
-    """A JSON answer."""
+    """Return a JSON response."""
     return response(responses.of_json(value, status=status))
 
 
 def text_response(text: str) -> web.Response:
-    """RhoConnect's bare text."""
+    """Return a plain-text response, as RhoConnect does."""
     return response(responses.of_text(text))

@@ -1,12 +1,12 @@
-"""What a door says, as one value that both ways of answering use: the front writes it, aiohttp sends it.
+"""Responses as values, which the fast path writes itself and aiohttp sends.
 
-| what happened | status | body |
+| outcome | status | body |
 | --- | --- | --- |
 | a ping is accepted | 200 | empty, RhoConnect's headers (contract §1.3), `X-Ping-Id` |
-| RhoConnect has words: token, login, record | 422, 401, 500 | those, as text (contract §1.1, §2) |
-| anything else is wrong | the error's own status | `{"error": {"code", "message", "field"}}` |
+| an error for which RhoConnect has a text: token, login, record | 422, 401, 500 | that text (contract §1.1, §2) |
+| any other error | the error's own status | `{"error": {"code", "message", "field"}}` |
 
-An answer that is worth another try, unchanged, has Retry-After.
+A response has Retry-After if the same request may succeed later.
 """
 
 from typing import Final, NamedTuple
@@ -40,7 +40,7 @@ RHOCONNECT_HEADERS: Final[Headers] = (
     ("X-Frame-Options", "SAMEORIGIN"),
     *SAFETY_HEADERS,
 )
-"""What RhoConnect sends with every answer of its own (contract §1.3), and `SAFETY_HEADERS`."""
+"""The headers of each of RhoConnect's own responses (contract §1.3), and `SAFETY_HEADERS`."""
 
 JSON_HEADERS: Final[Headers] = (
     ("Content-Type", "application/json; charset=utf-8"),
@@ -55,10 +55,10 @@ TEXT_HEADERS: Final[Headers] = (
 
 _MARKUP: Final = ((b"<", rb"\u003c"), (b">", rb"\u003e"), (b"&", rb"\u0026"))
 _ERROR_TEXTS: Final = (ApiTokenRefused, NotAuthenticated, LoginRefused, RecordRefused)
-_RETRY_AFTER_S: Final = 2  # a store that comes back, or a backlog that shrinks, needs about this long
-_NAMES_MAX: Final = 20  # names in one warning: a caller with more has another problem
+_RETRY_AFTER_S: Final = 2  # typical time until Redis answers again, or a backlog shrinks
+_NAMES_MAX: Final = 20  # largest number of names in one warning
 _NAME_CHARACTERS: Final = 64
-_TYPE_CHARACTERS: Final = "/+.-_;= "  # of a Content-Type, written as they are
+_TYPE_CHARACTERS: Final = "/+.-_;= "  # characters of a Content-Type that are written unchanged
 REASONS: Final = {
     200: "OK",
     204: "No Content",
@@ -89,9 +89,9 @@ class HttpResponse(NamedTuple):
 
 
 def accepted(ping_id: str, warned: str = "") -> HttpResponse:
-    """200 for a ping that is durable: empty, since that suits every client in the field (contract §1.3).
+    """Return the 200 for a durable ping. The body is empty, as every client in the field accepts (contract §1.3).
 
-    `warned` is what `warning` returned.
+    `warned` is the result of `warning`.
     """
     headers = (*RHOCONNECT_HEADERS, ("X-Ping-Id", ping_id))
     if warned:
@@ -100,14 +100,14 @@ def accepted(ping_id: str, warned: str = "") -> HttpResponse:
 
 
 def warning(submission: Submission) -> str:
-    """Name what was not understood, safe in a header whatever the caller called it; "" where all was understood.
+    """Return a warning about unknown parameters, safe in a header; "" if there is none.
 
-    At most `_NAMES_MAX` names are written, and the number of the others.
+    The warning contains at most `_NAMES_MAX` names, and the number of further names.
     """
     parts: list[str] = []
     if submission.unread:
         kind = quote(submission.unread[:_NAME_CHARACTERS], safe=_TYPE_CHARACTERS)
-        parts.append(f"the body was not read: its Content-Type is {kind}, and it is no JSON object")
+        parts.append(f"the body was not read: its Content-Type is {kind}, and it is not a JSON object")
     if submission.unknown:
         names = [quote(name[:_NAME_CHARACTERS], safe="[]._-") for name in submission.unknown[:_NAMES_MAX]]
         more = len(submission.unknown) - len(names) + submission.unnamed
@@ -116,20 +116,20 @@ def warning(submission: Submission) -> str:
 
 
 def of_json(value: object, *, status: int = 200, headers: Headers = ()) -> HttpResponse:
-    """A JSON body."""
+    """Return a response with a JSON body."""
     return HttpResponse(status, (*JSON_HEADERS, *headers), orjson.dumps(value))
 
 
 def accepted_head(date: str) -> bytes:
-    """The answer to an accepted ping up to the ping's id, which comes last."""
+    """Return the head of the response to an accepted ping, up to the ping's id, which comes last."""
     empty = encode(accepted(""), date, close=False)
     return empty.replace(b"X-Ping-Id: \r\n", b"").removesuffix(b"\r\n") + b"X-Ping-Id: "
 
 
 def html_safe_json(value: object) -> bytes:
-    r"""JSON text that holds no markup: `<`, `>` and `&` are written as \u003c, \u003e and \u0026.
+    r"""Return JSON text without markup: `<`, `>` and `&` are written as \u003c, \u003e and \u0026.
 
-    They stand only inside of JSON's strings, where the escapes mean the same.
+    These characters occur only inside JSON strings, where the escapes have the same meaning.
     """
     text = orjson.dumps(value)
     for character, escape in _MARKUP:
@@ -138,54 +138,54 @@ def html_safe_json(value: object) -> bytes:
 
 
 def of_html_json(value: object) -> HttpResponse:
-    """JSON in RhoConnect's manner: called HTML (contract §2)."""
+    """Return JSON as RhoConnect does: with the Content-Type of HTML (contract §2)."""
     return HttpResponse(200, RHOCONNECT_HEADERS, html_safe_json(value))
 
 
 def of_text(text: str, *, status: int = 200) -> HttpResponse:
-    """A body in RhoConnect's manner: bare text, called HTML."""
+    """Return plain text as RhoConnect does: with the Content-Type of HTML."""
     return HttpResponse(status, RHOCONNECT_HEADERS, text.encode())
 
 
 def of_error(error: RhoPushError, ping_id: str = "") -> HttpResponse:
-    """Say what is wrong. `ping_id` goes out only where the ping may have been accepted all the same."""
+    """Return the response to an error. `ping_id` is included only if the ping was possibly accepted."""
     after_s = retry_after_s(error)
     headers: Headers = () if after_s is None else (("Retry-After", str(after_s)),)
     if ping_id and isinstance(error, PossiblyAccepted):
         headers = (*headers, ("X-Ping-Id", error.ping_id or ping_id))
     if isinstance(error, _ERROR_TEXTS):
         return HttpResponse(error.status, (*TEXT_HEADERS, *headers), error.message.encode())
-    if error.status == 500:  # ours alone: what happened inside is in the log, not in the answer
+    if error.status == 500:  # internal: the details are in the log, not in the response
         return of_failure()
     return of_json({"error": error_object(error)}, status=error.status, headers=headers)
 
 
 def error_object(error: RhoPushError) -> dict[str, str | None]:
-    """The JSON object of an error: code, message and field."""
+    """Return the JSON object of an error: code, message and field."""
     message = f"Redis refuses: {_words(error)}" if isinstance(error, RedisReplyError) else error.message
     return {"code": error.code, "message": message, "field": error.field}
 
 
 def retry_after_s(error: RhoPushError) -> int | None:
-    """The seconds after which the same request is worth another try; None: it must change first."""
+    """Return the seconds after which the same request may be retried; None: the request must change first."""
     if error.status not in (429, 503):
         return None
     return error.retry_after_s if isinstance(error, TooManyRequests) else _RETRY_AFTER_S
 
 
 def _words(error: RedisReplyError) -> str:
-    """The error of Redis itself where an operator must act on it, else what it means."""
+    """Return the error text of Redis itself if an operator must act on it, else its meaning."""
     return error.words if isinstance(error, RedisReplyRefused) else refused_text(error.words)
 
 
 def of_failure() -> HttpResponse:
-    """500 for what should not happen. The log has the reason."""
+    """Return the 500 for an unexpected failure. The log has the reason."""
     about = {"code": "internal", "message": "internal server error", "field": None}
     return of_json({"error": about}, status=500)
 
 
 def response(answer: HttpResponse) -> web.Response:
-    """An answer as aiohttp sends it."""
+    """Convert a response to aiohttp's type."""
     reason = REASONS[answer.status]
     return web.Response(
         status=answer.status, reason=reason, headers=CIMultiDict(answer.headers), body=answer.body
@@ -193,7 +193,7 @@ def response(answer: HttpResponse) -> web.Response:
 
 
 def encode(answer: HttpResponse, date: str, *, close: bool) -> bytes:
-    """The bytes of an answer in HTTP/1.1 (RFC 9112 §4)."""
+    """Return the bytes of a response in HTTP/1.1 (RFC 9112 §4)."""
     lines = [f"HTTP/1.1 {answer.status} {REASONS[answer.status]}"]
     lines += [f"{name}: {value}" for name, value in answer.headers]
     lines += [f"Content-Length: {len(answer.body)}", f"Date: {date}"]

@@ -1,4 +1,4 @@
-"""What rhoconnect-push asks about apps and about devices' users (contract §2.2)."""
+"""The routes by which rhoconnect-push authenticates apps and the users of devices (contract §2.2)."""
 
 import hmac
 from typing import Final
@@ -12,7 +12,7 @@ from gateway.settings import Secret
 from protocols.rhoconnect_push.wire import Basic, basic
 
 PUSH_SERVER: Final = "push_server"
-"""What attempts to guess the app's credentials are counted for."""
+"""Name under which attempts to guess the app's credentials are counted."""
 _GOOD: Final = responses.HttpResponse(204, ())
 _NO_BASIC: Final = responses.of_text("Invalid Basic Authorization header", status=401)
 _NO_SETTING: Final = responses.of_text("Invalid RhoConnect Push settings", status=500)
@@ -21,17 +21,17 @@ _NO_USER: Final = responses.of_text("", status=401)
 
 
 class RhoConnectPushLoginRoutes:
-    """The two questions of an outside push service for legacy devices.
+    """The two routes for an external RhoConnect Push service.
 
     Args:
-        context: what the routes share.
+            context: the state shared by the routes.
     """
 
     def __init__(self, context: HandlerContext) -> None:
         self._context = context
 
     async def app(self, request: web.Request) -> web.Response:
-        """Whether these are the credentials of the app that posts messages: those in `:push_server:`."""
+        """Check the credentials of an app that posts messages against `:push_server:`."""
         given = basic(request.headers.get(hdrs.AUTHORIZATION))
         wanted = app_credentials(self._context.services.settings.push_server)
         if not given.encoded:
@@ -43,14 +43,14 @@ class RhoConnectPushLoginRoutes:
         return responses.response(_GOOD if good else _OTHER_APP)
 
     async def user(self, request: web.Request) -> web.Response:
-        """Whether a device's cookie is a session; its Basic name need not be the session's user."""
+        """Check a device's session cookie; the name in its Basic credentials may differ from the session's user."""
         await self._context.require_device(request)
         given = basic(request.headers.get(hdrs.AUTHORIZATION))
         return responses.response(_GOOD if given.encoded else _NO_USER)
 
 
 def app_credentials(push_server: Secret | None) -> Basic | None:
-    """User and password of a `:push_server:` URL; None: it has none."""
+    """Return user and password of a `:push_server:` URL, or None."""
     if push_server is None:
         return None
     user, at, _ = urlsplit(push_server.reveal()).netloc.rpartition("@")
@@ -59,6 +59,6 @@ def app_credentials(push_server: Secret | None) -> Basic | None:
 
 
 def same_app(given: Basic, wanted: Basic) -> bool:
-    """Compare name and password, both always, in constant time."""
+    """Compare name and password in constant time, both in every case."""
     names = hmac.compare_digest(given.name.encode(), wanted.name.encode())
     return hmac.compare_digest(given.password.encode(), wanted.password.encode()) and names

@@ -1,7 +1,7 @@
-"""Every route, in one table: what it is, who may call it, and which handler answers it.
+"""The table of all routes: path, authentication, and handler.
 
 `deprecated` marks RhoConnect's older names: the same handler, with the Warning header that RhoConnect sends
-(contract §1, §2). The OpenAPI document is made from this table, so it cannot name what is not there.
+(contract §1, §2). The OpenAPI document is generated from this table, so that both always agree.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,15 +26,16 @@ class HttpRoute(NamedTuple):
     """One route.
 
     Attributes:
-        method, path: as called; `{name}` stands for one part of the path.
+            method, path: the HTTP method and path; `{name}` stands for one segment of the path.
         who: "anyone", "token", "header" (a token in the header alone), "operator" (token or admin's session), "login",
             "device" (session or token).
-        summary: one line for the description.
-        handler: answers it.
-        deprecated: an older name.
-        streams: it uses its body as it comes, of any length.
-        changes_state: what a GET must not do (RFC 9110 §9.2.1). RhoConnect has such routes, and devices in the field
-            call them; no other GET may change anything.
+            summary: one line for the OpenAPI document.
+            handler: the coroutine that answers.
+            deprecated: whether this is an older name.
+            streams: whether the handler consumes the body while it arrives, at any length.
+            changes_state: whether a GET changes state, which RFC 9110 §9.2.1 forbids. RhoConnect has such routes, and
+            devices
+                in the field call them; no other GET may change state.
     """
 
     method: str
@@ -48,7 +49,7 @@ class HttpRoute(NamedTuple):
 
     @property
     def warning(self) -> str:
-        """RhoConnect's words about an older name (contract §1)."""
+        """RhoConnect's text about an older name (contract §1)."""
         return f"Use of the {self.method} {self.path} is deprecated. Use Rhoconnect API v1 instead."
 
 
@@ -60,7 +61,7 @@ def routes(context: HandlerContext) -> list[HttpRoute]:
         *_devices(DeviceRoutes(context)),
         *_rhoconnect_push_logins(RhoConnectPushLoginRoutes(context)),
     ]
-    own_listener = context.services.settings.metrics.port is not None  # then /metrics is not on this port
+    own_listener = context.services.settings.metrics.port is not None  # /metrics is then not on this port
     operation = _ops(OpsRoutes(context, {}), metrics=not own_listener)
     entries = installed().entries.values()
     description = describe(
@@ -85,6 +86,7 @@ def _pings(on: PingRoutes, bulk: BulkRoutes) -> list[HttpRoute]:
         HttpRoute("POST", "/api/ping", "token", _PING, on.ping, deprecated=True),
         HttpRoute("POST", "/api/client/ping", "token", _PING, on.ping, deprecated=True),
         HttpRoute("POST", "/rc/v1/pings", "header", "Many pings, one a line", bulk.pings, streams=True),
+        HttpRoute("GET", "/rc/v1/pings", "operator", "Pings, the newest first", on.list),
         HttpRoute("GET", "/rc/v1/pings/{ping_id}", "operator", "What became of a ping", on.report),
     ]
 

@@ -1,7 +1,6 @@
-"""Session cookies: who logged in, until when, under an HMAC-SHA256 that all processes share.
+"""Session cookies: user and expiry, signed with an HMAC-SHA256 key that all processes share.
 
-The value is `base64url(JSON)--hex(HMAC)`. A session of RhoConnect itself (a marshalled Ruby object) is never
-read.
+The value is `base64url(JSON)--hex(HMAC)`. Sessions of RhoConnect itself (marshalled Ruby objects) are never read.
 """
 
 import base64
@@ -19,13 +18,13 @@ _DRIFT_S: Final = 2 * 86_400
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
-    """What a cookie says.
+    """The content of a cookie.
 
     Attributes:
         login: the user.
-        fingerprint: of its password at the login; an old one ends the session.
-        until_s: epoch seconds of its end.
-        admin: made by `system/login`.
+        fingerprint: fingerprint of the user's password at the login; a changed password ends the session.
+        until_s: expiry, in epoch seconds.
+        admin: whether `system/login` created the session.
     """
 
     login: str
@@ -35,10 +34,10 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Sessions:
-    """Makes and reads cookie values.
+    """Issues and validates cookie values.
 
     Args:
-        secret: the HMAC's key.
+        secret: the key of the HMAC.
     """
 
     def __init__(self, secret: bytes) -> None:
@@ -46,12 +45,12 @@ class Sessions:
         self._decoder = msgspec.json.Decoder(Session)
 
     def issue(self, session: Session) -> str:
-        """The cookie's value."""
+        """Return the cookie's value."""
         text = base64.urlsafe_b64encode(msgspec.json.encode(session)).rstrip(b"=")
         return f"{text.decode()}--{self._mac(text)}"
 
     def read(self, value: str, now_s: float) -> Session | None:
-        """What a cookie's value says; None: not ours, altered or over."""
+        """Return the session of a cookie's value; None if the value is not signed by this key, malformed or expired."""
         text, _, mac = value.rpartition("--")
         if len(value) > _VALUE_CHARACTERS or not value.isascii():
             return None
@@ -61,7 +60,7 @@ class Sessions:
             session = self._decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         except (msgspec.MsgspecError, binascii.Error, ValueError):
             return None
-        # One that lasts longer than any may was made by a clock that was far ahead.
+        # A longer lifetime than any session has comes from a clock that was far ahead.
         return session if now_s < session.until_s <= now_s + LIFETIME_S + _DRIFT_S else None
 
     def _mac(self, text: bytes) -> str:

@@ -1,7 +1,8 @@
-"""The end of a streamed request that its client does not drive on, or whose process shuts down.
+"""The interruption of a streamed request that makes no progress, or whose process shuts down.
 
-Progress is a byte that comes from the client, or one that the client takes of the answers. Without any for
-`HttpTimeouts.stream_s` the request is interrupted if the client has read all answers, else its connection is dropped.
+Progress is a byte received from the client, or a byte of the response that the client has received. After
+`HttpTimeouts.stream_s` without progress, the request is interrupted if the client has read the whole response so far;
+else its connection is dropped.
 """
 
 import asyncio
@@ -14,18 +15,18 @@ from gateway.errors import RequestTimeout, RhoPushError, ShuttingDown
 from gateway.http_api.aiohttp_handler import AiohttpConnection
 
 _LOOKS: Final = 8
-"""How often the answers are looked at in the time without progress."""
+"""Number of checks of the response within the time without progress."""
 
 
 class StreamWatch:
     """Watches one request; a context manager around its handling.
 
     Args:
-        connection: its connection.
-        stream_s: seconds without progress.
+        connection: the request's connection.
+        stream_s: longest time without progress, in seconds.
 
     Attributes:
-        reason: why the request was interrupted; None: it was not.
+        reason: the reason of the interruption; None: the request was not interrupted.
     """
 
     def __init__(self, connection: AiohttpConnection, stream_s: float) -> None:
@@ -51,12 +52,12 @@ class StreamWatch:
         self._connection.end_stream()
 
     def moved(self) -> None:
-        """A byte came from the client."""
+        """Note progress: a byte arrived from the client."""
         self._moved_s = self._loop.time()
 
     @asynccontextmanager
     async def interruptible(self) -> AsyncIterator[None]:
-        """A context that raises TimeoutError once the request is interrupted: see `reason`."""
+        """Return a context that raises TimeoutError once the request is interrupted: see `reason`."""
         async with asyncio.timeout(None if self.reason is None else 0) as limit:
             self._limit = limit
             try:
@@ -65,7 +66,7 @@ class StreamWatch:
                 self._limit = None
 
     def _drain(self) -> None:
-        self._interrupt(ShuttingDown("the gateway shuts down"))
+        self._interrupt(ShuttingDown("the gateway is shutting down"))
 
     def _interrupt(self, reason: RhoPushError) -> None:
         if self.reason is not None:
@@ -83,9 +84,9 @@ class StreamWatch:
             self._unsent = unsent
             self.moved()
         if self._loop.time() - self._moved_s >= self._stream_s:
-            if unsent or self.reason is not None:  # the client does not read: an answer would not reach it
+            if unsent or self.reason is not None:  # the client does not read: it would not receive a response
                 self._connection.abort()
                 return
-            self._interrupt(RequestTimeout("neither the request nor its answer made progress"))
+            self._interrupt(RequestTimeout("neither the request nor its response made progress"))
             self.moved()
         self._look_later()

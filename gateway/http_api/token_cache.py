@@ -1,9 +1,9 @@
-"""API tokens: who may ping (contract §1.1), without a question to Redis for each ping.
+"""A cache of API tokens (contract §1.1), so that a ping needs no request to Redis.
 
-What Redis said about a token holds for `CACHE_S`. After that a token that was valid within `VALID_S` is looked up
-first, on a connection that is reserved for such tokens; every other token may be invented, and waits for a batch of
-look-ups in the turn of its client. Good tokens and others are remembered apart, both bounded, so that a flood of
-invented tokens cannot push the good ones out.
+Redis' answer about a token is valid for `CACHE_S`. After that, a token that was valid within `VALID_S` is looked up
+with priority, on a connection reserved for such tokens. Any other token may be invented, and waits for a batch of
+look-ups in the turn of its client. Valid and invalid tokens are cached separately, both bounded, so that a flood of
+invented tokens cannot evict the valid ones.
 """
 
 import asyncio
@@ -15,25 +15,26 @@ from gateway.errors import ApiTokenRefused
 from gateway.registry.accounts import NAME_CHARACTERS, TokenRole
 from gateway.scheduling.lookups import Lookups
 
-CACHE_S: Final = 3.0  # a revoked token opens the door at most this much longer
+CACHE_S: Final = 3.0  # a revoked token stays usable at most this much longer
 VALID_S: Final = 3_600.0
-"""For so long a token that was valid is looked up before those that may be invented."""
+"""Time after its last use during which a formerly valid token is looked up with priority."""
 _ADMINS_MAX: Final = 4_096
 _OTHERS_MAX: Final = 4_096
 _CACHED_CHARACTERS: Final = 128
-"""A longer token that opens nothing is not remembered: many of them would fill the memory."""
+"""Longest invalid token that is cached: many longer ones would fill the memory."""
 _NOTHING: Final = "No API token provided"
 _NOBODY: Final = "Invalid/missing API user"
 Value = TypeVar("Value")
 
 
 class TokenCache:
-    """Remembers what tokens are worth.
+    """Caches the roles of tokens.
 
     Args:
-        resolve: asks the store about one token, before all others.
-        ask_many: asks the store about many tokens; the answers stand in the same order.
-        is_configured: whether a token is to be asked about first though it was not valid lately: the configured one.
+        resolve: looks up one token, with priority.
+        ask_many: looks up many tokens; returns the roles in the same order.
+        is_configured: whether a token is looked up with priority although it was not valid recently: the configured
+            token.
         clock: monotonic seconds.
     """
 
@@ -49,30 +50,34 @@ class TokenCache:
         self._look_up = Lookups(ask_many)
         self._is_configured = is_configured
         self._clock = clock
-        self._admins: dict[str, float] = {}  # until when it holds; those of the last hour stay, oldest first
+        self._admins: dict[
+            str, float
+        ] = {}  # expiry by token, oldest first; tokens stay for `VALID_S` after it
         self._others: dict[str, tuple[float, TokenRole]] = {}
         self._pending: dict[str, asyncio.Task[TokenRole]] = {}
 
     def known(self, token: str) -> TokenRole | None:
-        """What this token is worth, if that was asked lately; None: ask."""
+        """Return the cached role of a token; None: it must be looked up."""
         now = self._clock()
         until = self._admins.get(token)
         if until is not None and now < until:
             return TokenRole.ADMIN
-        if not token or len(token) > NAME_CHARACTERS:  # a body's may be as long as the body: not to be kept
+        if (
+            not token or len(token) > NAME_CHARACTERS
+        ):  # a token in a body may be as long as the body: it is not cached
             return TokenRole.MISSING
         other = self._others.get(token)
         return other[1] if other is not None and now < other[0] else None
 
     async def role(self, token: str, client: str = "") -> TokenRole:
-        """What this token is worth. Callers with the same token share one question.
+        """Return the role of a token. Concurrent calls for the same token share one look-up.
 
         Args:
             token: the token.
-            client: the client that sent it, as look-ups are shared out among clients.
+            client: the client that sent the token: look-ups are shared fairly among clients.
 
         Raises:
-            AuthenticationBusy: too many tokens wait to be looked up.
+            AuthenticationBusy: too many tokens wait for a look-up.
             StoreDown: Redis does not answer.
         """
         known = self.known(token)
@@ -88,30 +93,30 @@ class TokenCache:
             self._pending[token] = asking
             asking.add_done_callback(lambda _: self._pending.pop(token, None))
         try:
-            # Shielded: the first caller may go away while others wait for the same answer.
+            # Shielded: the first caller may disconnect while others wait for the same answer.
             return await asyncio.shield(asking)
         finally:
-            # It holds its failure, whose traceback holds this frame and the caller's, with the body.
+            # The task holds its failure, whose traceback holds this frame and the caller's, with the body.
             del asking
 
     def lookup(self, header: str, parameter: str) -> TokenRole | None:
-        """The two tokens of a request: the header's decides if it exists, else the parameter's. None: ask."""
+        """Return the cached role of a request's tokens: the header's token if it is present, else the parameter's."""
         role = self.known(header)
         return self.known(parameter) if role is TokenRole.MISSING else role
 
     async def resolve(self, header: str, parameter: str, client: str = "") -> TokenRole:
-        """`lookup`, with the store's help; see `role`."""
+        """Return `lookup`, or look the token up in the store; see `role`."""
         role = await self.role(header, client)
         return await self.role(parameter, client) if role is TokenRole.MISSING else role
 
     def clear(self) -> None:
-        """Ask anew about every token: a user or token was changed through this door."""
+        """Discard all cached roles: this process changed a user or token."""
         now = self._clock()
         self._admins = {token: min(until, now) for token, until in self._admins.items()}
         self._others.clear()
 
     async def close(self) -> None:
-        """End the look-ups; their callers are cancelled."""
+        """Cancel the look-ups and their callers."""
         await self._look_up.close()
         asking = tuple(self._pending.values())
         for task in asking:
@@ -137,7 +142,7 @@ class TokenCache:
 
 
 def _store_newest(kept: dict[str, Value], token: str, value: Value, most: int) -> None:
-    """Keep a value as the newest; the oldest makes room."""
+    """Store a value as the newest, and evict the oldest."""
     kept.pop(token, None)
     if len(kept) >= most:
         del kept[next(iter(kept))]
@@ -145,13 +150,13 @@ def _store_newest(kept: dict[str, Value], token: str, value: Value, most: int) -
 
 
 def require_admin(role: TokenRole) -> None:
-    """Let an admin through.
+    """Require an admin's role.
 
-    The errors are raised where they are made: one that the frame of its own traceback names is a cycle, and keeps
-    the request's body until Python looks for cycles, which a worker seldom does.
+    Errors are raised here and held by no variable: an error that the frame of its own traceback refers to is a cycle,
+    and keeps the request's body alive until the cycle collector runs, which is seldom in a worker.
 
     Raises:
-        ApiTokenRefused: in RhoConnect's words.
+        ApiTokenRefused: the role is not an admin's; the text is RhoConnect's.
     """
     if role is TokenRole.MISSING:
         raise ApiTokenRefused(_NOTHING)

@@ -1,4 +1,4 @@
-"""RhoConnect's admin routes: users and their clients (contract §2). All need an admin's API token."""
+"""RhoConnect's admin routes: users and their clients (contract §2). All require an admin's API token."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,17 +15,17 @@ from protocols.errors import InvalidField
 
 
 class UserRoutes:
-    """The routes of users, of their clients, and of the admin's login.
+    """The routes of users, their clients, and the admin's login.
 
     Args:
-        context: what the routes share.
+            context: the state shared by the routes.
     """
 
     def __init__(self, context: HandlerContext) -> None:
         self._context = context
 
     async def login(self, request: web.Request) -> web.Response:
-        """An admin's login: the answer's body is its API token."""
+        """Log an admin in, and return the API token as the response body."""
         context = self._context
         login, user = await context.credentials(request, await parameters(request, context.services))
         if user is None:
@@ -37,12 +37,12 @@ class UserRoutes:
         return answer
 
     async def users(self, request: web.Request) -> web.Response:
-        """Every login."""
+        """Return all logins."""
         await self._admin(request)
         return _array(await self._context.accounts.logins())
 
     async def show_user(self, request: web.Request) -> web.Response:
-        """One user's fields; null is what opens something (salt, hash, token), which RhoConnect shows."""
+        """Return one user's fields. Secrets that RhoConnect shows (salt, hash, token) are null."""
         found = await self._admin(request)
         user = await self._user(_named(request, found, "user_id"))
         clients = await self._context.clients.of_user(user.login)
@@ -59,27 +59,27 @@ class UserRoutes:
         return _array([{"name": name, "type": kind, "value": value} for name, kind, value in fields])
 
     async def create_user(self, request: web.Request) -> web.Response:
-        """A new user: `attributes` with login and password."""
+        """Create a user; `attributes` holds login and password."""
         attributes = _attributes(await self._admin(request))
         login, password = text_of(attributes, "login"), text_of(attributes, "password")
         await self._context.accounts.create(login, password)
         return text_response("User created")
 
     async def update_user(self, request: web.Request) -> web.Response:
-        """Another password or email."""
+        """Change the password or email."""
         found = await self._admin(request)
         await self._context.accounts.update(_named(request, found, "user_id"), _attributes(found))
         return text_response("User updated")
 
     async def delete_user(self, request: web.Request) -> web.Response:
-        """Delete a user with its clients and token."""
+        """Delete a user, including clients and token."""
         found = await self._admin(request)
         await self._context.accounts.delete(_named(request, found, "user_id"))
         self._context.tokens.clear()
         return text_response("User deleted")
 
     async def user_clients(self, request: web.Request) -> web.Response:
-        """The client ids of a user."""
+        """Return the client ids of a user."""
         found = await self._admin(request)
         user = await self._user(_named(request, found, "user_id"))
         return _array(await self._context.clients.of_user(user.login))
@@ -93,13 +93,13 @@ class UserRoutes:
         return text_response("Client deleted")
 
     async def show_client(self, request: web.Request) -> web.Response:
-        """One client's fields, in RhoConnect's order."""
+        """Return one client's fields, in RhoConnect's order."""
         found = await self._admin(request)
         fields = await self._context.clients.show(_named(request, found, "client_id"))
         return _array([_shown(name, value) for name, value in fields.items()])
 
     async def sources(self, request: web.Request) -> web.Response:
-        """The names of sources by their partition: `user`, `app` or `all`."""
+        """Return the names of sources by their partition: `user`, `app` or `all`."""
         await self._admin(request)
         kind = request.match_info["kind"]
         sources = self._context.services.settings.sources
@@ -118,7 +118,7 @@ class UserRoutes:
 
 
 def _named(request: web.Request, found: dict[str, Any], name: str) -> str:
-    """An id from the path, or, on RhoConnect's older routes, from the parameters."""
+    """Return an id from the path, or, on RhoConnect's older routes, from the parameters."""
     return request.match_info.get(name) or text_of(found, name)
 
 
@@ -138,7 +138,7 @@ def _shown(name: str, value: str | None) -> dict[str, str | None]:
 
 
 def _instant(text: str) -> str:
-    """`2026-11-24T10:00:00+0000` as RhoConnect's JSON writes it: with a colon in the zone."""
+    """Return `2026-11-24T10:00:00+0000` in the form of RhoConnect's JSON: with a colon in the zone."""
     try:
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z").isoformat()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Pings whose caller waits for the verdict of every device (`wait=true`), the same for both ways of answering."""
+"""Pings whose caller waits for the verdict of every device (`wait=true`), shared by the fast path and aiohttp."""
 
 from html import escape
 from typing import Any
@@ -16,13 +16,13 @@ from protocols.ping.parse import Submission
 
 
 class WaitingRequest:
-    """One of them, given to the queue at once.
+    """A waiting ping, which is queued on construction.
 
     Args:
-        services: what lies behind the doors.
-        submission: allowed to go into the queue.
-        size: of its body, in bytes.
-        key: its Idempotency-Key.
+        services: the services behind the HTTP API.
+        submission: the admitted ping.
+        size: length of the request body, in bytes.
+        key: the Idempotency-Key.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class WaitingRequest:
     async def answer(
         self, extra: Headers = (), *, represent: bool = False, wait_s: float | None = None
     ) -> HttpResponse:
-        """Wait, at most `ping.wait_max_s`, and say what became of it.
+        """Wait at most `ping.wait_max_s`, and return the response with the outcome.
 
         Args:
-            extra: headers of an answer that shows the report.
-            represent: show the report, whatever became of the ping.
-            wait_s: the caller's own limit of the wait; `ping.wait_max_s` holds beside it.
+            extra: headers of a response that contains the report.
+            represent: whether the response contains the report whatever the outcome.
+            wait_s: the caller's own limit of the wait, in addition to `ping.wait_max_s`.
         """
         metrics = self._services.metrics
         ping_id = self._append.ping_id
@@ -54,7 +54,7 @@ class WaitingRequest:
             most_s = self._services.settings.ping.wait_max_s
             if wait_s is not None:
                 most_s = min(most_s, wait_s)
-            # A repeat is another ping, which may have ended long ago.
+            # A repeated request refers to an earlier ping, which may be finished already.
             since = None if outcome.repeated else pending
             report = await self._services.completions.outcome(outcome.ping_id, most_s, since)
         return await self._respond(outcome.ping_id, report, extra, represent=represent)
@@ -71,11 +71,11 @@ class WaitingRequest:
             return responses.of_json(report, status=500 if errors else 200, headers=headers + extra)
         if not errors:
             return empty
-        # RhoConnect calls this text HTML, and a reason is whatever the provider wrote.
+        # RhoConnect sends this text as HTML, and a reason is an arbitrary text of the provider.
         return HttpResponse(500, responses.RHOCONNECT_HEADERS + headers, escape(errors, quote=False).encode())
 
     async def _still_open(self, ping_id: str, headers: Headers) -> HttpResponse:
-        """504: the ping goes on, only this caller's wait is over."""
+        """Return the 504: this caller's wait has ended, the delivery continues."""
         report = await report_if_available(self._services, ping_id)
         about = {"code": "still_open", "message": "not every device has its verdict yet", "field": None}
         found: dict[str, Any] = {"error": about, "report": report}
@@ -83,8 +83,10 @@ class WaitingRequest:
 
 
 async def report_if_available(services: Dependencies, ping_id: str) -> dict[str, Any] | None:
-    """The report of a ping that is accepted; None where Redis does not tell it now. The ping is no less accepted
-    for that: answered with 503, it would be sent once more."""
+    """Return the report of an accepted ping, or None if Redis does not answer.
+
+    The ping stays accepted: a 503 would make the caller send it again.
+    """
     try:
         return await services.receipts.report(ping_id)
     except StoreDown:
@@ -92,5 +94,5 @@ async def report_if_available(services: Dependencies, ping_id: str) -> dict[str,
 
 
 def own_headers(answer: HttpResponse) -> Headers:
-    """The headers that are ours: X-Ping-Id and X-Ping-Warning."""
+    """Return the gateway's own headers: X-Ping-Id and X-Ping-Warning."""
     return tuple(header for header in answer.headers if header[0].startswith("X-Ping-"))

@@ -1,4 +1,4 @@
-"""Pings that are appended to the queue together, and how their callers are told the outcome."""
+"""Pings that are appended to the queue together, and the notification of their callers."""
 
 import secrets
 from collections.abc import Callable, Sequence
@@ -12,21 +12,22 @@ from protocols.ping.model import Ping
 
 
 class Accepted(NamedTuple):
-    """A ping is durable. `repeated`: its Idempotency-Key was honoured before, under this id."""
+    """A ping is durable. `repeated`: its Idempotency-Key was accepted before, under this id."""
 
     ping_id: str
     repeated: bool = False
 
 
 class IdempotencyKey(NamedTuple):
-    """Digests of the scope (token and key) and of the body it came with."""
+    """Digests of the scope (token and key) and of the request body."""
 
     scope: bytes
     body: bytes
 
 
 OnAppended: TypeAlias = Callable[[Accepted | RhoPushError | None], None]
-"""Told the fate of a ping. None: it is durable, under the id that `submit` returned (the hot path)."""
+"""Callback for the outcome of a ping. None: the ping is durable under the id that `submit` returned (the hot
+path)."""
 
 _CONFLICT: Final = b"conflict"
 
@@ -61,7 +62,7 @@ class AppendBatch:
         due_ms: of a scheduled batch, the instant from which it may be delivered, epoch ms; else 0.
         keyed: scope of a key -> index of its ping and digest of its body; in the order of the pings.
         sizes: bytes of each ping that has a key.
-        renumbered: the pings were submitted under other ids.
+        renumbered: whether the pings were submitted under other ids.
     """
 
     __slots__ = (
@@ -94,7 +95,7 @@ class AppendBatch:
         self.renumbered = False
 
     def add(self, ping: Ping, size: int, done: OnAppended) -> str:
-        """Add a ping of `size` bytes; its id."""
+        """Add a ping of `size` bytes; returns its id."""
         self.pings.append(ping)
         self.callbacks.append(done)
         self.size += size
@@ -102,7 +103,8 @@ class AppendBatch:
         return self.id + PING_INDEXES[len(self.pings) - 1]
 
     def add_keyed(self, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey) -> str:
-        """Add a ping with a key that `admits` took; one whose key is here already shares its outcome."""
+        """Add a ping with a key that `admits` accepted; a ping whose key is already in the batch shares the first
+        one's outcome."""
         keyed = self.keyed
         if keyed is None:
             keyed = self.keyed = {}
@@ -114,7 +116,7 @@ class AppendBatch:
         return self.add(ping, size, done)
 
     def admits(self, key: IdempotencyKey) -> bool:
-        """Whether this key is not here yet, or with the same body."""
+        """Whether the batch does not have this key yet, or has it with the same body."""
         first = None if self.keyed is None else self.keyed.get(key.scope)
         return first is None or first[1] == key.body
 
@@ -140,7 +142,7 @@ class AppendBatch:
 
     @property
     def full(self) -> bool:
-        """Whether an entry of the queue holds no more."""
+        """Whether the batch has reached the limits of a queue entry."""
         return (
             len(self.pings) >= keys.ENTRY_PINGS
             or self.size >= keys.ENTRY_BYTES
@@ -148,7 +150,7 @@ class AppendBatch:
         )
 
     def notify(self, outcome: RhoPushError | None) -> None:
-        """Tell the callers the outcome of the append; None: the pings are durable."""
+        """Report the outcome of the append to the callers; None: the pings are durable."""
         if self.renumbered:
             self._notify_renumbered(outcome)
             return
@@ -156,21 +158,20 @@ class AppendBatch:
             done(outcome)
 
     def regroup(self, outcomes: Sequence[bytes], rest: "AppendBatch") -> None:
-        """Answer the pings whose keys were used before, and put the others into a batch that is to be appended.
+        """Answer the pings whose keys were used before, and move the others to a batch that is still to be
+        appended.
 
         Args:
-            outcomes: for each key: nothing, `conflict`, or the id of the first ping with that key.
+            outcomes: for each key: empty, `conflict`, or the id of the first ping with that key.
             rest: an empty batch.
         """
         rest.renumbered = True
         for (scope, (index, body)), outcome in zip((self.keyed or {}).items(), outcomes, strict=True):
             done = self.callbacks[index]
             if not outcome:
-                if isinstance(done, _SameKey):
-                    done.ping_id = rest.id + PING_INDEXES[len(rest.pings)]
                 rest.add_keyed(self.pings[index], self.sizes[index], done, IdempotencyKey(scope, body))
             elif outcome == _CONFLICT:
-                done(IdempotencyConflict("this Idempotency-Key came with another body before"))
+                done(IdempotencyConflict("this Idempotency-Key was used with a different body before"))
             else:
                 done(Accepted(outcome.decode(), repeated=True))
 

@@ -18,10 +18,10 @@ class SplitStep(NamedTuple):
 
     Attributes:
         lease: the entry that holds the ping.
-        batch_id, ping_index: which ping it is.
-        before, after: the cursor.
-        chunks: what goes on the stream of pieces.
-        more: counted as still to come beside these pieces: 1 until the ping itself is settled.
+        batch_id, ping_index: batch and index of the ping.
+        before, after: the cursor before and after the step.
+        chunks: chunks to append to their stream.
+        more: open chunks to count in addition to these: 1 until the ping itself is settled.
     """
 
     lease: Lease
@@ -34,39 +34,39 @@ class SplitStep(NamedTuple):
 
 
 class BroadcastStore:
-    """What the cutter of a broadcast, and whoever delivers its pieces, read and write."""
+    """State of broadcasts in Redis, for the splitter and for the workers that deliver chunks."""
 
     def __init__(self, connection: RedisConnection, receipt_s: int) -> None:
         self._connection = connection
         self._receipt_s = receipt_s
 
     async def cursor(self, lease: Lease) -> int:
-        """The chunk at which cutting goes on.
+        """The index of the chunk at which the splitting continues.
 
         Raises:
-            UnreadableEntry: what is kept is no number of a chunk; cutting cannot go on from there.
+            UnreadableEntry: the stored cursor is not the index of a chunk, so the splitting cannot continue.
         """
         kept = await self._connection.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
         cursor = whole(kept) if kept is not None else 0
         if cursor is None:
-            raise UnreadableEntry("its cursor is no number")
+            raise UnreadableEntry("the stored cursor is not a number")
         return cursor
 
     async def chunk_count(self, ping_id: str) -> int:
-        """How many chunks of users are kept for a broadcast."""
+        """Number of chunks of users that Redis has for a broadcast."""
         return int(await self._connection.call("HLEN", keys.broadcast_users(ping_id)))
 
     async def waiting_chunks(self) -> int:
-        """Pieces on their stream."""
+        """Number of chunks on their stream."""
         return int(await self._connection.call("XLEN", keys.CHUNKS))
 
     async def split_users(
         self, lease: Lease, batch_id: str, before: int, chunks: Sequence[Chunk], now_ms: int
     ) -> int:
-        """Put the pieces from chunk `before` on their stream and advance the cursor in one step.
+        """Append the chunks from index `before` on to their stream and advance the cursor in one step.
 
         Returns:
-            How many pieces wait; -1 where another worker has cut this part.
+            The number of chunks on the stream; -1 if another worker has done this step.
         """
         names = [lease.stream, keys.progress(lease.stream, lease.entry), keys.CHUNKS]
         names += [keys.receipt(batch_id), keys.RECEIPTS]
@@ -75,15 +75,15 @@ class BroadcastStore:
         return int(await self._connection.eval(scripts.SPLIT_USERS, names, words))
 
     async def split_cursor(self, lease: Lease) -> str:
-        """Where splitting an entry's pings goes on; "": it has not begun."""
+        """The cursor of an entry whose pings are split; "" if the splitting has not begun."""
         value = await self._connection.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
         return value.decode("utf-8", "replace") if value else ""
 
     async def split_devices(self, step: SplitStep, now_ms: int) -> int:
-        """Put pieces on their stream and advance the cursor in one step.
+        """Append chunks to their stream and advance the cursor in one step.
 
         Returns:
-            How many pieces wait; -1 where another worker has done this step, or the entry is settled.
+            The number of chunks on the stream; -1 if another worker has done this step or the entry is settled.
         """
         lease = step.lease
         names = [lease.stream, keys.progress(lease.stream, lease.entry), keys.CHUNKS]
@@ -95,12 +95,12 @@ class BroadcastStore:
         )
 
     async def users(self, ping_id: str, chunk_index: int) -> list[str]:
-        """One chunk of the broadcast's users."""
+        """The users of one chunk of a broadcast."""
         value = await self._connection.call("HGET", keys.broadcast_users(ping_id), chunk_index)
         return decode_users(value) if value is not None else []
 
     async def claim(self, ping_id: str, chunk_index: int, phones: Sequence[bytes]) -> list[bool]:
-        """Which of these phones this chunk reaches; the others another chunk of the broadcast does."""
+        """Whether this chunk reaches each of these devices; another chunk of the broadcast reaches the rest."""
         if not phones:
             return []
         words: list[Argument] = [chunk_index, keys.BROADCAST_S, *phones]

@@ -1,9 +1,10 @@
-"""Doors that wait for the end of a ping (`wait=true`), whichever process delivers it.
+"""Requests that wait for the completion of a ping (`wait=true`), in whichever process it is delivered.
 
-The ping carries the channel of the process whose door waits. Where that process delivers it, too, and all its sends
-are settled at once, the door hears so directly (`CompletionWaiters.complete`); otherwise settling its last send
-publishes the ping's id there, and with it the whole record, if one settlement has it. One connection a process listens.
-A message can be missed (a lost connection), so whoever waits also looks for itself.
+The ping carries the channel of the process that has the waiting request. If the same process delivers the ping and
+all its deliveries are settled at once, the request is notified directly (`CompletionWaiters.complete`). Otherwise
+the settlement of the last delivery publishes the ping's id on that channel, with the complete record if one
+settlement has it. Each process subscribes with one connection. A message can be lost with a connection, so waiting
+requests also poll the receipt.
 """
 
 import asyncio
@@ -22,18 +23,18 @@ from gateway.store.connection import RedisConnection, Reply
 from gateway.store.subscriptions import Channel, Subscriptions
 
 POLL_S: Final = 2.0
-"""How often a waiting door looks for itself."""
+"""Interval at which a waiting request polls the receipt."""
 POLL_WITHOUT_CHANNEL_S: Final = 0.25
-"""The same where Redis refuses the channel to its user: then nothing but the look tells."""
+"""Polling interval if Redis refuses the channel to its user, so that no notification arrives."""
 _PROBE_S: Final = 5.0
 
 
 class Completion:
-    """What one door has heard of its ping.
+    """Completion of one ping, for one waiting request.
 
     Attributes:
-        done: set when the end of the ping was heard of.
-        record: what became of it, packed; b"": that was not said.
+        done: set when the ping is reported as finished.
+        record: the packed record of the ping; b"" if the notification had none.
     """
 
     __slots__ = ("done", "record")
@@ -44,16 +45,16 @@ class Completion:
 
 
 class CompletionWaiters:
-    """The doors of this process that wait.
+    """The waiting requests of this process.
 
     Args:
         address: the queue's Redis.
-        receipts: where the outcome stands.
+        receipts: reads the delivery reports.
     """
 
     def __init__(self, address: RedisAddress, receipts: Receipts) -> None:
         self.channel = keys.completion_channel(secrets.token_hex(8))
-        """What goes into `Ping.reply_to`."""
+        """The value of `Ping.reply_to` for requests of this process."""
         self._receipts = receipts
         self._waiting: dict[str, list[Completion]] = {}
         lost = f"answers to wait=true come up to {POLL_WITHOUT_CHANNEL_S} s later"
@@ -65,12 +66,12 @@ class CompletionWaiters:
         self._ending = False
 
     async def open(self) -> None:
-        """Begin to listen."""
+        """Open the connection and subscribe."""
         await self._connection.open(10.0)
         self._probe_task = asyncio.create_task(self._probe(), name="waiters:prove")
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Unsubscribe and close the connection."""
         if self._probe_task is not None:
             self._probe_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -80,7 +81,7 @@ class CompletionWaiters:
 
     @contextlib.contextmanager
     def waiting_for(self, ping_id: str) -> Iterator[Completion]:
-        """Listen for the end of a ping, best from before its append."""
+        """Register a waiting request, preferably before the ping is appended."""
         completion = Completion()
         completions = self._waiting.setdefault(ping_id, [])
         completions.append(completion)
@@ -94,11 +95,12 @@ class CompletionWaiters:
     async def outcome(
         self, ping_id: str, timeout_s: float, completion: Completion | None = None
     ) -> dict[str, Any] | None:
-        """The ping's report once it is finished; None: not within `timeout_s`, or not before `end_waits`.
+        """The ping's report once it is finished; None if it does not finish within `timeout_s` or before
+        `end_waits`.
 
         Args:
-            completion: of `waiting_for`, since before the append. There is nothing to look at until something was
-                heard, and three round trips to Redis stay out of the ping's way.
+            completion: the result of `waiting_for`, entered before the append. The receipt is then not read before
+                a notification, which saves three round trips to Redis.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -110,13 +112,13 @@ class CompletionWaiters:
             return None
 
     def complete(self, ping_id: str, record: bytes) -> None:
-        """A ping is over; what became of it, packed, or b"": that was not said."""
+        """Report a finished ping with its packed record; b"" if the record is not included."""
         for completion in self._waiting.get(ping_id, ()):
             completion.record = record
             completion.done.set()
 
     def end_waits(self) -> None:
-        """This process is about to end: whoever waits is told what there is now."""
+        """End all waits since this process is about to exit: each request gets the present report."""
         self._ending = True
         for completions in self._waiting.values():
             for completion in completions:
@@ -125,13 +127,14 @@ class CompletionWaiters:
     async def _wait(self, ping_id: str, completion: Completion) -> dict[str, Any] | None:
         while True:
             with contextlib.suppress(TimeoutError):
-                # Not `wait_for`, which makes a task of its own.
+                # Not `wait_for`, which creates an extra task.
                 async with asyncio.timeout(0 if self._ending else self._poll_s):
                     await completion.done.wait()
             with contextlib.suppress(msgspec.DecodeError):
                 if completion.record:
                     return report_of(ping_id, completion.record)
-            completion.done.clear()  # before the look: what comes during it must not be missed
+            # Cleared before the read, so that a notification during the read is not lost.
+            completion.done.clear()
             report = await self._read_receipt(ping_id)
             if report is not None or self._ending:
                 return report

@@ -1,8 +1,8 @@
-"""The consumer's side of the queue: entries are leased, their verdicts kept, and settled in one step.
+"""Consumer side of the queue: leases entries, saves their verdicts and settles them in one step.
 
-A lease is Redis' own: an entry belongs to the consumer that read it (its pending list), stays its own as long
-as it renews, and is taken over when it was silent for `LEASE_S`. A consumer's name survives a restart
-(`gateway id:slot`), so a worker that comes back finds its own entries at once (`resume`).
+Leases are the pending entries of a Redis consumer group: an entry belongs to the consumer that read it as long as
+that consumer renews it, and is taken over after an idle time of `LEASE_S`. A consumer's name survives a restart
+(`gateway id:slot`), so a restarted worker finds its own entries at once (`resume`).
 """
 
 import asyncio
@@ -23,24 +23,24 @@ from protocols.numbers import stored
 from protocols.verdict import VerdictKind
 
 LEASE_S: Final = 20.0
-"""An entry whose consumer was silent for so long is taken over. Longer than a provider's deadline (15 s)."""
+"""Idle time after which an entry is taken over; longer than a provider's deadline (15 s)."""
 RENEW_S: Final = 5.0
 TAKEN_OVER: Final = -1
 SETTLED: Final = 0
 _RENEWED_TOGETHER: Final = 500
-"""Redis does nothing else meanwhile: about a millisecond."""
+"""Most leases in one call; Redis serves no other client for about a millisecond."""
 FIRST: Final = "0-0"
-"""Before every entry of a stream."""
+"""Id before every entry of a stream."""
 
 
 class BatchProgress(msgspec.Struct, frozen=True, array_like=True):
-    """The verdicts that a unit has so far, by the places of its plan.
+    """The verdicts of a batch so far, by the indexes of its plan.
 
     Attributes:
-        plan: client ids, one tuple a ping, in the order of the places.
-        accepted: bitmap, one bit a place.
-        other_verdicts: (place, kind, reason) of each other final verdict.
-        skipped: what each ping left out, by reason.
+        plan: client ids, one tuple for each ping, in the order of the indexes.
+        accepted: bitmap with one bit for each index.
+        other_verdicts: (index, kind, reason) of each other final verdict.
+        skipped: number of omitted devices by reason, for each ping.
     """
 
     plan: tuple[tuple[str, ...], ...]
@@ -49,7 +49,7 @@ class BatchProgress(msgspec.Struct, frozen=True, array_like=True):
     skipped: tuple[dict[str, int], ...] = ()
 
     def fits(self, pings: int) -> bool:
-        """Whether this can be the progress of a unit of so many pings."""
+        """Whether this can be the progress of a batch with this number of pings."""
         total = sum(map(len, self.plan))
         return (
             len(self.plan) == pings
@@ -59,7 +59,7 @@ class BatchProgress(msgspec.Struct, frozen=True, array_like=True):
         )
 
     def ended(self) -> set[int]:
-        """The places that have a final verdict."""
+        """The indexes that have a final verdict."""
         accepted = {
             ping_index
             for ping_index in range(8 * len(self.accepted))
@@ -69,11 +69,11 @@ class BatchProgress(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ScheduledRetry(NamedTuple):
-    """A piece that goes on the schedule when its unit is settled.
+    """A retry that is scheduled when its batch is settled.
 
     Attributes:
-        due_ms: by the process's steady clock (`clock.SharedClock.steady_ms`).
-        parked_in: the lane in whose share it is counted; "" for a retry that a provider asked for.
+        due_ms: due time by the process's steady clock (`clock.SharedClock.steady_ms`).
+        parked_in: the lane in whose share of the backlog it is counted; "" for a retry that a provider asked for.
     """
 
     name: str
@@ -83,7 +83,7 @@ class ScheduledRetry(NamedTuple):
 
 
 class ReceiptField(NamedTuple):
-    """A field of a receipt: a value that is set, or a number that is added."""
+    """A field of a receipt: a value to set, or a number to add."""
 
     key: str
     field: str
@@ -91,14 +91,14 @@ class ReceiptField(NamedTuple):
 
 
 class PingWaiter(NamedTuple):
-    """A door that waits for a ping of this unit.
+    """A request that waits for a ping of this batch.
 
     Attributes:
-        channel: where it listens.
-        ping_id: what it waits for.
-        key, field: of the receipt that counts the pieces of this ping that are still to come.
-        record: what became of the ping, packed (`receipts.pack_delta`), where this unit is all of it: told with
-            the id, so that the door need not ask Redis. b"": it has to.
+        channel: the channel that the request's process subscribes to.
+        ping_id: the ping that the request waits for.
+        key, field: the receipt field that counts the open chunks and retries of this ping.
+        record: the packed record of the ping (`receipts.pack_delta`) if this batch has all of its deliveries:
+            published with the id, so that the process need not read the receipt. b"" otherwise.
     """
 
     channel: str
@@ -109,11 +109,11 @@ class PingWaiter(NamedTuple):
 
 
 class ReachedChunk(NamedTuple):
-    """A chunk of a broadcast's users that was reached. With the last one all goes that was kept for them.
+    """A chunk of a broadcast's users that was reached. After the last chunk all data of the broadcast is deleted.
 
     Attributes:
-        users, chunk_index: hash and field in which they are kept.
-        phones: which of their phones were reached.
+        users, chunk_index: hash and field with the users.
+        phones: key of the record of reached devices.
     """
 
     users: str
@@ -122,12 +122,12 @@ class ReachedChunk(NamedTuple):
 
     @classmethod
     def of(cls, ping_id: str, chunk_index: int) -> "ReachedChunk":
-        """A chunk by its number."""
+        """The record of a chunk by its index."""
         return cls(keys.broadcast_users(ping_id), chunk_index, keys.broadcast_devices(ping_id))
 
 
 class Settlement(NamedTuple):
-    """All that is written when a unit is finished."""
+    """Everything that is written when a batch is finished."""
 
     lease: Lease
     receipts: Sequence[ReceiptField] = ()
@@ -139,18 +139,18 @@ class Settlement(NamedTuple):
 
 _KINDS: Final = frozenset(map(int, VerdictKind))
 _RECORD_BYTES: Final = 200
-"""What a record of an unreadable entry takes beside the entry."""
+"""Bytes of a quarantine record in addition to the entry."""
 _log = structlog.get_logger("queue_streams")
 _decode_progress: Final = decoder(BatchProgress)
 
 
 class Streams:
-    """Reads, keeps and settles entries for one consumer.
+    """Reads, renews and settles entries for one consumer.
 
     Args:
-        connection: for everything that does not block.
-        name: the consumer's name, the same after a restart.
-        receipt_s: how long receipts are kept.
+        connection: connection for all commands that do not block.
+        name: name of the consumer, the same after a restart.
+        receipt_s: lifetime of receipts.
         clock: gets each reading of Redis' clock.
     """
 
@@ -165,11 +165,11 @@ class Streams:
 
     @property
     def reachable_s(self) -> float:
-        """For how many seconds Redis has been in reach and its clock was not set; infinite: always."""
+        """Seconds since Redis was last unavailable or its clock was set; inf if never."""
         return min(self._connection.up_s, self._clock.stable_s)
 
     async def prepare(self) -> None:
-        """Make the consumer groups that are missing (a new Redis, or one that was flushed)."""
+        """Create the missing consumer groups (of a new or flushed Redis)."""
         for stream in keys.STREAMS:
             await ensure_group(self._connection, stream, keys.GROUP)
 
@@ -179,8 +179,8 @@ class Streams:
         """Wait for new entries.
 
         Args:
-            reader: a link of its own, since nothing else gets through while this waits.
-            count: at most so many of each stream.
+            reader: a separate connection, since the command blocks it.
+            count: most entries of each stream.
         """
         words: list[Argument] = [*self._read, count, "BLOCK", block_ms, "STREAMS", *streams]
         try:
@@ -197,25 +197,27 @@ class Streams:
         ]
 
     async def resume(self, stream: str, after: str = "0") -> list[Lease]:
-        """Entries that this consumer already held when it ended, from `after` on, a hundred at a time; none: no
-        more."""
+        """Entries that this consumer already held when it ended, after id `after`, at most a hundred; an empty
+        list: no more."""
         while True:
             reply = await self._connection.call(*self._read, 100, "STREAMS", stream, after)
             entries = reply[0][1] if reply else ()
             leases = leases_of(stream, entries, redelivered=True)
             if leases or not entries:
                 return leases
-            after = entries[-1][0].decode()  # all of these were deleted: the ones behind them are still held
+            # all of these were deleted; later entries may still be held
+            after = entries[-1][0].decode()
 
     async def take_over(self, stream: str, start: str, count: int) -> tuple[list[Lease], str]:
-        """Entries whose consumer did not renew them for `LEASE_S`.
+        """Take over entries whose consumer did not renew them for `LEASE_S`.
 
         Args:
-            start: where to look from; `FIRST` for the oldest.
-            count: at most so many.
+            start: id from which to search; `FIRST` for the oldest.
+            count: most entries to take over.
 
         Returns:
-            The entries, perhaps none though there are more, and where to go on; `FIRST`: that was all.
+            The entries, possibly none although there are more, and the id to continue from; `FIRST` if the search
+            is complete.
         """
         idle_ms = int(LEASE_S * 1000)
         reply = await self._connection.call(
@@ -224,7 +226,7 @@ class Streams:
         return leases_of(stream, reply[1], redelivered=True), reply[0].decode()
 
     async def fix_future_leases(self, stream: str) -> None:
-        """Let leases that were renewed in the future, since Redis' clock was set back, end like all others."""
+        """Let leases with a renewal time in the future, after Redis' clock was set back, expire like all others."""
         start = "-"
         while start:
             reply = await self._connection.eval(
@@ -233,11 +235,10 @@ class Streams:
             start = reply.decode()
 
     async def renew_leases(self, stream: str, entries: Sequence[str]) -> list[str]:
-        """Keep the leases of these entries.
+        """Renew the leases of these entries.
 
         Returns:
-            Those that another consumer took over, since this one was silent for too long, and those that are
-            settled.
+            Entries that another consumer took over after the idle time, and entries that are settled.
         """
         lost: list[bytes] = []
         for first in range(0, len(entries), _RENEWED_TOGETHER):
@@ -246,14 +247,15 @@ class Streams:
         return [entry.decode() for entry in lost]
 
     async def release_leases(self) -> None:
-        """Leave the leases that this consumer still has to whoever looks next; its own, if it is back before."""
+        """Release the leases of this consumer for any consumer, itself included after a restart."""
         for stream in keys.STREAMS:
             await self._connection.eval(
                 scripts.RELEASE, [stream], [keys.GROUP, self.name, int(LEASE_S * 1000)]
             )
 
     async def progress(self, lease: Lease) -> BatchProgress | None:
-        """The verdicts that an entry had when its last consumer ended; None: none, or none that can be read.
+        """The verdicts that an entry had when its last consumer ended; None if there are none or they cannot be
+        read.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -267,15 +269,15 @@ class Streams:
             unreadable: str = error.message
         except BAD_DATA as error:
             unreadable = str(error)
-        # Some of its sends are repeated; it must not wait for verdicts that nobody can read any more.
+        # Some deliveries are repeated; the entry must not wait for verdicts that cannot be read.
         _log.error("progress_unreadable", stream=lease.stream, entry=lease.entry, error=unreadable)
         return None
 
     def save(self, lease: Lease, progress: BatchProgress) -> asyncio.Future[int]:
-        """Keep the verdicts so far: after a kill, these sends are not repeated.
+        """Save the verdicts so far: after a kill, these deliveries are not repeated.
 
         Returns:
-            1; `SETTLED` where the entry is settled; `TAKEN_OVER` where another consumer has it now.
+            1; `SETTLED` if the entry is settled; `TAKEN_OVER` if another consumer has it now.
         """
         return self._connection.eval(
             scripts.SAVE,
@@ -284,11 +286,11 @@ class Streams:
         )
 
     def settle(self, settlement: Settlement, steady_ms: int, on_reply: Callable[[Reply], None]) -> None:
-        """Take a finished unit off its stream. May be repeated after a lost reply.
+        """Remove a finished batch from its stream. May be repeated after a lost reply.
 
         Args:
-            steady_ms: now, by the clock of `ScheduledRetry.due_ms`.
-            on_reply: gets 1; 0 where another consumer settled it before; or the `StoreDown`.
+            steady_ms: the present time by the clock of `ScheduledRetry.due_ms`.
+            on_reply: gets 1; 0 if another consumer settled the entry before; or the `StoreDown`.
         """
         lease = settlement.lease
         words: list[Argument] = [keys.GROUP, lease.entry, steady_ms, self._receipt_s + keys.RECEIPT_SLACK_S]
@@ -318,19 +320,20 @@ class Streams:
         self._connection.eval_then(scripts.SETTLE, names, words, on_reply)
 
     async def quarantine(self, lease: Lease, reason: str, now_ms: int) -> bool:
-        """Take an entry that cannot be delivered off its stream, and keep a record of it (`keys.UNREADABLE`).
+        """Remove an entry that cannot be delivered from its stream, and store a record of it (`keys.UNREADABLE`).
 
-        Its pings get the verdict `unreadable`, as far as their ids can be read. May be repeated after a lost reply.
+        Its pings get the verdict `unreadable`, as far as their ids can be read. May be repeated after a lost
+        reply.
 
         Args:
-            reason: why it cannot, for an operator.
+            reason: the reason, for an operator.
             now_ms: epoch ms.
 
         Returns:
-            False where it was off its stream already.
+            False if the entry was no longer in its stream.
 
         Raises:
-            StoreDown: it is perhaps put aside.
+            StoreDown: the entry may be in quarantine already.
         """
         found = await self._connection.call("XRANGE", lease.stream, lease.entry, lease.entry)
         fields: list[bytes] = found[0][1] if found else []
@@ -362,18 +365,18 @@ class Streams:
         ]
         return bool(await self._connection.eval(unreadable.QUARANTINE, names, words))
 
-    # -- upkeep ----------------------------------------------------------------------------------------------
+    # -- maintenance -----------------------------------------------------------------------------------------
 
     async def read_clock(self) -> None:
-        """Take a reading of Redis' clock for the shared clock."""
+        """Read Redis' clock into the shared clock."""
         asked_ms = self._clock.steady_ms()
         seconds, micros = await self._connection.call("TIME")
         self._clock.record_reading(asked_ms, int(seconds) * 1000 + int(micros) // 1000)
 
     async def release_due(self, most: int) -> int:
-        """Put pieces whose time has come on the retries stream, until it holds `most`; their number.
+        """Move due retries to their stream until it holds `most`; returns their number.
 
-        The answer is also a reading of Redis' clock.
+        The reply is also a reading of Redis' clock.
         """
         names = [keys.SCHEDULE, keys.SCHEDULE_BODIES, keys.RETRIES, keys.STATS]
         asked_ms = self._clock.steady_ms()
@@ -391,18 +394,18 @@ class Streams:
         return await schedule.depth(self._connection)
 
     async def trim_receipts(self, age_ms: int, most_bytes: int) -> int:
-        """Drop receipts that are older than `age_ms`, and the oldest beyond `most_bytes`; their number."""
+        """Delete receipts older than `age_ms`, and the oldest beyond `most_bytes`; returns their number."""
         words: list[Argument] = [age_ms, most_bytes, 500, keys.CLOCK_DRIFT_MS]
         return int(await self._connection.eval(scripts.TRIM, [keys.RECEIPTS, keys.STATS], words))
 
     async def parked(self) -> dict[str, int]:
-        """How many sends each lane has parked."""
+        """Number of parked deliveries of each lane."""
         flat = await self._connection.call("HGETALL", keys.PARKED)
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return {lane.decode("utf-8", "replace"): stored(deliveries) for lane, deliveries in pairs}
 
     async def backlog(self) -> tuple[int, int]:
-        """Pings that are accepted and not settled, and the epoch ms of the oldest entry (0: none)."""
+        """Number of pings that are accepted and not settled, and the epoch ms of the oldest entry (0: none)."""
         count, oldest = await self._connection.call("HGET", keys.STATS, "pings"), 0
         for stream in (keys.PINGS, keys.BROADCASTS):
             first = await self._connection.call("XRANGE", stream, "-", "+", "COUNT", 1)

@@ -1,4 +1,4 @@
-"""What the entries of the queue's streams hold, and the lease under which a consumer has one."""
+"""Contents of the queue's stream entries, and the lease under which a consumer holds an entry."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,26 +16,26 @@ Kind = TypeVar("Kind")
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """What a stream entry holds: the pings of one batch. A ping's id is the batch and its place, in hex."""
+    """Content of a stream entry: the pings of one batch. A ping's id is the batch id and its index in hex."""
 
     batch_id: str
     accepted_ms: int
     pings: tuple[Ping, ...]
     chunk_count: int = 0
-    """Of a broadcast: how many chunks of users are kept beside."""
+    """Number of chunks of users stored beside the entry of a broadcast."""
 
 
 class Chunk(msgspec.Struct, frozen=True, array_like=True):
-    """Sends of one ping that go out together: cut from a broadcast, or due again.
+    """Deliveries of one ping that are processed together: a chunk of a broadcast, or due retries.
 
     Attributes:
-        ping: with its id; `users` is empty.
-        chunk_index: of a broadcast, the part of its list of users that this reaches; -1: it comes again.
-        clients: client ids, of what comes again.
-        attempt: how often these sends were tried.
-        first_ms: epoch ms of their first try; 0: never tried.
-        lane: name of the lane in whose share of the backlog they waited; "".
-        bulk: they are a broadcast's, which small pings overtake.
+        ping: the ping with its id; `users` is empty.
+        chunk_index: index of the broadcast's chunk of users; -1 if `clients` lists the devices.
+        clients: client ids of the devices, unless the chunk is one of a broadcast.
+        attempt: number of previous attempts of these deliveries.
+        first_ms: epoch ms of the first attempt; 0 if there was none.
+        lane: name of the lane in whose share of the backlog the deliveries waited; "" if none.
+        bulk: whether the deliveries belong to a broadcast, which small pings overtake.
     """
 
     ping: Ping
@@ -51,13 +51,13 @@ class Lease(NamedTuple):
     """An entry that this consumer holds.
 
     Attributes:
-        stream: whose entry it is.
-        entry: its id in the stream.
-        payload: an `Entry` (pings, broadcasts) or a `Chunk`, packed.
-        pings: counted against the backlog.
+        stream: key of the stream.
+        entry: id of the entry in the stream.
+        payload: a packed `Entry` (pings, broadcasts) or `Chunk`.
+        pings: number of pings counted against the backlog.
         size: bytes counted against the backlog.
-        redelivered: it was read before, perhaps by another consumer: there may be progress.
-        decoded: what the payload says, where this process has just written it.
+        redelivered: whether the entry was read before, perhaps by another consumer, so that there may be progress.
+        decoded: the decoded payload, if this process has just written it.
     """
 
     stream: str
@@ -70,15 +70,15 @@ class Lease(NamedTuple):
 
     @property
     def users(self) -> int:
-        """How many users the pings name; as many as pings where this process has not written them."""
+        """Number of users of the pings; the number of pings if this process has not written the entry."""
         return self.pings if self.decoded is None else sum(len(ping.users) for ping in self.decoded.pings)
 
 
 def decoder(kind: type[Kind]) -> Callable[[bytes], Kind]:
-    """A function that unpacks a value of this type, and raises nothing but msgspec.DecodeError.
+    """Make a function that unpacks a value of this type and raises no error but msgspec.DecodeError.
 
-    A value that is nested without end raises RecursionError, and a text that is not UTF-8 UnicodeDecodeError: neither
-    is an error of msgspec's own.
+    A value with unlimited nesting raises RecursionError, and text that is not UTF-8 raises UnicodeDecodeError;
+    neither is a msgspec error.
     """
     decode = msgspec.msgpack.Decoder(kind).decode
 
@@ -86,7 +86,7 @@ def decoder(kind: type[Kind]) -> Callable[[bytes], Kind]:
         try:
             return decode(packed)
         except (UnicodeDecodeError, RecursionError) as error:
-            raise msgspec.DecodeError(f"cannot be read: {type(error).__name__}") from error
+            raise msgspec.DecodeError(f"invalid msgpack data: {type(error).__name__}") from error
 
     return unpack
 
@@ -96,10 +96,10 @@ decode_chunk: Final = decoder(Chunk)
 encode: Final = msgspec.msgpack.Encoder().encode
 
 CHUNKS_MAX: Final = 1_000_000
-"""Chunks of a broadcast: 400 million users."""
+"""Most chunks of a broadcast: 400 million users."""
 _ATTEMPTS_MAX: Final = 1_000_000
 _MS_MAX: Final = 253_402_300_800_000
-"""The end of the year 9999 in epoch ms: what lies behind it is no instant."""
+"""The end of the year 9999 in epoch ms; larger values are not timestamps."""
 _BATCH: Final = re.compile(r"[0-9a-f]{28}")
 _PING_ID: Final = re.compile(r"[0-9a-f]{32}")
 _COUNT_MAX: Final = 10**12
@@ -109,21 +109,21 @@ _replace: Final = msgspec.structs.replace
 
 
 def read_entry(payload: bytes) -> Entry:
-    """The pings of an entry of the pings or the broadcasts stream.
+    """Read an entry of the stream of pings or of broadcasts.
 
     Raises:
-        UnreadableEntry: it is not what a gateway of this version appends.
+        UnreadableEntry: the payload is not an entry that a gateway of this version appends.
     """
     try:
         entry = decode_entry(payload)
     except BAD_DATA as error:
-        raise UnreadableEntry(f"no entry: {error}") from error
+        raise UnreadableEntry(f"not a queue entry: {error}") from error
     if not _BATCH.fullmatch(entry.batch_id):
-        raise UnreadableEntry("the batch is not 28 hex digits")
+        raise UnreadableEntry("the batch id must have 28 hex digits")
     if not 0 < len(entry.pings) <= keys.ENTRY_PINGS:
-        raise UnreadableEntry(f"{len(entry.pings)} pings")
+        raise UnreadableEntry(f"an entry must have 1 to {keys.ENTRY_PINGS} pings, not {len(entry.pings)}")
     if not 0 <= entry.accepted_ms <= _MS_MAX:
-        raise UnreadableEntry("accepted_ms is no instant")
+        raise UnreadableEntry("accepted_ms is not a timestamp")
     if any(ping.ingress in INGRESSES for ping in entry.pings):
         pings = tuple(map(_with_present_ingress, entry.pings))
         return Entry(entry.batch_id, entry.accepted_ms, pings, entry.chunk_count)
@@ -131,11 +131,11 @@ def read_entry(payload: bytes) -> Entry:
 
 
 def pings_of(entry: Entry, accepted_ms: int) -> tuple[Ping, ...]:
-    """The pings of an entry with the ids and the instant that the entry gives them (see `Entry`).
+    """The pings of an entry with their ids and their time of acceptance (see `Entry`).
 
     Args:
-        entry: as read or as appended: its pings have neither.
-        accepted_ms: when they were accepted, in epoch ms by the clock as it is now (`SharedClock.corrected`).
+        entry: an entry as read or as appended; its pings have neither.
+        accepted_ms: time of acceptance, in epoch ms of the present clock (`SharedClock.corrected`).
     """
     batch_id = entry.batch_id
     return tuple(
@@ -147,7 +147,7 @@ def pings_of(entry: Entry, accepted_ms: int) -> tuple[Ping, ...]:
 
 
 def read_broadcast(payload: bytes) -> Entry:
-    """The one ping of an entry of the broadcasts stream. Raises as `read_entry`."""
+    """Read an entry of the stream of broadcasts, which has one ping. Raises as `read_entry`."""
     entry = read_entry(payload)
     if len(entry.pings) != 1 or not 0 <= entry.chunk_count <= CHUNKS_MAX:
         raise UnreadableEntry(f"a broadcast of {len(entry.pings)} pings and {entry.chunk_count} chunks")
@@ -155,24 +155,24 @@ def read_broadcast(payload: bytes) -> Entry:
 
 
 def read_chunk(payload: bytes) -> Chunk:
-    """An entry of the retries or the pieces stream. Raises as `read_entry`."""
+    """Read an entry of the stream of retries or of chunks. Raises as `read_entry`."""
     try:
         chunk = decode_chunk(payload)
     except BAD_DATA as error:
-        raise UnreadableEntry(f"no piece: {error}") from error
+        raise UnreadableEntry(f"not a chunk: {error}") from error
     if not _PING_ID.fullmatch(chunk.ping.id):
-        raise UnreadableEntry("the ping's id is not 32 hex digits")
+        raise UnreadableEntry("the ping's id must have 32 hex digits")
     if not -1 <= chunk.chunk_index < CHUNKS_MAX or not 0 <= chunk.attempt <= _ATTEMPTS_MAX:
-        raise UnreadableEntry(f"chunk {chunk.chunk_index}, attempt {chunk.attempt}")
+        raise UnreadableEntry(f"chunk index {chunk.chunk_index} or attempt {chunk.attempt} is out of range")
     if not 0 <= chunk.first_ms <= _MS_MAX or not 0 <= chunk.ping.accepted_ms <= _MS_MAX:
-        raise UnreadableEntry("first_ms or accepted_ms is no instant")
+        raise UnreadableEntry("first_ms or accepted_ms is not a timestamp")
     if chunk.ping.ingress in INGRESSES:
         return msgspec.structs.replace(chunk, ping=_with_present_ingress(chunk.ping))
     return chunk
 
 
 def _with_present_ingress(ping: Ping) -> Ping:
-    """The ping with its ingress in this version's words, where an earlier version stored it."""
+    """The ping with its ingress in this version's vocabulary, if an earlier version stored it."""
     return msgspec.structs.replace(ping, ingress=INGRESSES.get(ping.ingress, ping.ingress))
 
 
@@ -193,12 +193,12 @@ class _PingOutline(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EntryOutline(NamedTuple):
-    """What can be told of an entry that cannot be read as a whole.
+    """The readable parts of an entry that cannot be read as a whole.
 
     Attributes:
-        batch_id: of its pings' ids.
-        pings: their places in the batch, and the channel on which a request waits for each; "".
-        clients: client ids that a piece names.
+        batch_id: the batch id in its pings' ids.
+        pings: the index of each ping in the batch, and the channel on which a request waits for it, or "".
+        clients: client ids that a chunk lists.
     """
 
     batch_id: str
@@ -213,7 +213,7 @@ _decode_ping: Final = msgspec.msgpack.Decoder(Ping).decode
 
 
 def outline(stream: str, payload: bytes) -> EntryOutline | None:
-    """The pings of an entry that was put aside, as far as their ids can be read; None: they cannot."""
+    """The pings of a quarantined entry as far as their ids can be read; None if they cannot."""
     try:
         if stream in (keys.PINGS, keys.BROADCASTS):
             return _outline_of_entry(payload)
@@ -249,7 +249,7 @@ def _reply_to(ping: msgspec.Raw) -> str:
 
 
 def leases_of(stream: str, entries: Sequence[Any], *, redelivered: bool) -> list[Lease]:
-    """Entries as Redis tells them; one that was deleted meanwhile has no fields."""
+    """The leases of entries in a reply of Redis. An entry that was deleted meanwhile has no fields and is omitted."""
     leases = []
     for item in entries:
         if item is None or not item[1]:
@@ -262,5 +262,6 @@ def leases_of(stream: str, entries: Sequence[Any], *, redelivered: bool) -> list
 
 
 def _count(text: bytes) -> int:
-    """Lenient, since what is not ours is put aside by whoever cannot decode it, and must not hide the rest."""
+    """Parse a count. An invalid count is 0: an entry of another program is quarantined when it is decoded, and
+    must not hide the rest."""
     return whole(text, highest=_COUNT_MAX) or 0

@@ -1,9 +1,9 @@
-"""Entries that a Redis script encodes: the bytes that each of them shares, and the Lua functions that join them.
+"""Entries that a Redis script encodes: the bytes that all of them share, and the Lua functions that join them.
 
-The layout of an entry is how msgspec encodes `Entry` and `Ping`. A script cannot call msgspec, so it gets the bytes
-around the values that only the script knows (users, sources, the number of pings), cut out of an entry that msgspec
-encoded. A changed field of `Entry` or `Ping` thus changes these bytes too. The rest of the layout, the header of an
-array, is in `LUA`.
+An entry has msgspec's encoding of `Entry` and `Ping`. A script cannot call msgspec, so it gets the bytes around
+the values that only the script has (users, sources, the number of pings), taken from an entry that msgspec
+encoded. A changed field of `Entry` or `Ping` therefore changes these bytes too. The rest of the layout, the header
+of an array, is in `LUA`.
 """
 
 from typing import Final, NamedTuple
@@ -19,18 +19,18 @@ local function pack_ping(parts, users, sources)
     return parts.before .. cmsgpack.pack(users) .. parts.between .. cmsgpack.pack(sources) .. parts.behind
 end
 
--- An entry with these encoded pings, at most 65,535. The number of them is msgpack's "array 16".
+-- An entry with these encoded pings, at most 65,535. Their number is encoded as msgpack's "array 16".
 local function pack_entry(parts, pings)
     local length = string.char(220, math.floor(#pings / 256), #pings % 256)
     return parts.head .. length .. table.concat(pings) .. parts.tail
 end
 
--- Append these pings as one entry. `size`: the bytes that it counts against the backlog.
+-- Append these pings as one entry. `size`: bytes counted against the backlog.
 local function append_entry(stream, parts, pings, size)
     redis.call('XADD', stream, '*', 'e', pack_entry(parts, pings), 'n', #pings, 's', size)
 end
 
--- The parts, from the arguments that begin with this one.
+-- The parts of the template, read from five arguments that begin at this index.
 local function entry_parts(first)
     return {
         head = ARGV[first],
@@ -41,7 +41,7 @@ local function entry_parts(first)
     }
 end
 """
-"""To be put before a script's own text."""
+"""Lua functions; prepended to the text of a script."""
 
 _USERS: Final = ("\0users",)
 _SOURCES: Final = ("\0sources",)
@@ -49,14 +49,14 @@ _LENGTH_OF_ONE: Final = encode((None,))[:1]
 
 
 class EntryTemplate(NamedTuple):
-    """The bytes of an entry of the pings stream around what a script fills in, in the order of `entry_parts` in `LUA`.
+    """The bytes of a pings entry around the values that a script inserts, in the order of `entry_parts` in `LUA`.
 
     Attributes:
-        head: up to the number of pings.
-        before: of each ping, up to its users.
-        between: of each ping, from its users to its sources.
-        behind: of each ping, from its sources on.
-        tail: behind the last ping.
+        head: the entry's bytes up to the number of pings.
+        before: each ping's bytes before its users.
+        between: each ping's bytes between its users and its sources.
+        behind: each ping's bytes after its sources.
+        tail: the entry's bytes after the last ping.
     """
 
     head: bytes
@@ -67,11 +67,11 @@ class EntryTemplate(NamedTuple):
 
 
 def entry_template(batch_id: str, accepted_ms: int, ping: Ping) -> EntryTemplate:
-    """Cut the template out of an encoded entry.
+    """Make the template from an encoded entry.
 
     Args:
         batch_id, accepted_ms: as in `Entry`.
-        ping: every ping of the entry, but for its users and sources.
+        ping: the content of every ping of the entry, except users and sources.
     """
     ping = msgspec.structs.replace(ping, users=_USERS, sources=_SOURCES)
     packed = encode(ping)

@@ -1,14 +1,14 @@
-"""The way into the queue: group commit.
+"""Producer of the queue, with group commit.
 
-All pings that arrive while an append is under way go together into the next one: one XADD, one round trip,
-one marker for up to `ENTRY_PINGS` pings. Pings with an Idempotency-Key share entries of their own: the step that
-appends one writes all of its keys, or nothing where one of them was used before (`_regroup`).
-A door is told only when Redis has them. A lost reply is never
-answered by sending again: the marker is asked first (`_resolve`), and asking also forbids the append for ever
-if it has not happened yet.
+All pings that arrive during an append go together into the next one: one XADD, one round trip and one marker for
+up to `ENTRY_PINGS` pings. Pings with an Idempotency-Key share entries of their own: the script either writes the
+entry and all of its keys, or nothing if one of them was used before (`_regroup`).
 
-A worker that has room takes what it appends at once (`LocalConsumer`): the step that makes a batch durable leases it,
-too, and neither a second round trip nor a second decoding stands between the door and the fan-out.
+The callback of a ping runs once the append is durable. A lost reply never leads to a blind retry: the marker is
+read first (`_resolve`), and that read also prevents the append for all time if it has not happened yet.
+
+A worker that has room leases the entries that it appends (`LocalConsumer`): the step that makes a batch durable
+also leases it, so that fan-out needs neither a second round trip nor a second decoding.
 """
 
 import asyncio
@@ -47,28 +47,29 @@ __all__ = [
 ]
 
 RESOLVE_S: Final = 4.0
-"""How long a door waits to learn what became of an append whose reply was lost."""
+"""Longest wait of a caller for the outcome of an append whose reply was lost."""
 REPLICATE_S: Final = 1.0
-"""How long replicas may take; shorter than the append's own deadline, which runs meanwhile for the next one."""
-_NO_REPLICA: Final = "no replica has this ping yet; it is accepted if Redis lives on"
+"""Longest wait for replicas; shorter than the append's own deadline, which already runs for the next append."""
+_NO_REPLICA: Final = "no replica has this ping yet; it is accepted unless this Redis fails"
 _WAITING_BYTES: Final = 64 * 1024 * 1024
-"""Pings held in this process while Redis is slow, and broadcasts beside them; beyond it the door says 503 at once."""
-_SLOW: Final = "Redis takes pings slower than they arrive"
+"""Most bytes of pings held in this process while Redis is slow, and the same again for broadcasts; beyond this
+limit a ping is refused with 503 at once."""
+_SLOW: Final = "pings arrive faster than Redis stores them"
 
 
 class PingQueue(Protocol):
-    """Where accepted pings go (`QueueProducer`)."""
+    """Interface for submitting accepted pings (`QueueProducer`)."""
 
     def submit(self, ping: Ping, size: int, done: OnAppended, *, key: IdempotencyKey | None = None) -> str:
-        """Give the ping an id and call `done` once it is durable (None), a repeat, or kept from that."""
+        """Give the ping an id and call `done` once: with None if it is durable, or with its repeat or error."""
         ...
 
 
 class PendingAppend:
-    """A ping that is given to the queue at once, and whose outcome can be awaited.
+    """A ping that is submitted at once, and whose outcome can be awaited.
 
     Attributes:
-        ping_id: its id, valid whatever the outcome.
+        ping_id: id of the ping, valid for every outcome.
     """
 
     __slots__ = ("_appended", "ping_id")
@@ -79,55 +80,58 @@ class PendingAppend:
         self.ping_id = queue.submit(ping, size, self._on_appended, key=key)
 
     async def outcome(self) -> Accepted | RhoPushError:
-        """Wait until the queue has the ping, or has refused it."""
+        """Wait until the queue has stored or refused the ping."""
         return await self._appended or Accepted(self.ping_id)
 
     def _on_appended(self, outcome: Accepted | RhoPushError | None) -> None:
-        if not self._appended.done():  # the caller may be gone
+        if not self._appended.done():  # the caller may have been cancelled
             self._appended.set_result(outcome)
 
 
 class BacklogLimits(NamedTuple):
-    """The ingest backlog beyond which doors say 503 (`limits.queue_pings`, `limits.queue_bytes`)."""
+    """The limits of the ingest backlog, beyond which ingresses answer 503 (`limits.queue_pings`,
+    `limits.queue_bytes`)."""
 
     pings: int
     bytes: int
 
 
 class LocalConsumer(Protocol):
-    """A consumer of the queue in this process. Plain calls from the event loop."""
+    """A consumer of the queue in this process. Its methods are called from the event loop and do not block."""
 
     @property
     def name(self) -> str:
-        """Whose leases these are."""
+        """Name of the consumer that holds the leases."""
         ...
 
     def has_room(self) -> bool:
-        """Whether it wants the next entry, rather than leave it to whoever reads first."""
+        """Whether the consumer should get the next entry, instead of the first reader of the stream."""
         ...
 
     def prefetch(self, entry: Entry) -> None:
-        """This entry is on its way to Redis, and will be its to deliver if nothing fails and nothing older waits."""
+        """Prepare for an entry that is being appended; the consumer gets its lease unless the append fails or an
+        older entry waits."""
         ...
 
     def take(self, lease: Lease) -> None:
-        """Deliver this entry, which was leased to it."""
+        """Deliver this entry, which is leased to the consumer."""
         ...
 
     def recover(self) -> None:
-        """A reply was lost: an entry may be leased to it without its knowing."""
+        """Search for entries leased to the consumer by a script whose reply was lost."""
         ...
 
 
 class QueueProducer:
-    """Takes pings from doors and answers when they are durable.
+    """Appends pings to the queue and reports when they are durable.
 
     Args:
-        connection: connection to the queue's Redis; used by nothing that blocks.
-        limits: the backlog allowed.
-        replicas: how many replicas must have an append before it is answered (`queue.durability: replicas`).
-        local_consumer: delivers what is appended here, while it has room; None: only readers of the stream do.
-        scheduler: is told of small pings on their way to Redis; of its own unless given.
+        connection: connection to the queue's Redis, without blocking commands.
+        limits: limits of the backlog.
+        replicas: number of replicas that must have an append before it is reported (`queue.durability: replicas`).
+        local_consumer: delivers entries that are appended here, while it has room; None: only readers of the
+            stream do.
+        scheduler: is notified of small pings on their way to Redis; a new one by default.
     """
 
     def __init__(
@@ -143,7 +147,7 @@ class QueueProducer:
         self._scheduler = Scheduler() if scheduler is None else scheduler
         self._local_consumer = local_consumer
         self.limits = limits
-        """Those in force; changed settings swap them."""
+        """The limits in force; replaced when settings are reloaded."""
         self.schedule: Callable[[int], PingQueue] | None = None
         """Gives the queue for pings of an instant in epoch ms (`ScheduleProducer.at`)."""
         self._replicas = replicas
@@ -161,17 +165,17 @@ class QueueProducer:
         self._idle = asyncio.Event()
 
     def submit(self, ping: Ping, size: int, done: OnAppended, *, key: IdempotencyKey | None = None) -> str:
-        """Queue a ping; `done` is called once, when its fate is known.
+        """Submit a ping; `done` is called once, with its outcome.
 
         Args:
-            ping: with at most `limits.users_per_ping` users; its `id` is given here.
-            size: bytes that it takes, for the backlog's limit.
-            done: gets None, or `Accepted` where the ping is a repeat, or `QueueFull`, `StoreDown`,
-                `PossiblyAccepted` or `IdempotencyConflict`.
+            ping: a ping with at most `limits.users_per_ping` users; its `id` is assigned here.
+            size: bytes of the ping, for the limit of the backlog.
+            done: gets None, or `Accepted` if the ping is a repeat, or `QueueFull`, `StoreDown`, `PossiblyAccepted`
+                or `IdempotencyConflict`.
             key: the caller's Idempotency-Key.
 
         Returns:
-            The ping's id, valid whatever the fate.
+            The ping's id, valid for every outcome.
         """
         if len(ping.users) > keys.BROADCAST_USERS:
             return self._submit_broadcast(ping, size, done, key)
@@ -184,7 +188,8 @@ class QueueProducer:
         else:
             batch = (
                 self._small_batch()
-            )  # alone: a caller that waits need not wait for its neighbours' slow phones
+                # In an entry of its own: a waiting caller should not wait for slow devices of unrelated pings.
+            )
             self._ready.append(batch)
         ping_id = batch.add(ping, size, done) if key is None else batch.add_keyed(ping, size, done, key)
         self._waiting_bytes += size
@@ -198,7 +203,7 @@ class QueueProducer:
         return ping_id
 
     async def append(self, ping: Ping, size: int, key: IdempotencyKey | None = None) -> Accepted:
-        """`submit`, awaited; failures are raised."""
+        """Submit a ping and wait for its outcome; failures are raised."""
         outcome = await PendingAppend(self, ping, size, key).outcome()
         if isinstance(outcome, RhoPushError):
             raise outcome
@@ -211,20 +216,20 @@ class QueueProducer:
         return self.schedule(deliver_at_ms)
 
     async def close(self) -> None:
-        """Wait until every door that was promised an answer has it."""
+        """Wait until every submitted ping has an outcome."""
         while self._committing or self._scheduled or self._tasks:
             self._idle.clear()
             await self._idle.wait()
 
     def _small_batch(self) -> AppendBatch:
-        self._scheduler.small_started()  # until `_finish`: broadcasts step back from here on
+        self._scheduler.small_started()  # until `_finish`, broadcasts yield to small pings
         return self._new_batch(keys.PINGS)
 
     def _new_batch(self, stream: str) -> AppendBatch:
         return AppendBatch(stream)
 
     def _keyed_batch(self, key: IdempotencyKey) -> AppendBatch:
-        """The open batch of pings with keys; a new one where the key is in the open one with another body."""
+        """The open batch of pings with keys; a new batch if the open one has the key with another body."""
         batch = self._open_keyed
         if batch is not None and not batch.admits(key):
             self._close_batch(batch)
@@ -234,7 +239,7 @@ class QueueProducer:
         return batch
 
     def _close_batch(self, batch: AppendBatch) -> None:
-        """Nothing more goes into it."""
+        """Close a batch to further pings."""
         if batch is self._open:
             self._open = None
         elif batch is self._open_keyed:
@@ -244,7 +249,7 @@ class QueueProducer:
         self._ready.append(batch)
 
     def _notify(self, batch: AppendBatch, outcome: RhoPushError | None) -> None:
-        """The fate of a batch is known."""
+        """Report the outcome of a batch."""
         self._finish(batch)
         batch.notify(outcome)
 
@@ -253,11 +258,11 @@ class QueueProducer:
             self._scheduler.small_finished()
 
     def _regroup(self, batch: AppendBatch, outcomes: Sequence[bytes]) -> None:
-        """Some keys of a batch were used before, so none of it was written: answer their pings, append the others.
+        """Answer the pings whose keys were used before, and append the others: none of the batch was written.
 
         Args:
-            batch: whose append was refused.
-            outcomes: for each key: nothing, `conflict`, or the id of the first ping with that key.
+            batch: the batch whose append was refused.
+            outcomes: for each key: empty, `conflict`, or the id of the first ping with that key.
         """
         rest = self._small_batch() if batch.stream == keys.PINGS else AppendBatch(batch.stream)
         rest.due_ms = batch.due_ms
@@ -319,7 +324,8 @@ class QueueProducer:
         return scripts.APPEND, names, words
 
     async def _resolve(self, batch: AppendBatch, entry: Entry, local_consumer: LocalConsumer | None) -> None:
-        """Ask what became of an append whose reply was lost; append again only if it can never have happened."""
+        """Find the outcome of an append whose reply was lost; append again only if the first append can never
+        happen."""
         try:
             async with asyncio.timeout(RESOLVE_S):
                 await self._connection.wait_up()
@@ -327,7 +333,9 @@ class QueueProducer:
                     scripts.FENCE, [keys.marker(batch.id, batch.attempt)], [keys.MARKER_S]
                 )
         except (StoreDown, TimeoutError) as error:
-            lost = PossiblyAccepted("Redis was lost while this ping was appended; ask for its id later")
+            lost = PossiblyAccepted(
+                "the connection to Redis was lost while this ping was appended; query its id later"
+            )
             lost.__cause__ = error
             self._notify(batch, lost)
             if local_consumer is not None:
@@ -342,15 +350,18 @@ class QueueProducer:
         self._send(batch, entry)
 
     async def _replicate(self, batch: AppendBatch, reply: Reply) -> None:
-        """Answer only when enough replicas have the append, be it an earlier one of the same Idempotency-Key."""
+        """Report the outcome only when enough replicas have the append, or the earlier append with the same
+        Idempotency-Key."""
         word = reply[0]
         if word not in (b"done", b"known") or await self._replicated():
             self._settle(batch, reply)
         elif word == b"done":
             self._notify(batch, PossiblyAccepted(_NO_REPLICA))
-        else:  # not "perhaps": the id that this caller was given is no ping's
+        # Not `PossiblyAccepted`: there is no ping with the id that this caller got.
+        else:
             self._notify(
-                batch, StoreDown("no replica has this ping yet; ask again with the same Idempotency-Key")
+                batch,
+                StoreDown("no replica has this ping yet; repeat the request with the same Idempotency-Key"),
             )
 
     def _settle(self, batch: AppendBatch, reply: Reply) -> None:
@@ -360,7 +371,7 @@ class QueueProducer:
             self._notify(batch, _outcome(reply))
 
     async def _replicated(self) -> bool:
-        """Whether replicas have what this connection wrote last (WAIT tells how many, also when its time is over)."""
+        """Whether replicas have this connection's last write (WAIT returns their number even after its time-out)."""
         if not self._replicas:
             return True
         try:
@@ -418,7 +429,7 @@ class QueueProducer:
         return ping_id
 
     def _drop_orphaned_users(self) -> None:
-        """Drop the users of broadcasts that were refused, or keep them in mind while Redis is away."""
+        """Delete the users of refused broadcasts; while Redis is unavailable, keep their keys for later."""
         if not self._connection.up:
             return
         names, self._orphaned_users = self._orphaned_users, []
@@ -431,7 +442,7 @@ class QueueProducer:
             self._connection.call_then(("UNLINK", name), on_result)
 
     async def _append_broadcast(self, batch: AppendBatch, ping_id: str, users: tuple[str, ...]) -> None:
-        """Keep the users beside the queue first (repeatable, since each chunk has its number), then append."""
+        """Store the users beside the queue first (repeatable, since each chunk has its index), then append."""
         name = keys.broadcast_users(ping_id)
         starts = range(0, len(users), keys.CHUNK_USERS)
         try:
@@ -453,23 +464,23 @@ class QueueProducer:
 
 
 def _outcome(reply: Reply) -> RhoPushError | None:
-    """What the doors of a batch are told; None: accepted."""
+    """The outcome for the callers of a batch; None: accepted."""
     if isinstance(reply, StoreDown):
         return _plain(reply)
     word = reply[0]
     if word == b"full":
-        return QueueFull("the queue holds as many pings as limits.queue_pings and limits.queue_bytes allow")
+        return QueueFull("the queue has reached limits.queue_pings or limits.queue_bytes")
     if word == b"schedule_full":
         return ScheduleFull(
             "as many pings are scheduled as limits.scheduled_pings and limits.scheduled_bytes allow"
         )
     if word == b"void":
-        return StoreDown("the append was given up")
+        return StoreDown("the append was cancelled after its reply was lost")
     return None
 
 
 def _lease(batch: AppendBatch, payload: bytes, entry: Entry, reply: Sequence[Any]) -> Lease:
-    """What the step that appended a batch has leased: the batch itself, or an older entry that nobody had read."""
+    """The entry that the append leased: the batch itself, or an older entry that no consumer had read."""
     _, number, oldest = reply
     if oldest == b"own":
         return Lease(batch.stream, number.decode(), payload, len(entry.pings), batch.size, False, entry)

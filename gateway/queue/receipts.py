@@ -1,11 +1,12 @@
-"""What became of a ping: written in bulk when units settle, read when somebody asks.
+"""Receipts, the stored delivery reports of pings: written when batches settle, read on request.
 
-A batch's receipts are one hash (`keys.receipt`): `base` holds one record a ping, packed together; what pieces
-of a ping add later stands in fields `PLACE+NAME`, in the order of the numbers in NAME, and `PLACE:open` counts the
-pieces that are still to come.
+The receipts of a batch are one hash (`keys.receipt`). `base` holds one record for each ping, packed together.
+Records that chunks or retries of a ping add later are stored in fields `INDEX+NAME`, in the order of the numbers
+in NAME, and `INDEX:open` counts the chunks and retries that are still open.
 """
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -25,11 +26,12 @@ Packed = TypeVar("Packed")
 
 PING_ID_LENGTH: Final = 32
 _NAME_SHOWN: Final = 64
-"""Characters of a field's name in the log."""
+"""Most characters of a field's name in the log."""
 _ATTEMPTS: Final = 4
-"""Appends of one batch whose markers are looked at: a further one follows only a reply and a request that were lost."""
+"""Appends of one batch whose markers are read; a further append only follows if both a reply and a request were
+lost."""
 _CLOCK_DIFFERENCE_MS: Final = 60_000
-"""How far the clocks of a gateway and of Redis may be apart, and how long an append may take."""
+"""Largest difference between the clocks of a gateway and of Redis, and longest time for an append."""
 _LOOK_AT: Final = 1_000
 _VERDICTS: Final = {
     VerdictKind.ACCEPTED: "accepted",
@@ -40,7 +42,7 @@ _VERDICTS: Final = {
 
 
 class DeviceVerdict(msgspec.Struct, frozen=True, array_like=True):
-    """One device whose send was not simply accepted."""
+    """One device whose delivery was not simply accepted."""
 
     client_id: str
     provider: str
@@ -49,13 +51,13 @@ class DeviceVerdict(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PingRecord(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What one unit knows of one ping.
+    """The result of one ping in one delivery batch.
 
     Attributes:
-        accepted: number of sends that a provider accepted.
-        clients: client id and provider of those, for pings small enough to list them.
-        other_verdicts: the others, with reason; kind `later` means that the send comes again.
-        skipped: devices and users left out, by reason.
+        accepted: number of deliveries that a provider accepted.
+        clients: client id and provider of the accepted devices, for pings small enough to list them.
+        other_verdicts: all other verdicts with their reasons; kind `later` means that the delivery is retried.
+        skipped: number of omitted devices and users by reason.
     """
 
     accepted: int = 0
@@ -70,50 +72,50 @@ _delta: Final = decoder(PingRecord)
 
 
 def pack_base(records: Iterable[PingRecord]) -> bytes:
-    """The `base` field of a batch."""
+    """Encode the `base` field of a batch."""
     return _encoder.encode(tuple(records))
 
 
 def pack_delta(record: PingRecord) -> bytes:
-    """A `PLACE+NAME` field, or what a waiting door is told."""
+    """Encode an `INDEX+NAME` field, or the record for a waiting request."""
     return _encoder.encode(record)
 
 
 def field_of(ping_index: int, stream: str, entry: str) -> str:
-    """Where a piece's record stands: before those of retries, which know more of the same devices, and beside them
-    though both streams give an id of the same millisecond."""
+    """The field name of a chunk's or retry's record. Chunks sort before retries, which have later verdicts for the
+    same devices; the prefix also separates ids of both streams from the same millisecond."""
     return f"{ping_index}+{'0-' if stream == keys.CHUNKS else ''}{entry}"
 
 
 def report_of(ping_id: str, packed: bytes) -> dict[str, Any]:
-    """The report (see `Receipts.report`) of a ping that one record says all of.
+    """The report (see `Receipts.report`) of a ping whose result is complete in one record.
 
     Raises:
-        DecodeError: that is no record.
+        DecodeError: the data is not a record.
     """
     return _report(ping_id, "done", [_delta(packed)])
 
 
 def split(ping_id: str) -> tuple[str, int]:
-    """A ping id as batch and place; ValueError where it cannot be one."""
+    """Split a ping id into batch id and index; ValueError if it is not a ping id."""
     if hexadecimal(ping_id, PING_ID_LENGTH) is None:
-        raise ValueError("a ping id has 32 hex digits")
+        raise ValueError("a ping id must have 32 hex digits")
     return ping_id[:28], int(ping_id[28:], 16)
 
 
 class Receipts:
-    """Answers what became of a ping."""
+    """Reads the delivery reports of pings."""
 
     def __init__(self, connection: RedisConnection) -> None:
-        self._connection = connection
+        self.connection: Final = connection
 
     async def report(self, ping_id: str) -> dict[str, Any] | None:
-        """Everything that is known; None: no such ping, or its receipt is over its age.
+        """The delivery report of a ping; None if there is no such ping or its receipt has expired.
 
         Returns:
-            `ping_id`, `state` ("scheduled": it waits until `deliver_at`, which is added; "queued": not looked at
-            yet; "open": sends come later; "done"), `counts` by verdict, `skipped` by reason, and `devices`: client
-            id, provider, verdict and reason.
+            `ping_id`, `state` ("scheduled": it waits until `deliver_at`, which is added; "queued": not processed
+            yet; "open": deliveries are outstanding; "done"), `counts` by verdict, `skipped` by reason, and
+            `devices`: client id, provider, verdict and reason.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -123,17 +125,17 @@ class Receipts:
         except ValueError:
             return None
         known = await self._read_report(ping_id, batch, ping_index)
-        if known is None and (due_ms := await schedule.due_ms(self._connection, batch)) is not None:
+        if known is None and (due_ms := await schedule.due_ms(self.connection, batch)) is not None:
             return _report(ping_id, "scheduled", []) | {"deliver_at": schedule.instant_text(due_ms)}
         if known is None and (
             await self._is_queued(batch) or await self._is_queued_broadcast(ping_id, batch)
         ):
             return _report(ping_id, "queued", [])
-        # Asked again, since it may have been settled between the two questions.
+        # Read again, since the ping may have been settled between the two reads.
         return known or await self._read_report(ping_id, batch, ping_index)
 
     async def _read_report(self, ping_id: str, batch: str, ping_index: int) -> dict[str, Any] | None:
-        flat = await self._connection.call("HGETALL", keys.receipt(batch))
+        flat = await self.connection.call("HGETALL", keys.receipt(batch))
         fields: dict[str, bytes] = {
             name.decode("utf-8", "replace"): value for name, value in zip(flat[::2], flat[1::2], strict=True)
         }
@@ -144,38 +146,60 @@ class Receipts:
         return _report(ping_id, "open" if is_open else "done", records or [])
 
     async def _is_queued(self, batch: str) -> bool:
-        """Whether its entry is still to be settled: a marker may outlive that, and the receipt too."""
+        """Whether the entry of the batch is still in its stream: the marker may outlive the entry and the receipt."""
         markers = [keys.marker(batch, attempt) for attempt in range(_ATTEMPTS)]
-        for entry in await self._connection.call("MGET", *markers):
+        for entry in await self.connection.call("MGET", *markers):
             if entry in (None, keys.VOID, keys.IN_SCHEDULE):
                 continue
             for stream in (keys.PINGS, keys.BROADCASTS):
-                if await self._connection.call("XRANGE", stream, entry, entry):
+                if await self.connection.call("XRANGE", stream, entry, entry):
                     return True
         return False
 
     async def _is_queued_broadcast(self, ping_id: str, batch: str) -> bool:
-        """Whether it is a broadcast that waits for others to be cut, by now for longer than its marker lives.
+        """Whether the ping is a broadcast that waits for its splitting for longer than its marker lives.
 
-        Its users are kept for it, but those of an append that failed may be, too: the stream has the last word. An
-        entry's id is Redis' time, the batch's begins with the gateway's.
+        Its users are stored beside the queue, but so may be those of a failed append: therefore the stream
+        decides. The id of an entry is Redis' time; the batch id begins with the gateway's time.
         """
-        if not await self._connection.call("EXISTS", keys.broadcast_users(ping_id)):
+        if not await self.connection.call("EXISTS", keys.broadcast_users(ping_id)):
             return False
         at_ms = int(batch[:12], 16)
         first, last = max(0, at_ms - _CLOCK_DIFFERENCE_MS), at_ms + _CLOCK_DIFFERENCE_MS
-        entries = await self._connection.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
+        entries = await self.connection.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
         # While Redis' clock is behind an earlier reading, new entries follow that reading.
-        entries += await self._connection.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
+        entries += await self.connection.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
         return any(
             batch.encode() in lease.payload for lease in leases_of(keys.BROADCASTS, entries, redelivered=True)
         )
 
 
-def _records(fields: dict[str, bytes], ping_index: int) -> list[PingRecord] | None:
-    """The base record and what came after it, oldest first; None where the ping is not settled at all.
+def batch_reports(batch_id: str, fields: dict[str, bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The report (see `Receipts.report`) of each ping of a batch that has a verdict, or has deliveries to come.
 
-    A field that cannot be read counts as `unreadable`, with a line in the log: the rest of the report is still true.
+    Args:
+        batch_id: of its pings' ids.
+        fields: of the batch's receipt.
+    """
+    base = _read(_base, fields, "base") if "base" in fields else None
+    found = set(range(len(base or ())))
+    later: dict[int, dict[str, bytes]] = {}
+    for name, value in fields.items():
+        number = whole(re.split("[+:]", name, maxsplit=1)[0], highest=keys.ENTRY_PINGS)
+        if number is not None:
+            later.setdefault(number, {})[name] = value
+    for index in sorted(found | set(later)):
+        own = later.get(index, {})
+        records = [*(base or ())[index : index + 1], *(_records(own, index) or ())]
+        is_open = stored(own.get(f"{index}:open")) > 0
+        if records or is_open:
+            yield index, _report(f"{batch_id}{index:04x}", "open" if is_open else "done", records)
+
+
+def _records(fields: dict[str, bytes], ping_index: int) -> list[PingRecord] | None:
+    """The base record and the later records, oldest first; None if the ping is not settled at all.
+
+    A field that cannot be read counts as `unreadable` and is logged: the rest of the report is still valid.
     """
     records = []
     if "base" in fields:
@@ -190,7 +214,7 @@ def _records(fields: dict[str, bytes], ping_index: int) -> list[PingRecord] | No
 
 
 _DAMAGED: Final = PingRecord(skipped={UnreadableEntry.label: 1})
-"""A record that was damaged: the rest of the receipt is told all the same."""
+"""Stands for a record that cannot be read; the rest of the receipt is still reported."""
 
 
 def _read(unpack: Callable[[bytes], Packed], fields: dict[str, bytes], name: str) -> Packed | None:
@@ -239,7 +263,7 @@ def _report(ping_id: str, state: str, records: list[PingRecord]) -> dict[str, An
 
 
 def joined_errors(report: dict[str, Any]) -> str:
-    r"""The failed sends of a report as RhoConnect says them: joined by a backslash and an n (contract §1.3)."""
+    r"""Join the failed deliveries of a report in RhoConnect's form, by a backslash and an n (contract §1.3)."""
     failures = [
         f"{device['provider']}: {device['reason']}" for device in report["devices"] if "reason" in device
     ]

@@ -1,17 +1,18 @@
-"""The atomic steps of the queue, as Lua: only commands that Redis 6.2 and Valkey both have.
+"""Atomic steps of the queue, as Lua scripts with commands that both Redis 6.2 and Valkey have.
 
-Each script touches keys of one hash tag. What may be repeated after a lost reply (settle, save, cut) gives
-the same end however often it runs; what may not (append) leaves a marker by which the caller finds out.
+Each script uses keys of one hash tag. A script that may be repeated after a lost reply (settle, save, split) has
+the same result however often it runs; a script that may not (append) leaves a marker from which the caller finds
+the outcome.
 
-A Redis at its `maxmemory` refuses a script at its first command that may take memory, unless one that takes none
-has written before it. So what adds to the queue (append, cut) begins with one that may, and what drains it
-(claim, settle, save, split, due, trim, put aside) does not: a full Redis takes no new pings, and delivers those that
-it has.
+A Redis at its `maxmemory` refuses a script at its first command that may take memory, unless a command that takes
+none has written before it. Therefore the scripts that add to the queue (append, split of broadcasts) begin with a
+command that may take memory, and those that drain it (claim, settle, save, split of devices, due, trim,
+quarantine) do not: a full Redis accepts no new pings, and delivers those that it has.
 
-Schedules run by Redis' own clock (TIME), so that no gateway's clock moves them. Where that clock itself is set back
-or forward, the scripts bound the effect: each says how.
+Schedules run by Redis' own clock (TIME), so that no gateway's clock moves them. If that clock itself is set back
+or forward, the scripts bound the effect, as each of them describes.
 
-Each script checks what it was given and what the keys hold before its first write (see `lua`).
+Each script checks its arguments and the types of its keys before its first write (see `lua`).
 """
 
 from typing import Final
@@ -39,13 +40,13 @@ end
 if keyed > 0 then
     local used, first, outcomes = redis.call('MGET', unpack(KEYS, 4)), nil, {}
     for i = 1, keyed do
-        local digest, ping = string.match(used[i] or '', '^(%x+):(%x+)$')  -- else it is not there, or damaged
+        local digest, ping = string.match(used[i] or '', '^(%x+):(%x+)$')  -- nil: missing or damaged
         first = first or digest and KEYS[3 + i]
         outcomes[i] = not digest and '' or digest == string.match(ARGV[9 + i], '^%x*') and ping or 'conflict'
     end
     if first then
         local left = redis.call('PTTL', first)
-        if left > 0 then redis.call('PEXPIRE', first, left) end  -- a write: WAIT looks at this connection's last
+        if left > 0 then redis.call('PEXPIRE', first, left) end  -- a write: WAIT refers to the last one
         return {'known', outcomes}
     end
 end
@@ -70,7 +71,7 @@ for i = 1, keyed do
 end
 if ARGV[8] ~= '' then
     local read = redis.pcall('XREADGROUP', 'GROUP', ARGV[7], ARGV[8], 'COUNT', 1, 'STREAMS', KEYS[1], '>')
-    if read and not read.err then  -- else the group is missing: whoever reads makes it
+    if read and not read.err then  -- otherwise the group is missing; the next reader creates it
         local oldest = read[1][2][1]
         return {'done', entry, oldest[1] ~= entry and oldest or 'own'}
     end
@@ -78,12 +79,11 @@ end
 return {'done', entry}
 """
 )
-"""Append one entry, unless its marker says that it is there already or was given up, an idempotency key of it was used
-before, or the backlog is full. The entry and all of its keys are written, or nothing: `known` gives for each key the
-id of its first ping, `conflict` where that had another body, or '' where the key is free.
+"""Append one entry, unless its marker shows that it is there already or was cancelled, one of its idempotency keys
+was used before, or the backlog is full. The entry and all of its keys are written, or nothing: `known` has for
+each key the id of its first ping, `conflict` if that ping had another body, or '' if the key is free.
 
-A consumer that has room leases the oldest entry that nobody has read, in the same step: `own` where that is the new
-one.
+A consumer that has room leases the oldest unread entry in the same step: `own` if that is the new one.
 """
 
 FENCE: Final = Script(
@@ -93,31 +93,32 @@ FENCE: Final = Script(
 local life = seconds(ARGV[1])
 local known = redis.call('GET', KEYS[1])
 if known then
-    redis.call('EXPIRE', KEYS[1], life)  -- a write: WAIT looks at this connection's last
+    redis.call('EXPIRE', KEYS[1], life)  -- a write, since WAIT refers to this connection's last write
     return known
 end
 redis.call('SET', KEYS[1], 'void', 'EX', life)
 return 'void'
 """
 )
-"""What became of an append whose reply was lost: the entry, or `void`, after which it can never happen any more."""
+"""Find the outcome of an append whose reply was lost: the id of the entry, or `void`, after which the append can
+never happen."""
 
 SETTLE: Final = Script(
     CHECKS
     + """
 -- KEYS: stream, stats, progress, later, later bodies, receipts, parked
 -- ARGV: group, entry, the caller's steady ms, receipt life s, pings, bytes, then five lists, each begun by its
---       length: receipt fields (receipt key, field, value, is a counter), pieces (name, due by the caller's
+--       length: receipt fields (receipt key, field, value, is a counter), retries (name, due by the caller's
 --       steady ms, body, lane or '',
---       sends), waiters (channel, ping, receipt key, counter field, record or ''), lanes leaving LATER (lane,
---       sends), chunks of users that were reached (key, chunk, key that goes with the last)
+--       deliveries), waiters (channel, ping, receipt key, counter field, record or ''), lanes with fewer parked
+--       deliveries (lane, deliveries), reached chunks of users (key, chunk, key deleted with the last chunk)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local steady = whole(ARGV[3])
 local life, pings, bytes = seconds(ARGV[4]), natural(ARGV[5]), natural(ARGV[6])
 local held = redis.call('HMGET', KEYS[2], 'pings', 'bytes', 'receipt_bytes')
 
--- All lists are walked twice: to check, and to write.
+-- All lists are read twice: to check, and to write.
 local at, size, sizes = 7, 0, {}
 for _ = 1, natural(ARGV[at]) do
     local key, value = ARGV[at + 1], ARGV[at + 3]
@@ -214,10 +215,11 @@ end
 return 1
 """
 )
-"""Take a finished unit off its stream: its receipts, its sends that come later and its waiters, in one step.
+"""Settle a finished batch: remove it from its stream and write its receipts, retries and notifications, in one
+step.
 
-Whoever comes second (a lease that was taken over) changes nothing and gets 0. A piece is due after the delay between
-the caller's two steady instants, so that it is scheduled by Redis' clock alone.
+A second call (after a lease was taken over) changes nothing and returns 0. A retry is due after the difference
+between the caller's two steady times, so that it is scheduled by Redis' clock alone.
 """
 
 SAVE: Final = Script(
@@ -230,13 +232,13 @@ local held = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
 if #held == 0 then return 0 end
 if held[1][2] ~= ARGV[2] then return -1 end
 if not fits(KEYS[2], 'hash') then redis.call('DEL', KEYS[2]) end
-redis.call('HDEL', KEYS[2], 'verdicts')  -- first, so that a full Redis takes the rest (see the module's docstring)
+redis.call('HDEL', KEYS[2], 'verdicts')  -- first, so that a full Redis accepts the rest (see the module's docstring)
 redis.call('HSET', KEYS[2], 'verdicts', ARGV[5])
 redis.call('EXPIRE', KEYS[2], life)
 return 1
 """
 )
-"""Keep the verdicts that a unit has so far; 0 where it is settled, -1 where another consumer has it now."""
+"""Save the verdicts of a batch so far; returns 0 if it is settled, -1 if another consumer has it now."""
 
 RENEW: Final = Script(
     CHECKS
@@ -255,7 +257,7 @@ end
 return lost
 """
 )
-"""Keep the leases of these entries; those that another consumer has now, or has settled."""
+"""Renew the leases of these entries; returns those that another consumer has now, or that are settled."""
 
 RELEASE: Final = Script(
     CHECKS
@@ -273,14 +275,14 @@ redis.call(unpack(claim))
 return #held
 """
 )
-"""Let a consumer's leases, the oldest thousand, look as if it had been silent for so long; their number."""
+"""Set the idle time of a consumer's oldest thousand leases, so that they can be taken over; returns their number."""
 
 _SPLIT: Final = (
     CHECKS
     + """
 -- KEYS: stream, progress, chunks, receipt, receipts; ARGV begins with: entry, cursor before, cursor after
 
--- Whether the entry is settled, or another worker did this step; else the types of the keys are checked.
+-- Whether the entry is settled or another worker did this step; otherwise the types of the keys are checked.
 -- `none`: the cursor before the first step.
 local function is_split(none)
     if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return true end
@@ -291,8 +293,8 @@ local function is_split(none)
     return false
 end
 
--- Put the chunks from this argument on on their stream, advance the cursor, and count the chunks, and `more`, as still
--- to come in `field` of the receipt. Gives how many chunks wait on the stream.
+-- Append the chunks, which begin at argument `first`, to their stream, advance the cursor, and add the number of chunks
+-- and `more` to the open chunks in `field` of the receipt. Returns the number of chunks on the stream.
 local function split(first, field, more, now, life, receipt_life)
     for i = first, #ARGV do
         redis.call('XADD', KEYS[3], '*', 'e', ARGV[i], 'n', 0, 's', 0)
@@ -310,40 +312,40 @@ end
 SPLIT_USERS: Final = Script(
     _SPLIT
     + """
--- KEYS: broadcasts, progress, pieces, receipt, receipts
--- ARGV: entry, cursor before, cursor after, life s, now ms, receipt life s, then pieces
+-- KEYS: broadcasts, progress, chunks, receipt, receipts
+-- ARGV: entry, cursor before, cursor after, life s, now ms, receipt life s, then chunks
 natural(ARGV[2])
 natural(ARGV[3])
 local now, life, receipt_life = whole(ARGV[5]), seconds(ARGV[4]), seconds(ARGV[6])
 if is_split('0') then return -1 end
--- One more than the pieces, until the cutting itself is settled.
+-- One more than the chunks, until the splitting itself is settled.
 return split(7, '0:open', ARGV[2] == '0' and 1 or 0, now, life, receipt_life)
 """
 )
-"""Cut the next pieces off a broadcast and advance its cursor; -1 where another worker already has."""
+"""Append the next chunks of a broadcast and advance its cursor; -1 if another worker did this step."""
 
 SPLIT_DEVICES: Final = Script(
     _SPLIT
     + """
--- KEYS: stream, progress, pieces, receipt, receipts
--- ARGV: entry, cursor before or '', cursor after, life s, now ms, receipt life s, field of the pieces to come,
---       how many more than these pieces, then pieces
+-- KEYS: stream, progress, chunks, receipt, receipts
+-- ARGV: entry, cursor before or '', cursor after, life s, now ms, receipt life s, field of the open chunks,
+--       number to add beside these chunks, then chunks
 local now = whole(ARGV[5])
 local life, receipt_life, more = seconds(ARGV[4]), seconds(ARGV[6]), natural(ARGV[8])
 if is_split('') then return -1 end
-redis.call('PERSIST', KEYS[3])  -- first, so that a full Redis takes the rest (see the module's docstring)
+redis.call('PERSIST', KEYS[3])  -- first, so that a full Redis accepts the rest (see the module's docstring)
 return split(9, ARGV[7], more, now, life, receipt_life)
 """
 )
-"""Put some of a ping's devices on the stream of pieces and advance the cursor; -1 where another worker has."""
+"""Append chunks of a ping's devices and advance the cursor; -1 if another worker did this step."""
 
 CLAIM: Final = Script(
     CHECKS
     + """
--- KEYS: phones; ARGV: chunk, life s, then digests
+-- KEYS: devices; ARGV: chunk, life s, then digests
 local life = seconds(ARGV[2])
 redis.call('HLEN', KEYS[1])
-redis.call('EXPIRE', KEYS[1], life)  -- first, so that a full Redis takes the rest (see the module's docstring)
+redis.call('EXPIRE', KEYS[1], life)  -- first, so that a full Redis accepts the rest (see the module's docstring)
 local mine = {}
 for first = 3, #ARGV, 1000 do
     local last = math.min(first + 999, #ARGV)
@@ -361,7 +363,7 @@ redis.call('EXPIRE', KEYS[1], life)
 return mine
 """
 )
-"""Which phones of a broadcast this chunk reaches: those that no other does. Asked again, it says the same."""
+"""Claim devices of a broadcast for a chunk: 1 for each device that no other chunk has. A repeat replies the same."""
 
 RELEASE_DUE: Final = Script(
     CHECKS
@@ -388,20 +390,20 @@ end
 if jump ~= 0 then
     local all = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', upto, 'WITHSCORES')
     for at = 1, #all, 2 do
-        redis.call('ZREM', KEYS[1], all[at])  -- first, so that a full Redis takes the rest
+        redis.call('ZREM', KEYS[1], all[at])  -- first, so that a full Redis accepts the rest
         redis.call('ZADD', KEYS[1], all[at + 1] + jump, all[at])
     end
 end
 if jump ~= 0 or now - last >= drift / 2 or last == now then
-    redis.call('HDEL', KEYS[4], 'clock')  -- first, so that a full Redis takes the rest
+    redis.call('HDEL', KEYS[4], 'clock')  -- first, so that a full Redis accepts the rest
     redis.call('HSET', KEYS[4], 'clock', now)
 end
 if room <= 0 then return {0, now} end
 local names = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, room)
 if #names == 0 then return {0, now} end
-redis.call('PERSIST', KEYS[1])  -- first, so that a full Redis takes the rest (see the module's docstring)
+redis.call('PERSIST', KEYS[1])  -- first, so that a full Redis accepts the rest (see the module's docstring)
 for _, name in ipairs(names) do
-    -- A name without a piece is put aside by whoever reads it; it must not vanish unseen.
+    -- A name without a body is quarantined by its reader, so that it does not disappear without a record.
     local body = redis.call('HGET', KEYS[2], name)
     redis.call('XADD', KEYS[3], '*', 'e', body or '', 'n', 0, 's', 0, unpack(body and {} or {'name', name}))
     redis.call('ZREM', KEYS[1], name)
@@ -410,12 +412,12 @@ end
 return {#names, now}
 """
 )
-"""Put what is due back on its stream, as far as workers keep up with what is there: how many, and TIME in ms.
+"""Move due retries to their stream, up to the limit of its length; returns their number, and TIME in ms.
 
-Where Redis' clock was set back since the last call, the schedule moves back with it, so that no piece waits longer
-than it was meant to. Where the clock was set forward, what would be due at once moves forward with it. Only a caller
-that has seen the time before can tell that from a time without gateways: by what it expects. A piece that was scheduled
-between the jump and this call never waits longer either; after a jump back it may come at once.
+If Redis' clock was set back since the last call, the schedule moves back with it, so that no retry waits longer than
+planned. If the clock was set forward, the retries that would become due at once move forward with it. The time that the
+caller expects distinguishes such a jump from a period without gateways. A retry that was scheduled between the jump and
+this call never waits longer either; after a jump back it may be due at once.
 """
 
 TRIM: Final = Script(
@@ -440,9 +442,9 @@ while dropped < most do
         break
     end
     if tonumber(oldest[2]) >= now - age and bytes <= most_bytes then break end
-    local size = redis.pcall('HGET', oldest[1], 'size')  -- a key of another type has none
+    local size = redis.pcall('HGET', oldest[1], 'size')  -- a key of another type has no size
     size = type(size) == 'string' and math.max(0, stored(size)) or 0
-    if redis.call('EXISTS', oldest[1]) == 0 then  -- its size went with it: an average one
+    if redis.call('EXISTS', oldest[1]) == 0 then  -- its size is lost with it: assume the average
         size = math.floor(bytes / redis.call('ZCARD', KEYS[1]))
     end
     redis.call('ZREM', KEYS[1], oldest[1])
@@ -454,8 +456,8 @@ end
 return dropped
 """.replace("@RECEIPT@", keys.receipt(""))
 )
-"""Drop receipts that are too old, and the oldest where all together are too large. One of the future counts as
-written now."""
+"""Delete receipts that are too old, and the oldest if all together are too large. A receipt with a time in the future
+counts as written now."""
 
 FIX_FUTURE_LEASES: Final = Script(
     CHECKS
@@ -469,8 +471,8 @@ end
 return #held < most and '' or '(' .. held[#held][1]
 """
 )
-"""Let leases that were last renewed in the future, since Redis' clock was set back, look as if they had been renewed
-now. Each stays with its consumer. Gives where to go on; '': that was all.
+"""Set the renewal time of leases to now if it is in the future, after Redis' clock was set back. Each lease stays with
+its consumer. Returns the id to continue from; '' if the search is complete.
 
-Without this, the leases of a consumer that has gone would wait for the clock to reach that future.
+Otherwise the leases of a stopped consumer would not expire before the clock reaches that time again.
 """

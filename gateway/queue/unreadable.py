@@ -1,4 +1,4 @@
-"""Entries that no worker can read or plan: the script that puts one aside, and what its pings are told."""
+"""Quarantine of entries that no worker can read or plan: the script, and the verdicts of their pings."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from gateway.store.lua import CHECKS
 from protocols.verdict import VerdictKind
 
 UNREADABLE: Final = UnreadableEntry.label
-"""Verdict of pings and deliveries of an entry that was put aside."""
+"""Verdict of the pings and deliveries of a quarantined entry."""
 
 QUARANTINE: Final = Script(
     CHECKS
@@ -19,7 +19,7 @@ QUARANTINE: Final = Script(
 -- KEYS: stream, stats, progress, unreadable, receipt, receipts
 -- ARGV: group, entry, pings, bytes, most records, most bytes of records, size of the record,
 --       receipt life s, now ms, number of receipt fields, receipt fields (field, value, is a counter),
---       number of waiters, waiters (channel, what it is told), then the record's fields and values
+--       number of waiters, waiters (channel, message), then the record's fields and values
 local pings, bytes, most = natural(ARGV[3]), natural(ARGV[4]), natural(ARGV[5])
 local most_bytes, size, life = natural(ARGV[6]), natural(ARGV[7]), seconds(ARGV[8])
 local now = whole(ARGV[9])
@@ -32,7 +32,7 @@ local record = waiters + 1 + 2 * natural(ARGV[waiters])
 if record > #ARGV or (#ARGV - record) % 2 == 0 then missing('a field of the record') end
 local held = redis.call('HMGET', KEYS[2], 'pings', 'bytes', 'receipt_bytes', 'unreadable_bytes')
 local kept = redis.call('XLEN', KEYS[4])
--- A receipt of another type is not written: the entry is put aside all the same.
+-- A receipt key of another type is not written; the entry is quarantined nevertheless.
 local sound = fields > 0 and fits(KEYS[5], 'hash') and fits(KEYS[6], 'zset')
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 if redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
@@ -72,15 +72,16 @@ for at = waiters + 1, record - 1, 2 do redis.pcall('PUBLISH', ARGV[at], ARGV[at 
 return 1
 """
 )
-"""Take an entry that cannot be read or planned off its stream, and keep a record of it for an operator, in one step.
+"""Remove an entry that cannot be read or planned from its stream, and store a record of it for an operator, in one
+step.
 
-Its pings get a verdict as far as their ids can be read. The oldest records go where there are too many. Whoever comes
-second changes nothing and gets 0.
+Its pings get a verdict as far as their ids can be read. The oldest records are dropped if there are too many. A
+second call changes nothing and returns 0.
 """
 
 
 def verdict_arguments(lease: Lease, outline: EntryOutline | None) -> list[Argument]:
-    """The receipt fields and the waiting requests of an entry that is put aside, as `QUARANTINE` takes them."""
+    """The arguments of `QUARANTINE` for the receipt fields and the waiting requests of an entry."""
     if outline is None:
         return [0, 0]
     fields: list[Argument]

@@ -1,4 +1,4 @@
-"""The RhoConnect Push Service for legacy devices, on rhoconnect-push's wire and keys."""
+"""The RhoConnect Push service, compatible with the wire format and the Redis keys of rhoconnect-push."""
 
 import asyncio
 import socket
@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 _BACKLOG = 4_096
-_HANDSHAKE_S = 15.0  # a connection counts only after its TLS handshake; as long as a request may take
+_HANDSHAKE_S = 15.0  # applies from the TCP connection on; equal to the time limit of a request
 
 
 class RunningService:
-    """The service on its socket.
+    """The service and its listening socket.
 
     Args:
-        service: the connections' maker.
+        service: creates the protocol of each connection.
         server: the listener.
     """
 
@@ -42,7 +42,7 @@ class RunningService:
         self._server = server
 
     async def close(self, budget_s: float) -> None:
-        """Take nothing new, answer all polls, then end within the budget."""
+        """Stop listening, answer all polls and close all connections within the budget."""
         self._server.close()
         await self.service.close(budget_s)
 
@@ -50,7 +50,7 @@ class RunningService:
 async def open_service(
     service: PushService, sock: socket.socket, tls: ssl.SSLContext | None = None
 ) -> RunningService:
-    """Listen on a bound socket (many processes may share it). It is closed with the service."""
+    """Serve on a bound socket, which several processes may share. Closing the service closes the socket."""
     sock.setblocking(False)
     server = await asyncio.get_running_loop().create_server(
         service,

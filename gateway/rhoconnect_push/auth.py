@@ -1,7 +1,8 @@
-"""Who may: users and apps, as somebody else judges them, and what is remembered of that for a short time.
+"""Authentication of users and apps against RhoConnect, with a short-lived cache of positive answers.
 
-rhoconnect-push asks RhoConnect about every call of a device, and remembers only apps. Here a good answer is
-remembered for both, so that the three calls with which a device registers are one question.
+rhoconnect-push asks RhoConnect about every call of a device, and caches the answers about apps alone. The gateway
+caches positive answers about both, so that the three calls with which a device registers cause one request to
+RhoConnect.
 """
 
 import asyncio
@@ -17,24 +18,25 @@ from gateway.scheduling.fair_work import FairWork
 from protocols.rhoconnect_push.wire import proper_cookies, without_instance
 
 APP_S: Final = 60.0
-"""rhoconnect-push's authCredentialLifetime, but not sliding: a withdrawn password stops working."""
+"""Lifetime of a positive answer: rhoconnect-push's authCredentialLifetime. It is not extended by use, so that a
+withdrawn password stops working."""
 USER_S: Final = 10.0
 _REMEMBERED_MAX: Final = 10_000
 _ANSWER_S: Final = 10.0
 LINE_BYTES_MAX: Final = 8_190
-"""Longest header line that RhoConnect is sent, in bytes without its CRLF: the default limit of Apache and nginx.
+"""Longest header line passed on to RhoConnect, in bytes without its CRLF: the default limit of Apache and nginx.
 
 Devices send a session cookie of at most 4,096 bytes, the instance cookie and Basic credentials.
 """
 
 UserAuthenticator = Callable[[str, str | None, str], Awaitable[bool]]
-"""Judges a device's user by its Cookie header and its Authorization header; in the turn of its client."""
+"""Authenticates a user by the Cookie header and the Authorization header; the third argument names the client."""
 AppAuthenticator = Callable[[str, str], Awaitable[bool]]
-"""Judges an app by its Authorization header; in the turn of its client."""
+"""Authenticates an app by its Authorization header; the second argument names the client."""
 
 
 class AuthServiceDown(RhoPushError):
-    """Whoever judges users or apps does not answer. Devices hear 503 (contract §9)."""
+    """The service that authenticates users and apps does not answer. Devices receive 503 (contract §9)."""
 
     status = 503
     code = "auth_service_down"
@@ -43,7 +45,7 @@ class AuthServiceDown(RhoPushError):
 
 
 class PositiveCache:
-    """Good answers of the last seconds, by a digest of what was asked; bounded."""
+    """A bounded cache of recent positive answers, keyed by a digest of the question."""
 
     def __init__(self, life_s: float, clock: Callable[[], float]) -> None:
         self._life_s = life_s
@@ -51,12 +53,12 @@ class PositiveCache:
         self._until: dict[bytes, float] = {}
 
     def contains(self, question: str) -> bool:
-        """Whether this was answered with yes a short time ago."""
+        """Return whether the question had a positive answer within the lifetime."""
         until = self._until.get(_digest(question))
         return until is not None and self._clock() < until
 
     def add(self, question: str) -> None:
-        """It was answered with yes. The oldest answers make room."""
+        """Record a positive answer. The oldest answers are evicted."""
         key = _digest(question)
         self._until.pop(key, None)
         if len(self._until) >= _REMEMBERED_MAX:
@@ -65,13 +67,13 @@ class PositiveCache:
 
 
 class Authenticator:
-    """Both gates, with memory.
+    """Authentication of users and apps, with a cache of positive answers.
 
     Args:
-        user: judges users.
-        app: judges apps.
-        app_s: how long a good answer about an app is believed.
-        user_s: and about a user.
+        user: authenticates users.
+        app: authenticates apps.
+        app_s: lifetime of a positive answer about an app, in seconds.
+        user_s: lifetime of a positive answer about a user, in seconds.
         clock: monotonic seconds.
     """
 
@@ -90,15 +92,15 @@ class Authenticator:
         self._users = PositiveCache(user_s, clock)
 
     async def user(self, cookies: str, authorization: str | None, client: str = "") -> bool:
-        """Whether this is a user.
+        """Return whether the headers authenticate a user.
 
         Args:
-            cookies: the request's.
-            authorization: the request's.
-            client: the client that sent it, as questions are shared out among clients.
+            cookies: the request's Cookie header.
+            authorization: the request's Authorization header.
+            client: the client that sent the request: RhoConnect's capacity is shared fairly among clients.
 
         Raises:
-            AuthorityDown: nobody could be asked.
+            AuthServiceDown: RhoConnect cannot be asked.
             AuthenticationBusy: too many clients wait for an answer.
         """
         cookies = proper_cookies(cookies)
@@ -111,11 +113,16 @@ class Authenticator:
         return good
 
     def is_app_cached(self, authorization: str) -> bool:
-        """Whether this app was found good a short time ago."""
+        """Return whether a positive answer about this app is cached."""
         return self._apps.contains(authorization)
 
     async def app(self, authorization: str, client: str = "") -> bool:
-        """Whether this is an app. Raises as `user`; TooManyRequests: too many wrong credentials of this client."""
+        """Return whether the header authenticates an app.
+
+        Raises:
+            AuthServiceDown, AuthenticationBusy: see `user`.
+            TooManyRequests: this client sent too many wrong credentials.
+        """
         if self.is_app_cached(authorization):
             return True
         good = await self._app(authorization, client)
@@ -125,13 +132,14 @@ class Authenticator:
 
 
 class RhoConnectAuthenticator:
-    """Asks RhoConnect (contract §2.2): 204 is good, every other answer is not.
+    """Asks RhoConnect (contract §2.2): 204 is a positive answer, every other status a negative one.
 
-    A header that is too long for a web server, or that is no single line, is not sent: its answer is no.
+    A header that exceeds the limit of a web server, or is not a single line, is not sent, and counts as a negative
+    answer.
 
     Args:
-        url: of `rps_login`.
-        connections_max: asked at the same time.
+        url: URL of `rps_login`.
+        connections_max: largest number of concurrent requests.
     """
 
     def __init__(self, url: str, connections_max: int = 20) -> None:
@@ -141,21 +149,21 @@ class RhoConnectAuthenticator:
         self._session: aiohttp.ClientSession | None = None
 
     async def user(self, cookies: str, authorization: str | None, client: str = "") -> bool:
-        """Judge a user: the client's own Cookie and Authorization headers, or empty ones."""
+        """Authenticate a user by the client's own Cookie and Authorization headers; an absent header is empty."""
         return await self._in_turn({"Cookie": cookies, "Authorization": authorization or ""}, client)
 
     async def app(self, authorization: str, client: str = "") -> bool:
-        """Judge an app."""
+        """Authenticate an app."""
         return await self._in_turn({"Authorization": authorization}, client)
 
     async def close(self) -> None:
-        """End its connections."""
+        """Close the connections to RhoConnect."""
         await self._limit.close()
         if self._session is not None:
             await self._session.close()
 
     async def _in_turn(self, headers: dict[str, str], client: str) -> bool:
-        """Ask once a connection is free: many who wait for one are no RhoConnect that does not answer."""
+        """Ask once a connection is free. Waiting for a connection does not count towards RhoConnect's time limit."""
 
         async def ask() -> bool:
             return await self._ask(headers)
@@ -177,7 +185,7 @@ class RhoConnectAuthenticator:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise AuthServiceDown(f"RhoConnect does not answer: {type(error).__name__}") from error
         except ValueError:
-            return False  # a header that cannot be sent
+            return False  # the HTTP client refuses the header
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -191,7 +199,7 @@ class RhoConnectAuthenticator:
 
 
 def _may_be_sent(name: str, value: str) -> bool:
-    """Whether a client's header may be repeated to RhoConnect: one line, which no server refuses for its length."""
+    """Return whether a client's header may be passed on: a single line that web servers accept by its length."""
     if any(character in value for character in "\r\n\0"):
         return False
     return len(name) + len(": ") + len(value.encode("utf-8", "surrogatepass")) <= LINE_BYTES_MAX

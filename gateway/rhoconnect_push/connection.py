@@ -1,8 +1,9 @@
-"""One device's or app's connection: HTTP/1.1 in, one answer for each request.
+"""An HTTP/1.1 connection of a device or an app server.
 
-A connection that waits for a message is this object, its transport and its place among the polls: no
-parser, task, timer or request object. A request that comes before the answer to the one before it is not
-read, and the connection ends after that answer: no device or app server of RhoConnect's pipelines.
+A connection whose poll waits for a message consists of this object, its transport and its entry among the polls. It
+has no parser, task, timer or request object. A pipelined request is not read, and the connection is closed after the
+current
+response: no device or app server of RhoConnect's pipelines.
 """
 
 import asyncio
@@ -18,14 +19,14 @@ from protocols.http1.states import ServerState, ServerStep, advance
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _READING: Final = (ServerState.HEAD, ServerState.BODY)
-_OWED: Final = (ServerState.ANSWERING, ServerState.LAST)  # a request is whole and not answered
-_REFUSED_S: Final = 2.0  # a refused client may read its answer for so long
+_OWED: Final = (ServerState.ANSWERING, ServerState.LAST)  # the request is complete and has no response yet
+_REFUSED_S: Final = 2.0  # time for a refused client to read the response
 _CAUSES: Final = {
-    400: ("malformed_request", "this is no HTTP/1.1 request"),
-    408: ("request_timeout", "the request did not come in time"),
-    413: ("body_too_large", f"a body may have at most {BODY_BYTES_MAX} bytes"),
-    431: ("head_too_large", f"a request's line and headers may have at most {HEAD_BYTES_MAX} bytes"),
-    503: ("bodies_full", "the gateway holds as many bodies as it may (limits.bodies_bytes)"),
+    400: ("malformed_request", "the request is not valid HTTP/1.1"),
+    408: ("request_timeout", "the request was not complete within its time limit"),
+    413: ("body_too_large", f"the body must not exceed {BODY_BYTES_MAX} bytes"),
+    431: ("head_too_large", f"the request line and headers must not exceed {HEAD_BYTES_MAX} bytes"),
+    503: ("bodies_full", "the request bodies held by the gateway have reached limits.bodies_bytes"),
 }
 
 
@@ -33,18 +34,18 @@ class PushServiceInterface(Protocol):
     """The part of the service (`gateway.rhoconnect_push.service`) that a connection uses.
 
     Attributes:
-        bodies: counts long bodies.
-        draining: whether each connection ends after its answer.
+            bodies: the memory budget of long bodies.
+            draining: whether each connection closes after its response.
     """
 
     bodies: BodyBudget
     draining: bool
 
     def connection_opened(self, connection: "PushConnection") -> bool:
-        """Register a new connection. False: there is no room."""
+        """Register a new connection. Returns False if the connection limit is reached."""
 
     def refuse(self, transport: asyncio.Transport) -> None:
-        """End a connection for which there is no room."""
+        """Close a connection beyond the connection limit."""
 
     def request_started(self, connection: "PushConnection") -> None:
         """Start the time limit of a request."""
@@ -56,23 +57,23 @@ class PushServiceInterface(Protocol):
         """Remove a connection that is closed."""
 
     def handle(self, connection: "PushConnection", request: PushRequest) -> None:
-        """Handle a whole request."""
+        """Handle a complete request."""
 
     def head(self, status: int, length: int, closing: bool) -> bytes:
-        """The head of a response, up to further headers."""
+        """Return the head of a response, up to further headers."""
 
 
 class PushConnection(asyncio.Protocol):
-    """A connection.
+    """The protocol of one connection.
 
     Args:
-        service: what all connections share.
+        service: the service, shared by all connections.
 
     Attributes:
-        state: where the connection stands (`protocols.http1.states`).
-        order: its place in the order of use, among all connections.
-        trusted: a valid id, or valid credentials of a user or an app came on it.
-        instance, last, turn, asking, since: of the poll that waits (`gateway.rhoconnect_push.long_polls.Poll`).
+        state: state of the connection (`protocols.http1.states`).
+        order: rank in the order of use among all connections.
+        trusted: whether the connection carried a valid id, or valid credentials of a user or an app.
+        instance, last, turn, asking, since: the waiting poll (`gateway.rhoconnect_push.long_polls.Poll`).
     """
 
     __slots__ = (
@@ -98,27 +99,26 @@ class PushConnection(asyncio.Protocol):
         self.state = ServerState.WAITING
         self.order = 0
         self.trusted = False
-        self._dropping: asyncio.TimerHandle | None = None  # of a refused connection
-        self._reservation: BodyReservation | None = None  # of a request that is not answered yet
+        self._dropping: asyncio.TimerHandle | None = None  # the timer that closes a refused connection
+        self._reservation: BodyReservation | None = None  # memory of the body of the unanswered request
         self.instance = b""
         self.last = self.turn = self.since = 0
         self.asking = False
 
-    # -- what the transport calls
-    # -------------------------------------------------------------------------------------
+    # -- calls of the transport ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Watch the new connection. (uvloop's transports are no subclass of asyncio's.)"""
+        """Register the new connection. (uvloop's transports are not a subclass of asyncio's.)"""
         self._transport = cast("asyncio.Transport", transport)
         if not self._service.connection_opened(self):
             self.state = advance(self.state, ServerStep.LOST)
             self._service.refuse(self._transport)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; hand over the request once it is whole."""
+        """Parse the data, and hand over the request once it is complete."""
         if self.state >= ServerState.ANSWERING:
             if self.state is ServerState.ANSWERING:
-                self.state = advance(self.state, ServerStep.DRAIN)  # a pipelined request is not taken
+                self.state = advance(self.state, ServerStep.DRAIN)  # a pipelined request is not read
             return
         reading = self._request
         if reading is None:
@@ -140,14 +140,14 @@ class PushConnection(asyncio.Protocol):
             self.state = advance(self.state, ServerStep.REQUEST if keep else ServerStep.LAST_REQUEST)
             self._service.handle(self, reading)
             return
-        if reading.method:  # the head is whole
+        if reading.method:  # the head is complete
             self.state = advance(self.state, ServerStep.BODY)
         if reading.expects and self._transport is not None:
             reading.expects = False
             self._transport.write(_CONTINUE)
 
     def _hold(self, count: int) -> None:
-        """Count a long body. Raises BodiesFull: it does not fit."""
+        """Reserve memory for a long body. Raises BodiesFull if it exceeds the budget."""
         if count > SMALL_BYTES:
             self._reservation = self._reservation or BodyReservation(self._service.bodies)
             self._reservation.reserve(count)
@@ -158,18 +158,18 @@ class PushConnection(asyncio.Protocol):
             self._reservation = None
 
     def eof_received(self) -> bool:
-        """The client sends no more. An app still gets its answer; a device that waits for a message is gone."""
+        """Handle the end of the client's input. An app server still gets its response; a device's waiting poll ends."""
         self.state = advance(self.state, ServerStep.END)
         if self._request is not None:
             self.refuse(400, ended=True)
         return self.state is ServerState.LAST and not self.instance
 
     def pause_writing(self) -> None:
-        """The client does not even read its small answers."""
+        """Abort: the client does not even read its small responses."""
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection from the service."""
         self._transport = None
         self._request = None
         self.state = advance(self.state, ServerStep.LOST)
@@ -180,29 +180,28 @@ class PushConnection(asyncio.Protocol):
 
     @property
     def idle_since(self) -> int | None:
-        """Its place in the order of use while no request is under way, else None."""
+        """Rank in the order of use while no request is in progress, else None."""
         return self.order if self.state is ServerState.WAITING else None
 
     @property
     def awaits_client(self) -> bool:
-        """Whether the client must act next. A poll that waits for a message does not await its client."""
+        """Whether the next step is the client's. While a poll waits for a message, it is not."""
         return self.state not in _OWED
 
     @property
     def peer(self) -> str:
-        """Address of the other end; "" once the connection is gone."""
+        """Address of the client; "" once the connection is closed."""
         peer = None if self._transport is None else self._transport.get_extra_info("peername")
         return str(peer[0]) if peer else ""
 
-    # -- answers
-    # -----------------------------------------------------------------------------------------------------
+    # -- responses -------------------------------------------------------------------------------------------
 
     def answer(self, status: int, body: bytes = b"", headers: bytes = b"") -> None:
-        """Answer the request that was handed over.
+        """Send the response to the request that was handed over.
 
         Args:
             status: HTTP status.
-            body: JSON, or nothing.
+                body: JSON, or empty.
             headers: further header lines, each with its CRLF.
         """
         transport = self._transport
@@ -221,13 +220,13 @@ class PushConnection(asyncio.Protocol):
             self._service.request_answered(self)
 
     def refuse(self, status: int, *, ended: bool = False) -> None:
-        """Answer what will not be read to its end, and close once the client has read that.
+        """Answer a request that will not be read to its end, and close once the client has read the response.
 
-        A close at once, with bytes unread, would reset the connection and take the answer with it.
+        An immediate close, with unread bytes, would reset the connection and discard the response.
 
         Args:
             status: HTTP status.
-            ended: the client sends no more, so that nothing stays unread.
+            ended: the client has closed its side, so that no bytes stay unread.
         """
         self._request = None
         self.state = advance(self.state, ServerStep.REFUSE)
@@ -238,14 +237,14 @@ class PushConnection(asyncio.Protocol):
         code, message = _CAUSES[status]
         body = orjson.dumps({"error": {"code": code, "message": message, "field": None}})
         transport.write(self._service.head(status, len(body), True) + b"\r\n" + body)
-        if ended or not transport.can_write_eof():  # TLS cannot
+        if ended or not transport.can_write_eof():  # TLS cannot half-close
             self._close(transport)
             return
         transport.write_eof()
         self._dropping = asyncio.get_running_loop().call_later(_REFUSED_S, self.abort)
 
     def expire(self) -> None:
-        """Its time is over: a request that came too slowly is answered, an idle connection just closed."""
+        """Handle the end of the time limit: a late request gets 408, an idle connection is closed."""
         if self.state in _READING:
             self.refuse(408)
         elif self.state is ServerState.WAITING and self._transport is not None:
@@ -256,13 +255,13 @@ class PushConnection(asyncio.Protocol):
         transport.close()
 
     def finish(self) -> None:
-        """Close once nothing is owed."""
+        """Close once every request has its response."""
         if self.state in _OWED:
             self.state = advance(self.state, ServerStep.DRAIN)
         else:
             self.abort()
 
     def abort(self) -> None:
-        """Drop the connection."""
+        """Abort the connection."""
         if self._transport is not None:
             self._transport.abort()

@@ -1,8 +1,8 @@
-"""The polls that wait in this process: one for each instance, without a task or timer of its own.
+"""The polls that wait in this process: at most one per instance, without a task or timer for each.
 
-A poll is *asking* from when it comes until the store has told what is queued; then it is answered, or it
-waits. What the channel says about an instance that is asking is in the store's reply too
-(`gateway.mailbox.store`), so it is passed over: an acknowledged message is not delivered again.
+A poll is *asking* until the store has replied with the queued message; then the poll is answered, or waits.
+Notifications about an instance that is asking are ignored, because the reply of the store contains the same facts
+(`gateway.mailbox.store`): so an acknowledged message is not delivered again.
 """
 
 from typing import Protocol
@@ -16,11 +16,11 @@ class LongPoll(Protocol):
     """A connection whose device waits for a message.
 
     Attributes:
-        instance: whose poll it is.
-        last: what it acknowledges; 0: nothing.
-        turn: grows with each question to the store, so that a late reply is known as such.
-        asking: the store has not yet told.
-        since: the tick at which the poll came.
+            instance: the instance that polls.
+            last: the message that the poll acknowledges; 0: none.
+            turn: incremented with each question to the store, so that a late reply can be recognised.
+            asking: whether the reply of the store is outstanding.
+            since: the tick at which the poll began.
     """
 
     instance: bytes
@@ -30,21 +30,21 @@ class LongPoll(Protocol):
     since: int
 
     def answer(self, status: int, body: bytes = b"") -> None:
-        """End the poll."""
+        """Answer the poll."""
 
 
 class LongPolls:
     """All polls of this process.
 
     Args:
-        store: what is queued.
+        store: the queued messages.
         wait: ticks after which a poll is answered with 204; 0: never.
     """
 
     def __init__(self, store: MailboxStore, wait: int) -> None:
         self._store = store
         self._wait = wait
-        # In the order of their beginnings: the oldest is first.
+        # Ordered by the time of the beginning, oldest first.
         self._waiting: dict[bytes, LongPoll] = {}
 
     def __len__(self) -> int:
@@ -52,11 +52,11 @@ class LongPolls:
 
     @property
     def asking(self) -> int:
-        """How many of them the store has not answered yet."""
+        """Number of polls whose reply of the store is outstanding."""
         return sum(poll.asking for poll in self._waiting.values())
 
     def begin(self, poll: LongPoll, instance: str, last: int, now: int) -> None:
-        """A device asks for its next message. An older poll of the same instance is answered: 204."""
+        """Begin a poll. An older poll of the same instance is answered with 204."""
         poll.instance = instance.encode()
         poll.last = last
         poll.since = now
@@ -67,14 +67,15 @@ class LongPolls:
             older.answer(204)
 
     def end(self, poll: LongPoll) -> None:
-        """Its connection is gone."""
+        """Remove the poll of a closed connection."""
         if self._waiting.get(poll.instance) is poll:
             del self._waiting[poll.instance]
 
     def tick(self, now: int) -> None:
-        """Answer those that have waited long enough, the oldest first.
+        """Answer the polls whose waiting time is over, oldest first.
 
-        Not all in one second: a hundred thousand devices that came together would come again together.
+        The answers are spread over several ticks: a hundred thousand devices answered together would poll again
+        together.
         """
         if not self._wait:
             return
@@ -88,33 +89,32 @@ class LongPolls:
             self._answer(poll, 204)
 
     def release(self) -> None:
-        """Answer all: this process ends, and they come again at once to another."""
+        """Answer all polls, so that the devices reconnect to another process before this process ends."""
         for poll in list(self._waiting.values()):
             self._answer(poll, 204)
 
-    # -- what the store tells
-    # ---------------------------------------------------------------------------------------------
+    # -- notifications of the store --------------------------------------------------------------------------
 
     def message(self, instance: bytes, message: bytes) -> None:
-        """A message was queued for an instance that had none."""
+        """Deliver a message that was queued for an instance without queued messages."""
         poll = self._waiting.get(instance)
         if poll is not None and not poll.asking:
             self._answer(poll, 200, message)
 
     def superseded(self, instance: bytes) -> None:
-        """A newer poll of this instance waits in another process."""
+        """Answer the poll of an instance whose newer poll waits in another process."""
         poll = self._waiting.get(instance)
         if poll is not None and not poll.asking:
             self._answer(poll, 204)
 
     def unregistered(self, instance: bytes) -> None:
-        """The last registration of this instance ended."""
+        """Answer the poll of an instance whose last registration has ended."""
         poll = self._waiting.get(instance)
         if poll is not None and not poll.asking:
             self._answer(poll, 410)
 
     def recheck(self) -> None:
-        """The channel was not heard for a while: ask for all."""
+        """Ask the store for every waiting poll: notifications may have been missed."""
         for poll in list(self._waiting.values()):
             self._ask(poll)
 
@@ -131,7 +131,7 @@ class LongPolls:
 
     def _on_reply(self, poll: LongPoll, reply: Reply) -> None:
         if isinstance(reply, ConnectionLost):
-            return  # `recheck` comes with the next connection; the device need not know
+            return  # `recheck` follows on the next connection; the device need not notice
         if isinstance(reply, StoreDown):
             self._answer(poll, 503)
         elif reply == 0:

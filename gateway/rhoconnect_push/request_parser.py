@@ -1,6 +1,6 @@
-"""One HTTP/1.1 request being read: parsed by httptools, bounded in every direction, dropped when it is whole.
+"""Incremental parser of one HTTP/1.1 request, on top of httptools, with limits on each part.
 
-A connection that waits holds no parser: it has one only from the first byte of a request to the last.
+A waiting connection holds no parser: the parser exists from the first byte of a request to its last.
 """
 
 from typing import Final
@@ -10,13 +10,14 @@ import httptools
 from protocols.errors import InputError
 
 HEAD_BYTES_MAX: Final = 16_384
-"""As on the main port. Devices send some 400 bytes; a session cookie of RhoConnect's may have 4,096."""
+"""Limit of the head, equal to the main port's. Devices send some 400 bytes; a session cookie of RhoConnect's may have
+4,096."""
 BODY_BYTES_MAX: Final = 65_536
-"""No message of RhoConnect's comes near; devices send no body at all."""
+"""Limit of the body. No message of RhoConnect's comes near; devices send no body at all."""
 
 
 class RefusedRequest(InputError):
-    """What was sent is no request that will be read to its end. `status` says why; the connection ends."""
+    """The request will not be read to its end. `answer` is the HTTP status; the connection is closed."""
 
     code = "refused_request"
     label = "refused_request"
@@ -27,14 +28,14 @@ class RefusedRequest(InputError):
 
 
 class PushRequest:
-    """A request. `feed` it until it is `complete`.
+    """One request. Call `feed` until the request is `complete`.
 
     Attributes:
-        complete: all of it is there.
-        overrun: more came behind it: a pipelined request, which is not read.
+        complete: the request was read to its end.
+        overrun: data of a pipelined request followed; that request is not read.
         expects: the client waits for 100 Continue before it sends the body.
-        keep: the connection may be kept after the answer.
-        method: in upper case, once the head is there.
+        keep: the connection may be kept open after the response.
+        method: in upper case, once the head is complete.
     """
 
     __slots__ = (
@@ -58,16 +59,16 @@ class PushRequest:
         self._headers: list[tuple[bytes, bytes]] = []
         self._body = bytearray()
         self._head = 0
-        self._unread = 0  # bytes that came before the end of the head
+        self._unread = 0  # bytes received before the end of the head
         self.method = ""
         self.complete = self.overrun = self.expects = self.keep = False
-        self._announced = 0  # bytes of the body, by Content-Length
+        self._announced = 0  # length of the body by Content-Length
 
     def feed(self, data: bytes) -> None:
-        """Read on.
+        """Parse more data.
 
         Raises:
-            RefusedRequest: 400 no HTTP, 413 body too large, 431 head too large.
+            RefusedRequest: 400 not HTTP, 413 body too large, 431 head too large.
         """
         parser = self._parser
         if parser is None:
@@ -84,13 +85,13 @@ class PushRequest:
         elif max(len(self._body), self._announced) > BODY_BYTES_MAX:
             status = 413
         if status or self.complete:
-            self._parser = None  # it and its callbacks hold each other
+            self._parser = None  # the parser and its callbacks refer to each other
         if status:
             raise RefusedRequest(status)
 
     @property
     def target(self) -> str:
-        """The request's target, as sent."""
+        """The request target, as sent."""
         return self._target.decode("utf-8", "replace")
 
     @property
@@ -100,60 +101,59 @@ class PushRequest:
 
     @property
     def body_bytes(self) -> int:
-        """Bytes of the body, announced or come."""
+        """Length of the body: the larger of Content-Length and the bytes received."""
         return max(len(self._body), self._announced)
 
     def header(self, name: bytes) -> str | None:
-        """The first header of this name (lower case); None: there is none."""
+        """Return the first header of this name (lower case), or None."""
         for known, value in self._headers:
             if known == name:
                 return value.decode("utf-8", "replace")
         return None
 
     def list_of(self, name: bytes) -> str:
-        """All headers of this name (lower case), whose values are lists, as one (RFC 9110 §5.3)."""
+        """Join the values of all headers of this name (lower case), which are lists (RFC 9110 §5.3)."""
         return ", ".join(value.decode("utf-8", "replace") for known, value in self._headers if known == name)
 
     @property
     def cookies(self) -> str:
-        """All Cookie headers as one: Android devices send two."""
+        """All Cookie headers joined: Android devices send two."""
         found = [value.decode("utf-8", "replace") for name, value in self._headers if name == b"cookie"]
         return "; ".join(found)
 
-    # -- what the parser calls
-    # ----------------------------------------------------------------------------------------
+    # -- calls of the parser ---------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """A second one is not read."""
+        """Note the start of a message. A second message is not read."""
         self.overrun = self.complete
 
     def on_url(self, part: bytes) -> None:
-        """Keep the target."""
+        """Store the target."""
         if not self.complete:
             self._target += part
             self._head += len(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one header."""
+        """Store one header."""
         if not self.complete:
             self._headers.append((name.lower(), value))
             self._head += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
-        """Note what the head says about the connection."""
+        """Store the properties of the connection that the head states."""
         if not self.complete and self._parser is not None:
             self.method = self._parser.get_method().decode()
             self.keep = self._parser.should_keep_alive()
             self.expects = self.header(b"expect") is not None
             length = self.header(b"content-length") or ""
-            # llhttp lets nothing but digits pass; what has more of them than any body is too long all the same.
+            # llhttp accepts nothing but digits. Twelve of them exceed the limit of any body.
             self._announced = int(length[:12]) if length.isdecimal() else 0
 
     def on_body(self, part: bytes) -> None:
-        """Keep the body, up to its limit."""
+        """Store data of the body, up to the limit."""
         if not self.complete and len(self._body) <= BODY_BYTES_MAX:
             self._body += part
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Note that the request is complete."""
         self.complete = True

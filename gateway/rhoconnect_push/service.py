@@ -1,7 +1,7 @@
-"""The RhoConnect Push Service: what each call does, in rhoconnect-push's order of checks (contract §9).
+"""The RhoConnect Push service: the behaviour of each call, in rhoconnect-push's order of checks (contract §9).
 
-A poll and a message from a known app are answered without a task; everything else (a device registers once in
-its life) may wait for RhoConnect and Redis in one.
+Polls and messages from a cached app are answered without a task. Every other call runs in a task and may wait for
+RhoConnect and Redis: a device registers once in its life.
 """
 
 import asyncio
@@ -47,19 +47,19 @@ _log = structlog.get_logger("rhoconnect_push")
 
 _TICK_S: Final = 1.0
 BODIES_BYTES: Final = 67_108_864
-"""Bytes of bodies where no budget is given."""
+"""Memory budget of bodies if none is given."""
 _REGISTRATIONS: Final = frozenset({CallKind.REGISTER, CallKind.LOOK_UP, CallKind.UNREGISTER})
 _ID_STATUSES: Final = {IdValidity.UNKNOWN: 404, IdValidity.FORGEABLE: 401, IdValidity.WRONG: 401}
-"""What an id is answered that is not accepted. At a 404 a device drops its id and begins again with a new one; at a 401
-an Android device keeps its id and asks for another cookie (contract §9.2)."""
+"""Statuses for ids that are not accepted. After a 404 a device discards its id and starts again with a new one; after
+a 401 an Android device keeps its id and requests another cookie (contract §9.2)."""
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 class PushTimeouts(NamedTuple):
-    """How long things may take, in seconds.
+    """Time limits, in seconds.
 
     Attributes:
-        wait_s: a poll waits; 0: for ever.
+        wait_s: longest wait of a poll; 0: unlimited.
         request_s: from the first byte of a request to its last.
         idle_s: between two requests.
     """
@@ -70,17 +70,17 @@ class PushTimeouts(NamedTuple):
 
 
 class PushService:
-    """All connections of one listening socket; makes their protocols.
+    """All connections of one listening socket; also the factory of their protocols.
 
     Args:
         store: registrations and queues.
-        ids: makes and recognises ids; None: `ids` is set later, and until then everything is answered with 503.
-        authenticator: judge users and apps.
-        timeouts: how long things may take.
-        metrics: where waiting devices are counted.
+        ids: creates and validates ids; None: `ids` is set later, and every call is answered with 503 until then.
+        authenticator: authenticates users and apps.
+        timeouts: time limits.
+        metrics: receives the number of waiting devices.
         now: epoch seconds.
-        bodies: counts long bodies; None: nothing but this service holds any.
-        limits: how many connections there may be; None: by RLIMIT_NOFILE, for this service alone.
+        bodies: the memory budget of long bodies; None: a budget for this service alone.
+        limits: the limits of connections; None: derived from RLIMIT_NOFILE, for this service alone.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class PushService:
         self.bodies = bodies or BodyBudget(BODIES_BYTES)
         self._limits = limits or ConnectionLimits()
         self.client_of: Callable[[str, str], str] = lambda peer, _forwarded_for: peer
-        """The client by which questions are shared out, of a peer's address and X-Forwarded-For."""
+        """Maps a peer's address and X-Forwarded-For to the client among which authentication is shared fairly."""
         self._loop = asyncio.get_running_loop()
         self.polls = LongPolls(store, round(timeouts.wait_s / _TICK_S))
         self._reading: Timeouts[PushConnection] = Timeouts(max(1, round(timeouts.request_s / _TICK_S)))
@@ -120,14 +120,16 @@ class PushService:
         self._tick()
 
     def __call__(self) -> PushConnection:
-        """Make the protocol of a new connection."""
+        """Create the protocol of a new connection."""
         return PushConnection(self)
 
-    # -- connections
-    # -------------------------------------------------------------------------------------------------
+    # -- connections -----------------------------------------------------------------------------------------
 
     def connection_opened(self, connection: PushConnection) -> bool:
-        """A connection came. False: there is no room, and none that may be closed; a poll that waits may not."""
+        """Register a new connection; returns False at the connection limit if no connection can be closed for it.
+
+        A poll that waits is not closed for a new connection.
+        """
         connection.order = self.connections.next_use()
         if not self.connections.add(connection):
             return False
@@ -135,27 +137,27 @@ class PushService:
         return True
 
     def trust(self, connection: PushConnection) -> None:
-        """A valid id, or valid credentials of a user or an app came: see `gateway.limits.eviction`."""
+        """Mark a connection that carried a valid id or valid credentials as trusted (`gateway.limits.eviction`)."""
         connection.trusted = True
         self.connections.trust(connection)
 
     def refuse(self, transport: asyncio.Transport) -> None:
-        """End a connection for which there is no room."""
+        """Close a connection beyond the connection limit."""
         self._limits.refuse(transport)
 
     def request_started(self, connection: PushConnection) -> None:
-        """A request began on it."""
+        """Start the time limit of a request."""
         self._idle.stop(connection)
         self._reading.start(connection, self._ticks)
 
     def request_answered(self, connection: PushConnection) -> None:
-        """Its request is answered."""
+        """Start the time limit of an idle connection."""
         self._reading.stop(connection)
         self._idle.start(connection, self._ticks)
         connection.order = self.connections.next_use()
 
     def connection_closed(self, connection: PushConnection) -> None:
-        """It is gone."""
+        """Remove a closed connection."""
         self.connections.remove(connection)
         self._reading.stop(connection)
         self._idle.stop(connection)
@@ -164,7 +166,7 @@ class PushService:
             self._empty.set()
 
     def head(self, status: int, length: int, closing: bool) -> bytes:
-        """The head of an answer, up to further headers."""
+        """Return the head of a response, up to further headers."""
         head = self._heads.get((status, closing))
         if head is None:
             connection = "close" if closing else "keep-alive"
@@ -177,7 +179,7 @@ class PushService:
         return head if status == 204 else head + b"Content-Length: 0\r\n"
 
     async def close(self, budget_s: float) -> None:
-        """Answer all polls (204: the devices come again at once, elsewhere) and end within the budget."""
+        """Answer all polls with 204, so that the devices reconnect elsewhere, and close within the budget."""
         self.draining = True
         self.polls.release()
         for watch in (self._idle, self._reading):
@@ -196,7 +198,7 @@ class PushService:
 
     def _tick(self) -> None:
         self._ticks += 1
-        self._heads.clear()  # they hold the date
+        self._heads.clear()  # they contain the date
         self.polls.tick(self._ticks)
         for watch in (self._idle, self._reading):
             for connection in watch.expired(self._ticks):
@@ -206,11 +208,10 @@ class PushService:
             _log.warning("http_connections_refused", count=refused)
         self._timer = self._loop.call_later(_TICK_S, self._tick)
 
-    # -- requests
-    # ----------------------------------------------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------------------------------
 
     def handle(self, connection: PushConnection, request: PushRequest) -> None:
-        """Answer a request, now or later."""
+        """Handle a complete request: answer it, or start a task that does."""
         self._reading.stop(connection)
         call = read_line(request.method, request.target)
         if call is None:
@@ -227,7 +228,7 @@ class PushService:
     @property
     def _ids(self) -> Ids:
         if self.ids is None:
-            raise StoreDown("there is no secret yet to make ids with")
+            raise StoreDown("the secret that signs ids is not loaded yet")
         return self.ids
 
     def _poll(self, connection: PushConnection, call: ServiceCall, request: PushRequest) -> None:
@@ -243,8 +244,7 @@ class PushService:
     def _client(self, connection: PushConnection, request: PushRequest) -> str:
         return self.client_of(connection.peer, request.list_of(b"x-forwarded-for"))
 
-    # -- messages of app servers
-    # ---------------------------------------------------------------------------------------
+    # -- messages of app servers -----------------------------------------------------------------------------
 
     def _post(self, connection: PushConnection, call: ServiceCall, request: PushRequest) -> None:
         try:
@@ -288,11 +288,10 @@ class PushService:
 
         self._store.post(MailboxMessage(token, posted.data, posted.collapse, app), queued)
 
-    # -- devices that register
-    # ----------------------------------------------------------------------------------------
+    # -- registration of devices -----------------------------------------------------------------------------
 
     async def _device(self, connection: PushConnection, call: ServiceCall, request: PushRequest) -> None:
-        """One of the calls that a user must make: cookie (registrations), then user, then the call itself."""
+        """Handle a call that requires a user: check the cookie (registrations), then the user, then serve the call."""
         cookies, authorization = request.cookies, request.header(b"authorization")
         user = basic(authorization)
         registration = call.kind in _REGISTRATIONS
@@ -313,10 +312,10 @@ class PushService:
             connection.answer(_ID_STATUSES[validity])
 
     def _may_exchange(self, validity: IdValidity, instance: str, user: Basic) -> bool:
-        """Whether an authenticated user registers with a cookie that polls do not accept, on an instance of their own.
+        """Return whether an authenticated user may register their own instance with a cookie that polls do not accept.
 
-        They could fetch a signed cookie for it. A device that keeps its old one does so after the next poll, which is
-        answered with 401; refused here, it would never poll again.
+        The user could fetch a signed cookie for the instance. A device with an old cookie fetches a signed cookie
+        after its next poll, which is answered with 401. A device whose registration is refused would never poll again.
         """
         return validity is IdValidity.FORGEABLE and self._ids.made_for(instance, user.name)
 
@@ -338,12 +337,12 @@ class PushService:
             connection.answer(204 if await self._store.unregister(call.name, call.app) else 404)
 
     async def _give_cookie(self, connection: PushConnection, instance: str, user: str) -> None:
-        """Always a signed one, so that a device leaves rhoconnect-push's scheme by and by."""
+        """Answer with a signed cookie in every case, so that devices gradually leave rhoconnect-push's scheme."""
         if not self._ids.made_for(instance, user):
             connection.answer(404)
             return
         cookie = self._ids.cookie(instance)
-        # `Secure` and `HttpOnly` are headers of their own, as rhoconnect-push sends them.
+        # `Secure` and `HttpOnly` are separate headers, as in rhoconnect-push.
         connection.answer(
             204, headers=f"Set-Cookie: instance={cookie}\r\nSecure: true\r\nHttpOnly: true\r\n".encode()
         )
@@ -357,8 +356,7 @@ class PushService:
         )
         _answer_token(connection, 201, held, 403)
 
-    # -- tasks
-    # --------------------------------------------------------------------------------------------------------
+    # -- tasks -----------------------------------------------------------------------------------------------
 
     def _spawn(self, connection: PushConnection, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -375,7 +373,7 @@ class PushService:
 
 
 def _registrant(call: ServiceCall, user: Basic) -> str:
-    """The user who registers an app: that of the credentials; without any, the one whom the path names."""
+    """The user who registers an app: the user of the credentials, else the user in the path."""
     return user.name or unquote(call.user)
 
 

@@ -1,4 +1,4 @@
-"""Time-outs without timers: what waits equally long is kept in the order in which it began."""
+"""Time limits without timers: members with equal limits are kept in the order of their start."""
 
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -7,10 +7,10 @@ Member = TypeVar("Member", bound=Hashable)
 
 
 class Timeouts(Generic[Member]):
-    """Members that all have the same time.
+    """Members with a common time limit.
 
     Args:
-        limit: how many ticks of the clock each has.
+        limit: the time limit, in ticks of the clock.
     """
 
     def __init__(self, limit: int) -> None:
@@ -21,16 +21,16 @@ class Timeouts(Generic[Member]):
         return len(self._since)
 
     def start(self, member: Member, now: int) -> None:
-        """Its time begins now, anew if it had begun before."""
+        """Start the time limit of a member, or restart it."""
         self._since.pop(member, None)
         self._since[member] = now
 
     def stop(self, member: Member) -> None:
-        """It has done what it must."""
+        """Remove a member."""
         self._since.pop(member, None)
 
     def expired(self, now: int) -> list[Member]:
-        """Those whose time is over; they are no longer watched."""
+        """Remove and return the members whose time limit is over."""
         over: list[Member] = []
         for member, since in self._since.items():
             if now - since < self._limit:

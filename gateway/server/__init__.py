@@ -1,1 +1,1 @@
-"""Puts the parts together: the supervisor, its workers, and what each worker is made of."""
+"""The process model: the supervisor, its workers, and the assembly of a worker's components."""

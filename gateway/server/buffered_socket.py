@@ -1,4 +1,4 @@
-"""A socket that never blocks, in a selector, with the bytes that wait to be sent on it."""
+"""A non-blocking socket in a selector, with a buffer of unsent bytes."""
 
 import contextlib
 import selectors
@@ -9,11 +9,11 @@ _READ_BYTES: Final = 65_536
 
 
 class BufferedSocket:
-    """One connection of a thread that serves many. Subclasses say what becomes of what is received.
+    """One connection of a thread that serves many. Subclasses handle the received data.
 
     Args:
-        sock: connected.
-        selector: the thread's; the peer is registered in it until `close`.
+        sock: a connected socket.
+        selector: the thread's selector; the socket is registered in it until `close`.
     """
 
     def __init__(self, sock: socket.socket, selector: selectors.BaseSelector) -> None:
@@ -26,23 +26,23 @@ class BufferedSocket:
 
     @property
     def unsent(self) -> bool:
-        """Whether bytes wait for the other side."""
+        """Whether bytes wait to be sent."""
         return bool(self._unsent)
 
     def send(self, data: bytes) -> None:
-        """Send now what the socket takes, and the rest when it takes more."""
+        """Send as much as the socket accepts, and buffer the rest."""
         self._unsent += data
         self._send_more()
 
     def ready(self, events: int) -> None:
-        """Read and write as far as the selector says."""
+        """Read and write according to the selector's events."""
         if events & selectors.EVENT_WRITE and not self.closed:
             self._send_more()
         if events & selectors.EVENT_READ and not self.closed:
             self._read()
 
     def close(self) -> None:
-        """Close it; `ended` is called. A second call does nothing."""
+        """Close the socket and call `ended`. A second call does nothing."""
         if not self.closed:
             self.closed = True
             self._selector.unregister(self.sock)
@@ -50,14 +50,14 @@ class BufferedSocket:
             self.ended()
 
     def received(self, data: bytes) -> None:
-        """Take what the other side sent."""
+        """Handle data from the peer."""
         raise NotImplementedError
 
     def sent(self) -> None:
-        """Everything was handed to the kernel."""
+        """Handle the moment at which all data was passed to the kernel."""
 
     def ended(self) -> None:
-        """The connection is closed."""
+        """Handle the close of the connection."""
 
     def _read(self) -> None:
         try:

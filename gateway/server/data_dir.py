@@ -1,9 +1,8 @@
-"""The data folder: what one gateway keeps on this machine, and who may use it.
+"""The data folder: the files that one gateway keeps on this machine, and the locks on them.
 
-Two locks, because two questions are asked of them. `supervisor.lock` is held by the supervisor alone: a
-second `serve` on the folder is refused at once. `workers.lock` is handed down to every worker: after the
-supervisor's `kill -9`, a successor waits until the last worker of the old one is gone, since two workers of
-one name would share one consumer.
+The folder has two locks with separate purposes. The supervisor alone holds `supervisor.lock`: a second `serve` on the
+folder is refused at once. Every worker inherits `workers.lock`: after `kill -9` of the supervisor, a new supervisor
+waits until the last worker of the old one has ended, since two workers with one name would share one consumer.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ _WORKERS_BUDGET_S: Final = 15.0
 ID_FILE: Final = "rps_secret"
 """Copy of the secret of RhoConnect Push ids (`gateway.server.id_secret`)."""
 _NAMES: Final = ("supervisor.lock", "workers.lock", "gateway_id", "api_token", ID_FILE, "valkey")
-"""What the gateway keeps in the folder."""
+"""Names of the files and folders that the gateway keeps in the data folder."""
 _POLL_S: Final = 0.05
 
 
@@ -36,11 +35,10 @@ class DataDirInUse(RhoPushError):
 
 
 class DataDir:
-    """One data folder. Locks live as long as their descriptors: closing, or the end of the process, frees
-    them.
+    """One data folder. Locks live as long as their descriptors: a close, or the end of the process, releases them.
 
     Args:
-        path: the folder; made by `lock` if it is not there.
+        path: the folder; `lock` creates it if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,11 +47,11 @@ class DataDir:
         self.workers_fd = -1
 
     def lock(self) -> None:
-        """Become the one supervisor of this folder.
+        """Acquire the folder for one supervisor.
 
         Raises:
-            FolderInUse: another one is, its workers do not end, or the folder cannot be written.
-            UnsafeFile: other users may write into it, or a symbolic link stands in its place or in it.
+            DataDirInUse: another supervisor holds the folder, its workers do not end, or the folder is not writable.
+            UnsafeFile: other users can write to the folder, or it is or contains a symbolic link.
         """
         check_folder(self.path)
         try:
@@ -74,7 +72,7 @@ class DataDir:
             pause(_POLL_S)
 
     def in_use(self) -> bool:
-        """Whether a gateway runs on this folder now."""
+        """Return whether a gateway runs on this folder now."""
         try:
             descriptor = os.open(self.path / "supervisor.lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
@@ -85,16 +83,16 @@ class DataDir:
             os.close(descriptor)
 
     def _write_pid(self) -> None:
-        """Say who holds the lock. A full disk takes no number, and the lock holds without one."""
+        """Write the process id of the holder into the lock file. On a full disk the lock holds without it."""
         with contextlib.suppress(OSError):
             os.ftruncate(self._supervisor_fd, 0)
             os.pwrite(self._supervisor_fd, f"{os.getpid()}\n".encode(), 0)
 
     def probe(self) -> None:
-        """Whether the folder could be used, by this user, now or once it is made.
+        """Check that this user can use the folder, or create it.
 
         Raises:
-            FolderInUse: it cannot be written.
+            DataDirInUse: the folder is not writable.
             UnsafeFile: as `lock`.
         """
         check_data_dir(self.path)
@@ -106,37 +104,38 @@ class DataDir:
         return open_lock(self.path / name)
 
     def check_kept(self, *, token: bool) -> None:
-        """Read what `gateway_id` and, with `token`, `api_token` read, without making it.
+        """Read the files that `gateway_id` and, with `token`, `api_token` read, without creating them.
 
         Raises:
-            FolderInUse: a file cannot be read, or is no text.
-            UnsafeFile: a symbolic link stands in its place, or others may write it.
+            DataDirInUse: a file cannot be read, or is not text.
+            UnsafeFile: a file is a symbolic link, or other users can write it.
         """
         self._read(self.path / "gateway_id")
         if token:
             self._read(self.path / "api_token")
 
     def release(self) -> None:
-        """Give the folder up."""
+        """Release the folder."""
         for descriptor in (self.workers_fd, self._supervisor_fd):
             if descriptor >= 0:
                 os.close(descriptor)
         self._supervisor_fd = self.workers_fd = -1
 
     def gateway_id(self) -> str:
-        """This gateway's name among those that share a Redis: made once, then kept."""
+        """Return this gateway's name among those that share a Redis, created once."""
         return self._read_or_create("gateway_id", lambda: secrets.token_hex(8))
 
     def api_token(self) -> str:
-        """The API token of a gateway whose settings name none: made once, then kept, for its owner alone."""
+        """Return the generated API token, which is used if the settings have none. Its file is readable by its owner
+        alone."""
         return self._read_or_create("api_token", lambda: secrets.token_hex(32))
 
     def _read_or_create(self, name: str, make: Callable[[], str]) -> str:
-        """The content of a file; made where it is missing or empty.
+        """Return the content of a file, which is created if it is missing or empty.
 
         Raises:
-            FolderInUse: the file cannot be read or written, or is no text.
-            UnsafeFile: a symbolic link stands in its place, or others may write it.
+            DataDirInUse: the file cannot be read or written, or is not text.
+            UnsafeFile: the file is a symbolic link, or other users can write it.
         """
         file = self.path / name
         kept = self._read(file)
@@ -150,29 +149,29 @@ class DataDir:
         return made
 
     def _read(self, file: Path) -> str:
-        """The content of a file; "" where it is missing or empty. Raises as `_read_or_create`."""
+        """Return the content of a file; "" if it is missing or empty. Raises as `_read_or_create`."""
         try:
             return (read_secret(file) or b"").decode().strip()
         except OSError as error:
             raise DataDirInUse(f"{file} cannot be used: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise DataDirInUse(f"{file} cannot be used: it is no text") from error
+            raise DataDirInUse(f"{file} cannot be used: it is not text") from error
 
     def remove_old_metrics(self) -> None:
-        """Remove the metrics folder of earlier versions, if that can be done. Nothing depends on it."""
+        """Remove the metrics folder of earlier versions, if possible. Nothing depends on it."""
         shutil.rmtree(self.path / "metrics", ignore_errors=True)
 
 
 def check_data_dir(path: Path) -> None:
-    """Look at a data folder and at what the gateway keeps in it, without changing anything.
+    """Check the permissions of a data folder and of its files, without changing them.
 
     Raises:
-        UnsafeFile: other users may write into it, or a symbolic link stands in its place or in it; the first such.
+        UnsafeFile: other users can write to one of them, or one is a symbolic link; the first such path.
     """
     check_folder(path)
     for name in _NAMES:
         refuse_link(path / name)
-    with contextlib.suppress(OSError):  # told when it is needed
+    with contextlib.suppress(OSError):  # reported when the file is used
         read_secret(path / "api_token")
         read_secret(path / ID_FILE)
 

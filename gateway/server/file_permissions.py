@@ -1,5 +1,5 @@
-"""Files and folders with secrets that other users of this machine may read or change: told by name, at the start and by
-`rhopush check`.
+"""Warnings about files and folders with secrets that other users of this machine can read or change, for the start of
+the gateway and for `rhopush check`.
 """
 
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from gateway.system.private_files import file_warnings, folder_warnings
 
 
 def exposed(settings: Settings) -> list[str]:
-    """A sentence about each of them."""
+    """Return one warning for each exposed file or folder."""
     warnings = folder_warnings(settings.data_dir)
     warnings += file_warnings(settings.data_dir / "api_token", "api_token")
-    warnings += file_warnings(settings.data_dir / ID_FILE, "the secret of legacy devices' ids")
+    warnings += file_warnings(settings.data_dir / ID_FILE, "the secret of RhoConnect Push ids")
     reported: set[Path] = set()
     for setting, path in _credentials(settings):
         if path not in reported:
@@ -24,7 +24,7 @@ def exposed(settings: Settings) -> list[str]:
 
 
 def _credentials(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """Every file that the settings name and that holds a key, with the setting that names it."""
+    """Yield every key file that the settings name, with the name of the setting."""
     apps = {"": settings.app("")} | {f"apps.{name}.": app for name, app in settings.apps.items()}
     for prefix, app in apps.items():
         for name, section in settings.provider_types().items():

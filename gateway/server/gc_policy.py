@@ -1,8 +1,8 @@
-"""When Python's cycle collector works: seldom, and in full only while nothing is being sent.
+"""The schedule of Python's cycle collector: few collections, and full ones while no delivery is in progress.
 
-A full collection walks whatever lives, and every ping waits meanwhile: 30 to 45 ms in a worker that remembers
-100,000 users (`gc.callbacks` during `rhopush bench mixed`), several times a minute if Python chooses the moment.
-Hardly anything here ends in a cycle, so a quiet second is soon enough.
+A full collection visits every live object, and every ping waits meanwhile: 30 to 45 ms in a worker that has cached
+100,000 users (`gc.callbacks` during `rhopush bench mixed`), several times a minute if Python chooses the moment. Few
+objects of the gateway end in a cycle, so collections can wait for an idle second.
 """
 
 import gc
@@ -10,35 +10,35 @@ from typing import Final
 
 YOUNG_OBJECTS: Final = 50_000
 QUIET_S: Final = 60.0
-"""Between two full collections, if the worker has nothing to send."""
+"""Interval of full collections while the worker is idle."""
 BUSY_S: Final = 600.0
-"""The same, if it always has."""
+"""Interval of full collections while the worker is never idle."""
 _NEVER: Final = 2**31 - 1
 
 
 def limit_collections() -> None:
-    """Let the collector do little, once all that stays is built.
+    """Reduce the work of the collector, once all long-lived objects exist.
 
-    The young generation is looked through after so many new objects instead of 700: a worker makes and drops
-    thousands a millisecond. Measured on a broadcast: 12 % of the CPU. The old one is left to `FullCollections`.
+    The threshold of the young generation rises from 700 new objects, because a worker creates and drops thousands per
+    millisecond. Measured on a broadcast: 12 % of the CPU. `FullCollections` schedules the old generation.
     """
     gc.collect()
     gc.set_threshold(YOUNG_OBJECTS, 20, _NEVER)
-    gc.freeze()  # what was imported and built stays: later collections need not walk it
+    gc.freeze()  # imported modules and long-lived objects: later collections need not visit them
 
 
 class FullCollections:
-    """Decides when to collect in full.
+    """Decides when a full collection is due.
 
     Args:
-        now_s: monotonic seconds, as every later `now_s`.
+        now_s: monotonic seconds, as in every call of `due`.
     """
 
     def __init__(self, now_s: float) -> None:
         self._last_s = now_s
 
     def due(self, now_s: float, *, quiet: bool) -> bool:
-        """Whether now is the moment; then the caller collects."""
+        """Return whether the caller is to run a full collection now."""
         if now_s - self._last_s < (QUIET_S if quiet else BUSY_S):
             return False
         self._last_s = now_s

@@ -1,12 +1,12 @@
-"""The secret of the legacy devices' ids: kept in Redis, and a copy in the data folder.
+"""The secret that signs RhoConnect Push ids: stored in Redis, with a copy in the data folder.
 
 RhoConnect's `system/reset` empties the Redis that the gateway shares with it (FLUSHDB). Without the secret every device
-would be refused, so a running gateway writes it back, and a start takes it from the data folder.
+would be refused, so a running gateway writes it back, and a starting gateway restores it from the data folder.
 
-| Redis | data folder | in use |
+| Redis | data folder | secret in use |
 | --- | --- | --- |
-| has it | has none, or another one | Redis': it is the same for all gateways; the copy is renewed |
-| has none | has it | the copy, written to Redis |
+| has one | has none, or another one | that of Redis, which all gateways share; the copy is updated |
+| has none | has one | the copy, written to Redis |
 | has none | has none | a new one, or the one that another process wrote first |
 """
 
@@ -27,16 +27,16 @@ from gateway.system.private_files import read_secret, write_secret
 _log = structlog.get_logger("rhoconnect_push")
 
 _RETRY_S: Final = 1.0
-"""Between two looks at Redis."""
+"""Interval of the checks of Redis."""
 
 
 class IdSecret:
-    """Keeps the secret.
+    """Maintains the secret.
 
     Args:
-        store: the service's part of Redis.
+        store: the mailbox store, whose Redis holds the secret.
         folder: the data folder.
-        writes: whether this process renews the copy: one process of a gateway does.
+        writes: whether this process updates the copy: one process of a gateway does.
     """
 
     def __init__(self, store: MailboxStore, folder: Path, *, writes: bool) -> None:
@@ -46,11 +46,11 @@ class IdSecret:
         self._secret: bytes | None = None
 
     async def open(self) -> bytes | None:
-        """The secret; None: there is none yet, and Redis takes no writes for now.
+        """Return the secret; None: there is none, and Redis does not accept writes at present.
 
         Raises:
-            StoreDown: Redis does not answer, or refuses for good.
-            UnsafeFile: other users may have made the copy.
+            StoreDown: Redis does not answer, or refuses permanently.
+            UnsafeFile: other users may have written the copy.
         """
         self._secret = self._copy()
         try:
@@ -63,10 +63,10 @@ class IdSecret:
             return self._secret
 
     async def maintain(self, changed: Callable[[bytes], None]) -> None:
-        """Look at Redis from time to time, for ever: write a lost secret back, and take over another one.
+        """Check Redis at intervals until cancelled: restore a lost secret, and adopt a changed one.
 
         Args:
-            changed: called with a secret that was not in use before.
+            changed: called with each secret that was not in use before.
         """
         while True:
             await asyncio.sleep(_RETRY_S)
@@ -79,7 +79,7 @@ class IdSecret:
     async def _synchronize(self) -> bytes:
         found = await self._store.secret(self._secret)
         if self._secret not in (None, found):
-            _log.warning("id_secret_replaced", why="Redis holds another one")
+            _log.warning("id_secret_replaced", why="Redis holds a different secret")
         if found != self._secret:
             self._secret = found
             self._update_copy(found)
@@ -102,11 +102,11 @@ class IdSecret:
 
 
 def read_copy(file: Path) -> bytes | None:
-    """The copy of the secret; None: there is none, or it is damaged.
+    """Return the copy of the secret; None: there is none, or it is damaged.
 
     Raises:
-        OSError: it cannot be read.
-        UnsafeFile: other users may have made it.
+        OSError: the file cannot be read.
+        UnsafeFile: other users may have written it.
     """
     content = read_secret(file)
     return None if content is None else read_id_secret(content.strip())

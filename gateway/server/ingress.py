@@ -1,4 +1,4 @@
-"""The doors that nobody calls: data changes and Resque's queues. One worker of a gateway has them."""
+"""The background ingresses: change events and Resque queues. One worker of a gateway runs them."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,11 +10,11 @@ from gateway.resque import ResqueWorker, open_resque
 from gateway.settings import Settings
 
 INGRESS_SLOT = 0
-"""The worker that has them; when it falls, the supervisor starts it again."""
+"""The worker that runs them; the supervisor restarts it after a failure."""
 
 
 class BackgroundIngress:
-    """What works without being called; perhaps nothing."""
+    """The background ingresses of this worker, if any."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
@@ -22,19 +22,19 @@ class BackgroundIngress:
         self.resque: ResqueWorker | None = None
 
     async def open(self, settings: Settings, gateway_id: str, queue: QueueProducer, metrics: Metrics) -> None:
-        """Begin. Raises StoreDown, BadSetting."""
+        """Start them. Raises StoreDown, BadSetting."""
         self.events = await self._stack.enter_async_context(open_change_events(settings, gateway_id, metrics))
         self.resque = await self._stack.enter_async_context(open_resque(settings, gateway_id, queue, metrics))
 
     def apply_settings(self, settings: Settings) -> None:
-        """Take over settings that were read anew."""
+        """Apply new settings."""
         if self.events is not None:
             self.events.apply_settings(settings)
         if self.resque is not None:
             self.resque.users_max = settings.limits.users_per_ping
 
     async def close(self) -> None:
-        """Take nothing new; what was begun is finished or kept."""
+        """Stop accepting work; work in progress is finished or stays in Redis."""
         await self._stack.aclose()
 
 
@@ -42,11 +42,11 @@ class BackgroundIngress:
 async def open_background_ingress(
     settings: Settings, gateway_id: str, slot: int, queue: QueueProducer, metrics: Metrics
 ) -> AsyncIterator[BackgroundIngress]:
-    """The doors of this worker that nobody calls, open until `close` or the end of the block.
+    """Run the background ingresses of this worker until `close` or the end of the context.
 
     Raises:
         StoreDown: Redis cannot be reached.
-        BadSetting: an address is none.
+        BadSetting: an address is invalid.
     """
     async with AsyncExitStack() as stack:
         made = BackgroundIngress(stack)

@@ -1,9 +1,10 @@
-"""What a supervisor and its workers say to each other.
+"""The messages between the supervisor and its workers.
 
-Down, on the worker's standard input: one line with the order, one with the settings, then one of news whenever
-the settings were read anew, until the supervisor ends, which the worker sees as the end of the file. Up, on a
-pipe of the worker's own: one byte when all doors are open, then one a second as long as its event loop turns.
-Metrics have a channel beside these (`gateway.telemetry.frames`), so that they can delay neither.
+Downwards, on the worker's standard input: one line with the configuration, one with the settings, then one line for
+each reload of the settings. The worker detects the end of the supervisor by the end of the file. Upwards, on a pipe
+for each
+worker: one byte when the worker is ready, then one byte per second while its event loop runs. Metrics have a separate
+channel (`gateway.telemetry.frames`), so that they can delay neither.
 """
 
 from typing import Final
@@ -17,24 +18,24 @@ from gateway.settings import Settings, from_json, to_json
 READY: Final = b"r"
 HEARTBEAT: Final = b"b"
 HEARTBEAT_S: Final = 1.0
-"""How often a worker's loop shows that it turns."""
+"""Interval of a worker's heartbeats."""
 
 EXIT_SETTINGS: Final = 2
-"""Exit status for a wrong setting: starting again cannot help."""
+"""Exit status for an invalid setting: a restart cannot help."""
 
 
 class WorkerConfig(msgspec.Struct, frozen=True):
-    """What one worker process is told at its start.
+    """The configuration of one worker process.
 
     Attributes:
-        slot: its number, from 0; a successor in the same slot has the same consumer name.
+        slot: number of the worker, from 0; a successor in the same slot has the same consumer name.
         gateway_id: the gateway's name among those that share a Redis.
-        module: where its `run` is.
+        module: the module with the worker's `run`.
         socket_fd: descriptor of the listening socket.
         status_fd: descriptor of the pipe for READY and BEAT.
         metrics_fd: descriptor of the channel for `gateway.telemetry.frames`.
         rhoconnect_push_fd: descriptor of the RhoConnect Push service's listening socket; None: there is none.
-        workers: how many there are: they share what is limited a gateway.
+        workers: number of worker processes, which share the limits of the gateway.
     """
 
     slot: int
@@ -48,27 +49,27 @@ class WorkerConfig(msgspec.Struct, frozen=True):
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """What the worker inherits."""
+        """The descriptors that the worker inherits."""
         numbers = (self.socket_fd, self.status_fd, self.rhoconnect_push_fd, self.metrics_fd)
         return tuple(number for number in numbers if number is not None)
 
 
 def pack(order: WorkerConfig, settings: Settings) -> bytes:
-    """Both lines."""
+    """Encode the configuration and the settings, as one line each."""
     return msgspec.json.encode(order) + b"\n" + to_json(settings) + b"\n"
 
 
 def unpack(order: bytes, settings: bytes) -> tuple[WorkerConfig, Settings]:
-    """What `pack` was given, from its two lines."""
+    """Decode the two lines of `pack`."""
     return msgspec.json.decode(order, type=WorkerConfig), from_json(settings, installed().settings_type)
 
 
 class SettingsUpdate(msgspec.Struct, frozen=True):
-    """What came of reading the settings anew.
+    """The result of a reload of the settings.
 
     Attributes:
-        settings: those in force from now on; None: the old ones stay.
-        error: why they stay; "" where nothing was wrong.
+        settings: the new settings; None: the previous settings stay in force.
+        error: the reason of a failed reload; "" after a successful one.
     """
 
     settings: Settings | None
@@ -76,21 +77,21 @@ class SettingsUpdate(msgspec.Struct, frozen=True):
 
 
 def pack_settings_update(update: SettingsUpdate) -> bytes:
-    """One line. A line without settings holds only what was wrong with them."""
+    """Encode an update as one line. After a failed reload the line contains only the error."""
     if update.settings is None:
         return msgspec.json.encode(update.error) + b"\n"
     return to_json(update.settings) + b"\n"
 
 
 def unpack_settings_update(line: bytes) -> SettingsUpdate:
-    """What `pack_settings_update` was given.
+    """Decode a line of `pack_settings_update`.
 
     Raises:
-        BadSetting: it is no line of `pack_settings_update`.
+        BadSetting: the line was not written by `pack_settings_update`.
     """
     try:
         if line.startswith(b'"'):
             return SettingsUpdate(None, msgspec.json.decode(line, type=str))
         return SettingsUpdate(from_json(line, installed().settings_type))
     except (ValueError, RecursionError) as error:
-        raise BadSetting("the settings that the supervisor sent cannot be read") from error
+        raise BadSetting("the settings update of the supervisor cannot be decoded") from error

@@ -1,4 +1,4 @@
-"""The one listening socket: bound once by the supervisor and handed to every worker."""
+"""The listening socket, bound once by the supervisor and inherited by every worker."""
 
 import socket
 from typing import Final
@@ -9,14 +9,14 @@ _BACKLOG: Final = 4096  # the kernel caps it at somaxconn
 
 
 class CannotListen(RhoPushError):
-    """The address is taken, or is none of this machine's."""
+    """The address is in use, or does not belong to this machine."""
 
     code = "cannot_listen"
     label = "cannot_listen"
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, not blocking, closed on exec unless it is handed on.
+    """Return a non-blocking listening socket, closed on exec unless it is passed on explicitly.
 
     SO_REUSEPORT is not set: with it a second gateway would bind the same port without an error.
 
@@ -24,7 +24,7 @@ def listen(host: str, port: int) -> socket.socket:
         host: name or address; port: 0 for any free one.
 
     Raises:
-        CannotListen: with the reason, in one line.
+            CannotListen: with the reason, in one line.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -45,6 +45,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket, scheme: str = "http") -> str:
-    """`http://HOST:PORT` as a client on this machine writes it."""
+    """Return `http://HOST:PORT` in the form for a client on this machine."""
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

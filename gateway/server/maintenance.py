@@ -1,5 +1,5 @@
-"""Once a second, a worker sweeps its lanes, measures the queue, drops old receipts and, when quiet, collects cycles;
-and whether it is ready."""
+"""Periodic work of a worker: it sweeps lanes, measures the queue, deletes old receipts, collects cycles while idle, and
+determines readiness, once per second."""
 
 import asyncio
 import gc
@@ -25,20 +25,20 @@ _log = structlog.get_logger("maintenance")
 
 _EVERY_S: Final = 1.0
 _OLDEST_S: Final = 120.0
-"""A ping that was not even looked at for so long: the gateway is not keeping up, and says so by readiness."""
+"""Age of the oldest unread ping, in seconds, beyond which the gateway is not ready: it does not keep up."""
 
 
 class Maintenance:
-    """Keeps a worker's house.
+    """Runs the periodic work of a worker.
 
     Args:
-        settings: for receipts' age and room.
-        streams: what is measured and trimmed.
-        lanes: what is swept.
-        metrics: where it is told.
+        settings: provide the age and the number of receipts.
+        streams: the streams to measure and trim.
+        lanes: the lanes to sweep.
+        metrics: receive the measurements.
         stores: every Redis that pings need.
-        permissions: what Redis refuses to its user.
-        refused: what Redis says instead of giving the queue's entries; None: it gives them.
+        permissions: the commands that Redis refuses to the configured user.
+        refused: the error with which Redis refuses the queue's entries; None: it does not refuse them.
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class Maintenance:
         self._collections = FullCollections(time.monotonic())
 
     def apply_settings(self, settings: Settings) -> None:
-        """Take over new settings."""
+        """Apply new settings."""
         self._settings = settings
         self._certificate_expiry.apply_settings(settings)
         self._permissions.apply_settings(settings)
 
     def start(self) -> None:
-        """Begin."""
-        for store in self._stores:  # answered before the doors open
+        """Start the tasks."""
+        for store in self._stores:  # checked before the ingresses open
             store.probe()
-        # Apart, so that a Redis that does not answer holds up no lane.
+        # A separate task, so that an unresponsive Redis delays no lane.
         self._tasks = [
             asyncio.create_task(_repeat(step, every_s, self._metrics), name=f"upkeep:{step.__name__}")
             for step, every_s in (
@@ -84,19 +84,19 @@ class Maintenance:
         ]
 
     async def close(self) -> None:
-        """Stop."""
+        """Stop the tasks."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def readiness(self) -> Mapping[str, str]:
-        """What keeps this gateway from working, by part; empty: ready."""
+        """Return the problems that keep this gateway from working, by component; empty: ready."""
         problems = {store.name: store.error_text for store in self._stores if store.error_text is not None}
         problems |= {name: text for name, text in self._permissions.problems.items() if name not in problems}
         if not problems and (refused := self._refused()) is not None:
-            problems["queue"] = f"cannot be made or read: {refused}"
+            problems["queue"] = f"cannot be created or read: {refused}"
         elif self._oldest_s > _OLDEST_S:
-            problems["queue"] = f"the oldest ping waits for {int(self._oldest_s)} s"
+            problems["queue"] = f"the oldest ping has waited for {int(self._oldest_s)} s"
         for lane in self._lanes.all():
             if lane.error_text is not None:
                 problems[f"lane {lane.name}"] = lane.error_text
@@ -134,5 +134,5 @@ async def _repeat(step: Callable[[], Awaitable[None]], every_s: float, metrics: 
         if isinstance(failed, StoreDown):
             metrics.store_errors("maintenance").inc()
             _log.debug("redis_unavailable", error=failed.message)
-        elif failed is not None:  # a defect: without sweeping, lanes would stand still unseen
+        elif failed is not None:  # a defect: without sweeping, lanes would stall unnoticed
             _log.error("maintenance_failed", exc_info=failed)

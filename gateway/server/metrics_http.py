@@ -1,8 +1,8 @@
-"""The listener of `metrics.port`: GET and HEAD of `/metrics`, one request a connection.
+"""The listener of `metrics.port`: GET and HEAD of `/metrics`, one request per connection.
 
-It runs in the supervisor's metrics thread and is written for hostile clients: the head has a size and a time, the
-answer has a time, and there is a ceiling for connections, at which the oldest one whose head is not complete makes
-room. A scraper sends its head at once, so it is served also while others hold every connection open.
+The listener runs in the supervisor's metrics thread and is written for hostile clients: the head has limits of size and
+time, the response has a time limit, and at the limit of connections the oldest one with an incomplete head is closed
+for a new one. A scraper sends its head at once, so it is served even while other clients hold every connection open.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from protocols.response_headers import SAFETY_HEADERS
 CONNECTIONS_MAX: Final = 64
 HEAD_BYTES_MAX: Final = 8192
 HEAD_S: Final = 5.0
-"""Longest time from the connection to the end of the head."""
+"""Longest time from the connection to the end of the head, in seconds."""
 ANSWER_S: Final = 15.0
-"""Longest time from the end of the head until the client has taken the answer."""
+"""Longest time from the end of the head until the client has received the response, in seconds."""
 LINGER_S: Final = 1.0
-"""Longest wait for the client's end after the answer: closing before would take the answer away from it."""
+"""Longest wait for the client's close after the response: an earlier close could discard the response."""
 
 _PAUSE_S: Final = 0.05
 
@@ -38,11 +38,11 @@ _OK, _BAD, _NOT_FOUND, _NOT_ALLOWED, _LARGE = (
 )
 
 Render = Callable[[Callable[[bytes], None]], None]
-"""Calls its argument with the rendered metrics, soon."""
+"""Calls its argument with the rendered metrics, later."""
 
 
 class ScrapeStage(enum.Enum):
-    """How far a connection is, and how long that may take in seconds."""
+    """Stage of a connection; the value is its time limit in seconds."""
 
     HEAD = HEAD_S
     ANSWER = ANSWER_S
@@ -54,7 +54,7 @@ class Scraper(BufferedSocket):
 
     Args:
         sock, selector: as for `BufferedSocket`.
-        render: gives the metrics.
+        render: provides the metrics.
     """
 
     def __init__(self, sock: socket.socket, selector: selectors.BaseSelector, render: Render) -> None:
@@ -65,11 +65,11 @@ class Scraper(BufferedSocket):
         self._enter(ScrapeStage.HEAD)
 
     def overdue(self, now_s: float) -> bool:
-        """Whether its stage has taken too long. `now_s`: monotonic seconds."""
+        """Return whether the current stage exceeds its time limit. `now_s`: monotonic seconds."""
         return now_s > self._until_s
 
     def received(self, data: bytes) -> None:
-        """Collect the head; what comes behind it is thrown away."""
+        """Collect the head; further data is discarded."""
         if self.stage is not ScrapeStage.HEAD:
             return
         self._head += data
@@ -82,13 +82,13 @@ class Scraper(BufferedSocket):
         if status == _OK:
             self._render(lambda text: self._answer(_OK, text))
         else:
-            self._answer(status, f"{status}: only GET /metrics is answered here\n".encode())
+            self._answer(status, f"{status}: this port serves GET /metrics only\n".encode())
 
     def sent(self) -> None:
-        """End our side, and wait for the client to end its own."""
+        """Close this side, and wait for the client to close its side."""
         if self.stage is ScrapeStage.ANSWER:
             self._enter(ScrapeStage.LINGER)
-            with contextlib.suppress(OSError):  # the client is gone
+            with contextlib.suppress(OSError):  # the client has disconnected
                 self.sock.shutdown(socket.SHUT_WR)
 
     def _answer(self, status: str, body: bytes) -> None:
@@ -108,7 +108,7 @@ class Scraper(BufferedSocket):
 
 
 def request_of(head: bytes) -> tuple[str, str]:
-    """The method, and the status of the answer, of a request's head (RFC 9112, section 3)."""
+    """Return the method of a request's head and the status of the response (RFC 9112, section 3)."""
     words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         return "", _BAD
@@ -119,26 +119,26 @@ def request_of(head: bytes) -> tuple[str, str]:
 
 
 class MetricsListener:
-    """Accepts scrapers.
+    """Accepts the connections of scrapers.
 
     Args:
         listener: the bound socket.
-        selector: the thread's.
-        render: gives the metrics.
+        selector: the thread's selector.
+        render: provides the metrics.
     """
 
     def __init__(self, listener: socket.socket, selector: selectors.BaseSelector, render: Render) -> None:
         self._listener, self._selector, self._render = listener, selector, render
-        self._scrapers: list[Scraper] = []  # the oldest first
+        self._scrapers: list[Scraper] = []  # oldest first
         selector.register(listener, selectors.EVENT_READ, self)
 
     def ready(self, _: int) -> None:
-        """Accept one; where there are too many, the oldest without a whole head makes room, or else the new one."""
+        """Accept one connection. At the limit, close the oldest one with an incomplete head, or else the new one."""
         try:
             sock, _address = self._listener.accept()
-        except BlockingIOError:  # it has gone already
+        except BlockingIOError:  # the client has disconnected already
             return
-        except OSError:  # no descriptors just now: the listener stays ready, so this would turn without end
+        except OSError:  # out of descriptors: the listener stays ready, so the loop would spin
             time.sleep(_PAUSE_S)
             return
         self._drop_closed()
@@ -151,7 +151,7 @@ class MetricsListener:
         self._scrapers.append(Scraper(sock, self._selector, self._render))
 
     def sweep(self) -> None:
-        """Close those that take too long."""
+        """Close the connections that exceed a time limit."""
         now_s = time.monotonic()
         for scraper in self._scrapers:
             if scraper.overdue(now_s):

@@ -1,8 +1,8 @@
-"""A worker's side of the metrics: it reports what has changed, and asks the supervisor for the rendered text.
+"""A worker's side of the metrics: it reports changes, and requests the rendered text from the supervisor.
 
-Nothing here waits for the supervisor: a report that finds the channel full is not made, and the next one holds what it
-would have held, since a report carries states and not differences. Nor does a report hold the loop for long. A worker
-that is killed loses what it counted since its last report, which is at most `REPORT_S`.
+No call waits for the supervisor: if the channel is full, the report is skipped, and the next report contains its
+content, since reports carry states and not differences. A report does not block the loop for long either. A killed
+worker loses its counts since the last report, which is at most `REPORT_S` old.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ from gateway.telemetry.frames import (
 from gateway.telemetry.values import Change
 
 REPORT_S: Final = 1.0
-"""Longest time between two reports of a worker whose loop turns."""
+"""Longest interval between two reports of a worker whose loop runs."""
 ANSWER_S: Final = 3.0
 """Longest wait of a scrape for the supervisor, whose first rendering takes a tenth of a second."""
 SLICE_S: Final = 0.0005
-"""How long a report may hold the loop at a time: a worker with many apps has thousands of counts."""
+"""Longest time that a report blocks the loop at once: a worker with many apps has thousands of counts."""
 _SLICE_INTERVAL_FACTOR: Final = 32
 _READ_BYTES: Final = 262_144
 
@@ -48,7 +48,7 @@ class MetricsReporter:
 
     Args:
         channel: this worker's end of the channel to the supervisor.
-        report_s: longest time between two reports.
+        report_s: longest interval between two reports.
     """
 
     def __init__(self, channel: socket.socket, report_s: float = REPORT_S) -> None:
@@ -63,19 +63,19 @@ class MetricsReporter:
         self._timer: asyncio.TimerHandle | None = None
         self._walk: Iterator[Change | None] | None = None
         self._walk_ends: list[FromWorker] = []
-        self._ends: list[FromWorker] = []  # of the next walk
+        self._ends: list[FromWorker] = []  # end markers of the next walk
         self._open = True
         channel.setblocking(False)
 
     def begin(self, metrics: Metrics) -> None:
-        """Report `metrics` from now on. Called once, on the loop."""
+        """Start to report `metrics`. Called once, on the loop."""
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._channel, self._readable)
         self._tick()
 
     async def scrape(self) -> bytes:
-        """The rendered metrics of the whole gateway, with this worker's newest counts.
+        """Return the rendered metrics of the whole gateway, including this worker's newest counts.
 
         Raises:
             MetricsUnavailable: the supervisor does not answer within `ANSWER_S`.
@@ -89,12 +89,14 @@ class MetricsReporter:
             async with asyncio.timeout(ANSWER_S):
                 return await answer
         except TimeoutError as error:
-            raise MetricsUnavailable(f"the supervisor gave no metrics within {ANSWER_S:.0f} s") from error
+            raise MetricsUnavailable(
+                f"the supervisor did not return metrics within {ANSWER_S:.0f} s"
+            ) from error
         finally:
             del self._scrapes[number]
 
     def close(self) -> None:
-        """Report for the last time, as far as the channel takes it at once, and close the channel."""
+        """Make a last report, as far as the channel accepts it at once, and close the channel."""
         if self._metrics is not None and not self._unsent:
             self._send(MetricsReport(tuple(filter(None, self._metrics.values.changes()))))
         self._stop()
@@ -107,7 +109,7 @@ class MetricsReporter:
             self._report()
 
     def _report(self, end: FromWorker | None = None) -> None:
-        """Send what has changed, and `end` behind it. What is changing is walked through in turns of `SLICE_S`."""
+        """Send the changes, followed by `end`. The changes are walked in slices of `SLICE_S`."""
         if end is not None:
             self._ends.append(end)
         if self._walk is None:
@@ -118,13 +120,13 @@ class MetricsReporter:
             return
         self._reported_at_s = time.monotonic()
         self._metrics.log_lines_dropped.advance(writer.lines_dropped())
-        # A full channel takes no report now: the next one holds what this one would have held.
+        # A full channel accepts no report now: the next report contains the content of this one.
         self._walk = iter(()) if self._unsent else self._metrics.values.changes()
         self._walk_ends, self._ends = self._ends, []
         self._report_slice()
 
     def _report_slice(self) -> None:
-        """Walk for `SLICE_S`, and send what was found; behind the last of it, the ends."""
+        """Walk for `SLICE_S`, and send the changes found; after the last slice, send the end markers."""
         walk = self._walk
         if walk is None or not self._open:
             return
@@ -155,12 +157,12 @@ class MetricsReporter:
                 self._send_more()
 
     def _send_more(self) -> None:
-        """Send what waits; the rest is sent when the channel takes it."""
+        """Send the buffered bytes; the rest follows when the channel accepts more."""
         try:
             with contextlib.suppress(BlockingIOError):
                 self._unsent = self._unsent[self._channel.send(self._unsent) :]
         except OSError:
-            self._stop()  # the supervisor has ended, or given this channel up
+            self._stop()  # the supervisor has ended, or closed this channel
             return
         if self._unsent:
             self._loop.add_writer(self._channel, self._send_more)

@@ -1,10 +1,11 @@
-"""The supervisor's metrics: a thread that takes the workers' reports, adds them up and renders the sum.
+"""The supervisor's metrics thread: it receives the workers' reports, sums them and renders the sum.
 
-It is a thread of its own so that neither can hold the other: the supervisor may wait for its store while a scrape is
-answered, and a defect here ends no worker. It shares nothing with the supervisor but the deque of new channels.
+A separate thread keeps both independent: the supervisor may wait for its store while a scrape is answered, and a defect
+here ends no worker. The thread shares nothing with the supervisor but the deque of new channels.
 
-A scrape begins a round: every worker is asked for a report, and after the last one, or after `ROUND_S`, the sum is
-rendered once for all who asked meanwhile. A worker that asks reports first, so its own counts are always the newest.
+A scrape starts a round: the thread requests a report from every worker, and after the last report, or after `ROUND_S`,
+renders the sum once for all scrapes of the round. A worker that requests a scrape reports first, so its own counts are
+always the newest.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ from gateway.telemetry.totals import Totals
 from gateway.telemetry.values import Change
 
 ROUND_S: Final = 0.5
-"""Longest wait for a worker's report. One whose loop turns answers within milliseconds."""
+"""Longest wait for a worker's report. A worker whose loop runs answers within milliseconds."""
 _TICK_S: Final = 0.5
 _STOP_S: Final = 1.0
 _OWN: Final = 0
@@ -62,8 +63,8 @@ class WorkerChannel(BufferedSocket):
 
     Args:
         sock, selector: as for `BufferedSocket`.
-        source: the worker's number among the sources; never used again.
-        thread: takes what the worker sends.
+        source: number of the worker among the sources; never reused.
+        thread: receives the worker's frames.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class WorkerChannel(BufferedSocket):
         self._frames = frames_from_worker()
 
     def received(self, data: bytes) -> None:
-        """Take whole frames; a channel that sends anything else is closed, and its worker goes on."""
+        """Handle complete frames. A channel with invalid data is closed, and its worker continues."""
         try:
             frames = self._frames.feed(data)
         except ChannelBroken as error:
@@ -87,7 +88,7 @@ class WorkerChannel(BufferedSocket):
             self._thread.take(self, frame)
 
     def ended(self) -> None:
-        """The worker has ended."""
+        """Handle the end of the worker."""
         self._thread.end(self)
 
 
@@ -95,10 +96,10 @@ class ReportRound:
     """One round of reports.
 
     Attributes:
-        number: of its requests.
-        waiting: channels whose report is missing.
-        deliver: who wants the rendered sum.
-        until_s: when it is rendered without the missing ones, in monotonic seconds.
+        number: number of its requests.
+        waiting: channels whose report is outstanding.
+        deliver: receivers of the rendered sum.
+        until_s: time at which it is rendered without the outstanding reports, in monotonic seconds.
     """
 
     def __init__(self, number: int, waiting: set[WorkerChannel], deliver: Sequence[Deliver]) -> None:
@@ -107,10 +108,10 @@ class ReportRound:
 
 
 class MetricsThread(threading.Thread):
-    """See the module.
+    """The metrics thread; the module describes its work.
 
     Args:
-        log: the supervisor's.
+        log: the supervisor's log.
         listener: the bound socket of `metrics.port`; None: workers answer scrapes on the main port.
     """
 
@@ -132,15 +133,15 @@ class MetricsThread(threading.Thread):
         self._stopping = False
         self._listening = None if listener is None else MetricsListener(listener, self._selector, self.scrape)
 
-    # Called by the supervisor.
+    # -- calls of the supervisor -----------------------------------------------------------------------------
 
     def add(self, channel: socket.socket) -> None:
-        """Take a new worker's channel."""
+        """Add the channel of a new worker."""
         self._new.append(channel)
         self._wake()
 
     def stop(self) -> None:
-        """End the thread, which is given a moment."""
+        """Stop the thread, and wait for it for a short time."""
         self._stopping = True
         self._wake()
         if self.is_alive():
@@ -149,13 +150,13 @@ class MetricsThread(threading.Thread):
     def _wake(self) -> None:
         try:
             self._wakeup.send(b"w")
-        except OSError:  # full: it wakes anyway
+        except OSError:  # full: the thread wakes anyway
             return
 
-    # On the thread.
+    # -- calls on the thread ---------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serve until `stop`. What goes wrong in one step is logged, and the thread goes on."""
+        """Serve until `stop`. An error in one step is logged, and the thread continues."""
         while not self._stopping:
             try:
                 self._step()
@@ -166,11 +167,11 @@ class MetricsThread(threading.Thread):
         self._close()
 
     def scrape(self, deliver: Deliver) -> None:
-        """Have `deliver` called with the rendered sum."""
+        """Call `deliver` with the rendered sum, once it is ready."""
         self._next.append(deliver)
 
     def take(self, channel: WorkerChannel, frame: FromWorker) -> None:
-        """Take what a worker sent."""
+        """Handle a frame of a worker."""
         channel.reports = True
         if isinstance(frame, MetricsReport):
             self._totals.take(channel.source, frame.changes)
@@ -178,15 +179,17 @@ class MetricsThread(threading.Thread):
                 self._round.waiting.discard(channel)
         else:
             number = frame.number
-            if not channel.unsent:  # it does not read: its next scrape finds room, or its time runs out
+            if (
+                not channel.unsent
+            ):  # a worker that does not read gets its next scrape, or reaches its time limit
                 self.scrape(lambda text: self._deliver(channel, number, text))
 
     def channel_broken(self, error: ChannelBroken) -> None:
-        """Log it: a worker's further counts are lost."""
+        """Log the error: further counts of the worker are lost."""
         self._log.error("metrics_channel_broken", error=error.message)
 
     def end(self, channel: WorkerChannel) -> None:
-        """A worker has ended: its counts stay."""
+        """Handle the end of a worker: its counts stay."""
         self._channels.discard(channel)
         self._totals.end(channel.source)
         if self._round is not None:
@@ -197,16 +200,16 @@ class MetricsThread(threading.Thread):
         self._finish_round()
         if self._round is None and self._next:
             self._begin_round()
-            self._finish_round()  # there may be nobody to ask
+            self._finish_round()  # a round may have no worker to wait for
         if self._listening is not None:
             self._listening.sweep()
 
     def _close(self) -> None:
-        """Close every socket but the listener, which is the supervisor's."""
+        """Close every socket but the listener, which belongs to the supervisor."""
         for key in tuple(self._selector.get_map().values()):
             if isinstance(key.data, BufferedSocket):
                 key.data.close()
-        self._accept_channels()  # channels that came last
+        self._accept_channels()  # channels added last
         for channel in tuple(self._channels):
             channel.close()
         self._selector.close()
@@ -233,9 +236,9 @@ class MetricsThread(threading.Thread):
                 key.data.ready(events)
 
     def _begin_round(self) -> None:
-        """Ask every worker that has reported at all: one that starts is not waited for."""
+        """Request reports from every worker that has reported before: a starting worker is not waited for."""
         self._accept_channels()
-        self._serve(0.0)  # the first report of a new worker may lie there
+        self._serve(0.0)  # the first report of a new worker may be in its socket
         self._rounds += 1
         asked = {one for one in self._channels if one.reports and not one.unsent}
         deliver, self._next = self._next, []
@@ -245,7 +248,7 @@ class MetricsThread(threading.Thread):
             channel.send(request)
 
     def _finish_round(self) -> None:
-        """Render for those who asked, if every report is there or too late."""
+        """Render for the requesters, if every report has arrived or is late."""
         current = self._round
         if current is not None and (not current.waiting or time.monotonic() >= current.until_s):
             self._round = None

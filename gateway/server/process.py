@@ -1,7 +1,7 @@
-"""The process of one worker: what it is told, its heart-beat, and its end with the supervisor's.
+"""The process of one worker: its configuration, its heartbeat, and its end with the supervisor.
 
-Started by the supervisor as `python -m gateway.server.process`. What the worker does is `run` of the module
-that the order names (`gateway.server.worker`).
+The supervisor starts it as `python -m gateway.server.process`. The work itself is `run` of the module that the
+configuration names (`gateway.server.worker`).
 """
 
 import asyncio
@@ -39,13 +39,13 @@ _LOG_FLUSH_S: Final = 0.2
 
 
 def main() -> int:
-    """Do as the order on standard input says; the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to answer
+    """Run the worker that standard input configures; returns the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
     _request_parent_death_signal()
     with open(_STDIN, "rb", buffering=0, closefd=False) as orders:
         lines = orders.readline(), orders.readline()
     if not lines[1].endswith(b"\n"):
-        return _EXIT_SUPERVISOR_GONE  # the supervisor ended while it was speaking
+        return _EXIT_SUPERVISOR_GONE  # the supervisor ended while it wrote
     config, settings = unpack(*lines)
     writer.detach(plain.dropped_notice(worker=config.slot))
     structured.configure(worker=config.slot)
@@ -56,7 +56,7 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_work(run, config, settings, settings_feed))
     except asyncio.CancelledError:
-        return 0  # told to end before the doors were open
+        return 0  # stopped before the ingresses were open
     except (BadSetting, CredentialError, StoreRefused) as error:
         sys.stderr.write(f"rhopush serve: {error.message}\n")
         return EXIT_SETTINGS
@@ -67,18 +67,20 @@ def main() -> int:
 
 
 def _request_parent_death_signal() -> None:
-    """Have Linux kill this process when the supervisor ends: one that is stopped cannot see the end of a pipe.
+    """Have Linux kill this process when the supervisor ends: a stopped process cannot detect the end of a pipe.
 
-    prctl(2), PR_SET_PDEATHSIG. Elsewhere, and where the supervisor ended before this call, the pipe must do.
+    prctl(2), PR_SET_PDEATHSIG. On other systems, and if the supervisor ended before this call, the pipe serves the
+    purpose.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with_supervisor(settings_feed: SettingsFeed) -> None:
-    """Pass news on until the pipe ends. A thread, so that a loop that is stuck cannot outlive its supervisor.
+    """Publish settings updates until the pipe ends. Runs in a thread, so that a blocked loop cannot outlive the
+    supervisor.
 
-    Reads the descriptor itself: a thread that waits inside `sys.stdin` would hold its lock at our own end.
+    Reads the descriptor itself: a thread that waits inside `sys.stdin` would hold its lock at the exit of the process.
     """
     for line in read_lines(_STDIN):
         settings_feed.publish(line)
@@ -90,7 +92,7 @@ async def _work(run: Run, config: WorkerConfig, settings: Settings, settings_fee
     task = asyncio.current_task()
     stop = asyncio.Event()
     if task is not None:
-        loop.add_signal_handler(signal.SIGTERM, task.cancel)  # nothing was accepted yet: nothing to drain
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)  # no work was accepted yet: nothing to drain
     os.set_blocking(config.status_fd, False)
     return_large_blocks()
 
@@ -130,13 +132,13 @@ def _send_status(status_fd: int, word: bytes) -> None:
     try:
         os.write(status_fd, word)
     except BlockingIOError:
-        return  # the supervisor is slow; there are enough beats in the pipe
+        return  # the supervisor is slow; the pipe holds enough heartbeats
     except BrokenPipeError:
         _exit_immediately()
 
 
 def _exit_immediately() -> NoReturn:
-    """The supervisor is gone. What was logged may say why, so it is given a moment to be written."""
+    """Exit because the supervisor has ended, after a short time to write the log, which may contain the reason."""
     writer.flush(_LOG_FLUSH_S)
     os._exit(_EXIT_SUPERVISOR_GONE)
 

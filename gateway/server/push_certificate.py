@@ -1,4 +1,4 @@
-"""The certificate that the RhoConnect Push service shows to devices: `serve` and `rhopush check` read it here."""
+"""The TLS certificate of the RhoConnect Push service, as read by `serve` and `rhopush check`."""
 
 import ssl
 from typing import Final
@@ -15,11 +15,11 @@ _KEY: Final = "rhoconnect_push.key_file"
 
 
 def read_push_certificate(rhoconnect_push: RhoConnectPushSettings) -> Certificate | None:
-    """The certificate and its key, as the settings name them; None: the service does not use TLS.
+    """Return the certificate and its key, as the settings name them; None: the service does not use TLS.
 
     Raises:
-        BadSetting: a file cannot be read, or the two cannot be used together. The message never shows what a file
-            holds, nor a setting that cannot be a path.
+        BadSetting: a file cannot be read, or the two do not match. The message never contains the content of a file,
+            nor a setting that cannot be a path.
     """
     if rhoconnect_push.certificate_file is None:
         return None
@@ -41,6 +41,6 @@ def read_push_certificate(rhoconnect_push: RhoConnectPushSettings) -> Certificat
 
 
 def push_context(rhoconnect_push: RhoConnectPushSettings) -> ssl.SSLContext | None:
-    """TLS for the service's socket; None: it is plain. Raises as `read_push_certificate`."""
+    """Return the TLS context of the service's socket; None: the socket is plain. Raises as `read_push_certificate`."""
     certificate = read_push_certificate(rhoconnect_push)
     return None if certificate is None else server_context(certificate)

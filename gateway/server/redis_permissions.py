@@ -1,4 +1,4 @@
-"""Whether Redis takes every command that these settings need: tried at the start, and every 30 s from then on."""
+"""Check of the Redis commands that the settings require: at the start, and every 30 s from then on."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -12,14 +12,14 @@ from gateway.store.command_probe import RefusedCommands, by_address, refused_by,
 _log = structlog.get_logger("store")
 
 EVERY_S: Final = 30.0
-"""An operator may change permissions, and a failover may lead to another server: seen within this time."""
+"""Interval of the checks: an operator may change permissions, and a failover may lead to another server."""
 
 
 class RedisPermissions:
-    """What Redis refused when it was last tried.
+    """The commands that Redis refused at the last check.
 
     Args:
-        settings: those in force.
+        settings: the current settings.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -27,28 +27,28 @@ class RedisPermissions:
         self._found: dict[str, RefusedCommands] = {}
 
     def apply_settings(self, settings: Settings) -> None:
-        """Take over new settings."""
+        """Apply new settings."""
         self._settings = settings
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """By setting, what keeps this gateway from working; empty: nothing."""
+        """Refusals that keep this gateway from working, by setting; empty: none."""
         return {one.setting: text for text, one in self._found.items() if one.fatal}
 
     async def require(self) -> None:
-        """Try all commands for the first time.
+        """Run the first check.
 
         Raises:
-            BadSetting: Redis refuses what no gateway can do without.
+            BadSetting: Redis refuses a command that every gateway needs.
         """
         await self.check()
         for setting, text in self.problems.items():
             raise BadSetting(f"{setting}: {text}", field=setting)
 
     async def check(self) -> None:
-        """Try all commands, and log the refusals that are new and those that ended.
+        """Check all commands, and log new refusals and refusals that ended.
 
-        A Redis that does not answer keeps what was last found of it.
+        If Redis does not answer, the result of the last check stays.
         """
         found: dict[str, RefusedCommands] = {}
         for address, here in by_address(uses(self._settings)).items():

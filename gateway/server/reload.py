@@ -1,8 +1,8 @@
-"""When a serving gateway reads its settings anew: on SIGHUP, and when a file has changed.
+"""Detection of changed settings: on SIGHUP, and when a file has changed.
 
-A file counts as changed when it is another one than the last time and has stayed so from one look to the
-next: an editor or a copy that is half done is not read. Kubernetes replaces a whole folder by turning a link;
-`stat` follows it, so that is seen too.
+A file counts as changed if it differs from the last load and two successive checks find it equal, so that a file that
+is still being written is not read. Kubernetes replaces a whole folder by switching a symbolic link; `stat` follows
+the link, so this is detected, too.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ Stamps = dict[Path, Stamp]
 
 
 class ReloadResult(NamedTuple):
-    """What came of reading anew.
+    """The result of a reload.
 
     Attributes:
-        settings: what holds now; None: what was read is wrong, and the old value stays.
-        needs_restart: settings that have changed and need a restart.
-        error: what is wrong.
+        settings: the new settings; None: the files are invalid, and the previous settings stay in force.
+        needs_restart: changed settings that take effect only after a restart.
+        error: the reason of a failed reload.
     """
 
     settings: Settings | None
@@ -31,12 +31,12 @@ class ReloadResult(NamedTuple):
 
 
 class SettingsReloader:
-    """Reads the settings of one gateway, again and again.
+    """Reloads the settings of one gateway.
 
     Args:
         file: the settings file; it need not exist.
-        load: reads and checks everything.
-        settings: what was loaded at the start.
+        load: reads and checks all settings.
+        settings: the settings of the start.
     """
 
     def __init__(self, file: Path, load: Callable[[], Settings], settings: Settings) -> None:
@@ -45,21 +45,21 @@ class SettingsReloader:
         self._before = self._seen
 
     def changed(self) -> bool:
-        """Whether a file is another one than when it was last read, and is no longer being written."""
+        """Return whether a file differs from the last load and is no longer being written."""
         now = self._stamps()
         is_stable = now == self._before
         self._before = now
         return is_stable and now != self._seen
 
     def reload(self) -> ReloadResult:
-        """Read anew. A wrong file is told once: it is not looked at again before it changes again."""
+        """Load the settings. An invalid file is reported once: it is loaded again only after a further change."""
         self._seen = self._stamps()
         try:
             found = merge_reloadable(self._settings, self._load())
         except BadSetting as error:
             return ReloadResult(None, error=error.message)
         self._settings = found.settings
-        self._seen = self._before = self._stamps()  # another file may be named now
+        self._seen = self._before = self._stamps()  # the settings may name other files now
         return ReloadResult(found.settings, found.needs_restart)
 
     def _stamps(self) -> Stamps:

@@ -1,4 +1,4 @@
-"""The RhoConnect Push service of one worker, put together: who judges, what makes ids, and its socket."""
+"""Assembly of one worker's RhoConnect Push service: authentication, ids, and the listening socket."""
 
 import asyncio
 import hashlib
@@ -42,19 +42,19 @@ from protocols.rhoconnect_push.wire import basic
 _log = structlog.get_logger("rhoconnect_push")
 
 _APPS_AT_ONCE: Final = 8
-"""Credentials of apps that are judged at a time."""
+"""Largest number of apps whose credentials are checked at once."""
 _SESSION: Final = re.compile(rf"(?:^|[;,])\s*{COOKIE}=([^;,\s]+)")
 
 
 class LocalAuthenticator:
-    """Judges by the gateway's own accounts, as RhoConnect's rps_login does (contract §2.2).
+    """Authenticates against the gateway's own accounts, as RhoConnect's rps_login does (contract §2.2).
 
-    A user has a session of this gateway, and Basic credentials besides; their name need not be the session's
-    user. An app has the credentials in `:push_server:`.
+    A user needs a session of this gateway, and Basic credentials, whose name may differ from the session's user. An
+    app needs the credentials in `:push_server:`.
 
     Args:
         settings: `auth.devices` and `push_server`.
-        accounts: the users; None: there are none here, and nobody is let in.
+        accounts: the users; None: there are none here, and no user is accepted.
     """
 
     def __init__(self, settings: Settings, accounts: Accounts | None) -> None:
@@ -64,7 +64,7 @@ class LocalAuthenticator:
         self._sessions: Sessions | None = None
 
     async def user(self, cookies: str, authorization: str | None, client: str = "") -> bool:
-        """Whether this is a user of the gateway. Raises StoreDown, AuthenticationBusy."""
+        """Return whether the headers authenticate a user of the gateway. Raises StoreDown, AuthenticationBusy."""
         if self._mode == "off" or self._accounts is None or not basic(authorization).encoded:
             return False
         if self._mode == "open":
@@ -80,21 +80,22 @@ class LocalAuthenticator:
         return await self._accounts.session_user(session.login, session.fingerprint, client) is not None
 
     async def close(self) -> None:
-        """End look-ups of sessions that are under way."""
+        """Cancel look-ups of sessions that are in progress."""
         if self._accounts is not None:
             await self._accounts.close()
 
     async def app(self, authorization: str, _client: str = "") -> bool:
-        """Whether these are the credentials in `:push_server:`."""
+        """Return whether the header has the credentials in `:push_server:`."""
         given = basic(authorization)
         return self._app is not None and bool(given.encoded) and same_app(given, self._app)
 
 
 class RateLimitedAppAuthenticator:
-    """Judges apps by another gate, within the bounds of logins: an app's password can be guessed like a user's.
+    """Authenticates apps by another authenticator, within the rate limit of logins: an app's password can be guessed,
+    too.
 
     Args:
-        authenticator: the other one.
+        authenticator: the other authenticator.
         logins: counts the attempts.
     """
 
@@ -103,7 +104,8 @@ class RateLimitedAppAuthenticator:
         self._logins = logins
 
     async def app(self, authorization: str, client: str) -> bool:
-        """Whether this is an app. Raises as the other gate and as `LoginThrottle.attempt`."""
+        """Return whether the header authenticates an app. Raises as the authenticator and as
+        `LoginThrottle.attempt`."""
 
         async def check() -> bool | None:
             return await self._authenticator(authorization, client) or None
@@ -113,7 +115,7 @@ class RateLimitedAppAuthenticator:
 
 @asynccontextmanager
 async def open_mailbox(settings: Settings) -> AsyncIterator[MailboxStore | None]:
-    """The service's part of Redis, open; None where this gateway is not the service.
+    """Open the mailbox store of the service; yields None if this gateway does not run the service.
 
     Raises:
         StoreDown: Redis cannot be reached.
@@ -144,17 +146,17 @@ async def open_rhoconnect_push(
     *,
     slot: int = 0,
 ) -> AsyncIterator[RunningService]:
-    """The service on its bound socket. Whoever uses it closes it; here ends what it needs.
+    """Run the service on its bound socket. The caller closes the service; the context closes its dependencies.
 
-    Where Redis takes no writes for now and there is no secret yet, devices and apps get 503 until it does.
+    While Redis does not accept writes and there is no secret yet, devices and apps get 503.
 
     Args:
-        slot: this worker's number. The first keeps the copy of the secret in the data folder.
+            slot: number of this worker. Worker 0 maintains the copy of the secret in the data folder.
 
     Raises:
         StoreDown: Redis does not answer.
         BadSetting: the certificate cannot be used.
-        UnsafeFile: other users may have made the copy of the secret.
+            UnsafeFile: other users may have written the copy of the secret.
     """
     rhoconnect_push = settings.rhoconnect_push
     keeping: asyncio.Task[None] | None = None
@@ -167,7 +169,7 @@ async def open_rhoconnect_push(
     if rhoconnect_push.user_auth_url is None and settings.auth.devices == "off":
         _log.warning(
             "rhoconnect_push_registrations_disabled",
-            why="neither rhoconnect_push.user_auth_url nor auth.devices lets users in",
+            why="neither rhoconnect_push.user_auth_url nor auth.devices is set, so users cannot authenticate",
         )
     users = (
         None
@@ -219,7 +221,7 @@ async def open_rhoconnect_push(
 async def _maintain_ids(
     service: PushService, rhoconnect_push: RhoConnectPushSettings, secret: IdSecret
 ) -> asyncio.Task[None]:
-    """Give the service its ids, now or once there is a secret, and others whenever the secret changes."""
+    """Set the ids of the service, now or once there is a secret, and again whenever the secret changes."""
 
     def use(found: bytes) -> None:
         if service.ids is None:

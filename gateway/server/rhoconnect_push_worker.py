@@ -1,4 +1,4 @@
-"""One worker of the RhoConnect Push service alone: no pings, no fan-out, only devices and the apps that post."""
+"""A worker that runs the RhoConnect Push service alone: it serves devices and app servers, without pings or fan-out."""
 
 from contextlib import AsyncExitStack
 
@@ -19,13 +19,13 @@ _log = structlog.get_logger("worker")
 
 
 async def run(context: WorkerContext) -> None:
-    """Work until `context.stop` is set, then answer all polls within `settings.drain_s`.
+    """Serve until `context.stop` is set, then answer all polls within `settings.drain_s`.
 
-    `context.sock` is the service's socket. Of settings that are reloaded, `limits` can change.
+    `context.sock` is the service's socket. Of the reloaded settings, `limits` takes effect.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
-        BadSetting: this is not the service (`rhoconnect_push.mode`), or a certificate cannot be used.
+        BadSetting: `rhoconnect_push.mode` does not select the service, or a certificate cannot be used.
     """
     settings, slot, channels = context.settings, context.slot, context.channels
     check_trust(settings)

@@ -1,4 +1,4 @@
-"""How a worker hears of settings that were read anew: the pipe's thread tells, the loop takes them over."""
+"""The way of reloaded settings to a worker: the pipe's thread publishes them, the event loop applies them."""
 
 import asyncio
 import os
@@ -18,9 +18,9 @@ UpdateListener = Callable[[SettingsUpdate], None]
 
 
 class SettingsFeed:
-    """Carries the newest settings from the pipe's thread to whoever listens on the loop.
+    """Passes the newest settings from the pipe's thread to the subscriber on the event loop.
 
-    What is told before anybody listens waits; of several such the newest counts.
+    Updates that arrive before the subscription wait; only the newest of them is delivered.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class SettingsFeed:
         self._listener: UpdateListener | None = None
 
     def subscribe(self, listener: UpdateListener) -> None:
-        """From now on call `listener`, on the running loop."""
+        """Call `listener` with each update from now on, on the running loop."""
         with self._lock:
             self._loop, self._listener = asyncio.get_running_loop(), listener
             waiting, self._waiting = self._waiting, None
@@ -38,7 +38,7 @@ class SettingsFeed:
             self._on_line(waiting)
 
     def publish(self, line: bytes) -> None:
-        """Take a line of the supervisor's. From any thread."""
+        """Publish a line of the supervisor. Thread-safe."""
         with self._lock:
             if self._loop is None:
                 self._waiting = line
@@ -46,7 +46,8 @@ class SettingsFeed:
                 self._loop.call_soon_threadsafe(self._on_line, line)
 
     def _on_line(self, line: bytes) -> None:
-        """A listener that fails leaves the worker with what it had, and says so."""
+        """Pass an update to the subscriber. If the subscriber fails, the worker keeps its settings, and the error is
+        logged."""
         try:
             update = unpack_settings_update(line)
             if self._listener is not None:
@@ -56,7 +57,7 @@ class SettingsFeed:
 
 
 def read_lines(descriptor: int) -> Iterator[bytes]:
-    """Whole lines of a pipe, without their ends, until it ends."""
+    """Yield the complete lines of a pipe, without line ends, until it ends."""
     rest = b""
     while data := os.read(descriptor, _READ_BYTES):
         *lines, rest = (rest + data).split(b"\n")

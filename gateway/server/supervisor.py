@@ -1,13 +1,13 @@
-"""The supervisor: takes the folder, starts the store, binds the socket, and keeps the workers alive.
+"""The supervisor: locks the data folder, starts the store, binds the socket, and keeps the workers running.
 
-It has no event loop and imports no library of the data path: it must be small, and hard to freeze. Its life
-reads top to bottom in `run`:
+It has no event loop and imports no library of the data path, so that it stays small and responsive. The sequence in
+`run`:
 
 1. lock the data folder, so that one gateway uses it;
 2. start or adopt the embedded store, if the settings name no Redis;
 3. bind the listening socket, once for all workers; start the thread that adds up their metrics;
-4. start the workers; print `ready URL` when every door is open;
-5. watch: start fallen workers again, kill frozen ones, revive the store, read changed settings anew;
+4. start the workers; print `ready URL` when every ingress is open;
+5. watch: restart failed workers, kill unresponsive ones, restart the store, reload changed settings;
 6. on SIGTERM or SIGINT: let the workers drain within `drain_s`, then stop the store. A second signal forces.
 """
 
@@ -37,7 +37,7 @@ from gateway.store.embedded import EmbeddedStore, Fsync
 from gateway.system.open_files import files_for, raise_open_files_limit
 
 _TICK_S: Final = 0.5
-_GRACE_S: Final = 5.0  # beyond `drain_s`, for a worker that drains to its last moment
+_GRACE_S: Final = 5.0  # in addition to `drain_s`, for a worker that drains to its last moment
 _STDERR: Final = 2
 
 EXIT_OK: Final = 0
@@ -53,12 +53,12 @@ class WorkerProcess:
         self._unsent = b""
 
     def send_line(self, line: bytes) -> None:
-        """Send it a line, without ever waiting for a worker that does not read."""
+        """Send a line, without waiting for a worker that does not read."""
         self._unsent += line
         self.flush()
 
     def flush(self) -> None:
-        """Send what did not fit into the pipe before."""
+        """Send the data that did not fit into the pipe before."""
         pipe = self.process.stdin
         if pipe is None or not self._unsent:
             return
@@ -67,7 +67,7 @@ class WorkerProcess:
             self._unsent = self._unsent[os.write(pipe.fileno(), self._unsent) :]
 
     def close(self) -> None:
-        """Give the pipes back. Closing the one down also ends a process that still runs."""
+        """Close the pipes. The close of the downward pipe also ends a process that still runs."""
         os.close(self.status_fd)
         if self.process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
@@ -75,15 +75,15 @@ class WorkerProcess:
 
 
 class ServerOptions(msgspec.Struct, frozen=True):
-    """How a gateway is to run.
+    """Options of a gateway.
 
     Attributes:
-        host: where to listen.
-        port: 0 for any free one.
-        workers: how many worker processes.
-        module: whose `run` the workers call.
-        unresponsive_after_s: how long a worker's loop may stand still.
-        rhoconnect_push: whether the RhoConnect Push service has a socket of its own, where the settings say so.
+        host: address to listen on.
+        port: 0 for any free port.
+        workers: number of worker processes.
+        module: module with the workers' `run`.
+        unresponsive_after_s: longest time without a heartbeat before a worker is killed.
+        rhoconnect_push: whether the RhoConnect Push service has its own socket, if the settings enable it.
     """
 
     host: str = "127.0.0.1"
@@ -98,10 +98,10 @@ class Supervisor:
     """One gateway on this machine.
 
     Args:
-        settings: what holds for it; the embedded store's address is filled in where no Redis is named.
-        options: how it is to run.
-        reading: reads the settings anew; None: they hold as long as it runs.
-        out: where the `ready` line goes; None: stdout.
+        settings: its settings; the supervisor adds the embedded store's address if no Redis is configured.
+        options: its options.
+        reading: reloads the settings; None: they never change.
+        out: receives the `ready` line; None: stdout.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Supervisor:
         self._exit: int | None = None
 
     def run(self) -> int:
-        """Serve until a signal; the exit status.
+        """Serve until a signal; returns the exit status.
 
         Raises:
             RhoPushError: the folder is in use, the store does not start, or the address cannot be bound.
@@ -155,7 +155,7 @@ class Supervisor:
                 self._folder.release()
         return EXIT_OK if self._exit is None else self._exit
 
-    # The store.
+    # -- store -----------------------------------------------------------------------------------------------
 
     def _start_store(self) -> None:
         if self._settings.redis is None:
@@ -165,9 +165,9 @@ class Supervisor:
         self._settings = self._filled(self._settings)
 
     def _filled(self, settings: Settings) -> Settings:
-        """Settings with what the gateway made itself: its token, its store's address."""
+        """Return the settings with the generated API token and the embedded store's address."""
         if settings.api_token is None:
-            if self._generated_token is None:  # read once: the folder need not be there when settings change
+            if self._generated_token is None:  # read once: the folder need not exist when settings change
                 self._generated_token = self._folder.api_token()
             settings = msgspec.structs.replace(settings, api_token=Secret(self._generated_token))
         if settings.redis is None and self._store is not None:
@@ -175,12 +175,12 @@ class Supervisor:
         return settings
 
     def _supervise_store(self) -> None:
-        """Start it again if it has ended; its clients come back by themselves."""
+        """Restart the store if it has ended; its clients reconnect by themselves."""
         try:
             if self._store is not None and self._store.restart():
                 self._log.error("embedded_store_restarted")
         except (StoreDown, OSError) as error:
-            if str(error) != self._store_error:  # once, and not twice a second as long as it lasts
+            if str(error) != self._store_error:  # logged once, not twice per second
                 self._log.error("embedded_store_restart_failed", error=str(error))
             self._store_error = str(error)
         else:
@@ -190,11 +190,11 @@ class Supervisor:
         if self._store is not None:
             self._store.stop()
 
-    # The RhoConnect Push service's socket.
+    # -- socket of the RhoConnect Push service ---------------------------------------------------------------
 
     @contextlib.contextmanager
     def _rhoconnect_push_listener(self) -> Iterator[None]:
-        """Bound while the gateway serves. Where the default port is taken, it serves without such devices."""
+        """Hold the socket open while the gateway serves. If the default port is in use, serve without the service."""
         rhoconnect_push = self._settings.rhoconnect_push
         if rhoconnect_push.mode != "builtin" or not self._options.rhoconnect_push:
             yield
@@ -214,11 +214,11 @@ class Supervisor:
         with self._rhoconnect_push:
             yield
 
-    # Metrics.
+    # -- metrics ---------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _metrics_served(self) -> Iterator[None]:
-        """While the gateway serves and drains, its workers' counts are added up, and served on `metrics.port`."""
+        """Sum the workers' counts and serve them on `metrics.port`, while the gateway serves and drains."""
         port = self._settings.metrics.port
         with contextlib.ExitStack() as closing:
             listener = None
@@ -230,7 +230,7 @@ class Supervisor:
             self._metrics.start()
             yield
 
-    # Workers.
+    # -- workers ---------------------------------------------------------------------------------------------
 
     def _start_all(self, listener: socket.socket) -> None:
         self._folder.remove_old_metrics()
@@ -243,7 +243,7 @@ class Supervisor:
         state.started(now_s)
         try:
             worker = self._spawn(state, listener)
-        except OSError as error:  # no memory or descriptors just now: later perhaps
+        except OSError as error:  # out of memory or descriptors: retried later
             self._log.error("worker_start_failed", worker=state.number, error=str(error))
             state.ended(now_s)
             return
@@ -268,9 +268,9 @@ class Supervisor:
             process = subprocess.Popen(
                 [sys.executable, "-m", "gateway.server.process"],
                 stdin=subprocess.PIPE,
-                stdout=_STDERR,  # stdout is for the ready line alone
+                stdout=_STDERR,  # stdout is reserved for the ready line
                 pass_fds=(*order.descriptors, self._folder.workers_fd),
-                process_group=0,  # Ctrl-C is for the supervisor
+                process_group=0,  # the supervisor handles Ctrl-C
             )
         except OSError:
             os.close(up)
@@ -281,13 +281,13 @@ class Supervisor:
             theirs.close()
         self._metrics.add(ours)
         if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # it fell at once: seen when it is collected
+            with contextlib.suppress(BrokenPipeError):  # the worker ended: `_collect` handles it
                 process.stdin.write(pack(order, self._settings))
                 process.stdin.flush()
         return WorkerProcess(process, up)
 
     def _watch(self, listener: socket.socket) -> None:
-        """Until a signal, or until starting again cannot help."""
+        """Supervise until a signal, or until restarts cannot help."""
         announced = False
         while self._signals == 0 and self._exit is None:
             self._poll_workers(_TICK_S)
@@ -306,7 +306,7 @@ class Supervisor:
             self._reload_settings()
 
     def _poll_workers(self, timeout_s: float) -> None:
-        """Read what the workers said, for at most so long; a signal ends the wait."""
+        """Read the workers' status bytes for at most `timeout_s`; a signal ends the wait."""
         for key, _ in self._selector.select(timeout_s):
             if key.data is None:
                 self._wakeup.recv(4096)
@@ -315,7 +315,7 @@ class Supervisor:
             said = os.read(key.fd, 4096)
             now_s = time.monotonic()
             if not said:
-                self._selector.unregister(key.fd)  # it ends; it is collected by its status
+                self._selector.unregister(key.fd)  # the worker ends; its exit status is collected separately
             elif READY in said:
                 state.ready(now_s)
                 self._log.info("worker_ready", worker=state.number)
@@ -323,7 +323,7 @@ class Supervisor:
                 state.heartbeat(now_s)
 
     def _collect(self) -> None:
-        """Take the exit statuses of workers that have ended."""
+        """Collect the exit statuses of workers that have ended."""
         for state in self._worker_states:
             worker = self._workers.get(state.number)
             if worker is None or worker.process.poll() is None:
@@ -350,10 +350,10 @@ class Supervisor:
             worker.process.kill()
             worker.process.wait()
 
-    # The end.
+    # -- shutdown --------------------------------------------------------------------------------------------
 
     def _drain(self) -> None:
-        """SIGTERM to every worker, then wait for `drain_s` and a little, or for a second signal."""
+        """Send SIGTERM to every worker, then wait for `drain_s` and a grace time, or for a second signal."""
         received = self._signals
         self._log.info("gateway_draining", workers=len(self._workers), budget_s=self._settings.drain_s)
         for worker in self._workers.values():
@@ -374,11 +374,11 @@ class Supervisor:
                 worker.process.wait()
                 self._remove_worker(state, worker)
 
-    # Signals.
+    # -- signals ---------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _signals_caught(self) -> Iterator[None]:
-        """Signals become bytes on a socket, so that a wait for pipes also waits for them."""
+        """Turn signals into bytes on a socket, so that a wait for pipes also waits for signals."""
         self._wakeup, write_end = socket.socketpair()
         self._wakeup.setblocking(False)
         write_end.setblocking(False)
@@ -403,16 +403,19 @@ class Supervisor:
     def _on_sighup(self, *_: object) -> None:
         self._reload_requested = True
 
-    # Settings that change.
+    # -- reload of settings ----------------------------------------------------------------------------------
 
     def _reload_settings(self) -> None:
-        """Read them anew after a SIGHUP or a change; what is wrong is said, and the old ones stay."""
+        """Reload the settings after a SIGHUP or a change. If they are invalid, log the error and keep the previous
+        ones."""
         for worker in self._workers.values():
             worker.flush()
         asked, self._reload_requested = self._reload_requested, False
         if self._reading is None:
             if asked:
-                self._log.warning("settings_reload_suspended", advice="restart for changed settings")
+                self._log.warning(
+                    "settings_reload_suspended", advice="restart the gateway to apply changed settings"
+                )
             return
         if not (self._reading.changed() or asked):
             return
@@ -432,7 +435,7 @@ class Supervisor:
 
 
 def _fsync(settings: Settings) -> Fsync:
-    """What the embedded store must do for the durability that is asked for."""
+    """Return the fsync policy of the embedded store for the configured durability."""
     if settings.queue.durability == "replicas":
         raise BadSetting("queue.durability: the embedded store has no replicas", field="queue.durability")
     return "always" if settings.queue.durability == "fsync" else "everysec"

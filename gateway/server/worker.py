@@ -1,7 +1,7 @@
-"""One worker: doors, fan-out and delivery put together, opened in order and closed in the reverse.
+"""One worker: assembles ingresses, fan-out and delivery, opened in order and closed in reverse.
 
-The way of a ping through it: `http_api` -> `queue.producer` -> `fanout.consumer` -> `fanout.planner` ->
-`delivery.http2_lane` -> `transport` -> the provider's answer -> `delivery.http2_lane` ->
+The path of a ping: `http_api` -> `queue.producer` -> `fanout.consumer` -> `fanout.planner` ->
+`delivery.http2_lane` -> `transport` -> the provider's response -> `delivery.http2_lane` ->
 `fanout.in_flight` -> settled in Redis.
 """
 
@@ -34,6 +34,7 @@ from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
+from gateway.queue.ping_list import PingList
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.queue.schedule_producer import ScheduleProducer
@@ -60,21 +61,21 @@ _log = structlog.get_logger("worker")
 
 _OPEN_S: Final = 15.0
 _RESERVED_CONNECTIONS: Final = 2
-"""For API tokens that were valid lately."""
+"""Connections reserved for look-ups of API tokens that were valid recently."""
 _APPEND_REPLY_S: Final = 2.0
-"""An append without a reply for so long is asked about by its marker; every other command may take longer."""
+"""Time after which an append without a reply is checked by its marker; other commands may take longer."""
 
 
 async def run(context: WorkerContext) -> None:
-    """Work until `context.stop` is set, then finish what was begun within `settings.drain_s`.
+    """Serve until `context.stop` is set, then finish the accepted work within `settings.drain_s`.
 
-    The gateway's id and the slot are this worker's name among the queue's consumers.
+    The gateway's id and the slot form this worker's name among the queue's consumers.
 
     Raises:
         StoreDown: Redis cannot be reached at the start.
-        StoreRefused: it refuses the connection.
-        BadSetting: Redis does not promise what `queue.durability` demands, or refuses what every gateway needs, or
-            whom to trust cannot be read.
+        StoreRefused: Redis refuses the connection.
+        BadSetting: Redis does not provide the durability of `queue.durability`, refuses a command that every gateway
+            needs, or a certificate authority cannot be read.
     """
     settings, slot, channels = context.settings, context.slot, context.channels
     check_trust(settings)
@@ -127,7 +128,7 @@ async def run(context: WorkerContext) -> None:
 
 
 class Pipeline:
-    """What stands between the doors and the providers, opened."""
+    """The opened components between the ingresses and the providers."""
 
     def __init__(
         self,
@@ -153,11 +154,11 @@ class Pipeline:
 
     @property
     def deliveries(self) -> int:
-        """Deliveries without a verdict."""
+        """Number of deliveries without a verdict."""
         return self.in_flight.deliveries(bulk=False) + self.in_flight.deliveries(bulk=True)
 
     async def drain(self, until_s: float) -> None:
-        """Finish what was taken, until this instant (`time.monotonic`). The ingresses are closed before."""
+        """Finish the accepted work, until this instant (`time.monotonic`). The ingresses are closed before."""
         await self.schedule.close()
         await self.queue.close()
         await self.consumer.close(max(0.0, until_s - time.monotonic()))
@@ -166,12 +167,12 @@ class Pipeline:
 
 
 class SettingsApplier:
-    """Takes over settings that were read anew: one step, between two turns of the loop.
+    """Applies reloaded settings in one step of the event loop.
 
     Args:
-        settings: those in force.
-        http_api, pipeline, background_ingress: who obeys them.
-        metrics: tells whether the file on disk is the one in force.
+        settings: the current settings.
+        http_api, pipeline, background_ingress: components to which the settings are applied.
+        metrics: receive whether the file on disk is the one in force.
     """
 
     def __init__(
@@ -189,7 +190,7 @@ class SettingsApplier:
         self._metrics = metrics
 
     def on_update(self, settings_feed: SettingsUpdate) -> None:
-        """Take over new settings, or raise the alarm that the file is wrong."""
+        """Apply new settings, or record that the file is invalid."""
         self._metrics.settings_reload_failed.set(int(settings_feed.settings is None))
         if settings_feed.settings is None:
             return
@@ -286,10 +287,10 @@ def _producers(
 
 
 async def _prepare(streams: Streams) -> None:
-    """Make the consumer groups that are missing, or leave that to whoever reads when Redis takes writes again.
+    """Create missing consumer groups. If Redis does not accept writes, the consumer creates them later.
 
-    A full Redis does not even say whether they are there. They mostly are, and only a worker that starts
-    settles what is queued and so makes room.
+    A full Redis does not even report whether the groups exist. In most cases they do, and only a worker that starts
+    settles queued entries and so frees memory.
     """
     try:
         await streams.prepare()
@@ -313,7 +314,7 @@ def _services(
     settings: Settings, pipeline: Pipeline, metrics: Metrics, scrape: Scrape | None, workers: int
 ) -> Dependencies:
     if settings.api_token is None:
-        raise BadSetting("api_token: none was set or made", field="api_token")
+        raise BadSetting("api_token: no API token is configured or generated", field="api_token")
     main = main_address(settings)
     return Dependencies(
         settings=settings,
@@ -321,6 +322,7 @@ def _services(
         owns_store=_own(main, settings),
         queue=pipeline.queue,
         receipts=pipeline.receipts,
+        ping_list=PingList(pipeline.receipts.connection),
         completions=pipeline.completions,
         redis=client(main, timeout_s=HTTP_TIMEOUT_S),
         reserved_redis=client(main, timeout_s=HTTP_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),
@@ -334,7 +336,7 @@ def _services(
 
 
 def _own(main: RedisAddress, settings: Settings) -> bool:
-    """Whether the store is the embedded one: its socket lies in our own data folder."""
+    """Return whether the store is the embedded one: its socket is in the gateway's data folder."""
     if main.unix_path is None:
         return False
     return os.path.commonpath([main.unix_path, settings.data_dir.resolve()]) == str(

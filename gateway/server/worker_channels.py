@@ -1,4 +1,4 @@
-"""What a worker gets from the process that it runs in, and its connections to its supervisor."""
+"""The arguments of a worker's `run`, and its connections to its supervisor."""
 
 import asyncio
 import socket
@@ -14,8 +14,8 @@ class WorkerChannels(NamedTuple):
     """A worker's connections to its supervisor.
 
     Attributes:
-        settings_feed: gives settings that were read anew.
-        metrics_reporter: takes the worker's metrics, and gives those of the whole gateway.
+            settings_feed: provides reloaded settings.
+            metrics_reporter: reports the worker's metrics, and returns those of the whole gateway.
     """
 
     settings_feed: SettingsFeed
@@ -23,18 +23,19 @@ class WorkerChannels(NamedTuple):
 
 
 class WorkerContext(NamedTuple):
-    """What every kind of worker is started with: the argument of `run` in each worker module.
+    """The argument of `run` in each worker module.
 
     Attributes:
-        settings: those in force.
-        slot: this worker's number.
-        gateway_id: the same after a restart.
+        settings: the current settings.
+        slot: number of this worker.
+        gateway_id: id of the gateway, stable across restarts.
         sock: the bound listening socket.
         stop: set to drain.
         ready: called when the worker serves.
-        rhoconnect_push_sock: the bound listening socket of the RhoConnect Push service; None: it has none of its own.
-        workers: how many processes share what is limited for the gateway.
-        channels: where changed settings come from, and where metrics go; None: this process is alone.
+        rhoconnect_push_sock: the bound listening socket of the RhoConnect Push service; None: it has no separate
+            socket.
+        workers: number of processes that share the limits of the gateway.
+        channels: connections to the supervisor; None: this process runs without one.
     """
 
     settings: Settings

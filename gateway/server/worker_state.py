@@ -1,4 +1,4 @@
-"""What a supervisor decides about a worker, as plain values and rules: no process is touched here.
+"""The state of a worker as the supervisor sees it: plain values and rules that touch no process.
 
 ```
  WAITING --due--> STARTING --ready--> SERVING --SIGTERM--> (drain)
@@ -11,23 +11,23 @@ import enum
 from typing import Final
 
 START_BUDGET_S: Final = 60.0
-"""Longest time from the start of a process to its open doors."""
+"""Longest time from the start of a process to its readiness."""
 
 UNRESPONSIVE_AFTER_S: Final = 10.0
-"""A worker whose loop has not turned for so long is killed: it holds connections that nobody serves."""
+"""A worker without a heartbeat for this long is killed: it holds connections that are not served."""
 
 STABLE_AFTER_S: Final = 30.0
-"""A worker that has served so long starts with a clean slate when it falls."""
+"""After serving this long, a worker's earlier failures are forgotten."""
 
 _BACKOFF_S: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Waits before the next start, by the number of falls in a row."""
+"""Delay of the next start, by the number of successive failures."""
 
 FIRST_STARTS_MAX: Final = 5
-"""A gateway whose worker falls so often before it was ever ready gives up."""
+"""Number of failures after which a gateway whose worker was never ready gives up."""
 
 
 class WorkerPhase(enum.Enum):
-    """Where a worker is in its life."""
+    """Phase of a worker's life cycle."""
 
     WAITING = "waiting"
     STARTING = "starting"
@@ -35,13 +35,13 @@ class WorkerPhase(enum.Enum):
 
 
 class WorkerState:
-    """One worker's place. Times are of a clock that only goes forward, in seconds.
+    """The state of one worker slot. Times are monotonic seconds.
 
     Attributes:
-        number: from 0.
-        state: see the module.
-        failures: ends in a row, since it last served steadily.
-        ever_ready: whether a worker of this slot has served at all.
+        number: number of the slot, from 0.
+        state: the current phase; see the module.
+        failures: successive failures since the slot last served for `STABLE_AFTER_S`.
+        ever_ready: whether a worker of this slot has ever been ready.
     """
 
     def __init__(self, number: int, *, unresponsive_after_s: float = UNRESPONSIVE_AFTER_S) -> None:
@@ -50,20 +50,20 @@ class WorkerState:
         self.failures = 0
         self.ever_ready = False
         self._unresponsive_after_s = unresponsive_after_s
-        self._since_s = 0.0  # of the state
+        self._since_s = 0.0  # start of the current phase
         self._heartbeat_s = 0.0
         self._due_s = 0.0
 
     def due(self, now_s: float) -> bool:
-        """Whether a process is to be started now."""
+        """Return whether a process must be started now."""
         return self.state is WorkerPhase.WAITING and now_s >= self._due_s
 
     def started(self, now_s: float) -> None:
-        """A process was started."""
+        """Record the start of a process."""
         self.state, self._since_s, self._heartbeat_s = WorkerPhase.STARTING, now_s, now_s
 
     def ready(self, now_s: float) -> None:
-        """All its doors are open."""
+        """Record that all ingresses of the worker are open."""
         self.state, self.ever_ready, self._since_s, self._heartbeat_s = (
             WorkerPhase.SERVING,
             True,
@@ -72,11 +72,11 @@ class WorkerState:
         )
 
     def heartbeat(self, now_s: float) -> None:
-        """Its loop turns."""
+        """Record a heartbeat."""
         self._heartbeat_s = now_s
 
     def ended(self, now_s: float) -> float:
-        """Its process is gone; seconds until the next one is due."""
+        """Record the end of the process; returns the seconds until the next start."""
         steady = self.state is WorkerPhase.SERVING and now_s - self._since_s >= STABLE_AFTER_S
         self.failures = 1 if steady else self.failures + 1
         wait_s = _BACKOFF_S[min(self.failures, len(_BACKOFF_S)) - 1]
@@ -84,12 +84,12 @@ class WorkerState:
         return wait_s
 
     def frozen(self, now_s: float) -> bool:
-        """Whether its process is to be killed: it lives, and does nothing."""
+        """Return whether the process is unresponsive and must be killed."""
         if self.state is WorkerPhase.SERVING:
             return now_s - self._heartbeat_s > self._unresponsive_after_s
         return self.state is WorkerPhase.STARTING and now_s - self._since_s > START_BUDGET_S
 
     @property
     def gave_up(self) -> bool:
-        """Whether to give up: it has fallen again and again and was never ready."""
+        """Whether the slot failed `FIRST_STARTS_MAX` times and was never ready."""
         return not self.ever_ready and self.failures >= FIRST_STARTS_MAX

@@ -1,9 +1,7 @@
-"""The gateway's settings: one frozen value, made once from a file, an environment name and the process
-environment.
+"""The gateway's settings: one frozen value, built from a file, an environment name and the process environment.
 
-`load` is pure apart from reading that one file: it takes the environment as a mapping and starts nothing. A
-changed file is therefore read anew simply by calling it again; the old value stays valid until somebody swaps
-it.
+`load` is pure apart from reading that file: it takes the process environment as a mapping and starts nothing. A second
+call therefore reloads a changed file; the previous value stays valid until the caller replaces it.
 """
 
 from gateway.settings.apns import ApnsSettings

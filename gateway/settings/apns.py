@@ -1,4 +1,4 @@
-"""The section `apns`: Apple."""
+"""The section `apns`: Apple Push Notification service."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from protocols.numbers import whole
 
 SANDBOX_HOST: Final = "api.sandbox.push.apple.com"
 _APPLE_HOSTS: Final = {
-    # retired binary host -> the HTTP/2 one (Apple: "Establishing a connection to APNs")
+    # host of the retired binary protocol -> HTTP/2 host (Apple: "Establishing a connection to APNs")
     "gateway.push.apple.com": "api.push.apple.com",
     "gateway.sandbox.push.apple.com": "api.sandbox.push.apple.com",
     "api.push.apple.com": "api.push.apple.com",
@@ -23,33 +23,35 @@ _APPLE_HOSTS: Final = {
 _APPLE_PORTS: Final = (
     443,
     2197,
-)  # any other beside an Apple host is left over from the binary protocol (2195)
+)  # any other port beside an Apple host belongs to the binary protocol (2195)
 
 
 class ApnsSettings(ProviderSettings, frozen=True):
-    """Apple: one credential (a key, or a certificate) and the way to the server.
+    """APNs: one credential (a key or a certificate), and the server.
 
     Attributes:
-        key_file: path of the p8 key; key: the same as text. At most one of the two.
-        key_id: ten characters, from the name of the key file.
+            key_file: path of the p8 key; key: the key as text. At most one of the two.
+            key_id: ten characters; default: taken from the name of the key file.
         team_id: ten characters, of the Apple developer account.
-        certificate_file: PEM with certificate and key together, instead of a p8 key (`:iphonecertfile:`).
-        certificate_passphrase: of that PEM's key.
-        topic: the app's bundle id; None: what the certificate says.
-        environment: which of Apple's hosts is meant where `host` is not given; `auto`: both; the gateway learns for
-            each device which of them takes its token.
-        host: the server; None: the one of `environment`, with `auto` the production host. `server` is the one in
-            force.
-        port: its port. Apple offers 443 and 2197 (providers: "Sending notification requests to APNs").
-        sandbox_host: with `auto`, the sandbox; None: Apple's, or none where `host` is given.
-        sandbox_port: its port.
-        ca_file: PEM of authorities to trust instead of the system's.
-        deadline_s: how long one request may wait for its answer before it counts as unknown.
-        connections_max: at most so many connections a credential and worker. Apple asks for few, long-lived
+            certificate_file: PEM with both certificate and key, instead of a p8 key (`:iphonecertfile:`).
+            certificate_passphrase: passphrase of the key in that PEM.
+            topic: the app's bundle id; None: the topic of the certificate.
+            environment: the Apple host if `host` is not given; with `auto`, the gateway uses both hosts and learns
+            which of them
+                accepts each device's token.
+            host: the server; None: the host of `environment`, with `auto` the production host. `server` is the
+            effective one.
+            port: port of the server. Apple offers 443 and 2197 (providers: "Sending notification requests to APNs").
+            sandbox_host: the sandbox server for `auto`; None: Apple's, or none if `host` is given.
+            sandbox_port: port of the sandbox server.
+            ca_file: PEM with certificate authorities that replace the system's.
+            deadline_s: time limit of one request, after which its outcome counts as unknown.
+            connections_max: largest number of connections per credential and worker. Apple asks for few, long-lived
             ones.
-        background_min_interval_s: shortest time between two background pushes to one device; 0: no limit.
-        alert: `auto`: `aps.alert` is a text, or Apple's object where there is a title; `text`: always a text, title and
-            message joined (Rhodes up to 3.x reads no object).
+            background_min_interval_s: minimum interval of background pushes to one device; 0: no limit.
+            alert: `auto`: `aps.alert` is a text, or Apple's object if there is a title; `text`: always a text, title
+            and
+                message joined (Rhodes up to 3.x does not read the object).
     """
 
     credential_fields = ("key", "key_file", "certificate_file")
@@ -81,42 +83,42 @@ class ApnsSettings(ProviderSettings, frozen=True):
 
     @property
     def server(self) -> str:
-        """Host name in force: `host`, or Apple's for `environment`."""
+        """The effective host name: `host`, or Apple's for `environment`."""
         if self.host is not None:
             return self.host
         return SANDBOX_HOST if self.environment == "sandbox" else "api.push.apple.com"
 
     @property
     def sandbox(self) -> tuple[str, int] | None:
-        """Host and port of the second server that `auto` tries; None: there is only `server`."""
+        """Host and port of the second server that `auto` uses; None: `server` alone is used."""
         if self.environment != "auto":
             return None
         if self.sandbox_host is None and self.host is not None:
-            return None  # a host of the operator's own must not make the gateway ask Apple's sandbox
+            return None  # a custom host must not make the gateway connect to Apple's sandbox
         return self.sandbox_host or SANDBOX_HOST, self.sandbox_port
 
     def incomplete(self) -> Iterator[IncompleteCredential]:
-        """A p8 key needs its id and its team."""
+        """Yield the missing settings of a p8 key: its id and its team."""
         if self.key is None and self.key_file is None:
             return
         given = "key_file" if self.key is None else "key"
         for name in ("key_id", "team_id"):
             if not getattr(self, name):
-                yield IncompleteCredential(name, "a p8 key needs it", given)
+                yield IncompleteCredential(name, "required with a p8 key", given)
 
     def ineffective(self) -> Iterator[str]:
-        """Background pushes have no minimum interval yet."""
+        """Yield the interval of background pushes, which has no effect yet."""
         if self.background_min_interval_s:
             yield "background_min_interval_s"
 
     @classmethod
     def from_rhoconnect(cls, section: Mapping[str, Any]) -> dict[str, Any]:
-        """The certificate and the server; the retired names mean Apple's HTTP/2 hosts (contract §8)."""
+        """Return the certificate and the server; retired host names become Apple's HTTP/2 hosts (contract §8)."""
         return _certificate(section) | _server(section)
 
     @classmethod
     def apps_from_rhoconnect(cls, section: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """A certificate for each app, from `:iphonecertificates:`."""
+        """Return one certificate for each app, from `:iphonecertificates:`."""
         listed = section.get("iphonecertificates") or {}
         if not isinstance(listed, dict):
             raise BadSetting(

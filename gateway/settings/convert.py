@@ -1,4 +1,4 @@
-"""From plain values to typed structs; every complaint names the setting, its place and what is possible."""
+"""Conversion of plain values to typed structs. Every error names the setting, its location and the accepted values."""
 
 import difflib
 import re
@@ -21,20 +21,19 @@ SettingPath = tuple[str, ...]
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 _LINES: Final = frozenset({"key", "credentials"})
-"""Settings whose text has line ends: keys and accounts."""
+"""Settings whose text may contain line ends: keys and service accounts."""
 _AROUND: Final = "\ufeff \t\r\n\v\f"
-"""What an editor, a shell or a mounted file leaves around a text."""
+"""Characters that an editor, a shell or a mounted file adds around a text."""
 _WORD: Final = re.compile(r"[\w. -]{0,32}")
-"""A wrong value that is shown; another text may be a key in a wrong place."""
+"""Wrong values that an error may quote; any other text may be a misplaced key."""
 
 
 class Converter:
     """Converts trees of plain values.
 
-    Args:
-        witness: tells where the value at a place was said ("settings.yml, line 12"), for the messages.
-        folder: what relative paths are relative to.
-        strict: whether numbers and truth values must be such; an environment variable's are texts.
+    witness: returns the location at which a value was given ("settings.yml, line 12"), for error messages.
+    folder: base of relative paths.
+    strict: whether numbers and booleans must have these types; environment variables are always text.
     """
 
     def __init__(self, witness: Callable[[SettingPath], str], folder: Path, *, strict: bool = True) -> None:
@@ -43,16 +42,16 @@ class Converter:
     def struct(
         self, kind: type[Kind], tree: Mapping[str, Any], setting_path: SettingPath, **ready: Any
     ) -> Kind:
-        """One struct and all below it.
+        """Convert a struct and everything below it.
 
         Args:
             kind: the struct.
-            tree: what was said; what is not said has its default.
-            setting_path: where this struct stands among the settings.
-            ready: fields that have their value already and may not stand in `tree`.
+            tree: the given values; other fields have their defaults.
+            setting_path: path of this struct in the settings.
+            ready: fields that are set already and must not occur in `tree`.
 
         Raises:
-            BadSetting: an unknown key, or a value of the wrong type or out of range.
+            BadSetting: a key is unknown, or a value has the wrong type or is out of range.
         """
         types = {field.name: field.type for field in msgspec.structs.fields(kind) if field.name not in ready}
         self.only_known(types, tree, setting_path)
@@ -60,33 +59,33 @@ class Converter:
         return kind(**values, **ready)
 
     def value(self, type_: Any, value: Any, setting_path: SettingPath) -> Any:
-        """One value of whatever type a setting has."""
+        """Convert one value of any type that a setting has."""
         if is_section(type_):
             return self.struct(type_, self.mapping(value, setting_path), setting_path)
         value = self._trimmed(value, setting_path)
         choices = choices_of(type_)
         if value is False and "off" in choices:
-            value = "off"  # YAML 1.1 reads a bare `off` so
+            value = "off"  # YAML 1.1 reads a bare `off` as false
         if choices and value not in choices:
             word = not isinstance(value, str) or _WORD.fullmatch(value)
-            found = f"found {value!r}" if word else "found another text"
+            found = f"found {value!r}" if word else "found a different text"
             raise self.error(setting_path, f"expected one of {', '.join(choices)}, {found}")
         try:
             converted = msgspec.convert(value, type_, strict=self._strict, dec_hook=self._adopt)
             return _checked_address(type_, converted)
         except _InvalidPath as error:
             raise self.error(
-                setting_path, not_a_path(".".join(setting_path), str(value)) or "no path"
+                setting_path, not_a_path(".".join(setting_path), str(value)) or "not a path"
             ) from error
         except msgspec.ValidationError as error:
             raise self.error(setting_path, complaint(type_, value, strict=self._strict)) from error
         except (ValueError, OverflowError, RuntimeError) as error:
-            # Bytes of the environment that are not UTF-8; a number beyond every range; a value nested without end;
+            # Environment bytes that are not UTF-8; a number beyond every range; a value without an end to its nesting;
             # the home of a user that does not exist.
             raise self.error(setting_path, "the value cannot be read") from error
 
     def mapping(self, value: Any, setting_path: SettingPath) -> Mapping[str, Any]:
-        """A mapping; an absent one is empty."""
+        """Convert a mapping; None becomes an empty mapping."""
         if value is None:
             return {}
         if not isinstance(value, Mapping):
@@ -94,27 +93,28 @@ class Converter:
         return value
 
     def only_known(self, known: Iterable[str], tree: Mapping[str, Any], setting_path: SettingPath) -> None:
-        """Refuse a key that is not known, naming its new name or the nearest one that is known."""
+        """Refuse an unknown key; the error names the new name of the setting, or the most similar known name."""
         for name in tree:
             if name not in known:
                 hint = renaming((*setting_path, name), tree[name])
                 if hint is not None:
                     raise self.error((*setting_path, name), hint)
-                raise self.error((*setting_path, name), "no such setting" + did_you_mean(name, known))
+                raise self.error((*setting_path, name), "unknown setting" + did_you_mean(name, known))
 
     def error(
         self, setting_path: SettingPath, what: str, *, given_at: SettingPath | None = None
     ) -> BadSetting:
-        """The error about one setting, naming it and where it was said, or where another was that needs it."""
+        """Return the error about one setting, with the location at which it, or a setting that requires it, was
+        given."""
         name = ".".join(setting_path)
         return BadSetting(f"{name}: {what} ({self._witness(given_at or setting_path)})", field=name)
 
     def _adopt(self, kind: type, value: Any) -> Any:
-        """msgspec's hook for the two types it does not know. Relative paths start at the folder."""
+        """Convert the two types that msgspec does not support. Relative paths start at the folder."""
         if isinstance(value, kind):
             return value
         if not isinstance(value, str):
-            raise TypeError("a text is expected")
+            raise TypeError("expected a text")
         if kind is not Path:
             return Secret(value)
         if not_a_path("", value) is not None:
@@ -122,10 +122,10 @@ class Converter:
         return self._folder / Path(value).expanduser()
 
     def _trimmed(self, value: Any, setting_path: SettingPath) -> Any:
-        """A text, or the texts of a list, without what stands around it.
+        """Strip a text, or the texts of a list.
 
         Raises:
-            BadSetting: there is a control character in it.
+            BadSetting: a text contains a control character.
         """
         if isinstance(value, list | tuple):
             return [self._trimmed(item, setting_path) for item in value]
@@ -140,14 +140,14 @@ class Converter:
 
 
 class _InvalidPath(Exception):
-    """A text in the place of a path that is none."""
+    """A text that cannot be a path, given for a path."""
 
 
 def _checked_address(type_: Any, value: Any) -> Any:
-    """A value, unless it is an address with a fault that patterns cannot see.
+    """Return a value, after checks of an address that patterns cannot make.
 
     Raises:
-        msgspec.ValidationError: it has no host, or a port that is none.
+        msgspec.ValidationError: the address has no host, or an invalid port.
     """
     if not isinstance(value, str) or not any(
         pattern in str(type_) for pattern in (ORIGIN_PATTERN, URL_PATTERN)
@@ -159,21 +159,21 @@ def _checked_address(type_: Any, value: Any) -> Any:
     except ValueError:
         good = False
     if not good:
-        raise msgspec.ValidationError("no address")
+        raise msgspec.ValidationError("not an address")
     return value
 
 
 def is_section(type_: Any) -> bool:
-    """Whether a setting's type is a struct of further settings."""
+    """Return whether a setting's type is a struct of further settings."""
     return isinstance(type_, type) and issubclass(type_, msgspec.Struct)
 
 
 def choices_of(type_: Any) -> tuple[str, ...]:
-    """The words a setting may have, if it has a fixed choice."""
+    """Return the accepted words of a setting with a fixed choice, else an empty tuple."""
     return get_args(type_) if get_origin(type_) is Literal else ()
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint for a mistyped name, or nothing."""
+    """Return a hint for a mistyped name, or an empty text."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""That an app has at most one credential a provider, and a whole one."""
+"""Check that each app has at most one credential per provider, and that it is complete."""
 
 from gateway.settings.convert import Converter, SettingPath
 from gateway.settings.model import App
@@ -6,10 +6,10 @@ from gateway.settings.provider_settings import ProviderSettings
 
 
 def one_credential(convert: Converter, app: App, setting_path: SettingPath) -> None:
-    """Check what is said in one layer; between layers the upper one has displaced the lower already.
+    """Check the credentials of one layer. Between layers, a credential replaces that of the lower layer.
 
     Raises:
-        BadSetting: two credentials for one provider, or a credential without a setting that it needs.
+        BadSetting: two credentials for one provider, or a credential without a setting that it requires.
     """
     for name in app.__struct_fields__:
         _only_one(convert, app.provider(name), (*setting_path, name))

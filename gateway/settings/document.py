@@ -1,8 +1,8 @@
-"""A `settings.yml` as plain values that remember the line each was written on.
+"""A `settings.yml` as plain values, with the line of each value.
 
-A file that RhoConnect reads means the same here. The parser is libyaml, which Ruby uses too; plain scalars follow
-Ruby's rules (`gateway.settings.ruby_scalars`), and so does `<<`. RhoConnect's keys are Ruby symbols: their leading
-colon is dropped, so that `:redis:` and `redis:` are the same key. Ruby objects are refused (contract §8).
+A file has the same meaning as for RhoConnect. The parser is libyaml, which Ruby uses too; plain scalars follow Ruby's
+rules (`gateway.settings.ruby_scalars`), and so does `<<`. RhoConnect's keys are Ruby symbols: their leading colon is
+removed, so that `:redis:` and `redis:` are the same key. Ruby objects are refused (contract §8).
 """
 
 import codecs
@@ -19,14 +19,14 @@ from gateway.settings.convert import SettingPath
 from gateway.settings.expectations import found_kind
 from gateway.settings.ruby_scalars import scalar, text_of
 
-_DEPTH_MAX: Final = 32  # a settings file is five deep; an alias to itself has no end
+_DEPTH_MAX: Final = 32  # a settings file has five levels; an alias to itself has no end
 FILE_BYTES: Final = 524_288
-"""Of a settings file: one with a thousand apps has a fifth of it."""
+"""Largest size of a settings file in bytes: a file with a thousand apps has a fifth of it."""
 VALUES_MAX: Final = 50_000
-"""Values of a file once its aliases and merges are written out: ten aliases of ten aliases, nine deep, are 10^9."""
+"""Largest number of values after expansion of aliases and merges: ten aliases of ten aliases, nine deep, are 10^9."""
 _NEWLINE: Final = "\n"
 _RESERVED: Final = "@`%"
-"""No plain text may begin with them (YAML 1.1 §5.3)."""
+"""Characters that cannot begin a plain scalar (YAML 1.1 §5.3)."""
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _STANDARD: Final = "tag:yaml.org,2002:"
 _SYMBOLS: Final = ("!ruby/symbol", "!ruby/sym")
@@ -40,12 +40,12 @@ _FLOW_SYMBOLS_MAX: Final = 256
 
 
 class Document(msgspec.Struct, frozen=True):
-    """What a file says.
+    """The content of a file.
 
     Attributes:
-        path: the file, as it was named.
-        root: its mappings, lists and scalars; keys without a leading colon.
-        lines: the line (from 1) on which each value stands, by its path of keys.
+        path: the file, as given.
+        root: the mappings, lists and scalars of the file; keys have no leading colon.
+        lines: line of each value (from 1), by its path of keys.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class Document(msgspec.Struct, frozen=True):
     lines: dict[SettingPath, int]
 
     def where(self, setting_path: SettingPath) -> str:
-        """File and line of a value, or of the nearest mapping around it."""
+        """Return file and line of a value, or of the nearest mapping around it."""
         for length in range(len(setting_path), 0, -1):
             line = self.lines.get(setting_path[:length])
             if line is not None:
@@ -65,21 +65,19 @@ def read(path: Path) -> Document:
     """Read a YAML file.
 
     Raises:
-        BadSetting: it cannot be read, is no YAML, or is no mapping; the message names file and line.
+            BadSetting: the file cannot be read, is not YAML, or is not a mapping; the message names file and line.
     """
     try:
-        with path.open("rb") as file:  # perhaps a pipe, whose length nothing tells
+        with path.open("rb") as file:  # possibly a pipe, whose length is not known in advance
             content = file.read(FILE_BYTES + 1)
         if len(content) > FILE_BYTES:
-            raise BadSetting(
-                f"{path}: longer than {FILE_BYTES} bytes, the most that a settings file may have"
-            )
+            raise BadSetting(f"{path}: the file exceeds {FILE_BYTES} bytes, the limit of a settings file")
         text = _decoded(content)
     except OSError as error:
         raise BadSetting(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         encoding = "UTF-16" if "16" in error.encoding else "UTF-8"
-        raise BadSetting(f"{path}: not valid YAML: byte {error.start} is no {encoding}") from error
+        raise BadSetting(f"{path}: not valid YAML: byte {error.start} is not valid {encoding}") from error
     try:
         root, lines = _parsed(text)
     except yaml.MarkedYAMLError as error:
@@ -94,10 +92,10 @@ def read(path: Path) -> Document:
 
 
 class _UnsupportedYaml(yaml.MarkedYAMLError):
-    """A part of the file is YAML, and nothing that settings are made of.
+    """The file contains valid YAML that settings cannot consist of.
 
     Attributes:
-        why: in words of our own.
+        why: the reason, in the gateway's own words.
     """
 
     def __init__(self, why: str, mark: yaml.Mark | None) -> None:
@@ -106,23 +104,23 @@ class _UnsupportedYaml(yaml.MarkedYAMLError):
 
 
 def _why(error: yaml.MarkedYAMLError, text: str) -> str:
-    """What is wrong at the place of a fault. The parser's own words differ from version to version."""
+    """Return the reason of a syntax error. The parser's own text differs between versions."""
     if isinstance(error, _UnsupportedYaml):
         return error.why
     if isinstance(error, yaml.composer.ComposerError):
-        return "an alias without its anchor, or an anchor that is there twice"
+        return "an alias without an anchor, or a duplicate anchor"
     mark = error.problem_mark
     if mark is None:
         return _unreadable(text)
     if not text[mark.index :].strip():
-        return "the file ends inside of a list, a mapping or a text"
+        return "the file ends inside a list, a mapping or a text"
     return _at_fault(text, mark)
 
 
 def _at_fault(text: str, mark: yaml.Mark) -> str:
-    """What keeps a line from being read on.
+    """Return the reason why a line cannot be parsed.
 
-    Never the text itself, which may be a secret.
+    The reason never contains the text of the line, which may be a secret.
     """
     here = text.splitlines()[mark.line]
     if _open_before(text[: mark.index], here[: mark.column]) > _DEPTH_MAX:
@@ -132,27 +130,25 @@ def _at_fault(text: str, mark: yaml.Mark) -> str:
         return "a tab in the indentation; use spaces"
     if found and found in _RESERVED:
         return f"a value that begins with {found} (put it in quotes)"
-    return (
-        f"it cannot be read on at column {mark.column + 1} (look at indentation, quotes, colons and brackets)"
-    )
+    return f"syntax error at column {mark.column + 1} (check indentation, quotes, colons and brackets)"
 
 
 def _open_before(text: str, here: str) -> int:
-    """How many lists and mappings are open behind a text with the last line `here`, indentation aside."""
+    """Return how many lists and mappings are open after a text with the last line `here`, regardless of indentation."""
     return text.count("[") + text.count("{") - text.count("]") - text.count("}") + here.count("- ")
 
 
 def _unreadable(text: str) -> str:
-    """What is wrong with a file of which the parser tells no place."""
+    """Return the reason of a syntax error for which the parser gives no location."""
     control = _CONTROL.search(text)
     if control is None:
-        return "it holds characters that YAML does not have"
+        return "the file contains characters that YAML does not allow"
     at = control.start()
     return f"a control character (line {text.count(_NEWLINE, 0, at) + 1})"
 
 
 def _line(error: yaml.MarkedYAMLError, text: str) -> int:
-    """The line of a fault; at the end of the file, for example of an open bracket, the last line with a text."""
+    """Return the line of a fault; at the end of the file (an open bracket, for example), the last line with text."""
     mark = error.problem_mark
     if mark is None:
         return 1
@@ -162,16 +158,16 @@ def _line(error: yaml.MarkedYAMLError, text: str) -> int:
 
 
 def _decoded(content: bytes) -> str:
-    """The text of a file: UTF-8, or UTF-16 with a byte order mark (YAML 1.1 §5.2)."""
+    """Decode a file: UTF-8, or UTF-16 with a byte order mark (YAML 1.1 §5.2)."""
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if wide else "utf-8-sig")
 
 
 def _parsed(text: str) -> tuple[Any, dict[SettingPath, int]]:
-    """The document and its lines.
+    """Parse the document, and return it with the line of each value.
 
-    Old versions of libyaml, and so of Ruby, read `{:push_notify: 'true'}`, which newer ones refuse. Such a symbol is
-    given its tag where the parser meets it, and the text is read again.
+    Old versions of libyaml, and so of Ruby, accept `{:push_notify: 'true'}`, which newer versions refuse. Such a
+    symbol gets an explicit tag where the parser fails, and the text is parsed again.
     """
     for _ in range(_FLOW_SYMBOLS_MAX):
         reader = _YamlReader(text)
@@ -192,7 +188,7 @@ def _symbol_at(text: str, mark: yaml.Mark | None) -> re.Match[str] | None:
 
 
 class _YamlReader(yaml.CSafeLoader):
-    """PyYAML's loader on libyaml. The nodes are walked here, since PyYAML's own result has no lines."""
+    """PyYAML's loader on libyaml. It walks the nodes itself, since PyYAML's result has no lines."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -200,7 +196,7 @@ class _YamlReader(yaml.CSafeLoader):
         self._left = VALUES_MAX
 
     def document(self) -> Any:
-        """The first document of the file: Ruby reads no further."""
+        """Return the first document of the file: Ruby reads no further one."""
         node = self.get_node() if self.check_node() else None
         return {} if node is None else self._value(node, ())
 
@@ -208,7 +204,7 @@ class _YamlReader(yaml.CSafeLoader):
         """Count one value or merge: an alias of a few bytes can stand for any number of them."""
         self._left -= 1
         if self._left < 0:
-            problem = f"more than {VALUES_MAX} values once its aliases are written out"
+            problem = f"more than {VALUES_MAX} values after expansion of its aliases"
             raise _UnsupportedYaml(problem, node.start_mark)
 
     def _value(self, node: yaml.Node, setting_path: SettingPath) -> Any:
@@ -224,7 +220,7 @@ class _YamlReader(yaml.CSafeLoader):
         return [self._value(item, (*setting_path, str(at))) for at, item in enumerate(node.value)]
 
     def _pairs(self, node: yaml.MappingNode, setting_path: SettingPath) -> Iterator[tuple[str, Any]]:
-        """Keys and values in their order, where a later one counts: Ruby merges what `<<` names at its place."""
+        """Yield keys and values in order; a later key wins. Like Ruby, merge the mappings of `<<` at its position."""
         for key_node, value_node in node.value:
             merged = self._merged(key_node, value_node)
             if merged is not None:
@@ -239,7 +235,7 @@ class _YamlReader(yaml.CSafeLoader):
             yield key, self._value(value_node, (*setting_path, key))
 
     def _merged(self, key: yaml.Node, value: yaml.Node) -> list[yaml.MappingNode] | None:
-        """The mappings that `<<` names, the weakest first; None: it is no merge."""
+        """Return the mappings that `<<` names, the weakest first; None: the key is not a merge."""
         if not isinstance(key, yaml.ScalarNode) or key.value != "<<":
             return None
         listed = [value] if isinstance(value, yaml.MappingNode) else value.value
@@ -248,21 +244,21 @@ class _YamlReader(yaml.CSafeLoader):
         return listed[::-1]
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
-        """A scalar's value: quoted ones and blocks are texts, plain ones what Ruby sees in them."""
+        """Return a scalar's value: quoted scalars and blocks are text, plain scalars follow Ruby's rules."""
         tag, text = node.tag, str(node.value)
         if tag in _SYMBOLS:
             return text
         if tag not in _SCALARS:
             raise _UnsupportedYaml(f"unknown tag {tag}", node.start_mark)
-        if tag != _TEXT:  # plain, or said to be a number
+        if tag != _TEXT:  # plain, or tagged as a number
             return scalar(text)
-        resolve: Callable[..., str] = self.resolve  # left untyped
+        resolve: Callable[..., str] = self.resolve  # untyped in PyYAML
         explicit = resolve(yaml.ScalarNode, text, (True, False)) != _TEXT
         return text if node.style or explicit else scalar(text)
 
 
 def key_name(key: Any) -> str:
-    """A key as text, without the colon of a Ruby symbol. YAML reads a bare `off` or `no` as false."""
+    """Return a key as text, without the colon of a Ruby symbol. YAML reads a bare `off` or `no` as false."""
     if key is False:
         return "off"
     return "" if key is None else str(text_of(key)).removeprefix(":")

@@ -1,11 +1,11 @@
-"""What the process environment says: `RHOPUSH_` + path, and the variables that RhoConnect and Google use.
+"""Settings from the process environment: `RHOPUSH_` + path, and the variables that RhoConnect and Google use.
 
 `RHOPUSH_APNS_KEY_ID` is `apns.key_id`. Lists and mappings are JSON. An empty variable counts as not set. A variable
-with the name that a setting had in an earlier version is refused. A `RHOPUSH_` variable that is no setting is only
-warned about: Kubernetes puts such variables into every pod for a service whose name begins with `rhopush` (Kubernetes,
-"Discovering services"; Docker's links have the same form). One of them may have a setting's own name:
-`RHOPUSH_METRICS_PORT=tcp://10.0.0.1:80` of a service `rhopush-metrics`. It is told from a setting by its value, warned
-about and left alone.
+with a setting's name of an earlier version is refused. An unknown `RHOPUSH_` variable only causes a warning: Kubernetes
+adds such variables to every pod for a service whose name begins with `rhopush` (Kubernetes, "Discovering services";
+Docker's links have the same form). Such a variable may have a setting's own name: for example
+`RHOPUSH_METRICS_PORT=tcp://10.0.0.1:80` of a service `rhopush-metrics`. It is recognised by its value, and ignored with
+a warning.
 """
 
 import json
@@ -36,19 +36,19 @@ _ALIASES: Final[tuple[tuple[str, SettingPath], ...]] = (
 )
 _LINK: Final = re.compile(r"\s*(tcp|udp|sctp)://[^\s/]+:\d{1,5}\s*", re.I)
 """The value of a service link's variable `NAME_PORT`."""
-_OTHER_VARIABLES: Final = frozenset({"RHOPUSH_SERVER"})  # the Python client's address
-_LINKS_OFF: Final = "enableServiceLinks: false turns them off"
+_OTHER_VARIABLES: Final = frozenset({"RHOPUSH_SERVER"})  # the address that the Python client uses
+_LINKS_OFF: Final = "enableServiceLinks: false disables them"
 _PORTS: Final = (Port, PortOrAny, PortOrAny | None)
-_BUILT: Final = frozenset({"documents", "sources", "warnings"})  # no setting of the environment's
+_BUILT: Final = frozenset({"documents", "sources", "warnings"})  # not settable by the environment
 
 
 class EnvironmentLayer(msgspec.Struct, frozen=True):
-    """A layer of settings from the environment.
+    """The settings layer of the environment.
 
     Attributes:
-        tree: the settings, texts already converted.
-        variables: which variable said what, by place.
-        warnings: what was noticed and is no error.
+        tree: the settings, converted from text.
+        variables: name of the variable that gave each value, by path.
+        warnings: texts about variables that are not errors.
     """
 
     tree: dict[str, Any]
@@ -56,18 +56,18 @@ class EnvironmentLayer(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
 
     def variable(self, setting_path: SettingPath) -> str | None:
-        """Which variable said the value at a place, or a mapping around it."""
+        """Return the variable that gave the value at a path, or a mapping around it."""
         around = (setting_path[:length] for length in range(len(setting_path), 0, -1))
         return next((self.variables[above] for above in around if above in self.variables), None)
 
 
 def ambient(environ: Mapping[str, str], kind: type[Settings] = Settings) -> dict[str, Any]:
-    """Files that a provider's own variable names, such as Google's: it counts where nothing else names one."""
+    """Return the files named by a provider's own variable, such as Google's, which apply if no setting names one."""
     tree: dict[str, Any] = {}
     for setting_path, variable in _file_variables(kind):
         file = environ.get(variable, "").strip()
         if file:
-            # What is no path stays as it is, for the one place that complains of it.
+            # A value that cannot be a path stays unchanged: the converter reports it.
             path = str(Path.cwd() / file) if is_path(file) else file
             tree = overlay(tree, _nested(setting_path, path))
     return tree
@@ -76,7 +76,7 @@ def ambient(environ: Mapping[str, str], kind: type[Settings] = Settings) -> dict
 def ambient_variable(
     setting_path: SettingPath, value: Any, environ: Mapping[str, str], kind: type[Settings] = Settings
 ) -> str | None:
-    """The provider's own variable, where a setting's value came from there."""
+    """Return the provider's own variable if a setting's value came from it."""
     variable = dict(_file_variables(kind)).get(setting_path)
     if variable is None or len(setting_path) != 2:
         return None
@@ -92,14 +92,14 @@ def _file_variables(kind: type[Settings]) -> Iterator[tuple[SettingPath, str]]:
 
 
 def read(environ: Mapping[str, str], kind: type[Settings] = Settings) -> EnvironmentLayer:
-    """The layer that the environment says.
+    """Read the settings layer of the environment.
 
     Args:
         environ: the process environment.
-        kind: the settings that there are.
+        kind: the type of the settings.
 
     Raises:
-        BadSetting: a value is wrong, or a setting has the name of an earlier version; the message names the variable.
+        BadSetting: a value is invalid, or a variable has a name of an earlier version; the message names the variable.
     """
     names = {variable_of(setting_path): (setting_path, type_) for setting_path, type_ in setting_paths(kind)}
     variables = [
@@ -125,21 +125,21 @@ def read(environ: Mapping[str, str], kind: type[Settings] = Settings) -> Environ
         tree,
         {setting_path: f"environment variable {name}" for name, setting_path, _ in variables},
         (
-            *(f"{name} is a service link of Kubernetes and no setting: {_LINKS_OFF}" for name in links),
-            *(f"{name} is no setting{did_you_mean(name, names)}" for name in unknown),
+            *(f"{name} is a service link of Kubernetes, not a setting: {_LINKS_OFF}" for name in links),
+            *(f"{name} is not a setting{did_you_mean(name, names)}" for name in unknown),
         ),
     )
 
 
 def variable_of(setting_path: SettingPath) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return PREFIX + "_".join(setting_path).upper()
 
 
 def setting_paths(
     kind: type[msgspec.Struct] = Settings, above: SettingPath = ()
 ) -> Iterator[tuple[SettingPath, Any]]:
-    """Every setting with its type, sections before what is in them."""
+    """Yield every setting with its type, each section before its content."""
     for field in msgspec.structs.fields(kind):
         if not above and field.name in _BUILT:
             continue
@@ -150,7 +150,7 @@ def setting_paths(
 
 
 def _former_variables() -> dict[str, tuple[SettingPath, Any]]:
-    """Variables of earlier versions: the present setting of each, and its type."""
+    """Return the variables of earlier versions: the present setting of each, and its type."""
     return {
         variable_of(former): (setting_path, type_)
         for setting_path, type_ in setting_paths()
@@ -159,7 +159,7 @@ def _former_variables() -> dict[str, tuple[SettingPath, Any]]:
 
 
 def _is_link(value: str, type_: Any) -> bool:
-    """Whether a variable with a setting's name is a service link: an address where a number belongs."""
+    """Return whether a variable with a setting's name is a service link: an address for a setting that is a number."""
     return type_ in _PORTS and _LINK.fullmatch(value) is not None
 
 

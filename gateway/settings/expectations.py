@@ -1,6 +1,6 @@
-"""What a setting's type asks for, in an operator's words, and what a refused value is instead.
+"""Descriptions of the expected type of a setting, and of the type of a refused value, in an operator's words.
 
-Made from the type itself: the errors of the converting library are worded differently from version to version.
+The descriptions are derived from the type: the error texts of the converting library differ between versions.
 """
 
 import operator
@@ -27,7 +27,7 @@ from gateway.settings.kinds import ORIGIN_PATTERN, URL_PATTERN
 from gateway.settings.secret import Secret
 
 _FORMS: Final = {
-    ORIGIN_PATTERN: "http:// or https:// with a host, perhaps a port, and no path",
+    ORIGIN_PATTERN: "http:// or https:// with a host, optionally a port, and no path",
     URL_PATTERN: "an http:// or https:// address",
 }
 _WANTED: Final[dict[type[Type], str]] = {
@@ -57,17 +57,17 @@ _BOUNDS: Final = (
 
 
 def found_kind(value: Any) -> str:
-    """The kind of a value: "a list"."""
+    """Return a description of a value's type: "a list"."""
     return next((words for kinds, words in _FOUND if isinstance(value, kinds)), "something else")
 
 
 def complaint(type_: Any, value: Any, *, strict: bool) -> str:
-    """What is wrong with a value that was refused; the value itself is never part of it.
+    """Return the reason why a value was refused, without the value itself.
 
     Args:
-        type_: the setting's.
-        value: what was said.
-        strict: whether numbers and truth values must be such; else a text that writes one is taken.
+        type_: the type of the setting.
+        value: the given value.
+        strict: whether numbers and booleans must have these types; else a text form is accepted.
     """
     wanted = type_info(type_)
     if isinstance(wanted, UnionType):
@@ -84,7 +84,7 @@ def _of_kind(kind: Type, value: Any, *, strict: bool) -> str:
         item = next((item for item in value if not _fits(kind.item_type, item, strict=strict)), None)
         return _of_kind(kind.item_type, item, strict=strict)
     if isinstance(kind, StrType) and kind.pattern is not None and isinstance(value, str):
-        return f"expected {_FORMS.get(kind.pattern, 'another form')}"
+        return f"expected {_FORMS.get(kind.pattern, 'a different format')}"
     if isinstance(kind, IntType | FloatType) and _is_number(kind, value, strict=strict):
         return f"expected {_words(kind)}{_bound(kind, value)}"
     text = isinstance(kind, StrType | CustomType)
@@ -93,7 +93,7 @@ def _of_kind(kind: Type, value: Any, *, strict: bool) -> str:
 
 
 def _bound(kind: IntType | FloatType, value: Any) -> str:
-    """The bound that a number breaks: " >= 1"; "": none."""
+    """Return the bound that a number violates: " >= 1"; "" if there is none."""
     number: type[int | float] = float if isinstance(kind, FloatType) else int
     for name, sign, holds in _BOUNDS:
         bound = getattr(kind, name)
@@ -107,7 +107,7 @@ def _words(kind: Type) -> str:
 
 
 def _is_number(kind: Type, value: Any, *, strict: bool) -> bool:
-    """Whether a refused value is a number all the same: then it is out of bounds."""
+    """Return whether a refused value is a number: then it is out of range."""
     if isinstance(value, str) and not strict:
         return (
             re.fullmatch(r"[+-]?\d{1,20}" if isinstance(kind, IntType) else r"[+-]?\d{1,20}(\.\d*)?", value)
@@ -119,7 +119,7 @@ def _is_number(kind: Type, value: Any, *, strict: bool) -> bool:
 
 
 def _fits(kind: Type, value: Any, *, strict: bool) -> bool:
-    """Whether an item of a list is of its kind and within its bounds."""
+    """Return whether an item of a list has its type and is within its bounds."""
     if isinstance(kind, StrType):
         return isinstance(value, str)
     if isinstance(kind, CustomType):

@@ -1,4 +1,4 @@
-"""Types of settings that several sections use: numbers within bounds, and the forms of addresses."""
+"""Types that several sections use: bounded numbers, and the formats of addresses."""
 
 from typing import Annotated, Final
 

@@ -1,8 +1,7 @@
-"""How one layer of settings is laid over another.
+"""Overlay of one settings layer on another.
 
-A layer is a tree of plain values. The upper one wins key by key, and a key may displace others of the layer
-below that mean the same thing in another way: whoever names a certificate does not want the key that was said
-elsewhere.
+A layer is a tree of plain values. The upper layer wins key by key. A key may also displace keys of the lower layer that
+configure the same thing in another way: a certificate replaces the key that another layer configures.
 """
 
 from collections.abc import Mapping
@@ -13,10 +12,15 @@ from gateway.settings.provider_settings import ProviderSettings
 Tree = Mapping[str, Any]
 
 _DISPLACES: Final[Mapping[str, tuple[str, ...]]] = {
-    "redis": ("documents",),  # the environment's one address stands for all of the file's (contract §7)
+    "redis": ("documents",),  # one address from the environment replaces all of the file's (contract §7)
     "key": ("key_file", "certificate_file", "certificate_passphrase"),
     "key_file": ("key", "certificate_file", "certificate_passphrase"),
-    "certificate_file": ("key", "key_file", "certificate_passphrase", "topic"),  # it names its topics itself
+    "certificate_file": (
+        "key",
+        "key_file",
+        "certificate_passphrase",
+        "topic",
+    ),  # a certificate contains its own topics
     "environment": ("host", "port", "sandbox_host", "sandbox_port"),
     "host": ("port",),
     "sandbox_host": ("sandbox_port",),
@@ -32,13 +36,13 @@ def overlay(
     sections: Mapping[str, type[ProviderSettings]] = _NO_SECTIONS,
     displaces: Mapping[str, tuple[str, ...]] = _DISPLACES,
 ) -> dict[str, Any]:
-    """One tree with what either says; where both say something, `above` wins. A null displaces nothing.
+    """Return the union of both trees; `above` wins. A null displaces nothing.
 
     Args:
         below: the weaker layer.
-        above: the stronger one.
-        sections: sections of providers, wherever in the tree; each adds what its own settings displace.
-        displaces: what the keys of this level displace.
+        above: the stronger layer.
+        sections: the sections of providers, at any level of the tree; each displaces settings by its own rules.
+        displaces: keys of this level, and the keys that each displaces.
     """
     displaced = {name for key, value in above.items() if value is not None for name in displaces.get(key, ())}
     merged = {key: value for key, value in below.items() if key not in displaced}

@@ -1,8 +1,8 @@
-"""From a file, an environment's name and the process environment to one frozen `Settings`.
+"""Loading: from a file, an environment name and the process environment to one frozen `Settings`.
 
-Layers, each laid over the one before: Google's ambient variable, RhoConnect's own keys, `:gateway:`, the
-process environment. Then each value is converted to its type, each unknown key refused, each relative path
-resolved, and each app given what it did not say itself.
+The layers, each overlaid on the previous one: Google's ambient variable, RhoConnect's own keys, `:gateway:`, the
+process environment. Then each value is converted to its type, each unknown key is refused, each relative path is
+resolved, and each app inherits the settings that it does not set itself.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ def load(
 
     Args:
         path: the file; None: `settings/settings.yml` if there is one, else the defaults.
-        env: which part of the file counts; None: `RHO_ENV`, `RACK_ENV`, then `development`.
+            env: the environment whose part of the file applies; None: `RHO_ENV`, `RACK_ENV`, then `development`.
         environ: the process environment.
         kind: the type with the sections of all providers (`with_providers`).
 
     Raises:
-        BadSetting: one setting is unknown or wrong; the message names it, its place and what was expected.
+            BadSetting: a setting is unknown or invalid; the message names it, its location and the expected value.
     """
     env = env or environ.get("RHO_ENV") or environ.get("RACK_ENV") or "development"
     file = _open(path)
@@ -63,7 +63,7 @@ def load(
 
 
 def _settings(kind: type[Settings], tree: dict[str, Any], convert: Converter, **ready: Any) -> Settings:
-    tree.setdefault("data_dir", "data")  # converted like a given one: relative to the app
+    tree.setdefault("data_dir", "data")  # converted like a given value: relative to the app
     listed = convert.mapping(tree.pop("apps", None), ("apps",))
     settings = convert.struct(kind, tree, (), apps={}, **ready)
     one_credential(convert, settings.app(""), ())
@@ -81,7 +81,7 @@ def _check_proxies(convert: Converter, settings: Settings) -> None:
 
 
 def _ineffective(settings: Settings, apps: Mapping[str, App]) -> list[str]:
-    """What is understood and has no effect: said at the start, never silently ignored."""
+    """Return warnings about settings that are valid but have no effect, for the log of the start."""
     everywhere = [settings.app(""), *apps.values()]
     names = {
         f"{section}.{name}": None
@@ -92,13 +92,13 @@ def _ineffective(settings: Settings, apps: Mapping[str, App]) -> list[str]:
     found = [f"{name} has no effect in this version" for name in names]
     if settings.rhoconnect_push.mode == "client" and settings.push_server is None:
         found.append(
-            "rhoconnect_push.mode: client posts to push_server, and none is set: legacy devices get no pushes"
+            "rhoconnect_push.mode: client requires push_server, which is not set: RhoConnect Push devices get no pushes"
         )
     return found
 
 
 def _app(kind: type[App], app_id: str, given: Any, tree: Mapping[str, Any], convert: Converter) -> App:
-    """One app's settings: what it says itself, over what is said for all."""
+    """Return one app's settings: its own, overlaid on those of all apps."""
     setting_path = ("apps", app_id)
     own = convert.mapping(given, setting_path)
     types = {field.name: field.type for field in msgspec.structs.fields(kind)}
@@ -123,13 +123,13 @@ def _open(path: Path | None) -> document.Document:
 
 
 def _section(file: document.Document, env: str) -> Mapping[str, Any]:
-    """What stands below the environment. A file that speaks only of others is a mistake, not the defaults."""
+    """Return the section of the environment. A file that has only other environments is an error."""
     if env in file.root:
         return _mapping(file, file.root[env], (env,))
     others = [name for name, value in file.root.items() if name != "sources" and isinstance(value, dict)]
     if others:
         raise BadSetting(
-            f"{file.path} says nothing about the environment {env!r}; it knows {', '.join(others)}", field=env
+            f"{file.path} has no environment {env!r}; expected one of: {', '.join(others)}", field=env
         )
     return {}
 
@@ -152,7 +152,7 @@ def _at(tree: Mapping[str, Any], setting_path: SettingPath) -> Any:
 
 
 def _is_ours(setting_path: SettingPath, gateway: Mapping[str, Any]) -> bool:
-    """Whether a setting stands below `:gateway:`; else it came from a key of RhoConnect's own."""
+    """Return whether a setting is below `:gateway:`; else it came from RhoConnect's own keys."""
     value: Any = gateway
     for key in setting_path:
         if not isinstance(value, Mapping) or key not in value:
@@ -162,6 +162,7 @@ def _is_ours(setting_path: SettingPath, gateway: Mapping[str, Any]) -> bool:
 
 
 def _app_folder(path: Path) -> Path:
-    """RhoConnect's paths are relative to the app; its settings lie in the folder `settings` (contract §8)."""
+    """Return the app's folder: RhoConnect's paths are relative to it; its settings are in its folder `settings`
+    (contract §8)."""
     folder = path.absolute().parent
     return folder.parent if folder.name == "settings" else folder

@@ -1,4 +1,4 @@
-"""What can be set: one frozen struct a section, each default beside its reason.
+"""The settings: one frozen struct per section, each default beside its reason.
 
 The attribute path is the setting's name: `settings.apns.deadline_s` is `:gateway: {apns: {deadline_s: ...}}`
 in the file and `RHOPUSH_APNS_DEADLINE_S` in the environment. `docs/settings.md` is the table for operators.
@@ -22,12 +22,12 @@ RHOCONNECT_PUSH_PORT = 8675
 
 
 class QueueSettings(msgspec.Struct, frozen=True):
-    """Where accepted pings wait, and what must hold before one is answered with 200.
+    """The queue of accepted pings, and the durability that a response of 200 requires.
 
     Attributes:
         redis: address of the queue's own Redis; None: the same as `Settings.redis`.
-        durability: what Redis must promise: `memory` (nothing), `aof` (append-only file on), `fsync` (each
-            append on disk), `replicas` (a replica has it).
+        durability: required durability: `memory` (none), `aof` (append-only file on), `fsync` (each append on disk),
+            `replicas` (a replica has it).
     """
 
     redis: Secret | None = None
@@ -35,39 +35,38 @@ class QueueSettings(msgspec.Struct, frozen=True):
 
 
 class App(msgspec.Struct, frozen=True):
-    """What is said about one app on the phone (`device_app_id`); what is not said there came from above."""
+    """The settings of one app (`device_app_id`); each setting that is not given is inherited from those of all apps."""
 
     apns: ApnsSettings = ApnsSettings()
     fcm: FcmSettings = FcmSettings()
 
     def provider(self, name: str) -> ProviderSettings:
-        """The section of a provider."""
+        """Return the section of a provider."""
         return cast("ProviderSettings", getattr(self, name))
 
 
 class RhoConnectPushSettings(msgspec.Struct, frozen=True):
-    """The RhoConnect Push Service for legacy devices.
+    """The RhoConnect Push service.
 
     Attributes:
-        mode: `builtin` (this gateway is the service), `client` (it posts to the one of `push_server`) or
-            `off`.
-        host: where the built-in service listens; None: where the gateway does.
-        port: of the built-in service; 0: any free one. Where the default is taken, the gateway goes on
-            without legacy devices and says so; any other port must be had.
-        redis: its own Redis; None: the same as `Settings.redis`.
-        user_auth_url: where a device's session is asked for; None: this gateway itself.
-        app_auth_url: where an app's credentials are asked for; None: those of `push_server`.
-        auth_cache_s: how long a good answer about an app is believed; about a user, at most 10 s of it.
-        wait_s: how long a poll waits; 0: for ever. Windows devices give up after 100 s, Android after 120 s
-            (contract §9.1).
-        registration_ttl_s: a registration ends so long after the last call of its device or app
-            (rhoconnect-push's registrationTimeout).
-        queue_max: messages that wait for one device; of more the oldest go.
-        accept_unsigned_ids: whether polls and messages accept ids without a signature, as rhoconnect-push makes them.
-        collapse_unnamed: rhoconnect-push's rule: all messages without a collapse id are one.
-        secret: what new ids are made with; None: one that is made once, and kept in Redis and in `data_dir`.
+        mode: `builtin` (this gateway is the service), `client` (it posts to the service of `push_server`) or `off`.
+        host: address on which the built-in service listens; None: the gateway's.
+        port: port of the built-in service; 0: any free port. If the default port is in use, the gateway runs without
+            RhoConnect Push devices and logs this; any other port is required.
+        redis: the service's own Redis; None: the same as `Settings.redis`.
+        user_auth_url: URL that authenticates a device's session; None: this gateway itself.
+        app_auth_url: URL that authenticates an app's credentials; None: compared with those of `push_server`.
+        auth_cache_s: lifetime of a cached positive answer about an app; about a user, at most 10 s of it.
+        wait_s: longest wait of a poll; 0: unlimited. Windows devices end a poll after 100 s, Android devices after
+            120 s (contract §9.1).
+        registration_ttl_s: lifetime of a registration after the last call of its device or app (rhoconnect-push's
+            registrationTimeout).
+        queue_max: largest number of queued messages per device; beyond it the oldest are removed.
+        accept_unsigned_ids: whether polls and messages accept ids without a signature, as rhoconnect-push creates them.
+        collapse_unnamed: whether all messages without a collapse id replace each other, as in rhoconnect-push.
+        secret: signs new ids; None: a secret generated once, and stored in Redis and in `data_dir`.
         certificate_file: PEM with the service's certificate chain, for devices that use TLS; None: no TLS.
-        key_file: PEM of its key; None: in `certificate_file`.
+        key_file: PEM with its key; None: the key is in `certificate_file`.
     """
 
     mode: Literal["builtin", "client", "off"] = "builtin"
@@ -88,14 +87,14 @@ class RhoConnectPushSettings(msgspec.Struct, frozen=True):
 
 
 class EventSettings(msgspec.Struct, frozen=True):
-    """Pushes that follow from data changes.
+    """Pushes caused by data changes.
 
     Attributes:
-        channels: Redis channels to listen on.
-        streams: Redis streams to read: the same events, kept while nobody listens.
+        channels: Redis channels to subscribe to.
+        streams: Redis streams to read: the same events, stored while no gateway runs.
         keyspace: `listen` to keyspace notifications, `configure` them too, or `off`.
-        window_ms: changes within this time become one push.
-        min_interval_s: of events derived from keyspace: at most one a user and source in this time.
+        window_ms: changes within this time are combined into one push.
+        min_interval_s: minimum interval of pushes derived from keyspace notifications, per user and source.
         sources: names of the sources that push; None: those whose `push_notify` is true.
     """
 
@@ -108,21 +107,21 @@ class EventSettings(msgspec.Struct, frozen=True):
 
 
 class ResqueSettings(msgspec.Struct, frozen=True):
-    """RhoConnect's Resque jobs: queues to work on (none: no worker), and their Redis (None: the same)."""
+    """RhoConnect's Resque jobs: the queues to process (empty: no worker), and their Redis (None: the same)."""
 
     queues: tuple[str, ...] = ("ping",)
     redis: Secret | None = None
 
 
 class RetrySettings(msgspec.Struct, frozen=True):
-    """First delays of a send that must go out again; each further one doubles. A Retry-After wins.
+    """Initial delays of repeated deliveries; each further delay doubles. A Retry-After takes precedence.
 
     Attributes:
-        apns_5xx_s: Apple asks for a quarter of an hour after a 500 or 503 before more is sent.
+        apns_5xx_s: after a 500 or 503, Apple asks for a delay of a quarter of an hour.
         fcm_5xx_s: Google asks for at least 10 s.
-        unknown_s: no answer came: the send is perhaps delivered, so this is short but not at once.
-        give_up_s: after this time the send is rejected for good, if its time to live did not end before.
-        jitter: each delay is made longer by a random part of up to this fraction.
+        unknown_s: no response arrived: the message was possibly delivered, so the delay is short but not zero.
+        give_up_s: after this time, or the ping's time to live if that is shorter, the delivery is rejected permanently.
+        jitter: each delay is extended by a random share of up to this fraction.
     """
 
     apns_5xx_s: PositiveSeconds = 900.0
@@ -133,7 +132,7 @@ class RetrySettings(msgspec.Struct, frozen=True):
 
 
 class PingSettings(msgspec.Struct, frozen=True):
-    """Defaults of a ping: time to live with and without something to show, and the longest `wait=true`."""
+    """Defaults of a ping: time to live with and without visible content, and the longest `wait=true`."""
 
     ttl_s: Annotated[int, Meta(ge=0)] = 86_400
     sync_ttl_s: Annotated[int, Meta(ge=0)] = 3_600
@@ -175,14 +174,14 @@ class HttpSettings(msgspec.Struct, frozen=True):
     """The HTTP API behind a reverse proxy.
 
     Attributes:
-        trusted_proxies: addresses or networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are believed.
+            trusted_proxies: addresses or networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are trusted.
     """
 
     trusted_proxies: tuple[str, ...] = ()
 
 
 class MetricsSettings(msgspec.Struct, frozen=True):
-    """Where Prometheus reads the metrics.
+    """The listener of the metrics.
 
     Attributes:
         port: port of a listener that serves `/metrics` alone; None: the main port serves it.
@@ -192,54 +191,54 @@ class MetricsSettings(msgspec.Struct, frozen=True):
 
 
 class ReceiptSettings(msgspec.Struct, frozen=True):
-    """What became of pings: how long that is kept, and how much of it at most."""
+    """Receipts of pings: their lifetime, and the largest number of stored receipts."""
 
     ttl_s: PositiveInt = 86_400
     max_bytes: PositiveInt = 268_435_456
 
 
 class RegistrySettings(msgspec.Struct, frozen=True):
-    """How devices are looked up.
+    """Look-up of devices.
 
     Attributes:
-        snapshots: keep what was found of a user as one key beside RhoConnect's ten a device, some 220 bytes.
+        snapshots: store a user's devices as one key of some 220 bytes, beside RhoConnect's ten keys per device.
     """
 
     snapshots: bool = True
 
 
 class AuthSettings(msgspec.Struct, frozen=True):
-    """Who may register devices: nobody here, users that exist (with their password), or anyone."""
+    """Authentication of devices: none may register here, existing users with their password, or anyone."""
 
     devices: Literal["off", "redis", "open"] = "redis"
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A RhoConnect source, as far as push goes: `user` or `app` partition, and whether changes push."""
+    """A RhoConnect source: `user` or `app` partition, and whether its changes push."""
 
     partition_type: str = "user"
     push_notify: bool = False
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """The whole. Made by `load`; nothing else reads the file or the environment.
+    """All settings. `load` creates them; no other code reads the file or the environment.
 
     Attributes:
-        redis: address of RhoConnect's Redis; None: the embedded one.
-        api_token: opens the admin routes; None: the one in `data_dir/api_token`, made at the first start.
-        admin_password: of `rhoadmin` where it does not exist yet (`PSWRD`).
-        push_server: URL of the legacy service with the app's credentials in it.
+        redis: address of RhoConnect's Redis; None: the embedded store.
+        api_token: authorizes the admin routes; None: the token in `data_dir/api_token`, generated at the first start.
+        admin_password: password of `rhoadmin` if this user does not exist yet (`PSWRD`).
+        push_server: URL of the RhoConnect Push service, including the app's credentials.
         data_dir: folder of the embedded store, the locks and the token.
-        documents: every Redis over which RhoConnect spreads its documents, the first being `redis`; empty:
-            that one alone.
-        apps: by `device_app_id`, resolved: use `app`.
-        drain_s: how long an ending worker may finish what it has begun.
+        documents: every Redis over which RhoConnect distributes its documents, beginning with `redis`; empty: `redis`
+            alone.
+        apps: resolved settings by `device_app_id`; use `app`.
+        drain_s: longest time in which a stopping worker finishes its work.
         sources: RhoConnect's sources by name.
-        warnings: what was noticed and is no error, for the log.
+        warnings: texts that are not errors, for the log.
     """
 
     app_type: ClassVar[type[App]] = App
-    """Its fields are the sections of providers; `with_providers` makes a type with further ones."""
+    """Type of the apps' settings. Its fields are the sections of providers; `with_providers` adds further ones."""
 
     redis: Secret | None = None
     api_token: Secret | None = None
@@ -267,7 +266,7 @@ class Settings(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
     def app(self, device_app_id: str) -> App:
-        """What holds for one app on the phone; an unknown or empty id has what is said for all."""
+        """Return the settings of one app; an unknown or empty id has those of all apps."""
         found = self.apps.get(device_app_id)
         if found is not None:
             return found
@@ -275,15 +274,15 @@ class Settings(msgspec.Struct, frozen=True):
 
     @classmethod
     def provider_types(cls) -> dict[str, type[ProviderSettings]]:
-        """The sections of providers: name and type."""
+        """Return the sections of providers: name and type."""
         return {field.name: field.type for field in msgspec.structs.fields(cls.app_type)}
 
 
 def with_providers(sections: Mapping[str, type[ProviderSettings]]) -> type[Settings]:
-    """The type of settings that also have these providers' sections, for all apps and for each.
+    """Return a type of settings with these providers' sections, both for all apps and for each app.
 
     Args:
-        sections: name of a provider, and the type of its section. The sections of `App` may be among them.
+        sections: name of a provider, and the type of its section. The sections of `App` may be included.
 
     Raises:
         BadSetting: a section has the name of another setting.
@@ -292,7 +291,7 @@ def with_providers(sections: Mapping[str, type[ProviderSettings]]) -> type[Setti
     further = {name: kind for name, kind in sections.items() if own.get(name) is not kind}
     for name in further:
         if name in Settings.__struct_fields__:
-            raise BadSetting(f"{name}: a provider has the name of this setting", field=name)
+            raise BadSetting(f"{name}: a provider cannot have the name of a setting", field=name)
     if not further:
         return Settings
     fields: list[tuple[str, Any, Any]] = [(name, kind, kind()) for name, kind in further.items()]

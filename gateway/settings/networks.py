@@ -14,10 +14,10 @@ class InvalidNetwork(ValueError):
 
 
 def networks(entries: Iterable[str]) -> tuple[Network, ...]:
-    """The networks that the entries name; a single address is a network of one address.
+    """Return the networks of the entries; a single address is a network of one address.
 
     Raises:
-        NotANetwork: an entry is neither an address nor a network, or has bits set behind its prefix.
+        InvalidNetwork: an entry is neither an address nor a network, or has bits set beyond its prefix.
     """
     return tuple(_network(entry.strip()) for entry in entries)
 
@@ -33,11 +33,12 @@ def _network(entry: str) -> Network:
         raise InvalidNetwork(
             f"{entry!r} is neither an IP address nor a network such as 10.0.0.0/8"
         ) from error
-    raise InvalidNetwork(f"{entry!r} has bits set behind its prefix; the network is {meant}")
+    raise InvalidNetwork(f"{entry!r} has bits set beyond its prefix; the network is {meant}")
 
 
 def _unmapped(network: Network) -> Network:
-    """IPv4 addresses that are written as IPv6 (RFC 4291 §2.5.5.2), as IPv4: a peer's address is compared so."""
+    """Return IPv4-mapped IPv6 networks (RFC 4291 §2.5.5.2) as IPv4, since peers' addresses are compared in this
+    form."""
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - _MAPPED.prefixlen))
     return network

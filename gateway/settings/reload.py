@@ -1,7 +1,7 @@
-"""What of a changed file may hold without a restart, and which files are worth a look.
+"""The settings that can change without a restart, and the files to watch.
 
-A gateway that serves keeps what it was built on: its Redis, its sockets, its folder, what opens its doors.
-Everything else is swapped whole.
+A serving gateway keeps the settings on which it was built: its Redis, its sockets, its folder, and its credentials for
+callers. All other settings are replaced as a whole.
 """
 
 from collections.abc import Iterator
@@ -23,19 +23,19 @@ RELOADABLE: Final = (
     "sources",
     "warnings",
 )
-"""Settings, with all below them, that a running gateway takes over, beside the sections of the providers. The options
-table names the rest."""
+"""Settings, including everything below them, that a running gateway reloads, beside the sections of the providers.
+docs/settings.md names the others."""
 
 Stamp = tuple[int, int, int] | None
-"""Inode, size and time of change of a file in ns; None: it is not there."""
+"""Inode, size and modification time of a file in ns; None: the file does not exist."""
 
 
 class SettingsChange(NamedTuple):
-    """A changed value, as far as it can hold now.
+    """The effect of changed settings on a running gateway.
 
     Attributes:
-        settings: what holds from now on.
-        needs_restart: names of settings that have changed and need a restart.
+        settings: the settings in force from now on.
+        needs_restart: names of changed settings that require a restart.
     """
 
     settings: Settings
@@ -43,7 +43,7 @@ class SettingsChange(NamedTuple):
 
 
 def merge_reloadable(old: Settings, new: Settings) -> SettingsChange:
-    """Take over what is live; leave the rest as it was and name it."""
+    """Adopt the reloadable settings of `new`, keep the others, and name those that differ."""
     live = {*RELOADABLE, *new.provider_types()}
     kept = [name for name in new.__struct_fields__ if name not in live]
     needs_restart = tuple(name for name in kept if getattr(old, name) != getattr(new, name))
@@ -54,7 +54,7 @@ def merge_reloadable(old: Settings, new: Settings) -> SettingsChange:
 
 
 def _changed_below(name: str, old: object, new: object) -> str:
-    """Which of a section's settings differ; the name itself where it is no section."""
+    """Return the settings of a section that differ; the name itself if it is not a section."""
     if not isinstance(old, msgspec.Struct):
         return name
     differ = [field for field in old.__struct_fields__ if getattr(old, field) != getattr(new, field)]
@@ -62,7 +62,7 @@ def _changed_below(name: str, old: object, new: object) -> str:
 
 
 def files_of(settings: Settings) -> tuple[Path, ...]:
-    """The credentials' files: one that is replaced under its old name is a new credential."""
+    """Return the files of the credentials: a file that is replaced under its old name is a new credential."""
     sections = settings.provider_types()
     parts = [app.provider(name) for app in (settings.app(""), *settings.apps.values()) for name in sections]
     return tuple(sorted({path for part in parts for path in _files(part)}))
@@ -76,7 +76,7 @@ def _files(part: ProviderSettings) -> Iterator[Path]:
 
 
 def stamp(path: Path) -> Stamp:
-    """What changes when a file does."""
+    """Return the stamp of a file, which differs after a change."""
     try:
         facts = path.stat()
     except OSError:

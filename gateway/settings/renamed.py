@@ -1,6 +1,6 @@
-"""Names that settings had in earlier versions. They are refused, and the complaint names the present setting.
+"""Names of settings in earlier versions. They are refused, and the error names the present setting.
 
-An old name is not read as the new one: a file that says both would have two truths.
+An old name is not read as an alias: a file with both names would be ambiguous.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,14 @@ _SETTINGS: Final[Mapping[_Path, _Path]] = {
 
 
 def present_path(setting_path: _Path) -> _Path:
-    """The path of a setting in this version; the same where its name never changed."""
+    """Return the path of a setting in this version; unchanged if it was never renamed."""
     section = _SECTIONS.get(setting_path[0], setting_path[0])
     path = (section, *setting_path[1:])
     return _SETTINGS.get(path, path)
 
 
 def former_paths(setting_path: _Path) -> Iterator[_Path]:
-    """The paths of earlier versions for a setting of this one, and those that mix old and new names."""
+    """Yield the paths of a setting in earlier versions, including paths that mix old and new names."""
     names = {setting_path, *(former for former, present in _SETTINGS.items() if present == setting_path)}
     sections = {former for former, present in _SECTIONS.items() if present == setting_path[0]}
     names |= {(former, *name[1:]) for former in sections for name in names}
@@ -32,14 +32,14 @@ def former_paths(setting_path: _Path) -> Iterator[_Path]:
 
 
 def renaming(setting_path: _Path, value: Any) -> str | None:
-    """What to say of a setting that has an old name, and of the old names below it.
+    """Return the error text for a setting with an old name, or with old names below it.
 
     Args:
         setting_path: the setting as it was given.
-        value: what it was given; a mapping where it is a section.
+        value: the given value; a mapping if it is a section.
 
     Returns:
-        The end of the complaint; None where the name is none of an earlier version.
+        The end of the error text; None if the name does not come from an earlier version.
     """
     present = present_path(setting_path)
     if present == setting_path:

@@ -1,7 +1,7 @@
-"""RhoConnect's own push keys, in the gateway's words (contract §8).
+"""RhoConnect's own push keys as the gateway's settings (contract §8).
 
-They stand directly below the environment, beside `:gateway:`. What `:gateway:` says about the same thing
-wins. Other keys of RhoConnect's are none of ours and are left alone.
+The keys are directly below the environment, beside `:gateway:`, which takes precedence. The gateway ignores
+RhoConnect's other keys.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Sections = Mapping[str, type[ProviderSettings]]
 
 
 def origin(setting_path: tuple[str, ...], sections: Sections) -> tuple[str, ...]:
-    """The keys below the environment that a setting came from, if it came from RhoConnect's own."""
+    """Return the keys below the environment from which a setting came, if it came from RhoConnect's own keys."""
     if setting_path[0] == "apps":
         return ("iphonecertificates",)
     section = sections.get(setting_path[0])
@@ -24,14 +24,14 @@ def origin(setting_path: tuple[str, ...], sections: Sections) -> tuple[str, ...]
 
 
 def translate(section: Mapping[str, Any], sections: Sections) -> dict[str, Any]:
-    """The settings that RhoConnect's own keys amount to, as a tree of the gateway's names.
+    """Return the settings that correspond to RhoConnect's own keys, as a tree of the gateway's names.
 
     Args:
-        section: what stands below one environment, keys without colons.
+        section: the content of one environment, keys without colons.
         sections: the providers' sections of the settings.
 
     Raises:
-        BadSetting: a key has a shape that RhoConnect does not know either.
+        BadSetting: a key has a form that RhoConnect does not accept either.
     """
     tree: dict[str, Any] = {
         name: text_of(section[name]) for name in ("api_token", "push_server") if is_given(section, name)
@@ -47,7 +47,7 @@ def translate(section: Mapping[str, Any], sections: Sections) -> dict[str, Any]:
 
 
 def _addresses(value: Any) -> dict[str, Any]:
-    """Element 0 of a list holds all that push needs: users, clients, jobs. Documents are in all (contract §7)."""
+    """Return the addresses. Element 0 of a list holds users, clients and jobs; documents are in all (contract §7)."""
     if not isinstance(value, list):
         return {"redis": value}
     if not value:

@@ -1,9 +1,9 @@
-"""rhoconnect-push's own settings (its config.json, or its command line) in the gateway's words (contract §9).
+"""rhoconnect-push's own settings (config.json or command line) as the gateway's settings (contract §9).
 
 | rhoconnect-push | here |
 | --- | --- |
 | ansServerPort; PORT in the environment wins | the port |
-| ansResponseTimeout (ms; 0: never) | `rhoconnect_push.wait_s`, at most 90 s: devices give up after 100 s |
+| ansResponseTimeout (ms; 0: never) | `rhoconnect_push.wait_s`, at most 90 s: devices end a poll after 100 s |
 | registrationTimeout (s) | `rhoconnect_push.registration_ttl_s` |
 | userAuthHost, -Port, -Url and rcSecure | `rhoconnect_push.user_auth_url` |
 | appAuthHost, -Port, -Url and rcSecure | `rhoconnect_push.app_auth_url` |
@@ -14,7 +14,7 @@
 | socketPoolSize, authCredentialCacheSize, debugLevel | nothing: not needed |
 | certificateAuthorityFile, clearDataBase | nothing, with a warning |
 
-A config.json stands alone: what it does not say has rhoconnect-push's default, not the command line's.
+A config.json is used alone: settings that it omits have rhoconnect-push's defaults, not those of the command line.
 """
 
 import re
@@ -32,9 +32,9 @@ from protocols.json_syntax import find_fault
 
 _METRICS_PORT: Final = "RHOPUSH_METRICS_PORT"
 WAIT_MAX_S: Final = 90.0
-"""Windows devices give up after 100 s, Android devices after 120 s (contract §9.1)."""
+"""Longest wait of a poll: Windows devices end it after 100 s, Android devices after 120 s (contract §9.1)."""
 
-# What a config.json that does not say it means, and where the command line's own default is another.
+# Defaults of a config.json, and the options for which the command line has a different default.
 _FILE_DEFAULTS: Final[dict[str, str]] = {
     "httpSecure": "y",
     "rcSecure": "y",
@@ -65,7 +65,7 @@ LINE_DEFAULTS: Final[dict[str, str]] = _FILE_DEFAULTS | {
 }
 _NUMBER: Final = re.compile(r"-?\d{1,13}(?:\.\d{1,9})?", re.ASCII)
 _SHOWN: Final = 40
-"""Characters of a wrong value in its error."""
+"""Number of characters of an invalid value in its error."""
 _UNUSED: Final = frozenset(
     {
         *("devAuthHost", "devAuthPort", "devAuthUrl", "socketPoolSize", "authCredentialCacheSize"),
@@ -75,12 +75,12 @@ _UNUSED: Final = frozenset(
 
 
 class TranslatedSettings(NamedTuple):
-    """What rhoconnect-push's settings amount to.
+    """The settings that correspond to rhoconnect-push's.
 
     Attributes:
-        settings: those of the service alone.
-        port: where it listens.
-        warnings: what is not as it was said.
+        settings: the settings of the service alone.
+        port: port on which it listens.
+        warnings: texts about settings that differ from the given ones.
     """
 
     settings: Settings
@@ -89,10 +89,10 @@ class TranslatedSettings(NamedTuple):
 
 
 def read_config(path: Path) -> dict[str, str]:
-    """A config.json, with rhoconnect-push's defaults for what it does not say.
+    """Read a config.json, with rhoconnect-push's defaults for omitted settings.
 
     Raises:
-        BadSetting: it cannot be read, or is no JSON object.
+        BadSetting: the file cannot be read, or is not a JSON object.
     """
     try:
         text = path.read_bytes()
@@ -101,7 +101,7 @@ def read_config(path: Path) -> dict[str, str]:
     try:
         found = msgspec.json.decode(text)
     except (ValueError, RecursionError) as error:
-        raise BadSetting(f"{path}: no JSON: {find_fault(text).text}", field="config") from error
+        raise BadSetting(f"{path}: not valid JSON: {find_fault(text).text}", field="config") from error
     if not isinstance(found, dict):
         raise BadSetting(f"{path}: expected a JSON object", field="config")
     return _FILE_DEFAULTS | {name: _text(path, name, value) for name, value in found.items()}
@@ -110,16 +110,16 @@ def read_config(path: Path) -> dict[str, str]:
 def translate(
     given: Mapping[str, str], environ: Mapping[str, str], data_dir: Path, metrics_port: int | None = None
 ) -> TranslatedSettings:
-    """The gateway's settings for what rhoconnect-push was told.
+    """Return the gateway's settings for those of rhoconnect-push.
 
     Args:
-        given: by rhoconnect-push's names, complete.
+            given: all settings, by rhoconnect-push's names.
         environ: the process environment: `PORT`, `REDISTOGO_URL`, `REDIS`, `RHOPUSH_METRICS_PORT`.
         data_dir: folder of the locks.
-        metrics_port: port of a listener for metrics; None: as the environment says, or none.
+            metrics_port: port of a listener for metrics; None: from the environment, or none.
 
     Raises:
-        BadSetting: a value is no number, or no address.
+            BadSetting: a value is not a number, or not an address.
     """
     number = _numbers(given)
     wait_s = number("ansResponseTimeout") / 1000

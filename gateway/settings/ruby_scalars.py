@@ -1,8 +1,8 @@
-"""What a plain YAML scalar means to Ruby, and the text that Ruby makes of a value.
+"""The value of a plain YAML scalar in Ruby, and Ruby's text form of a value.
 
 RhoConnect reads `settings.yml` with Ruby's YAML library (Psych), whose rules for plain scalars differ from those of
-YAML 1.1 and of PyYAML: `:name` is a symbol, `1,000` is a number, `y` is a text. RhoConnect then uses a value where it
-needs a text by `to_s`. The tests compare both with Ruby itself.
+YAML 1.1 and of PyYAML: `:name` is a symbol, `1,000` is a number, `y` is a text. RhoConnect then converts a value by
+`to_s` where it needs a text. The tests compare both with Ruby itself.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any, Final
 Scalar = str | int | float | bool | None
 
 _CHARACTERS_MAX: Final = 64
-"""A longer scalar is a text: no setting is a number of so many digits."""
+"""Longest scalar that can be a number: no setting has more digits."""
 
 _WORDS: Final[dict[str, Scalar]] = {
     "": None,
@@ -34,7 +34,7 @@ def _symbol(text: str) -> str:
 
 
 def _sexagesimal(text: str) -> int | float:
-    """The number of `[-]H:M[:S]`. Ruby counts from the left: two parts are hours and minutes, in seconds."""
+    """Parse `[-]H:M[:S]`. Ruby counts from the left: two parts are hours and minutes, in seconds."""
     total: int | float = 0
     for index, part in enumerate(text.replace("_", "").split(":")):
         total += (float(part) if "." in part else int(part)) * 60 ** abs(index - 2)
@@ -54,7 +54,7 @@ def _integer(text: str) -> int:
 
 
 _RULES: Final[tuple[tuple[re.Pattern[str], Callable[[str], Scalar]], ...]] = (
-    # Dates and times stay texts, as they were written: no setting is one, but a token may look so.
+    # Dates and times stay text, as written: no setting is a date, but a token may look like one.
     (re.compile(r"-?\d{4}-\d{1,2}-\d{1,2}(?:(?:[Tt]|\s+)\d.*)?"), str),
     (re.compile(r"\+?\.inf", re.IGNORECASE), lambda _: float("inf")),
     (re.compile(r"-\.inf", re.IGNORECASE), lambda _: float("-inf")),
@@ -72,7 +72,7 @@ _RULES: Final[tuple[tuple[re.Pattern[str], Callable[[str], Scalar]], ...]] = (
 
 
 def scalar(text: str) -> Scalar:
-    """The value of a plain scalar without a tag."""
+    """Return the value of a plain scalar without a tag."""
     if len(text) > _CHARACTERS_MAX:
         return text.removeprefix(":")
     word = text.lower()
@@ -82,13 +82,13 @@ def scalar(text: str) -> Scalar:
         if pattern.fullmatch(text):
             try:
                 return value_of(text)
-            except ValueError:  # `0x_`: Ruby leaves it a text, too
+            except ValueError:  # `0x_`: Ruby treats it as text, too
                 return text
     return text
 
 
 def text_of(value: Any) -> Any:
-    """The text that Ruby's `to_s` makes of a number or a truth value; any other value unchanged."""
+    """Return the text that Ruby's `to_s` makes of a number or a boolean; any other value is returned unchanged."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -97,7 +97,7 @@ def text_of(value: Any) -> Any:
 
 
 def _float_text(value: float) -> str:
-    """Ruby writes at least one digit behind the point, and has names of its own for what is no number."""
+    """Format a float as Ruby does: at least one digit after the point, and Ruby's names of infinity and NaN."""
     text = repr(value)
     if text.endswith(("inf", "nan")):
         return text.replace("inf", "Infinity").replace("nan", "NaN")

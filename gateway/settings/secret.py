@@ -1,4 +1,4 @@
-"""A text that must not be seen: it compares and hashes like the text, and prints as a mask."""
+"""A secret text: it compares and hashes like a text, and prints as a mask."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ _MASK: Final = "Secret(***)"
 
 
 class Secret:
-    """A password, key or token. Only `reveal` gives the text away; repr, str and format print a mask."""
+    """A password, key or token. Only `reveal` returns the text; repr, str and format return a mask."""
 
     __slots__ = ("_text",)
 
@@ -14,7 +14,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself. Call it where the text is used, never to pass it on."""
+        """Return the text. Call it where the text is used, never to pass it on."""
         return self._text
 
     def __repr__(self) -> str:
@@ -30,4 +30,4 @@ class Secret:
         return bool(self._text)
 
     def __reduce__(self) -> str:
-        raise TypeError("a Secret is not pickled: hand it over with gateway.settings.to_json")
+        raise TypeError("a Secret cannot be pickled: use gateway.settings.to_json")

@@ -1,4 +1,4 @@
-"""Settings as JSON, secrets in clear: only for the pipe from the supervisor to its own workers."""
+"""Settings as JSON, with secrets in clear, for the pipe from the supervisor to its own workers only."""
 
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ from gateway.settings.secret import Secret
 
 
 def to_json(settings: Settings) -> bytes:
-    """All of it, secrets included. Never write this to a file or a log."""
+    """Encode all settings, including secrets. Never write the result to a file or a log."""
     return msgspec.json.encode(settings, enc_hook=_encode)
 
 
 def from_json(data: bytes, kind: type[Settings] = Settings) -> Settings:
-    """The value that `to_json` was given.
+    """Decode the result of `to_json`.
 
     Args:
         data: the JSON.

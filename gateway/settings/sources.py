@@ -1,4 +1,4 @@
-"""RhoConnect's `:sources:`, as far as push needs them (contract §5, §8)."""
+"""RhoConnect's `:sources:`, reduced to the properties that push needs (contract §5, §8)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,14 @@ from gateway.settings.model import Source
 
 
 def read(listed: Any, section: Mapping[str, Any]) -> dict[str, Source]:
-    """The sources by name.
+    """Return the sources by name.
 
     Args:
-        listed: what stands below `:sources:`, keys without colons; None: no sources.
-        section: what stands below the environment: the default of `push_notify` is there.
+        listed: the content of `:sources:`, keys without colons; None: no sources.
+        section: the content of the environment, which has the default of `push_notify`.
 
     Raises:
-        BadSetting: no mapping of mappings.
+        BadSetting: the content is not a mapping of mappings.
     """
     if listed is None:
         return {}
@@ -36,5 +36,5 @@ def _source(name: str, entry: Any, default: Any) -> Source:
 
 
 def _true(value: Any) -> bool:
-    """RhoConnect's own test: true, or the text 'true'."""
+    """Return whether a value is true by RhoConnect's own rule: true, or the text 'true'."""
     return value is True or value == "true"

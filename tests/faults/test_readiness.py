@@ -134,7 +134,7 @@ async def test_a_frozen_queue_redis_is_named_and_not_the_registrys(
 async def test_a_queue_that_cannot_be_made_is_named_with_redis_own_words(apart: Apart) -> None:
     await apart.redis.delete(keys.RETRIES)
     await apart.redis.set(keys.RETRIES, "another's")
-    await says(apart.worker, {"queue": "cannot be made or read: WRONGTYPE"})
+    await says(apart.worker, {"queue": "cannot be created or read: WRONGTYPE"})
     await apart.redis.delete(keys.RETRIES)
     await says(apart.worker, {})
 

@@ -45,7 +45,7 @@ def test_wrong_usage_is_2(tmp_path: Path, words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        (":development: {:gateway: {apns: {prot: 1}}}", "apns.prot: no such setting; did you mean port?"),
+        (":development: {:gateway: {apns: {prot: 1}}}", "apns.prot: unknown setting; did you mean port?"),
         (":development: {:redis: 'http://db'}", "redis: not a Redis address: unknown scheme 'http'"),
         (
             ":development: {:gateway: {rhoconnect_push: {redis: 'a:b'}}}",

@@ -22,6 +22,7 @@ from gateway.http_api import Dependencies, open_http_api
 from gateway.logs import structured
 from gateway.metrics import Metrics
 from gateway.queue.completion import CompletionWaiters
+from gateway.queue.ping_list import PingList
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.settings import Secret, load
@@ -71,6 +72,7 @@ async def _serve() -> None:
             owns_store=False,
             queue=QueueProducer(append, limits),
             receipts=receipts,
+            ping_list=PingList(reading),
             completions=completions,
             redis=redis,
             readiness=_always_ready,

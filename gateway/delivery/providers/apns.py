@@ -1,4 +1,4 @@
-"""APNs: Apple's devices, by a p8 key or a certificate."""
+"""APNs provider: Apple's devices, with a p8 key or a certificate."""
 
 from collections.abc import Iterator
 from typing import Final, cast
@@ -34,13 +34,13 @@ from protocols.apns.verdicts import REASONS
 from protocols.apns.verdicts import judge as judge_apns
 
 _TARGET: Final = ("topic", "background_min_interval_s", "alert")
-"""Settings that tell what is sent rather than how: apps that differ in them alone share a lane."""
+"""Settings that determine the content rather than the connection: apps that differ only in them share a lane."""
 _SERVER: Final = ("environment", "host", "port", "sandbox_host", "sandbox_port")
 _CREDENTIAL: Final = ("key", "key_file", "key_id", "team_id", "certificate_file")
 
 
 class ApnsProvider(PushProvider):
-    """Apple."""
+    """Apple Push Notification service."""
 
     name = "apns"
     devices = "Apple"
@@ -50,15 +50,15 @@ class ApnsProvider(PushProvider):
     judge = staticmethod(judge_apns)
 
     def section(self, settings: Settings, app: str) -> ApnsSettings:
-        """The settings of this provider that hold for an app."""
+        """The settings of this provider for an app."""
         return cast("ApnsSettings", super().section(settings, app))
 
     def server_error_delay_s(self, retry: RetrySettings) -> float:
-        """Apple asks for a quarter of an hour (providers A7)."""
+        """The delay that Apple asks for: a quarter of an hour (providers A7)."""
         return retry.apns_5xx_s
 
     def credential(self, settings: Settings, app: str) -> CheckedCredential | None:
-        """The key with its topic, or the certificate."""
+        """Check the key with its topic, or the certificate."""
         section = self.section(settings, app)
         if not section.configured:
             return None
@@ -69,7 +69,7 @@ class ApnsProvider(PushProvider):
         return CheckedCredential(f"{who}topic {topic}")
 
     def expiry(self, settings: Settings, app: str) -> CredentialExpiry | None:
-        """The end of the certificate; a p8 key has none. A certificate that is no use otherwise has one, too."""
+        """The expiry of the certificate, also of one that cannot be used otherwise; a p8 key has none."""
         section = self.section(settings, app)
         if section.certificate_file is None:
             return None
@@ -78,7 +78,7 @@ class ApnsProvider(PushProvider):
         return CredentialExpiry(topic, certificate.expires_s)
 
     def servers(self, settings: Settings, app: str) -> Iterator[ProviderServer]:
-        """Apple's server, with `environment: auto` both."""
+        """Apple's server; with `environment: auto` both servers."""
         section = self.section(settings, app)
         if section.configured:
             ca_file = text_of_path(section.ca_file)
@@ -87,7 +87,7 @@ class ApnsProvider(PushProvider):
                 yield ProviderServer("apns sandbox", *section.sandbox, ca_file)
 
     def open(self, opener: RouteOpener, app: str, endpoint: str) -> Route:
-        """A route by the app's credential; with `environment: auto` each has the one at the sandbox as fallback."""
+        """Open a route by the app's credential; with `environment: auto` its fallback is the route at the sandbox."""
         settings, times = self.section(opener.settings, app), opener.settings.ping
         access = read_apns(settings)
         topic, certificate = access.topic, access.certificate
@@ -134,7 +134,7 @@ class ApnsProvider(PushProvider):
 
 
 def _servers(settings: ApnsSettings, certificate: Certificate | None) -> list[tuple[str, int]]:
-    """The hosts and ports that may take an app's device tokens, the first to be tried first."""
+    """The hosts and ports that may accept an app's device tokens, in the order of attempts."""
     here, sandbox = (settings.server, settings.port), settings.sandbox
     if sandbox is None:
         return [here]

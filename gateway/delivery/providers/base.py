@@ -1,7 +1,8 @@
-"""Everything that the gateway asks of a provider, beside what its lanes use (`gateway.delivery.provider`).
+"""Everything that the gateway asks of a provider, in addition to the part that lanes use
+(`gateway.delivery.provider`).
 
-One object a provider answers; the rest of the gateway loops over the providers and has no branch on a provider's name.
-Methods take the whole settings and an app (`device_app_id`; "": all apps without settings of their own).
+Each provider is one object; the rest of the gateway loops over the providers and has no branch on a provider's
+name. Methods take the complete settings and an app (`device_app_id`; "": all apps without their own settings).
 """
 
 import hashlib
@@ -23,17 +24,17 @@ from gateway.settings import ProviderSettings, Secret, Settings
 from gateway.transport.feed import Endpoint
 
 NO_CREDENTIAL: Final = "no_credential"
-"""Nothing is set for this provider and app: RhoConnect logs and ignores such a ping, and so does the gateway (contract
-§4)."""
+"""No credential is set for this provider and app: RhoConnect logs and ignores such a ping, and so does the gateway
+(contract §4)."""
 NOT_SERVED: Final = "platform_not_served"
 
 
 class CheckedCredential(NamedTuple):
-    """A credential that can be used.
+    """A usable credential.
 
     Attributes:
-        text: what it is, for `rhopush check`; never a secret.
-        expires_s: end of its validity, epoch seconds; None: it has none.
+        text: description for `rhopush check`; never a secret.
+        expires_s: end of its validity, epoch seconds; None: unlimited.
     """
 
     text: str
@@ -44,7 +45,7 @@ class CredentialExpiry(NamedTuple):
     """The end of a credential's validity.
 
     Attributes:
-        topic: the topic of its messages, for the log; "" where the provider has none.
+        topic: the topic of its messages, for the log; "" if the provider has none.
         expires_s: epoch seconds.
     """
 
@@ -53,14 +54,14 @@ class CredentialExpiry(NamedTuple):
 
 
 class ProviderServer(NamedTuple):
-    """A server of a provider that some app needs.
+    """A server of a provider that an app needs.
 
     Attributes:
         name: its purpose, for `rhopush check`.
         host: name or address.
         port: TCP port.
-        ca_file: PEM of authorities to trust; None: the system's.
-        tls: whether it speaks TLS.
+        ca_file: PEM file of the trusted authorities; None: the system's.
+        tls: whether it uses TLS.
     """
 
     name: str
@@ -71,15 +72,15 @@ class ProviderServer(NamedTuple):
 
 
 class LaneSpec(NamedTuple):
-    """How the HTTP/2 lane of a credential is made.
+    """Specification of the HTTP/2 lane of a credential.
 
     Attributes:
         name: stable over restarts and the same in every gateway; begins with the provider's name and a colon.
-        configuration: everything that makes the lane what it is; after a reload another value makes another lane.
+        configuration: everything that determines the lane; after a reload, another value makes another lane.
         endpoint: the server.
-        credential: makes the credential; the argument wakes the lane when a new token has come.
+        credential: makes the credential; the argument is a callback that wakes the lane when a new token has come.
         connections_max: most connections of a worker.
-        deadline_s: how long a request may wait for its answer.
+        deadline_s: longest wait of a request for its response.
         per_minute: the quota of messages, over all gateways; None: there is none.
         per_device: whether the endpoint came from a device's token: such a lane is closed when it is idle.
     """
@@ -98,10 +99,10 @@ class RouteOpener(Protocol):
     """The part of the lane manager that providers use when they open a route.
 
     Attributes:
-        settings: those in force.
+        settings: the settings in force.
         metrics: for lanes.
-        tokens: takes the providers' answers about device tokens.
-        mailbox: messages for RhoConnect Push devices; None: this gateway is not their service.
+        tokens: receives the providers' responses about device tokens.
+        mailbox: stores messages for RhoConnect Push devices; None: this gateway is not their service.
     """
 
     settings: Settings
@@ -122,8 +123,9 @@ class PushProvider(Provider):
     """A provider, as the whole gateway uses it.
 
     Attributes:
-        devices: how people call its devices: "Apple" (in findings of `rhopush check`).
-        per_app: whether each app may have settings of its own; then the settings have a section of the provider's name.
+        devices: common name of its devices, such as "Apple" (in findings of `rhopush check`).
+        per_app: whether each app may have its own settings; then the settings have a section of the provider's
+            name.
         by_device: whether the endpoint of a delivery depends on the device's token; see `endpoint`.
     """
 
@@ -132,7 +134,7 @@ class PushProvider(Provider):
     by_device: ClassVar[bool] = False
 
     def section(self, settings: Settings, app: str) -> ProviderSettings:
-        """The settings of this provider that hold for an app."""
+        """The settings of this provider for an app."""
         return settings.app(app).provider(self.name)
 
     def unserved(self, settings: Settings, app: str) -> str | None:
@@ -141,10 +143,10 @@ class PushProvider(Provider):
 
     @abstractmethod
     def credential(self, settings: Settings, app: str) -> CheckedCredential | None:
-        """Read the credential to the end, without a connection. `serve`, reload and `rhopush check` call this.
+        """Read and validate the credential, without a connection. `serve`, reload and `rhopush check` call this.
 
         Returns:
-            The credential; None: the settings name none.
+            The credential; None: the settings have none.
 
         Raises:
             CredentialError: it cannot be read or used; the message names the setting and holds no secret.
@@ -152,7 +154,7 @@ class PushProvider(Provider):
         """
 
     def check(self, settings: Settings, app: str) -> CheckedCredential | None:
-        """As `credential`, and in addition whatever only `rhopush check` looks at."""
+        """As `credential`, with additional checks for `rhopush check` only."""
         return self.credential(settings, app)
 
     def expiry(self, settings: Settings, app: str) -> CredentialExpiry | None:
@@ -165,16 +167,16 @@ class PushProvider(Provider):
 
     @abstractmethod
     def servers(self, settings: Settings, app: str) -> Iterator[ProviderServer]:
-        """The servers that `rhopush check` connects to; none where there is no credential."""
+        """The servers that `rhopush check` connects to; none if there is no credential."""
 
     def endpoint(self, settings: Settings, app: str, token: str) -> str:
-        """The origin that a device's token leads to, where `by_device` is true: `https://host:port`.
+        """The origin in a device's token, if `by_device` is true: `https://host:port`.
 
         The token comes from the device, so the provider accepts only origins that its settings allow. Otherwise a
         device could make the gateway connect to any server, and each origin is a label value of metrics.
 
         Raises:
-            InvalidToken: the token names no origin, or one that is not allowed.
+            InvalidToken: the token has no origin, or an origin that is not allowed.
         """
         return ""
 
@@ -185,7 +187,7 @@ class PushProvider(Provider):
         Args:
             opener: makes lanes.
             app: as in metrics.
-            endpoint: what `endpoint` gave for the device; "" where the endpoint does not depend on it.
+            endpoint: the result of `endpoint` for the device; "" if the endpoint does not depend on it.
 
         Returns:
             The route; None: these settings do not serve such devices.
@@ -216,11 +218,12 @@ def text_of_path(path: Path | None) -> str | None:
 
 
 def configuration_of(settings: ProviderSettings, target: tuple[str, ...]) -> object:
-    """All that makes a lane what it is: settings, and the content of the files that they name.
+    """The configuration of a lane: settings, and the content of the files that they name.
 
     Args:
         settings: the provider's section.
-        target: settings that tell what is sent rather than how; apps that differ in them alone share a lane.
+        target: settings that determine the content rather than the connection; apps that differ only in them share
+            a lane.
 
     Raises:
         CredentialError: a file cannot be read.
@@ -230,12 +233,12 @@ def configuration_of(settings: ProviderSettings, target: tuple[str, ...]) -> obj
 
 
 def credential_digest(settings: ProviderSettings, names: tuple[str, ...], *others: str) -> str:
-    """Stands for a credential in Redis. Private keys are long: nobody finds one out from its digest.
+    """A digest that identifies a credential in Redis. Private keys are long, so none can be found from its digest.
 
     Args:
         settings: the provider's section.
         names: the settings that make the credential; None, texts, secrets or paths.
-        others: further texts that make it another one.
+        others: further texts that make a different credential.
 
     Raises:
         CredentialError: a file cannot be read.

@@ -1,4 +1,4 @@
-"""FCM: Android devices, and others that register with Firebase, by a credential of Google's."""
+"""FCM provider: Android devices, and others that register with Firebase, with a Google credential."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ from protocols.fcm.verdicts import REASONS, RPC_CODES
 from protocols.fcm.verdicts import judge as judge_fcm
 
 _TARGET: Final = ("package_name", "style", "sync_priority")
-"""Settings that tell what is sent rather than how: apps that differ in them alone share a lane."""
+"""Settings that determine the content rather than the connection: apps that differ only in them share a lane."""
 _CREDENTIAL: Final = ("credentials", "credentials_file", "project_id")
 
 
@@ -42,11 +42,11 @@ class FcmProvider(PushProvider):
     judge = staticmethod(judge_fcm)
 
     def section(self, settings: Settings, app: str) -> FcmSettings:
-        """The settings of this provider that hold for an app."""
+        """The settings of this provider for an app."""
         return cast("FcmSettings", super().section(settings, app))
 
     def credential(self, settings: Settings, app: str) -> CheckedCredential | None:
-        """The account and the project."""
+        """Check the account and the project."""
         section = self.section(settings, app)
         if not section.configured:
             return None
@@ -54,14 +54,14 @@ class FcmProvider(PushProvider):
         return CheckedCredential(f"{access.credential.account}, project {access.project}")
 
     def check(self, settings: Settings, app: str) -> CheckedCredential | None:
-        """As `credential`, and whether the file of an external account's own token can be read."""
+        """As `credential`; also checks that the file with an external account's own token can be read."""
         found = self.credential(settings, app)
         if found is not None:
             _read_source(read_google(self.section(settings, app)))
         return found
 
     def servers(self, settings: Settings, app: str) -> Iterator[ProviderServer]:
-        """The API, and where access tokens come from."""
+        """The API server, and the servers of access tokens."""
         section = self.section(settings, app)
         if not section.configured:
             return
@@ -73,7 +73,7 @@ class FcmProvider(PushProvider):
             return  # `check` reports it
 
     def open(self, opener: RouteOpener, app: str, endpoint: str) -> Route:
-        """A route by the app's project."""
+        """Open a route by the app's project."""
         settings, times = self.section(opener.settings, app), opener.settings.ping
         access = read_fcm(settings)
         project = access.project
@@ -103,7 +103,7 @@ class FcmProvider(PushProvider):
 
 
 def _read_source(credential: GoogleCredential) -> None:
-    """Read the file of an external account's own token, if it has one.
+    """Read the file with an external account's own token, if it has one.
 
     Raises:
         CredentialError: it cannot be read.

@@ -1,7 +1,7 @@
-"""RhoConnect Push: legacy devices, served by this gateway or through another push service.
+"""RhoConnect Push provider: RhoConnect Push devices, served by this gateway or through another push service.
 
-Its settings (`rhoconnect_push` and `:push_server:`) are those of the service and hold for all apps, because a device's
-token names the app.
+Its settings (`rhoconnect_push` and `:push_server:`) are those of the service and apply to all apps, because a
+device's token names the app.
 """
 
 from collections.abc import Iterator
@@ -40,14 +40,14 @@ class RhoConnectPushProvider(PushProvider):
     judge = staticmethod(judge_rhoconnect_push)
 
     def unserved(self, settings: Settings, app: str) -> str | None:
-        """Served, unless the service is off or the other service has no address."""
+        """None unless the service is off or the other service has no address."""
         mode = settings.rhoconnect_push.mode
         if mode == "client":
             return NO_CREDENTIAL if settings.push_server is None else None
         return NOT_SERVED if mode == "off" else None
 
     def credential(self, settings: Settings, app: str) -> CheckedCredential | None:
-        """The address of the other push service, with the app's credentials in it."""
+        """Check the address of the other push service, which contains the app's credentials."""
         push_server = _push_server(settings)
         if push_server is None:
             return None
@@ -55,7 +55,7 @@ class RhoConnectPushProvider(PushProvider):
         return CheckedCredential(origin)
 
     def servers(self, settings: Settings, app: str) -> Iterator[ProviderServer]:
-        """The other push service."""
+        """The server of the other push service."""
         push_server = _push_server(settings)
         if push_server is not None:
             url = urlsplit(push_server.reveal())
@@ -64,12 +64,12 @@ class RhoConnectPushProvider(PushProvider):
             yield ProviderServer("push_server", url.hostname or "", port, None, tls)
 
     def open(self, opener: RouteOpener, app: str, endpoint: str) -> Route | None:
-        """All apps share one lane: what tells them apart is in the devices' tokens."""
+        """Open the route; all apps share one lane, since the devices' tokens name the app."""
         lane = opener.only_lane(self, lambda: self._make(opener))
         if lane is None:
             return None
-        # Of the name alone: a password is short enough to be found out from its digest. Of the former name: what the
-        # push service answered to earlier versions still counts.
+        # The digest covers the name alone: a password is short enough to be found from its digest. It covers the
+        # former name, so that responses of the push service to earlier versions still count.
         former = former_lane_name(lane.name)
         scope = token_scope(lane.name, app, (former, 0), "", digest(former))._replace(host=lane.name)
         times = opener.settings.ping

@@ -75,7 +75,7 @@ def _apns(parts: Parts, **more: Any) -> dict[str, Any]:
 
 def key_in_the_place_of_a_path(parts: Parts) -> Broken:
     said = (
-        "rhopush check: apns.key_file: expected the path of a file, found what is no path; "
+        "rhopush check: apns.key_file: expected the path of a file, found a text that is not a path; "
         "apns.key takes the text itself (FOLDER/settings.yml, line 5)\n"
     )
     return Broken(2, said, _apns(parts, key_file=parts.key))
@@ -83,7 +83,7 @@ def key_in_the_place_of_a_path(parts: Parts) -> Broken:
 
 def account_in_the_place_of_a_path(parts: Parts) -> Broken:
     said = (
-        "rhopush check: fcm.credentials_file: expected the path of a file, found what is no path; "
+        "rhopush check: fcm.credentials_file: expected the path of a file, found a text that is not a path; "
         "fcm.credentials takes the text itself (environment variable GOOGLE_APPLICATION_CREDENTIALS)\n"
     )
     text = json.dumps({"type": "service_account", "private_key": parts.key})
@@ -91,7 +91,7 @@ def account_in_the_place_of_a_path(parts: Parts) -> Broken:
 
 
 def unknown_setting(parts: Parts) -> Broken:
-    said = "rhopush check: apns.prot: no such setting; did you mean port? (FOLDER/settings.yml, line 4)\n"
+    said = "rhopush check: apns.prot: unknown setting; did you mean port? (FOLDER/settings.yml, line 4)\n"
     return Broken(2, said, {"apns": {"prot": PASSWORD}})
 
 

@@ -113,9 +113,9 @@ BROKEN: dict[Make, str] = {
     "the certificate's file cannot be read: no private key in it",
     key_of_another: "rhoconnect_push.certificate_file: FOLDER/own.pem with rhoconnect_push.key_file FOLDER/other.pem: "
     "the certificate and its key do not match",
-    key_text_as_path: "rhoconnect_push.key_file: expected the path of a file, found what is no path; "
+    key_text_as_path: "rhoconnect_push.key_file: expected the path of a file, found a text that is not a path; "
     "write the text into a file and name that",
-    certificate_text_as_path: "rhoconnect_push.certificate_file: expected the path of a file, found what is no path; "
+    certificate_text_as_path: "rhoconnect_push.certificate_file: expected the path of a file, found a text that is not a path; "
     "write the text into a file and name that",
     damaged_certificate: "rhoconnect_push.certificate_file: FOLDER/own.pem: "
     "a certificate in the certificate's file cannot be read",

@@ -81,14 +81,14 @@ async def test_a_live_rhoconnect_is_described_and_not_one_key_is_touched(
     found = {" ".join(line.split()) for line in lines}
     assert found >= {
         "ok rhoconnect 3 users, devices: 1 Apple, 2 Android, 1 legacy",
-        "warn devices nobody can reach 1 'blackberry': their services have ended",
-        "warn devices 1 ids of clients that are gone: skipped, where RhoConnect fails the whole ping",
-        "warn devices 1 registered without a token: skipped",
+        "warn devices no provider reaches 1 'blackberry': their services have ended",
+        "warn devices 1 ids without a client: skipped, where RhoConnect fails the whole ping",
+        "warn devices 1 registered without a push token: skipped",
         "ok devices 1 logged out: skipped, as by RhoConnect",
         "ok change 1 of type gcm, which RhoConnect dropped, are reached again through FCM",
         "FAIL devices 1 Apple devices would not be served: no credential",
         "FAIL devices 2 Android devices would not be served: no credential",
-        "ok push_notify RhoConnect pushes changes of Product by itself",
+        "ok push_notify RhoConnect itself pushes changes of Product",
         "ok resque 1 jobs wait in ping",
         "warn resque other workers take from ping, and push as RhoConnect does: app1:77:*",
     }
@@ -118,9 +118,9 @@ async def test_an_empty_redis_is_no_rhoconnect(
     ("events", "level", "words"),
     [
         (EventSettings(keyspace="listen"), Level.BAD, "changes of Product would push twice"),
-        (EventSettings(keyspace="listen", sources=("Quiet",)), Level.GOOD, "by itself"),
-        (EventSettings(), Level.WARNING, "push twice if something also tells them"),
-        (EventSettings(channels=(), streams=()), Level.GOOD, "by itself"),
+        (EventSettings(keyspace="listen", sources=("Quiet",)), Level.GOOD, "itself pushes"),
+        (EventSettings(), Level.WARNING, "are pushed twice if they are also published"),
+        (EventSettings(channels=(), streams=()), Level.GOOD, "itself pushes"),
     ],
 )
 def test_what_would_push_twice(events: EventSettings, level: Level, words: str) -> None:

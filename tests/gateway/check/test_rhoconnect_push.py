@@ -90,7 +90,7 @@ async def test_registrations_in_the_right_redis_are_good(redis_client: Redis, re
     assert found.level is Level.GOOD
     (found,) = await check_registrations(["one", "gone"], settings)
     assert found.level is Level.WARNING
-    assert found.text.startswith("1 of 2 devices of RhoConnect Push have their registration in unix://")
+    assert found.text.startswith("1 of 2 RhoConnect Push devices have their registration in unix://")
 
 
 async def test_registrations_in_another_database_are_found(redis_client: Redis, redis_address: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.options import add_settings_arguments, count, load_settings, port
+from gateway.cli.options import add_settings_arguments, api_token, count, load_settings, port
 from gateway.errors import BadSetting
 
 
@@ -52,3 +52,19 @@ def test_a_port_has_16_bits(text: str) -> None:
     assert (port("0"), port("65535")) == (0, 65_535)
     with pytest.raises(argparse.ArgumentTypeError, match="port number"):
         port(text)
+
+
+def test_the_token_is_that_of_the_settings_or_of_the_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("API_TOKEN", raising=False)
+    file = tmp_path / "settings.yml"
+    file.write_text(f":test:\n  :gateway: {{data_dir: {tmp_path}}}\n:live: {{:api_token: said}}\n")
+    given = ("--settings", str(file), "--env")
+    assert api_token(arguments(*given, "live")) == "said"
+    with pytest.raises(BadSetting, match="no API token"):
+        api_token(arguments(*given, "test"))
+    kept = tmp_path / "api_token"
+    kept.write_text("kept\n")
+    kept.chmod(0o600)
+    assert api_token(arguments(*given, "test")) == "kept"

@@ -11,6 +11,8 @@ from gateway.client.messages import (
     accepted,
     failure,
     failures,
+    json_of,
+    list_request,
     ping_request,
     report_of,
     report_request,
@@ -90,3 +92,20 @@ def test_why_no_answer_came_is_in_our_own_words() -> None:
         failure(ConnectionRefusedError(111, "Connect call failed ('10.0.0.1', 9292)")) == "connection refused"
     )
     assert failure(RuntimeError("x")) == "the connection was closed before the response"
+
+
+def test_an_id_cannot_lead_to_another_route() -> None:
+    assert report_request("../users?x", "").path == "/rc/v1/pings/..%2Fusers%3Fx"
+
+
+def test_the_list_of_pings_is_requested_with_its_parameters() -> None:
+    request = list_request("limit=5&state=open", "token")
+    assert (request.method, request.path) == ("GET", "/rc/v1/pings?limit=5&state=open")
+    assert request.headers == {"X-RhoConnect-API-TOKEN": "token"}
+
+
+def test_an_object_of_json_is_what_an_answer_holds() -> None:
+    assert json_of(response(200, {"pings": []})) == {"pings": []}
+    for refused in (response(200, b"<html>"), response(404, {"error": {"message": "no such ping"}})):
+        with pytest.raises(PingError):
+            json_of(refused)

@@ -47,3 +47,16 @@ def test_an_unreachable_server_is_reported_without_its_password() -> None:
     with pytest.raises(PingError) as failed:
         SyncClient(f"http://ann:secret@127.0.0.1:{port}", "", 5).send({})
     assert str(failed.value) == f"http://127.0.0.1:{port} cannot be reached: connection refused"
+
+
+def test_pings_are_listed_and_shown() -> None:
+    page = {"pings": [], "next_cursor": None}
+    with serving((200, page), (200, DONE), (404, {"error": {"message": "no such ping"}})) as server:
+        client = SyncClient(server.url, "token", 10)
+        assert client.pings("limit=1") == page
+        assert client.report(ID) == DONE
+        with pytest.raises(PingError, match="no such ping") as failed:
+            client.report(ID)
+        assert failed.value.refused_with == 404
+        paths = ["/rc/v1/pings?limit=1", f"/rc/v1/pings/{ID}", f"/rc/v1/pings/{ID}"]
+        assert server.requests == [("GET", path) for path in paths]

@@ -28,6 +28,7 @@ from gateway.transport.feed import Endpoint
 from protocols.errors import InvalidToken
 from protocols.fcm.message import compose as compose_any
 from protocols.fcm.verdicts import judge as judge_any
+from tests.gateway.delivery.test_lane_rules import IdleLane
 
 
 class Section(ProviderSettings, frozen=True):
@@ -76,6 +77,7 @@ class ByDevice(PushProvider):
 PROVIDER = ByDevice()
 PROVIDERS = Providers([(ProviderEntry("bydevice", f"{__name__}:PROVIDER", Section), "here")])
 PROVIDERS._loaded["bydevice"] = PROVIDER
+PROVIDER_OF_ONE_LANE = ByDevice()
 
 
 def settings(token: str | None = "good", **more: Any) -> Settings:
@@ -160,6 +162,21 @@ async def test_an_offer_keeps_a_lane(lanes: LaneManager) -> None:
     assert endpoint_lane.ENDPOINT_LANES_MAX > 1
 
 
+@pytest.mark.parametrize("busy", ["backlog", "in_flight"])
+async def test_a_lane_that_has_something_to_do_is_not_closed(
+    lanes: LaneManager, monkeypatch: pytest.MonkeyPatch, busy: str
+) -> None:
+    lane = route(lanes, "a").lane
+    assert isinstance(lane, EndpointLane)
+    lane.offered_s -= IDLE_S + 1
+    with monkeypatch.context() as patched:
+        patched.setattr(EndpointLane, busy, 1)
+        lanes.close_idle()
+    assert names(lanes) == ["bydevice:a"]
+    lanes.close_idle()
+    assert names(lanes) == []
+
+
 async def test_a_reload_keeps_the_lane_of_the_same_configuration_and_closes_a_forbidden_one(
     lanes: LaneManager,
 ) -> None:
@@ -169,3 +186,25 @@ async def test_a_reload_keeps_the_lane_of_the_same_configuration_and_closes_a_fo
     assert gone not in list(lanes.all())
     lanes.apply_settings(settings(version=1))
     assert route(lanes, "a").lane is not kept
+
+
+async def test_the_gauges_of_a_closed_lane_end_with_it(lanes: LaneManager) -> None:
+    lane = route(lanes, "a").lane
+    assert isinstance(lane, EndpointLane)
+    lane._breaker = lane._breaker.after_refusal("refused", float("inf"))
+    lane.sweep()
+
+    def gauge() -> float | None:
+        return lanes.metrics.registry.get_sample_value("rhopush_lane_breaker_open", {"lane": lane.name})
+
+    assert gauge() == 1
+    lanes.apply_settings(settings(forbidden="a"))
+    assert not gauge()
+
+
+async def test_every_kind_of_lane_stops_with_the_writing_of_verdicts(lanes: LaneManager) -> None:
+    lane = route(lanes, "a").lane
+    assert isinstance(lane, EndpointLane)
+    only = lanes.only_lane(PROVIDER_OF_ONE_LANE, lambda: IdleLane("one"))
+    assert only is not None
+    assert lane.unsaved is only.unsaved is lanes._unsaved

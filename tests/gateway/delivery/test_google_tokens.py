@@ -224,7 +224,7 @@ def test_a_credential_that_google_auth_does_not_take_is_an_error_of_the_tree() -
         "token_url": "https://sts.googleapis.com/v1/token",
         "credential_source": {"file": "a", "url": "https://also.example"},
     }
-    with pytest.raises(CredentialError, match="google-auth does not take"):
+    with pytest.raises(CredentialError, match="google-auth does not accept"):
         read_fcm(FcmSettings(credentials=Secret(json.dumps(said)), project_id=PROJECT))
 
 

@@ -12,6 +12,8 @@ from gateway.delivery.circuit_breaker import CLOSED_BREAKER, BreakerEvent
 from gateway.delivery.http2_lane import Http2Lane
 from gateway.delivery.lane import Lane
 from gateway.delivery.link_state import LinkState
+from gateway.delivery.quota import Quota
+from gateway.delivery.rate_limiter import RateLimiter
 from gateway.scheduling.scheduler import SLICE
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
@@ -188,6 +190,7 @@ async def _pieces(redis: Redis, count: int) -> bool:
     return bool(await redis.xlen(keys.CHUNKS) == count)
 
 
+@pytest.mark.parametrize("per_minute", [None, 60_000])
 async def test_an_idle_lane_that_lost_its_connection_is_not_stuck(
     redis_address: str,
     redis_client: Redis,
@@ -195,12 +198,15 @@ async def test_an_idle_lane_that_lost_its_connection_is_not_stuck(
     settings: dict[str, Any],
     users: list[str],
     apns: ApnsSimulator,
+    per_minute: int | None,
 ) -> None:
     async with pipeline(redis_address, tmp_path, settings) as one:
+        lane: Any = one.lanes.route("apns", "").lane
+        if per_minute is not None:
+            lane._rate_limiter = RateLimiter(Quota(one.reader), lane.name, per_minute, lane.wake)
         await one.append(users[0])
         await one.planner.deliver(await one.read(keys.PINGS))
         assert await one.in_flight.wait_empty(30)
-        (lane,) = one.lanes.all()
         for connection in list(apns.connections):
             connection.transport.abort()
         await until(lambda: lane._link.state is LinkState.DOWN)

@@ -49,7 +49,7 @@ def test_two_claims_to_one_thing_are_refused(second: ProviderEntry, complaint: s
 
 
 def test_a_provider_with_the_name_of_a_setting_is_refused() -> None:
-    with pytest.raises(BadSetting, match="redis: a provider has the name of this setting"):
+    with pytest.raises(BadSetting, match="redis: a provider cannot have the name of a setting"):
         Providers([(ProviderEntry("redis", "x:Y", FcmSettings), "one")])
 
 
@@ -58,8 +58,11 @@ def test_a_provider_with_the_name_of_a_setting_is_refused() -> None:
     [
         ("gateway.no_such_module:PROVIDER", "one: gateway.no_such_module:PROVIDER: ModuleNotFoundError"),
         ("gateway.errors:PROVIDER", "one: gateway.errors:PROVIDER: AttributeError"),
-        ("gateway.errors:BadSetting", "one: gateway.errors:BadSetting is no provider of the name 'apns'"),
-        (FCM.provider, "is no provider of the name 'apns'"),
+        (
+            "gateway.errors:BadSetting",
+            "one: gateway.errors:BadSetting is not a provider with the name 'apns'",
+        ),
+        (FCM.provider, "is not a provider with the name 'apns'"),
     ],
 )
 def test_an_object_that_is_no_provider_is_refused_by_name(path: str, complaint: str) -> None:

@@ -47,3 +47,11 @@ async def test_a_new_bucket_holds_one_seconds_tokens_and_at_least_one(
     connection: RedisConnection, per_s: float, granted: int
 ) -> None:
     assert await drawn(Quota(connection), 10, per_s) == granted
+
+
+async def test_a_bucket_that_nobody_used_for_an_hour_holds_one_seconds_tokens(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    at_ms = await ahead_ms(redis_client) - 2 * 3_600_000
+    await redis_client.hset(keys.quota("fcm"), mapping={"tokens": "0", "at": at_ms})
+    assert await drawn(Quota(connection), 10_000, 100.0) == 100

@@ -46,3 +46,23 @@ async def test_a_lost_store_stops_the_lane_and_does_not_end_it(quotas: list[Quot
     Quota(link).draw("fcm:p", 5, 100.0, heard)
     await asyncio.wait_for(waiting.wait(), 30)
     assert granted == [0]
+
+
+async def test_used_tokens_are_drawn_again(quotas: list[Quota]) -> None:
+    granted = asyncio.Event()
+    limiter = RateLimiter(quotas[0], "fcm:p", PER_MINUTE, granted.set)
+    for _ in range(3):
+        granted.clear()
+        assert limiter.allow(1) == 0
+        await asyncio.wait_for(granted.wait(), 30)
+        limiter.consume(limiter.allow(10_000))
+
+
+async def test_a_used_up_quota_is_asked_again(quotas: list[Quota]) -> None:
+    granted = asyncio.Event()
+    limiter = RateLimiter(quotas[0], "fcm:p", 60, granted.set)
+    for _ in range(2):  # one token a second: the second draw gets nothing at first
+        granted.clear()
+        assert limiter.allow(1) == 0
+        await asyncio.wait_for(granted.wait(), 30)
+        limiter.consume(1)

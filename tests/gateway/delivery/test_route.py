@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from redis.asyncio import Redis
 
+from gateway.delivery.circuit_breaker import CLOSED_BREAKER
 from gateway.settings import Settings, load
 from gateway.simulators.keys import make_team_key
 from gateway.store import keys
@@ -180,3 +182,25 @@ def _loaded(folder: Path, apns: Apple, environment: str) -> Settings:
     file = folder / f"{environment}.yml"
     file.write_text(yaml.safe_dump({"development": {"gateway": apns.settings(environment)}}))
     return load(file, "development", {})
+
+
+async def test_a_fallback_ends_with_the_lease_of_its_delivery(
+    redis_address: str, redis_client: Redis, tmp_path: Path, apns: Apple
+) -> None:
+    """Another worker delivers it then: this one keeps nothing of it."""
+    await lay(redis_client, DEVELOPERS)
+    async with pipeline(redis_address, tmp_path, apns.settings()) as one:
+        route: Any = one.lanes.route("apns", "")
+        sandbox = route.fallback.lane
+        sandbox._breaker = sandbox._breaker.after_refusal("refused", float("inf"))
+        await one.append("bob")
+        await one.planner.deliver(await one.read(keys.PINGS))
+        await until(lambda: sandbox._fallbacks)
+        (delivery,) = sandbox._fallbacks
+        delivery.batch.lose_lease()
+        sandbox._breaker = CLOSED_BREAKER
+        sandbox.wake()
+        await until(lambda: not sandbox.backlog)
+        sandbox.sweep()
+        assert not sandbox._fallbacks
+    assert apns.seen() == ([400], [])

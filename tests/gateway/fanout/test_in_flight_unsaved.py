@@ -1,6 +1,6 @@
 """What happens to the lanes while verdicts cannot be recorded."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.delivery import backlog, unsaved
+from gateway.errors import StoreDown
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
 from tests.support.providers import TOPIC
@@ -104,3 +105,38 @@ async def test_a_settlement_that_redis_refuses_for_its_data_stops_no_lane(
         assert await one.in_flight.wait_empty(30)
         assert not one.in_flight._unwritable
         await one.in_flight.close()
+
+
+async def test_a_pass_whose_save_failed_waits_for_a_batch_that_finished_meanwhile(
+    redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdicts that could not be saved are recorded by the batch's settlement, which is still under way."""
+    written: list[Callable[[Any], None]] = []
+    async with pipeline(redis_address, tmp_path, settings) as one:
+        in_flight, unsaved_verdicts = one.in_flight, one.in_flight._unsaved
+        await one.append("bob")
+        (lease,) = in_flight.claim(await one.read(keys.PINGS))
+        batch, _ = one.planner._open(lease)
+        batch.begin_ping({})
+        places = [batch.add_delivery(f"phone{n}", "apns") for n in range(2)]
+        in_flight.hold(batch)
+        batch.finish_planning()
+        batch.accept(places[0])
+        with monkeypatch.context() as away:
+            away.setattr(one.streams, "save", _fail)
+            with pytest.raises(StoreDown):
+                await in_flight._save_unsaved()
+        assert batch.unsaved
+        monkeypatch.setattr(one.streams, "settle", lambda *words: written.append(words[-1]))
+        batch.accept(places[1])
+        await in_flight._save_unsaved()
+        in_flight._end_pass()
+        assert (unsaved_verdicts.number, unsaved_verdicts.recorded) == (1, 0)
+        (on_reply,) = written
+        on_reply(1)
+        in_flight._end_pass()
+        assert unsaved_verdicts.recorded == 1
+
+
+async def _fail(*_: object) -> int:
+    raise StoreDown("away")

@@ -16,7 +16,7 @@ from gateway.fanout.settlement import (
     without_own_keys,
 )
 from gateway.queue.consumer import PingWaiter, ReceiptField, Settlement, Streams
-from gateway.queue.entries import Lease
+from gateway.queue.entries import Chunk, Lease
 from gateway.queue.receipts import PingRecord, pack_delta, report_of
 from gateway.store import keys
 from protocols.ping.model import Ping
@@ -105,6 +105,60 @@ def broadcast_part(stream: str, entry: str, device: str) -> DeliveryBatch:
     found.add_delivery(device, "apns")
     found.accept(0)
     return found
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_the_retry_of_a_broadcast_is_still_part_of_one(bulk: bool) -> None:
+    found = DeliveryBatch(
+        Lease(keys.CHUNKS, "1-0", b"", 0, 0, False),
+        BATCH,
+        [Ping(id=f"{BATCH}0000")],
+        lambda _: None,
+        bulk=bulk,
+    )
+    found.begin_ping({})
+    found.add_delivery("a", "apns")
+    found.postpone(0, Verdict(VerdictKind.LATER, "busy"), Postponed(5_000, 1, ""))
+    (retry,) = build_settlement(found).retries
+    assert (retry.chunk.clients, retry.chunk.attempt, retry.chunk.bulk) == (("a",), 1, bulk)
+
+
+@pytest.mark.parametrize(
+    ("parked_in", "before_ms", "first_ms"),
+    [("", 7_000, 7_000), ("apns:KEY", 7_000, 7_000), ("apns:KEY", 0, 0)],
+)
+def test_a_retry_keeps_the_time_of_the_first_attempt(parked_in: str, before_ms: int, first_ms: int) -> None:
+    ping = Ping(id=f"{BATCH}0000")
+    found = DeliveryBatch(
+        Lease(keys.RETRIES, "1-0", b"", 0, 0, False),
+        BATCH,
+        [ping],
+        lambda _: None,
+        chunk=Chunk(ping, attempt=1, first_ms=before_ms),
+    )
+    found.begin_ping({})
+    found.add_delivery("a", "apns")
+    found.postpone(0, Verdict(VerdictKind.LATER, "busy"), Postponed(5_000, 2, parked_in))
+    (retry,) = build_settlement(found).retries
+    assert retry.chunk.first_ms == first_ms
+
+
+@pytest.mark.parametrize(("lane", "unparked"), [("", []), ("apns:KEY", [("apns:KEY", 2)])])
+def test_parked_deliveries_that_come_back_leave_the_count_of_their_lane(
+    lane: str, unparked: list[tuple[str, int]]
+) -> None:
+    ping = Ping(id=f"{BATCH}0000")
+    found = DeliveryBatch(
+        Lease(keys.RETRIES, "1-0", b"", 0, 0, False),
+        BATCH,
+        [ping],
+        lambda _: None,
+        chunk=Chunk(ping, lane=lane),
+    )
+    found.begin_ping({})
+    for device in "ab":
+        found.accept(found.add_delivery(device, "apns"))
+    assert build_settlement(found).unparked == unparked
 
 
 async def counts(

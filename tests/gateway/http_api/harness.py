@@ -16,6 +16,7 @@ from gateway.errors import RhoPushError
 from gateway.http_api import Dependencies, HttpApi, HttpTimeouts, open_http_api
 from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
+from gateway.queue.ping_list import parse_query
 from gateway.queue.producer import Accepted, IdempotencyKey
 from gateway.settings import Secret, Settings
 from protocols.ping.model import Ping
@@ -89,6 +90,12 @@ class Reports:
     async def report(self, ping_id: str) -> dict[str, Any] | None:
         return self.known.get(ping_id)
 
+    async def page(
+        self, state: str | None = None, limit: str | int | None = None, cursor: str | None = None
+    ) -> dict[str, Any]:
+        query = parse_query(frozenset({"queued", "done"}), state, limit, cursor)
+        return {"pings": [*self.known.values()][: query.limit], "next_cursor": None}
+
     def waiting_for(self, ping_id: str) -> AbstractContextManager[Completion]:
         return nullcontext(Completion())
 
@@ -151,6 +158,7 @@ async def house(redis: Redis, *, send_bytes: int | None = None, **options: Any) 
     services = Dependencies(
         queue=queue,
         receipts=reports,
+        ping_list=reports,
         completions=reports,
         redis=redis,
         readiness=readiness,

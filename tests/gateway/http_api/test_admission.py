@@ -1,8 +1,16 @@
 """The rate limit at its edges. What else intake decides is tested through the doors (test_ping)."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from gateway.http_api.admission import RequestRate
+from gateway.errors import ApiTokenRefused
+from gateway.http_api.admission import LineKeys, PingAdmission, RequestRate
+from gateway.metrics import Metrics
+from gateway.registry.accounts import TokenRole
+from gateway.settings import Settings
+from protocols.ping.parse import from_json
 
 
 def test_no_limit() -> None:
@@ -30,3 +38,21 @@ def test_less_than_one_a_second() -> None:
     assert [rate.take(), rate.take()] == [True, False]
     now = 2.0
     assert [rate.take(), rate.take()] == [True, False]
+
+
+async def test_only_an_admins_ping_is_admitted() -> None:
+    services: Any = SimpleNamespace(metrics=Metrics(), settings=Settings(), workers=1)
+    tokens: Any = None
+    admission = PingAdmission(services, tokens)
+    submission = from_json(b'{"user_id": ["bob"], "message": "hello"}')
+    admission.admit(submission, TokenRole.ADMIN)
+    for role in TokenRole:
+        if role is not TokenRole.ADMIN:
+            with pytest.raises(ApiTokenRefused):
+                admission.admit(submission, role)
+
+
+def test_the_key_of_a_line_belongs_to_its_caller() -> None:
+    one, other = LineKeys("one").digest("key", b"{}"), LineKeys("other").digest("key", b"{}")
+    assert one.scope != other.scope
+    assert one == LineKeys("one").digest("key", b"{}\r")

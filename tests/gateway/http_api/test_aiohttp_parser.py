@@ -1,4 +1,4 @@
-"""Request heads and bodies that are long, broken or cut off."""
+"""Request heads and bodies that are long, malformed or truncated."""
 
 import asyncio
 import contextlib
@@ -62,7 +62,7 @@ async def test_every_split_finds_the_same_requests(
 @pytest.mark.parametrize("data", [PLAIN[:40], PLAIN + PLAIN[:40], PLAIN[:-1], CHUNKS, PLAIN + b"P"])
 async def test_a_stream_that_ends_within_a_request_is_broken(data: bytes) -> None:
     found = tracked(data, end=True)
-    assert found[2] == "this is no HTTP/1.1 request: the request is cut off"
+    assert found[2] == "the request is not valid HTTP/1.1: the request is truncated"
     assert found[3]
 
 
@@ -220,7 +220,7 @@ async def test_chunks_may_have_extensions_and_trailers(both: House) -> None:
     ("data", "words"),
     [
         (request(BODY, headers={"Host": None}), "Host header"),
-        (request(BODY).replace(b"\r\n", b"\r\nHost: other\r\n", 1), "came twice"),
+        (request(BODY).replace(b"\r\n", b"\r\nHost: other\r\n", 1), "occurs twice"),
         (request(BODY, method="post"), "upper case"),
         (request(BODY, path="/rc/v1/users/\xfc"), "percent-encoded"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "TLS"),

@@ -88,7 +88,7 @@ async def test_beyond_the_larger_limit_the_header_is_not_named(both: House) -> N
     async with wire(both.port) as client:
         client.send(head(100_001, token=TOKEN, Expect="100-continue"))
         answer = await client.answer()
-    assert (answer.status, answer.error["message"]) == (413, "a body may have at most 100000 bytes")
+    assert (answer.status, answer.error["message"]) == (413, "a body must not exceed 100000 bytes")
 
 
 async def test_the_limit_follows_the_settings(both: House) -> None:

@@ -71,3 +71,13 @@ async def test_readiness_is_described_as_it_is_told(api: House) -> None:
     answer = await call(api, method="GET", path="/readyz", token=None)
     described = description["paths"]["/readyz"]["get"]["responses"][str(answer.status)]
     assert described["content"]["application/json"]["schema"]["required"] == list(answer.json)
+
+
+async def test_the_list_of_pings_and_its_parameters_are_described(api: House) -> None:
+    description = (await call(api, method="GET", path="/openapi.json", token=None)).json
+    operations = description["paths"]["/rc/v1/pings"]
+    listing = operations["get"]
+    assert [parameter["name"] for parameter in listing["parameters"]] == ["state", "limit", "cursor"]
+    page = listing["responses"]["200"]["content"]["application/json"]["schema"]
+    assert set(page["required"]) == set(page["properties"]) == {"pings", "next_cursor"}
+    assert "application/x-ndjson" in operations["post"]["responses"]["200"]["content"]

@@ -206,7 +206,7 @@ async def test_the_content_type_says_how_a_body_is_read(
 @pytest.mark.parametrize("body", [b"hello", b"{user_id: 'a'}", b'["a"]', b'{"user_id":"a"', b"\xff{}"])
 async def test_a_body_that_is_not_read_is_named_with_its_type(both: House, kind: str, body: bytes) -> None:
     answer = await call(both, body, headers={"Content-Type": f"{kind}; x=1"})
-    expected = f"the body was not read: its Content-Type is {kind}; x=1, and it is no JSON object"
+    expected = f"the body was not read: its Content-Type is {kind}; x=1, and it is not a JSON object"
     assert (answer.status, answer.headers.get("x-ping-warning")) == (200, expected)
     assert both.queue.pings == [Ping()]
 
@@ -221,14 +221,14 @@ async def test_a_content_type_of_other_bytes_is_named_in_ascii(both: House) -> N
     answer = await reader.read()
     writer.close()
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"%3F%3F, and it is no JSON object" in answer
+    assert b"%3F%3F, and it is not a JSON object" in answer
 
 
 async def test_a_body_that_is_not_read_does_not_hide_the_query(both: House) -> None:
     answer = await call(
         both, b"hello", path=f"{PING}?user_id=a&colour=1", headers={"Content-Type": "text/plain"}
     )
-    assert answer.headers["x-ping-warning"].endswith("no JSON object; not understood: colour")
+    assert answer.headers["x-ping-warning"].endswith("not a JSON object; not understood: colour")
     assert both.queue.pings[0].users == ("a",)
     empty = await call(both, b" ", headers={"Content-Type": "text/plain"})
     assert "x-ping-warning" not in empty.headers

@@ -46,6 +46,17 @@ async def test_after_the_strangers_the_connection_that_is_idle_for_the_longest_t
     assert closed(found) == [1]
 
 
+async def test_a_connection_that_is_used_again_keeps_its_place() -> None:
+    connections, _ = registry(3)
+    found = [Connection(idle_since=since, trusted=True) for since in (1, 2, 3)]
+    assert all(map(connections.add, found))
+    assert connections.add(Connection(idle_since=4, trusted=True))
+    assert closed(found) == [0]
+    found[1].idle_since = None  # a request came since the connections were looked at
+    assert connections.add(Connection(idle_since=5, trusted=True))
+    assert closed(found) == [0, 2]
+
+
 async def test_where_every_connection_is_answered_there_is_no_room() -> None:
     connections, limits = registry(2)
     found = [Connection(awaits_client=False), Connection(awaits_client=False, trusted=True)]

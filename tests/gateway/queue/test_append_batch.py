@@ -37,6 +37,19 @@ def test_an_entry_bounds_a_batch() -> None:
     assert batch.full
 
 
+def test_users_and_bytes_bound_a_batch() -> None:
+    users = tuple(f"user{n}" for n in range(100))
+    for pings, size, ping in (
+        (keys.ENTRY_USERS // 100, 1, Ping(users=users)),
+        (4, keys.ENTRY_BYTES // 4, PING),
+    ):
+        batch = AppendBatch(keys.PINGS)
+        for _ in range(pings):
+            assert not batch.full
+            batch.add(ping, size, print)
+        assert batch.full
+
+
 def test_the_same_key_and_body_is_one_ping() -> None:
     batch, told = AppendBatch(keys.PINGS), Outcomes()
     first = batch.add_keyed(PING, 1, told.of("first"), key("k"))

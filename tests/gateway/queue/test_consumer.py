@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from gateway.clock import SharedClock
 from gateway.queue.consumer import (
     FIRST,
+    TAKEN_OVER,
     BatchProgress,
     PingWaiter,
     ReceiptField,
@@ -98,6 +99,22 @@ async def test_only_what_was_not_renewed_is_taken_over(
     found, start = await successor.take_over(keys.PINGS, FIRST, 10)
     assert (names(found), start) == (added[1:], FIRST)
     assert names(await streams.resume(keys.PINGS)) == added[:1]
+
+
+async def test_a_lease_that_another_consumer_has_is_neither_renewed_nor_written_for(
+    streams: Streams, connection: RedisConnection, reader: RedisConnection, redis_client: Redis
+) -> None:
+    other = Streams(connection, "other:0", 3600)
+    await add(redis_client, count=2)
+    own, taken = await streams.read(reader, (keys.PINGS,), 10, 1)
+    await redis_client.xclaim(keys.PINGS, keys.GROUP, other.name, 0, [taken.entry])
+    assert await streams.renew_leases(keys.PINGS, names([own, taken])) == [taken.entry]
+    progress = BatchProgress((("phone",),), b"\x01", ())
+    assert await streams.save(own, progress) == 1
+    assert await streams.save(taken, progress) == TAKEN_OVER
+    assert await streams.progress(taken) is None
+    assert await other.save(taken, progress) == 1
+    assert await other.renew_leases(keys.PINGS, [taken.entry]) == []
 
 
 async def test_a_group_that_a_flush_took_is_made_again(

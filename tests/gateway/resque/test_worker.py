@@ -90,7 +90,7 @@ async def test_pythons_enqueue_is_the_same_job(redis_server: RedisServer, redis_
 
 
 UNREADABLE = [
-    (b"not json", "no JSON", "not json"),
+    (b"not json", "not JSON", "not json"),
     (b'{"args": [{}]}', "the job has no class", None),
     (b'{"class":"Rhoconnect::PingJob"}', "args must be a list with one hash", "{"),
     (b'{"class":"PingJob","args":["a"]}', "args must be a list with one hash", None),
@@ -100,8 +100,8 @@ UNREADABLE = [
         "1000",
         None,
     ),
-    (b"\xff\xfe", "no JSON", "�"),
-    (b"[" * 5_000, "no JSON", "["),
+    (b"\xff\xfe", "not JSON", "�"),
+    (b"[" * 5_000, "not JSON", "["),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The service on a real socket over a real store, a RhoConnect that judges, and a client that reads bytes."""
+"""The service on a real socket and a real store, a stand-in for RhoConnect's logins, and a client at byte level."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ def basic(name: str, password: str = "pwd") -> str:
 
 
 def old_id(kind: str, owner: str, uuid: str = "0e5f2b1a-1d52-4c7c-9b7e-2d1f6a3c9e01") -> str:
-    """An id as rhoconnect-push makes it; `kind` is "instance", "cookie" or "token"."""
+    """Return an id as rhoconnect-push creates it; `kind` is "instance", "cookie" or "token"."""
     return f"{uuid}:{hashlib.md5(f'{owner}{uuid}{kind}Secret'.encode()).hexdigest()}"
 
 
@@ -49,7 +49,7 @@ async def _nothing() -> None:
 
 @dataclass
 class RhoConnect:
-    """Answers rps_login: users need the session and Basic, apps their password."""
+    """Answers rps_login: users need the session and Basic credentials, apps their password."""
 
     url: str = ""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
@@ -71,7 +71,7 @@ class RhoConnect:
 
 @contextlib.asynccontextmanager
 async def rhoconnect() -> AsyncIterator[RhoConnect]:
-    """RhoConnect's two routes that rhoconnect-push asks."""
+    """Serve the two routes of RhoConnect that rhoconnect-push calls."""
     judge = RhoConnect()
     app = web.Application()
     app.router.add_get("/rc/v1/app/rps_login", judge.app_login)
@@ -90,7 +90,7 @@ async def rhoconnect() -> AsyncIterator[RhoConnect]:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. Header names are in lower case."""
+    """One response. Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -102,7 +102,7 @@ class Answer:
 
 
 class Wire:
-    """A device's or app server's connection."""
+    """The connection of a device or an app server."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -125,14 +125,14 @@ class Wire:
             return Answer(int(first.split()[1]), headers, body)
 
     async def ended(self) -> bytes:
-        """What comes until the connection ends."""
+        """Read until the connection ends."""
         async with asyncio.timeout(WAIT_S):
             return await self.reader.read()
 
 
 @dataclass
 class Phone:
-    """What a device knows."""
+    """The ids that a device stores."""
 
     instance: str
     cookie: str
@@ -145,7 +145,7 @@ class Phone:
 
 @dataclass
 class House:
-    """The service and what is around it."""
+    """The service, its store and its RhoConnect."""
 
     service: PushService
     store: MailboxStore
@@ -200,12 +200,12 @@ class House:
         return [json.loads(text) for text in await self.redis.zrange(f"que:{instance}", 0, -1)]
 
     async def rest(self, instance: str) -> list[bytes]:
-        """All keys but the counter of an instance, which stays for a minute where it is ahead of the clock."""
+        """All keys except the counter of an instance, which is kept for a minute if it is ahead of the clock."""
         counter = f"cnt:{instance}".encode()
         return [key for key in await self.redis.keys("*") if key != counter]
 
     async def waits(self, number: int = 1) -> None:
-        """Until so many polls wait, and the store has told that nothing is queued for them."""
+        """Wait until this many polls wait, and the store has replied that no message is queued for them."""
         async with asyncio.timeout(WAIT_S):
             while len(self.service.polls) != number or self.service.polls.asking:
                 await asyncio.sleep(0.002)

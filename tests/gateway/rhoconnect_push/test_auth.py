@@ -1,4 +1,4 @@
-"""What is remembered about users and apps, for how long, and what RhoConnect is asked."""
+"""The cache of positive answers about users and apps, and the requests to RhoConnect."""
 
 import logging
 
@@ -15,7 +15,7 @@ from tests.support.ports import free_port
 
 
 class Judge:
-    """Counts the questions, and answers as it is told."""
+    """Counts the questions, and gives the configured answers."""
 
     def __init__(self) -> None:
         self.asked: list[object] = []
@@ -34,7 +34,7 @@ class Judge:
         return Authenticator(self.user, self.app, app_s=60.0, user_s=10.0, clock=lambda: self.now_s)
 
 
-async def test_a_good_app_is_remembered_exactly_so_long() -> None:
+async def test_a_positive_answer_about_an_app_is_cached_for_its_lifetime() -> None:
     judge = Judge()
     gates = judge.gates()
     assert not gates.is_app_cached("Basic x")
@@ -43,14 +43,14 @@ async def test_a_good_app_is_remembered_exactly_so_long() -> None:
     assert gates.is_app_cached("Basic x")
     assert await gates.app("Basic x")
     assert len(judge.asked) == 1
-    judge.now_s = 60.0  # not sliding: a withdrawn password stops working
+    judge.now_s = 60.0  # use does not extend the lifetime: a withdrawn password stops working
     assert not gates.is_app_cached("Basic x")
     judge.good = False
     assert not await gates.app("Basic x")
     assert len(judge.asked) == 2
 
 
-async def test_a_user_is_known_by_everything_but_the_instance() -> None:
+async def test_the_key_of_a_cached_user_ignores_the_instance_cookie() -> None:
     judge = Judge()
     gates = judge.gates()
     assert await gates.user("s=1", "Basic x")
@@ -65,7 +65,7 @@ async def test_a_user_is_known_by_everything_but_the_instance() -> None:
     assert judge.asked[-1] == ("instance=a:b; s=1", "Basic x")
 
 
-async def test_a_no_is_never_remembered() -> None:
+async def test_a_negative_answer_is_not_cached() -> None:
     judge = Judge()
     judge.good = False
     gates = judge.gates()
@@ -74,7 +74,7 @@ async def test_a_no_is_never_remembered() -> None:
     assert len(judge.asked) == 2
 
 
-async def test_rhoconnect_is_asked_with_the_clients_own_headers() -> None:
+async def test_the_clients_own_headers_are_sent_to_rhoconnect() -> None:
     async with rhoconnect() as judge:
         users = RhoConnectAuthenticator(f"{judge.url}/rc/v1/app/rps_login")
         apps = RhoConnectAuthenticator(f"{judge.url}/rc/v1/system/rps_login")
@@ -93,7 +93,7 @@ async def test_rhoconnect_is_asked_with_the_clients_own_headers() -> None:
         await apps.close()
 
 
-async def test_a_header_longer_than_web_servers_take_is_not_sent_to_rhoconnect(
+async def test_a_header_beyond_the_limit_of_web_servers_is_not_sent_to_rhoconnect(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with rhoconnect() as judge:
@@ -116,7 +116,7 @@ async def test_a_header_longer_than_web_servers_take_is_not_sent_to_rhoconnect(
 async def test_a_device_whose_header_rhoconnect_refuses_is_answered_401(
     service: House, header: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Through the whole service; RhoConnect's web server would answer 400."""
+    """A request through the whole service; RhoConnect's web server would answer 400."""
     headers = {"Cookie": SESSION, "Authorization": basic(USER)}
     headers[header] += "x" * LINE_BYTES_MAX
     assert (await service.call("POST", "/instanceId", b"", **headers)).status == 401
@@ -124,7 +124,7 @@ async def test_a_device_whose_header_rhoconnect_refuses_is_answered_401(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_rhoconnect_that_is_gone_is_no_answer() -> None:
+async def test_an_unreachable_rhoconnect_raises() -> None:
     authenticator = RhoConnectAuthenticator(f"http://127.0.0.1:{free_port()}/")
     with pytest.raises(AuthServiceDown) as caught:
         await authenticator.app("Basic secret")

@@ -1,4 +1,4 @@
-"""What callers may cost: connections, of which long polls are never closed for others, and long bodies."""
+"""Limits of connections and bodies: a long poll is never closed for another connection."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ def poll(client: Wire, phone: Phone) -> None:
     client.send("GET", phone.poll, Cookie=f"instance={phone.cookie}")
 
 
-async def test_at_the_ceiling_new_ones_are_refused_and_no_poll_is_closed(service: House) -> None:
+async def test_at_the_limit_new_connections_are_refused_and_no_poll_is_closed(service: House) -> None:
     phones = [await service.new_phone() for _ in range(3)]
     service.service._limits.setting = 3
     async with AsyncExitStack() as stack:
@@ -59,8 +59,10 @@ async def test_an_idle_connection_makes_room_for_a_new_one(service: House) -> No
     [b"", b"GET /nextMess", b"POST /messageQueue/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nx"],
     ids=["silent", "head", "body"],
 )
-async def test_strangers_with_unfinished_requests_keep_nobody_out(service: House, begun: bytes) -> None:
-    """The port is full of them, and a device and an app come all the same; the polls stay."""
+async def test_untrusted_unfinished_requests_do_not_block_devices_and_apps(
+    service: House, begun: bytes
+) -> None:
+    """Unfinished requests fill the port; a device and an app still connect, and the polls stay."""
     phone = await service.new_phone()
     await until_empty(service)
     service.service._limits.setting = 4
@@ -83,8 +85,8 @@ async def test_strangers_with_unfinished_requests_keep_nobody_out(service: House
         assert service.service._limits.push <= 4
 
 
-async def test_an_app_that_sends_slowly_is_not_closed_for_a_stranger(service: House) -> None:
-    """Its credentials came with a request before."""
+async def test_an_app_that_sends_slowly_is_not_closed_for_an_untrusted_client(service: House) -> None:
+    """The app's credentials came with an earlier request."""
     phone = await service.new_phone()
     await until_empty(service)
     service.service._limits.setting = 2
@@ -112,7 +114,7 @@ async def test_an_app_that_sends_slowly_is_not_closed_for_a_stranger(service: Ho
 
 
 async def until_empty(service: House) -> None:
-    """Wait until the connections of earlier calls are gone."""
+    """Wait until the connections of earlier calls are closed."""
     async with asyncio.timeout(WAIT_S):
         while service.service.connections:
             await asyncio.sleep(0.002)
@@ -128,7 +130,7 @@ async def test_a_body_too_long_by_its_length_is_refused_without_100_continue(ser
         assert await client.ended() == b""
 
 
-async def test_long_bodies_have_a_budget_and_give_it_back(service: House) -> None:
+async def test_long_bodies_reserve_and_release_the_body_budget(service: House) -> None:
     phone = await service.new_phone()
     bodies = service.service.bodies
     bodies.limit = 200_000
@@ -158,7 +160,7 @@ async def test_long_bodies_have_a_budget_and_give_it_back(service: House) -> Non
         await held(0)
 
 
-async def test_a_body_in_tiny_chunks_is_read_like_any_other(service: House) -> None:
+async def test_a_body_in_tiny_chunks_is_read(service: House) -> None:
     phone = await service.new_phone()
     message = json.dumps({"data": {"alert": "x" * 20_000}}).encode()
     async with service.wire() as client:
@@ -171,8 +173,8 @@ async def test_a_body_in_tiny_chunks_is_read_like_any_other(service: House) -> N
     assert (await service.queued(phone.instance))[0]["data"]["alert"] == "x" * 20_000
 
 
-async def test_a_refused_connection_is_forgotten_once_its_client_has_closed_it(service: House) -> None:
-    """Not only after the time that it may stay open: many refused requests would fill the memory until then."""
+async def test_a_refused_connection_is_removed_when_its_client_closes_it(service: House) -> None:
+    """Removal does not wait for the timer: many refused requests would fill the memory until then."""
     async with service.wire() as client:
         client.writer.write(b"no HTTP\r\n\r\n")
         assert (await client.answer()).status == 400

@@ -1,4 +1,4 @@
-"""Who waits, who is asking, and who is answered when: decided without a loop or a store."""
+"""State of each poll (asking, waiting, answered), without an event loop or a store."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -12,7 +12,7 @@ from gateway.store.connection import ConnectionLost
 
 
 class Store:
-    """Keeps each question; the test answers it."""
+    """Stores each question; the test replies."""
 
     def __init__(self) -> None:
         self.questions: list[tuple[bytes, int, Callable[[Any], None]]] = []
@@ -25,7 +25,7 @@ class Store:
 
 
 class Device:
-    """A connection that notes its answers."""
+    """A connection that records its answers."""
 
     def __init__(self) -> None:
         self.instance = b""
@@ -57,7 +57,7 @@ def polls(store: Store) -> LongPolls:
         (ConnectionLost("gone", sent=True), [], 1),
     ],
 )
-def test_what_the_store_tells(
+def test_the_answer_to_each_reply_of_the_store(
     store: Store, polls: LongPolls, reply: Any, answers: list[tuple[int, bytes]], waiting: int
 ) -> None:
     device = Device()
@@ -67,7 +67,7 @@ def test_what_the_store_tells(
     assert (device.answers, len(polls)) == (answers, waiting)
 
 
-def test_while_it_asks_the_channel_says_nothing_new(store: Store, polls: LongPolls) -> None:
+def test_notifications_are_ignored_while_a_poll_is_asking(store: Store, polls: LongPolls) -> None:
     device = Device()
     polls.begin(device, "i", 0, 0)
     polls.message(b"i", b"old news")
@@ -82,7 +82,7 @@ def test_while_it_asks_the_channel_says_nothing_new(store: Store, polls: LongPol
 
 
 @pytest.mark.parametrize(("event", "status"), [("superseded", 204), ("unregistered", 410)])
-def test_what_the_channel_says_to_one_that_waits(
+def test_the_answer_to_each_notification_while_a_poll_waits(
     store: Store, polls: LongPolls, event: str, status: int
 ) -> None:
     device = Device()
@@ -92,7 +92,7 @@ def test_what_the_channel_says_to_one_that_waits(
     assert device.answers == [(status, b"")]
 
 
-def test_a_late_reply_to_an_older_question_counts_for_nothing(store: Store, polls: LongPolls) -> None:
+def test_a_late_reply_to_an_older_question_is_ignored(store: Store, polls: LongPolls) -> None:
     first, second = Device(), Device()
     polls.begin(first, "i", 0, 0)
     polls.begin(second, "i", 5, 1)
@@ -103,7 +103,7 @@ def test_a_late_reply_to_an_older_question_counts_for_nothing(store: Store, poll
     assert second.answers == [(200, b"now")]
 
 
-def test_a_lost_channel_makes_all_ask_again(store: Store, polls: LongPolls) -> None:
+def test_after_a_lost_channel_all_polls_ask_again(store: Store, polls: LongPolls) -> None:
     devices = [Device() for _ in range(3)]
     for number, device in enumerate(devices):
         polls.begin(device, f"i{number}", number, 0)
@@ -119,7 +119,7 @@ def test_a_lost_channel_makes_all_ask_again(store: Store, polls: LongPolls) -> N
     assert devices[1].answers == [(200, b"found")]
 
 
-def test_a_device_that_is_gone_is_not_the_one_that_came_after_it(store: Store, polls: LongPolls) -> None:
+def test_the_end_of_an_older_connection_leaves_the_newer_poll(store: Store, polls: LongPolls) -> None:
     first, second = Device(), Device()
     polls.begin(first, "i", 0, 0)
     polls.begin(second, "i", 0, 0)
@@ -129,7 +129,7 @@ def test_a_device_that_is_gone_is_not_the_one_that_came_after_it(store: Store, p
     assert len(polls) == 0
 
 
-def test_the_end_of_the_wait_exactly(store: Store, polls: LongPolls) -> None:
+def test_a_poll_is_answered_at_its_limit_and_not_before(store: Store, polls: LongPolls) -> None:
     device = Device()
     polls.begin(device, "i", 0, 10)
     store.tell(b"")
@@ -139,14 +139,14 @@ def test_the_end_of_the_wait_exactly(store: Store, polls: LongPolls) -> None:
     assert device.answers == [(204, b"")]
 
 
-def test_for_ever_is_for_ever(store: Store) -> None:
+def test_an_unlimited_poll_is_never_answered_by_the_tick(store: Store) -> None:
     polls = LongPolls(cast(MailboxStore, store), 0)
     polls.begin(Device(), "i", 0, 0)
     polls.tick(10**9)
     assert len(polls) == 1
 
 
-def test_those_that_came_together_do_not_go_together(store: Store, polls: LongPolls) -> None:
+def test_polls_that_began_together_are_answered_over_several_ticks(store: Store, polls: LongPolls) -> None:
     for number in range(8_000):
         polls.begin(Device(), str(number), 0, 0)
     left = []
@@ -154,4 +154,4 @@ def test_those_that_came_together_do_not_go_together(store: Store, polls: LongPo
         polls.tick(tick)
         left.append(len(polls))
     assert left[:2] == [6_000, 4_500], "a quarter a second"
-    assert left[-1] == 0, "all within 8 seconds: before a Windows device gives up"
+    assert left[-1] == 0, "all within 8 seconds: before the time limit of a Windows device"

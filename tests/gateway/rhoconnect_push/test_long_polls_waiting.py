@@ -1,4 +1,4 @@
-"""Polls that wait, and the defects of rhoconnect-push that are not copied."""
+"""Waiting polls, and defects of rhoconnect-push that the service does not copy."""
 
 import asyncio
 import json
@@ -39,9 +39,7 @@ async def test_a_waiting_poll_gets_the_message_at_once_and_the_connection_stays(
     assert await service.queued(phone.instance) == []
 
 
-async def test_a_poll_waits_in_another_process_than_the_message_comes_to(
-    redis_client: Redis, redis_address: str
-) -> None:
+async def test_a_message_reaches_a_poll_of_another_process(redis_client: Redis, redis_address: str) -> None:
     async with house(redis_client, redis_address) as here, house(redis_client, redis_address) as there:
         phone = await here.new_phone()
         async with there.wire() as wire:
@@ -51,8 +49,8 @@ async def test_a_poll_waits_in_another_process_than_the_message_comes_to(
             assert (await wire.answer()).json["data"] == {"alert": "hello"}
 
 
-async def test_no_message_is_lost_between_the_look_and_the_wait(service: House) -> None:
-    """Messages and polls race: whatever comes first, each poll ends with the next message."""
+async def test_no_message_is_lost_between_the_lookup_and_the_wait(service: House) -> None:
+    """Messages and polls race: in either order, each poll ends with the next message."""
     phone = await service.new_phone()
     async with service.wire() as wire:
         last: int | None = None
@@ -67,8 +65,8 @@ async def test_no_message_is_lost_between_the_look_and_the_wait(service: House) 
             last = answer.json["id"]
 
 
-async def test_an_acknowledged_message_never_comes_again(service: House) -> None:
-    """A burst while polls come and go: each message once, in order, whatever the channel says late."""
+async def test_an_acknowledged_message_is_never_delivered_again(service: House) -> None:
+    """A burst while devices poll: each message arrives once, in order, despite late notifications."""
     phone = await service.new_phone()
     total = 200
     got: list[str] = []
@@ -106,7 +104,7 @@ async def test_the_end_of_the_wait_is_204(redis_client: Redis, redis_address: st
             ask(wire, phone)
             answer = await wire.answer()
             assert (answer.status, answer.body) == (204, b"")
-            # rhoconnect-push's process fell over the next message after this, and lost it.
+            # After this, the process of rhoconnect-push failed at the next message and lost it.
             await posted(service, phone, "after the end")
             ask(wire, phone)
             assert (await wire.answer()).json["data"] == {"alert": "after the end"}
@@ -139,8 +137,8 @@ async def test_a_second_poll_answers_the_first_in_another_process(
 
 
 @pytest.mark.parametrize("how", ["registration", "instance"])
-async def test_a_poll_whose_last_registration_ends(service: House, how: str) -> None:
-    """410 at once; but forgetting a whole instance leaves the poll waiting (contract §9)."""
+async def test_the_end_of_the_last_registration_answers_a_poll(service: House, how: str) -> None:
+    """The answer is an immediate 410; but forgetting a whole instance leaves the poll waiting (contract §9)."""
     phone = await service.new_phone()
     async with service.wire() as wire:
         ask(wire, phone)
@@ -154,7 +152,7 @@ async def test_a_poll_whose_last_registration_ends(service: House, how: str) -> 
             assert len(service.service.polls) == 1
 
 
-async def test_a_device_that_goes_away_leaves_nothing(service: House) -> None:
+async def test_a_closed_connection_leaves_no_poll(service: House) -> None:
     phone = await service.new_phone()
     async with service.wire() as wire:
         ask(wire, phone)
@@ -174,12 +172,12 @@ async def test_the_end_of_the_process_answers_all_polls(redis_client: Redis, red
             await closing
 
 
-async def test_polls_outlive_a_lost_connection_to_redis(service: House) -> None:
+async def test_polls_survive_a_lost_connection_to_redis(service: House) -> None:
     phone = await service.new_phone()
     async with service.wire() as wire:
         ask(wire, phone)
         await service.waits()
-        # Queued while nobody hears the channel: found when it is heard again.
+        # Queued while the channel is not subscribed: found at the next subscription.
         message = json.dumps({"id": 9, "token": phone.token, "data": {"alert": "hello"}})
         async with service.redis.pipeline(transaction=True) as pipe:
             pipe.client_kill_filter(_type="pubsub")
@@ -191,7 +189,7 @@ async def test_polls_outlive_a_lost_connection_to_redis(service: House) -> None:
 # -- ids that never go back ------------------------------------------------------------------------------------
 
 
-async def test_ids_begin_above_all_that_a_phone_remembers_and_fit_into_31_bits(service: House) -> None:
+async def test_ids_begin_above_every_id_a_device_stores_and_fit_into_31_bits(service: House) -> None:
     phone = await service.new_phone()
     await posted(service, phone, "a")
     [message] = await service.queued(phone.instance)
@@ -240,7 +238,7 @@ async def test_an_id_above_the_counter_acknowledges_nothing(service: House) -> N
 # -- collapse --------------------------------------------------------------------------------------------------
 
 
-async def test_a_collapse_replaces_what_is_queued_of_the_same_app(service: House) -> None:
+async def test_a_collapse_replaces_the_queued_message_of_the_same_app(service: House) -> None:
     phone = await service.new_phone()
     second = (await service.register(phone, "app2mike")).json["token"]
     await posted(service, phone, "old", collapseId=5)
@@ -253,7 +251,7 @@ async def test_a_collapse_replaces_what_is_queued_of_the_same_app(service: House
 
 
 async def test_a_message_collapsed_between_delivery_and_acknowledgement_is_not_lost(service: House) -> None:
-    """rhoconnect-push keeps the old id, so that the acknowledgement of the old one deletes the new one."""
+    """rhoconnect-push reuses the id, so that the acknowledgement of the first message deletes the second."""
     phone = await service.new_phone()
     await posted(service, phone, "old", collapseId=5)
     async with service.wire() as wire:
@@ -288,7 +286,9 @@ async def test_the_old_rule_collapses_all_without_a_collapse_id(
 # -- limits ----------------------------------------------------------------------------------------------------
 
 
-async def test_of_too_many_messages_the_oldest_go(redis_client: Redis, redis_address: str) -> None:
+async def test_beyond_the_limit_the_oldest_messages_are_removed(
+    redis_client: Redis, redis_address: str
+) -> None:
     async with house(redis_client, redis_address, keeping=MailboxLimits(queue_max=3)) as service:
         phone = await service.new_phone()
         for text in "abcde":
@@ -315,7 +315,7 @@ async def test_an_instance_has_at_most_64_registrations(service: House) -> None:
     ],
     ids=["long head", "very long head", "long body", "no HTTP", "upgrade"],
 )
-async def test_what_is_not_read_to_its_end_ends_the_connection(
+async def test_a_refused_request_closes_the_connection(
     service: House, request_bytes: bytes, status: int
 ) -> None:
     async with service.wire() as wire:
@@ -326,7 +326,7 @@ async def test_what_is_not_read_to_its_end_ends_the_connection(
         assert await wire.ended() == b""
 
 
-async def test_a_head_of_16_kilobytes_is_taken(service: House) -> None:
+async def test_a_head_of_16_kilobytes_is_accepted(service: House) -> None:
     async with service.wire() as wire:
         wire.writer.write(b"GET / HTTP/1.1\r\nX: " + b"x" * 16_000 + b"\r\n\r\n")
         assert (await wire.answer()).status == 403
@@ -344,7 +344,9 @@ async def test_a_request_that_is_cut_off_is_answered(service: House, start: byte
         assert await wire.ended() == b""
 
 
-async def test_slow_senders_and_idle_connections_are_cut_off(redis_client: Redis, redis_address: str) -> None:
+async def test_slow_senders_and_idle_connections_reach_their_time_limits(
+    redis_client: Redis, redis_address: str
+) -> None:
     times = PushTimeouts(request_s=1.0, idle_s=1.0)
     async with (
         house(redis_client, redis_address, times=times) as service,
@@ -366,7 +368,7 @@ async def test_a_pipelined_request_is_not_read(service: House) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 40])
-async def test_a_request_in_pieces_is_the_same_request(service: House, chunk: int) -> None:
+async def test_a_request_in_chunks_is_the_same_request(service: House, chunk: int) -> None:
     phone = await service.new_phone()
     body = b'{"data":{"alert":"in pieces"}}'
     head = (
@@ -385,10 +387,10 @@ async def test_a_request_in_pieces_is_the_same_request(service: House, chunk: in
     assert len(await service.queued(phone.instance)) == 1
 
 
-# -- who judges ------------------------------------------------------------------------------------------------
+# -- authentication ------------------------------------------------------------------------------------------
 
 
-async def test_good_answers_about_users_and_apps_are_remembered_and_bad_ones_are_not(service: House) -> None:
+async def test_positive_answers_are_cached_and_negative_answers_are_not(service: House) -> None:
     phone = await service.new_phone()
     for _ in range(3):
         await posted(service, phone, "a")
@@ -401,7 +403,7 @@ async def test_good_answers_about_users_and_apps_are_remembered_and_bad_ones_are
     assert [path for path, _, _ in service.judge.asked][2:] == ["/rc/v1/system/rps_login"] * 2
 
 
-async def test_without_rhoconnect_devices_and_apps_hear_503(service: House) -> None:
+async def test_without_rhoconnect_devices_and_apps_receive_503(service: House) -> None:
     phone = await service.new_phone()
     await service.judge.stop()
     user = await service.call("POST", "/instanceId", Cookie="other=1", Authorization=basic("other"))
@@ -413,7 +415,7 @@ async def test_without_rhoconnect_devices_and_apps_hear_503(service: House) -> N
 
 
 async def lay_old(service: House, **more: str) -> Phone:
-    """A registration as rhoconnect-push leaves it."""
+    """A registration as rhoconnect-push stores it."""
     phone = Phone(old_id("instance", "usermike"), "", old_id("token", APP))
     phone.cookie = old_id("cookie", phone.instance)
     await service.redis.sadd(
@@ -457,8 +459,8 @@ async def test_an_old_id_that_is_not_registered_may_register(service: House) -> 
     assert (await service.post(registered.json["token"], {"data": {}})).status == 204
 
 
-async def test_a_new_instance_takes_no_old_cookie(service: House) -> None:
-    """Whoever knows an instance could make its old cookie: the fixed secret is public."""
+async def test_a_new_instance_accepts_no_unsigned_cookie(service: House) -> None:
+    """The old cookie of an instance can be computed from its id: the fixed secret is public."""
     phone = await service.new_phone()
     forged = old_id("cookie", phone.instance)
     assert (await service.call("GET", phone.poll, Cookie=f"instance={forged}")).status == 401

@@ -1,4 +1,4 @@
-"""Requests whole, byte by byte, with more behind them, and garbage."""
+"""Requests read whole, byte by byte, with pipelined data, and invalid input."""
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ def seen(reading: PushRequest) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 50, 10_000])
-def test_pieces_make_the_same_request(size: int) -> None:
+def test_chunks_make_the_same_request(size: int) -> None:
     reading = read(*(REQUEST[start : start + size] for start in range(0, len(REQUEST), size)))
     assert seen(reading) == ("POST", "/messageQueue/t?q=1", "a=1; b=2", b'{"data":{}}', True, True)
     assert reading.header(b"content-type") == "application/json"
@@ -38,7 +38,7 @@ def test_a_body_may_come_in_chunks() -> None:
     assert read(CHUNKED).body == b'{"data":{}}'
 
 
-def test_what_comes_behind_is_seen_and_changes_nothing() -> None:
+def test_pipelined_data_is_noted_and_changes_nothing() -> None:
     alone, followed = read(REQUEST), read(REQUEST + REQUEST[:60])
     assert followed.overrun
     assert seen(followed) == seen(alone)
@@ -57,7 +57,7 @@ def test_whether_the_connection_is_kept(head: bytes, keep: bool) -> None:
     assert read(head).keep is keep
 
 
-def test_a_client_that_waits_for_the_word_is_seen() -> None:
+def test_the_expectation_of_100_continue_is_noted() -> None:
     reading = read(b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
     assert (reading.expects, reading.complete) == (True, False)
 
@@ -67,7 +67,7 @@ def filled(size: int) -> bytes:
     return b"GET / HTTP/1.1\r\nX: " + b"x" * (size - 2) + b"\r\n\r\n"
 
 
-def test_the_head_has_its_limit() -> None:
+def test_a_head_beyond_its_limit_is_refused() -> None:
     assert read(filled(HEAD_BYTES_MAX)).complete
     with pytest.raises(RefusedRequest) as refused:
         read(filled(HEAD_BYTES_MAX + 1))
@@ -77,7 +77,7 @@ def test_the_head_has_its_limit() -> None:
     assert refused.value.answer == 431
 
 
-def test_the_body_has_its_limit() -> None:
+def test_a_body_beyond_its_limit_is_refused() -> None:
     head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
     assert read(head % BODY_BYTES_MAX, b"x" * BODY_BYTES_MAX).complete
     with pytest.raises(RefusedRequest) as refused:
@@ -86,7 +86,7 @@ def test_the_body_has_its_limit() -> None:
 
 
 @given(st.binary(max_size=200), st.integers(1, 20))
-def test_garbage_is_refused_or_waited_for(garbage: bytes, size: int) -> None:
+def test_invalid_input_is_refused_or_incomplete(garbage: bytes, size: int) -> None:
     try:
         reading = read(*(garbage[start : start + size] for start in range(0, len(garbage), size)))
     except RefusedRequest as refused:

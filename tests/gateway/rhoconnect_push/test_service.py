@@ -1,6 +1,6 @@
-"""Every row of the service's contract: request, order of checks, status, body, headers, keys before and after.
+"""Each row of the service's contract: request, order of checks, status, body, headers, keys before and after.
 
-A row marked DIFFERENT is answered otherwise than rhoconnect-push does, on purpose: its defects are not copied.
+A row marked DIFFERENT deviates from rhoconnect-push on purpose: its defects are not copied.
 """
 
 import json
@@ -15,7 +15,7 @@ JSON = "application/json"
 MESSAGE = b'{"data":{"alert":"hello"}}'
 
 
-# -- what has no route -------------------------------------------------------------------------------------
+# -- requests without a route --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ async def test_everything_else_is_forbidden_without_a_body(service: House, metho
 # -- POST /instanceId ----------------------------------------------------------------------------------------
 
 
-async def test_an_instance_is_made_for_a_user_and_stored_nowhere(service: House) -> None:
+async def test_an_instance_is_created_for_a_user_and_not_stored(service: House) -> None:
     answer = await service.call("POST", "/instanceId", Cookie=SESSION, Authorization=GOOD)
     assert (answer.status, list(answer.json)) == (200, ["instance"])
     assert answer.headers["content-type"] == JSON
@@ -75,7 +75,7 @@ async def test_an_instance_is_made_for_a_user_and_stored_nowhere(service: House)
 @pytest.mark.parametrize(
     ("method", "target"), [("POST", "/instanceId"), ("GET", "/instanceId/i"), ("DELETE", "/instanceId/i")]
 )
-async def test_who_is_no_user_gets_401(
+async def test_a_client_that_is_not_a_user_gets_401(
     service: House, method: str, target: str, headers: dict[str, str]
 ) -> None:
     answer = await service.call(method, target, **headers)
@@ -111,7 +111,9 @@ async def test_an_instance_gets_its_cookie(service: House) -> None:
     ],
     ids=["no form", "short", "of another user", "false signature", "false proof", "longer proof"],
 )
-async def test_no_cookie_for_what_is_no_instance_of_the_user(service: House, instance: str) -> None:
+async def test_no_cookie_for_an_instance_of_another_user_or_an_invalid_one(
+    service: House, instance: str
+) -> None:
     answer = await service.call("GET", f"/instanceId/{instance}", Cookie=SESSION, Authorization=GOOD)
     assert (answer.status, answer.body) == (404, b"")
 
@@ -126,7 +128,7 @@ async def test_an_old_instance_gets_a_cookie_registered_or_not(service: House) -
 # -- registrations -------------------------------------------------------------------------------------------
 
 
-async def test_a_registration_is_kept_on_rhoconnect_pushs_keys(service: House) -> None:
+async def test_a_registration_is_stored_in_rhoconnect_pushs_keys(service: House) -> None:
     phone = await service.new_phone()
     redis = service.redis
     assert sorted(key.decode() for key in await redis.keys("*:*:*")) == sorted(
@@ -139,7 +141,7 @@ async def test_a_registration_is_kept_on_rhoconnect_pushs_keys(service: House) -
         assert LIFE_S - 60 < await redis.ttl(key) <= LIFE_S
 
 
-async def test_registering_again_gives_the_same_token_and_a_new_life(service: House) -> None:
+async def test_registering_again_returns_the_same_token_and_restarts_its_lifetime(service: House) -> None:
     phone = await service.new_phone()
     for key in ("reg", "cnt"):
         await service.redis.expire(f"{key}:{phone.instance}", 100)
@@ -170,7 +172,7 @@ async def test_ending_a_registration(service: House) -> None:
     assert (await service.register(phone, method="DELETE")).status == 404
 
 
-async def test_ending_one_of_two_takes_its_messages_alone(service: House) -> None:
+async def test_ending_one_of_two_registrations_removes_its_messages_alone(service: House) -> None:
     phone = await service.new_phone()
     second = (await service.register(phone, "app2mike")).json["token"]
     for token, app, text in ((phone.token, APP, "a"), (second, "app2mike", "b"), (phone.token, APP, "c")):
@@ -188,7 +190,7 @@ async def test_ending_one_of_two_takes_its_messages_alone(service: House) -> Non
     ["", SESSION, f"instance=; {SESSION}", f"instance=bad:cookie; {SESSION}"],
     ids=["none", "session alone", "empty", "false"],
 )
-async def test_a_registration_needs_the_instances_cookie_before_all(
+async def test_the_instances_cookie_is_the_first_check_of_a_registration(
     service: House, method: str, cookies: str
 ) -> None:
     phone = await service.new_phone()
@@ -200,7 +202,7 @@ async def test_a_registration_needs_the_instances_cookie_before_all(
     assert len(service.judge.asked) == asked, "the user is asked about only after the cookie"
 
 
-async def test_a_registrations_user_is_the_one_of_the_credentials(service: House) -> None:
+async def test_the_credentials_name_the_user_of_a_registration(service: House) -> None:
     phone = await service.new_phone()
     answer = await service.call(
         "PUT",
@@ -212,8 +214,8 @@ async def test_a_registrations_user_is_the_one_of_the_credentials(service: House
 
 
 @pytest.mark.parametrize("join", ["; ", ",", ", ", "\n"], ids=["one header", "comma", "comma space", "two"])
-async def test_cookies_come_in_one_header_or_two_or_with_a_comma(service: House, join: str) -> None:
-    """Windows devices join by a comma, Android devices send two headers. RhoConnect hears a semicolon."""
+async def test_cookies_in_one_header_or_two_or_joined_by_a_comma(service: House, join: str) -> None:
+    """Windows devices join by a comma, Android devices send two headers. RhoConnect receives a semicolon."""
     phone = await service.new_phone()
     answer = await service.call(
         "PUT",
@@ -228,7 +230,7 @@ async def test_cookies_come_in_one_header_or_two_or_with_a_comma(service: House,
 # -- DELETE /instanceId/I ------------------------------------------------------------------------------------
 
 
-async def test_forgetting_an_instance_takes_all_its_keys(service: House) -> None:
+async def test_forgetting_an_instance_removes_all_its_keys(service: House) -> None:
     phone = await service.new_phone()
     await service.register(phone, "app2mike")
     await service.post(phone.token, {"data": {"alert": "a"}})
@@ -245,7 +247,7 @@ async def test_forgetting_an_instance_takes_all_its_keys(service: House) -> None
 @pytest.mark.parametrize(
     "content_type", ["", "text/plain", "application/json; charset=utf-8", "Application/JSON"]
 )
-async def test_a_message_must_be_called_json_exactly(service: House, content_type: str) -> None:
+async def test_the_content_type_of_a_message_must_be_json_exactly(service: House, content_type: str) -> None:
     phone = await service.new_phone()
     headers = {"Content_Type": content_type} if content_type else {}
     answer = await service.call(
@@ -278,7 +280,7 @@ async def test_a_message_must_be_called_json_exactly(service: House, content_typ
         (b'{"data":{},"more":[]}', 204),
     ],
 )
-async def test_what_a_message_must_be(service: House, body: bytes, status: int) -> None:
+async def test_the_form_of_a_message(service: House, body: bytes, status: int) -> None:
     phone = await service.new_phone()
     answer = await service.post(phone.token, body)
     assert (answer.status, answer.body) == (status, b"")
@@ -286,7 +288,7 @@ async def test_what_a_message_must_be(service: House, body: bytes, status: int) 
 
 
 ORDER: list[tuple[str, int, dict[str, str]]] = [
-    # Each request has the fault of its row and all that are checked later: the row's own decides.
+    # Each request has the fault of its row and all faults that are checked later: the row's own fault decides.
     ("content type", 400, {"target": "/messageQueue", "type": "text/plain", "body": "{", "auth": ""}),
     ("body", 400, {"target": "/messageQueue", "body": "{", "auth": ""}),
     ("path, too short", 403, {"target": "/messageQueue", "auth": ""}),
@@ -325,7 +327,7 @@ async def test_the_order_of_a_messages_checks(service: House, status: int, fault
     assert (answer.status, answer.body) == (status, b"")
 
 
-async def test_a_message_is_queued_on_rhoconnect_pushs_keys(service: House) -> None:
+async def test_a_message_is_queued_in_rhoconnect_pushs_keys(service: House) -> None:
     phone = await service.new_phone()
     before = int(await service.redis.get(f"cnt:{phone.instance}"))
     await service.post(
@@ -397,7 +399,7 @@ async def test_a_poll_gets_the_lowest_message_until_it_is_acknowledged(service: 
 
 
 @pytest.mark.parametrize("last", ["undefined", "NaN", "-1", "", "x", "0"])
-async def test_what_is_no_number_acknowledges_nothing(service: House, last: str) -> None:
+async def test_a_last_message_that_is_not_a_number_acknowledges_nothing(service: House, last: str) -> None:
     phone = await service.new_phone()
     await service.post(phone.token, {"data": {"alert": "a"}})
     answer = await service.call("GET", f"{phone.poll}?lastMessage={last}", Cookie=f"instance={phone.cookie}")
@@ -412,8 +414,8 @@ async def test_what_is_no_number_acknowledges_nothing(service: House, last: str)
     ["0x" + "f" * 3_600, "9" * 3_600, "1e308", "-1e308", "1e99999", "%2b" + "1" * 3_600, "7", "%D9%A3"],
     ids=range(8),
 )
-async def test_a_poll_of_an_unknown_instance_is_looked_up_and_nothing_else(service: House, last: str) -> None:
-    """Its cookie is of the old scheme, which anybody can make."""
+async def test_a_poll_of_an_unknown_instance_causes_a_lookup_alone(service: House, last: str) -> None:
+    """The cookie has the old scheme and can be computed from the instance."""
     instance = old_id("instance", "nobody")
     before = await calls(service)
     target = f"/nextMessage/{instance}?lastMessage={last}"
@@ -421,7 +423,9 @@ async def test_a_poll_of_an_unknown_instance_is_looked_up_and_nothing_else(servi
     assert (answer.status, answer.body) == (404, b"")
     made = {name: number - before.get(name, 0) for name, number in (await calls(service)).items()}
     made = {name: number for name, number in made.items() if number and name not in ("info", "ping")}
-    assert made.pop("eval", 0) + made.pop("evalsha", 0) <= 2  # the script, and once whole where it is new
+    assert (
+        made.pop("eval", 0) + made.pop("evalsha", 0) <= 2
+    )  # the script, and its full text when Redis does not have it
     assert made == {"exists": 1}
     assert await service.redis.keys("*") == []
     assert len(service.service.polls) == 0

@@ -1,4 +1,4 @@
-"""Devices as they are (contract §9.1), from registration to its end, with a service and with a whole gateway."""
+"""Real devices' behaviour (contract §9.1), from registration to unregistration, with a service and a whole gateway."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ FLAVOURS = pytest.mark.parametrize("behaviour", [ANDROID, WINDOWS], ids=["androi
 
 @contextlib.asynccontextmanager
 async def switched_on(device: RhoConnectPushDevice) -> AsyncIterator[asyncio.Task[None]]:
-    """A device that polls."""
+    """Let a device poll."""
     task = asyncio.create_task(device.run())
     try:
         yield task
@@ -86,7 +86,7 @@ async def test_a_device_polls_again_after_the_end_of_a_wait(
     assert found.message_id < WINDOWS.id_max
 
 
-async def test_an_android_device_forgets_what_the_service_does_not_know(service: House) -> None:
+async def test_an_android_device_discards_an_id_that_the_service_does_not_accept(service: House) -> None:
     async with device_of(service, ANDROID) as device:
         await device.register(APP)
         await service.store.forget(device.instance)
@@ -96,7 +96,7 @@ async def test_an_android_device_forgets_what_the_service_does_not_know(service:
         assert await device.register(APP)
 
 
-async def test_a_windows_device_repeats_until_the_service_knows_it(service: House) -> None:
+async def test_a_windows_device_repeats_until_the_service_accepts_it(service: House) -> None:
     async with device_of(service, WINDOWS) as device:
         token = await device.register(APP)
         member = (await service.redis.smembers(f"reg:{device.instance}")).pop()
@@ -108,7 +108,7 @@ async def test_a_windows_device_repeats_until_the_service_knows_it(service: Hous
             await service.waits()
 
 
-async def test_who_is_no_user_cannot_register(service: House) -> None:
+async def test_a_device_without_a_valid_user_cannot_register(service: House) -> None:
     url = f"http://127.0.0.1:{service.port}"
     async with RhoConnectPushDevice(url, USER, "pwd", "rhoconnect_session=none") as device:
         with pytest.raises(RegistrationRefused, match="UNAUTHORIZED"):
@@ -119,7 +119,7 @@ async def test_who_is_no_user_cannot_register(service: House) -> None:
 
 
 async def log_in(gateway: Gateway, login: str, password: str) -> str:
-    """The app's session, as its cookie."""
+    """Log the user in and return the cookie of the session."""
     async with (
         aiohttp.ClientSession(gateway.url) as session,
         session.post("/rc/v1/app/login", json={"login": login, "password": password}) as answer,
@@ -131,7 +131,7 @@ async def log_in(gateway: Gateway, login: str, password: str) -> str:
 async def owner_of(
     gateway: Gateway, redis: Redis, behaviour: DeviceBehaviour = ANDROID
 ) -> RhoConnectPushDevice:
-    """A user of the gateway's own accounts, and its device."""
+    """A user of the gateway's own accounts, with a device."""
     await rhoconnect.lay_user(redis, "bob", [], password="pw")
     session = await log_in(gateway, "bob", "pw")
     return RhoConnectPushDevice(
@@ -160,7 +160,7 @@ async def test_a_ping_reaches_a_device_without_a_hop(
             redis_client, "bob", [rhoconnect.rhoconnect_push_client(token)], password="pw"
         )
         async with switched_on(device):
-            # As many as any worker's poll is woken by any worker's message.
+            # Enough for each worker's poll to receive a message that another worker queued.
             for number in range(10):
                 answer = await gateway.ping(
                     "bob", message=f"hello {number}", badge=3, vibrate=2000, sources="A"
@@ -173,7 +173,7 @@ async def test_a_ping_reaches_a_device_without_a_hop(
     assert report["devices"][0]["provider"] == "rhoconnect_push"
 
 
-async def test_a_registration_that_is_gone_is_rejected_for_good(
+async def test_an_ended_registration_is_rejected_and_not_retried(
     start_gateway: StartGateway, redis_client: Redis, redis_address: str
 ) -> None:
     gateway = await start_gateway(app={"redis": redis_address})
@@ -237,7 +237,7 @@ async def test_kill_9_loses_no_message_and_repeats_none_that_was_acknowledged(
 async def test_as_a_client_the_gateway_posts_to_the_outside_service(
     start_gateway: StartGateway, redis_client: Redis, redis_address: str
 ) -> None:
-    """Its answers are verdicts here; RhoConnect took all but 400 for success."""
+    """The service's answers become verdicts; RhoConnect treated every answer but 400 as success."""
     async with house(redis_client, redis_address) as outside:
         server = f"http://{APP}:pwd@127.0.0.1:{outside.port}/any/path"
         gateway = await start_gateway(
@@ -260,7 +260,7 @@ async def test_as_a_client_the_gateway_posts_to_the_outside_service(
 
 
 async def partly(gateway: Gateway, ping_id: str) -> dict[str, Any]:
-    """A report with as many devices as were pinged."""
+    """Wait for the report with all pinged devices."""
     while True:
         report: dict[str, Any] = (await gateway.request("GET", f"/rc/v1/pings/{ping_id}")).json()
         if len(report.get("devices", ())) == 2:

@@ -1,4 +1,4 @@
-"""No device is locked out: after a refusal, an end of its registrations, a change of user, and a switch of servers.
+"""No device is locked out after a refusal, the end of its registrations, a change of user, or a switch of servers.
 
 The devices do what the real services do (contract §9.1 and §9.2).
 """
@@ -13,7 +13,6 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.mailbox.scripts import RAISED_MAX, SKEW_S
-from gateway.rhoconnect_push import PushTimeouts
 from gateway.simulators.rhoconnect_push_device import ANDROID, WINDOWS, DeviceBehaviour, RhoConnectPushDevice
 from protocols.rhoconnect_push.ids import Ids
 from tests.gateway.rhoconnect_push.harness import APP, SESSION, USER, House, basic, house, old_id
@@ -26,16 +25,15 @@ ANOTHER_SECRET = b"a secret that came after the loss"
 
 @pytest.fixture
 async def service(redis_client: Redis, redis_address: str) -> AsyncIterator[House]:
-    """The service, whose polls do not wait for long, and for which a minute passes between any two calls."""
+    """The service, with a mailbox clock that advances by a minute at each reading."""
     minutes = itertools.count(int(time.time()), 60)
-    times = PushTimeouts(wait_s=1.0)
-    async with house(redis_client, redis_address, times=times, clock=lambda: next(minutes)) as found:
+    async with house(redis_client, redis_address, clock=lambda: next(minutes)) as found:
         yield found
 
 
 @pytest.fixture
 async def before(service: House, redis_client: Redis) -> AsyncIterator[RhoconnectPush]:
-    """rhoconnect-push over the same Redis, with the same RhoConnect."""
+    """A rhoconnect-push on the same Redis and with the same RhoConnect."""
     async with rhoconnect_push(redis_client, f"{service.judge.url}/rc/v1/app/rps_login") as found:
         yield found
 
@@ -58,7 +56,7 @@ async def post(url: str, token: str, text: str) -> int:
 
 
 async def gets(device: RhoConnectPushDevice, url: str, text: str) -> bool:
-    """Whether a message reaches the device."""
+    """Post a message, let the device poll, and return whether it receives the message."""
     assert await post(url, device.tokens[APP], text) == 204
     assert await device.poll() == 200
     return device.received[-1].data == {"alert": text}
@@ -88,7 +86,7 @@ async def test_it_registers_again_with_the_same_instance_and_cookie(
 
 
 @FLAVOURS
-async def test_a_reset_of_rhoconnect_takes_registrations_but_locks_nobody_out(
+async def test_a_reset_of_rhoconnect_removes_registrations_and_locks_no_device_out(
     service: House, behaviour: DeviceBehaviour
 ) -> None:
     async with device_at(url_of(service), behaviour) as device:
@@ -152,7 +150,7 @@ async def test_a_registration_of_a_lost_secret_is_answered_with_404_once_the_use
 async def test_an_id_of_rhoconnect_push_does_not_depend_on_the_secret(
     service: House, before: RhoconnectPush
 ) -> None:
-    """Not even with a cookie that the gateway made for it."""
+    """The cookie that the gateway created for it does not depend on the secret either."""
     async with device_at(before.url, ANDROID) as device:
         await device.register(APP)
         device.move(url_of(service))
@@ -185,7 +183,7 @@ async def test_an_android_device_that_lost_its_cookie_gets_another_for_its_insta
         assert await gets(device, url, "again")
 
 
-async def test_a_start_registers_again_what_was_answered_with_401(service: House) -> None:
+async def test_a_start_repeats_registrations_that_were_answered_with_401(service: House) -> None:
     async with device_at(url_of(service), ANDROID) as device:
         await device.register(APP)
         device.cookie = ""
@@ -206,7 +204,7 @@ async def test_when_unsigned_ids_end_an_android_device_exchanges_its_cookie(
     redis_client: Redis, redis_address: str
 ) -> None:
     async with (
-        house(redis_client, redis_address, times=PushTimeouts(wait_s=1.0), weak=False) as service,
+        house(redis_client, redis_address, weak=False) as service,
         rhoconnect_push(redis_client, f"{service.judge.url}/rc/v1/app/rps_login") as before,
         device_at(before.url, ANDROID) as device,
     ):
@@ -221,10 +219,10 @@ async def test_when_unsigned_ids_end_an_android_device_exchanges_its_cookie(
         assert await gets(device, url_of(service), "again")
 
 
-async def test_an_unsigned_cookie_opens_nothing_to_another_user(
+async def test_an_unsigned_cookie_gives_another_user_no_access(
     redis_client: Redis, redis_address: str
 ) -> None:
-    """Neither on a signed instance nor, once they end, on one of rhoconnect-push's."""
+    """This holds for a signed instance and, once unsigned ids end, for an instance of rhoconnect-push."""
     async with house(redis_client, redis_address, weak=False) as service:
         phone = await service.new_phone()
         for instance in (phone.instance, old_id("instance", USER)):
@@ -266,7 +264,7 @@ async def test_another_user_registers_on_the_same_device(
 async def test_a_device_survives_switches_in_both_directions(
     service: House, before: RhoconnectPush, behaviour: DeviceBehaviour, first: str
 ) -> None:
-    """It polls, is found, ends its registration and registers again at each server with what the other gave it."""
+    """The device polls, unregisters and registers again at each server with the ids of the other server."""
     urls = [url_of(service), before.url]
     if first != "gateway":
         urls.reverse()
@@ -314,16 +312,22 @@ BURST = 20
 
 @pytest.fixture
 async def at_once(redis_client: Redis, redis_address: str) -> AsyncIterator[House]:
-    """The service, for which all calls fall into one second."""
+    """The service, with a mailbox clock that stands still."""
     now_s = int(time.time())
-    async with house(
-        redis_client, redis_address, times=PushTimeouts(wait_s=1.0), clock=lambda: now_s
-    ) as found:
+    async with house(redis_client, redis_address, clock=lambda: now_s) as found:
         yield found
 
 
+async def polls_without_message(device: RhoConnectPushDevice, service: House) -> bool:
+    """Let the device poll, end the poll once the store has replied, and return whether the answer was 204."""
+    poll = asyncio.ensure_future(device.poll())
+    await service.waits()
+    service.service.polls.release()
+    return await poll == 204
+
+
 async def takes(device: RhoConnectPushDevice, url: str, texts: list[str]) -> None:
-    """Post all texts while the device is away; then it polls until it has them."""
+    """Post all texts, then let the device poll until it has received them."""
     had = len(device.received)
     for text in texts:
         assert await post(url, device.tokens[APP], text) == 204
@@ -334,10 +338,10 @@ async def takes(device: RhoConnectPushDevice, url: str, texts: list[str]) -> Non
 
 @FLAVOURS
 @pytest.mark.parametrize("how", ["unregister", "forget"])
-async def test_what_comes_after_a_new_registration_of_the_same_second_is_not_lost(
+async def test_messages_after_a_new_registration_of_the_same_second_are_not_lost(
     at_once: House, behaviour: DeviceBehaviour, how: str
 ) -> None:
-    """More messages than seconds went by, so the device remembers an id that is ahead of the clock."""
+    """The device received more messages than seconds passed, so its last id is ahead of the clock."""
     url = url_of(at_once)
     async with device_at(url, behaviour) as device:
         for turn in range(3):
@@ -350,7 +354,7 @@ async def test_what_comes_after_a_new_registration_of_the_same_second_is_not_los
             assert await at_once.redis.keys("que:*") == []
 
 
-async def test_an_end_keeps_a_counter_only_until_the_clock_has_overtaken_it(at_once: House) -> None:
+async def test_the_end_keeps_a_counter_until_the_clock_has_passed_it(at_once: House) -> None:
     async with device_at(url_of(at_once), ANDROID) as device:
         await device.register(APP)
         await takes(device, url_of(at_once), [str(number) for number in range(BURST)])
@@ -361,10 +365,8 @@ async def test_an_end_keeps_a_counter_only_until_the_clock_has_overtaken_it(at_o
 
 
 @FLAVOURS
-async def test_what_comes_after_a_lost_counter_is_not_lost(
-    at_once: House, behaviour: DeviceBehaviour
-) -> None:
-    """RhoConnect's reset empties Redis; then the device polls once before messages come."""
+async def test_messages_after_a_lost_counter_are_not_lost(at_once: House, behaviour: DeviceBehaviour) -> None:
+    """RhoConnect's reset empties Redis, and the device polls once before the next message."""
     url = url_of(at_once)
     async with device_at(url, behaviour) as device:
         await device.register(APP)
@@ -372,7 +374,7 @@ async def test_what_comes_after_a_lost_counter_is_not_lost(
         await at_once.redis.flushdb()
         device.instance = device.cookie = ""  # a new instance, and the last id of the old one
         await device.register(APP)
-        assert await device.poll() == 204
+        assert await polls_without_message(device, at_once)
         await takes(device, url, [f"b {number}" for number in range(BURST + 5)])
 
 
@@ -381,6 +383,6 @@ async def test_a_poll_does_not_raise_ids_above_what_a_device_can_hold(at_once: H
     async with device_at(url, WINDOWS) as device:
         await device.register(APP)
         device.last = 2**31 - 1
-        assert await device.poll() == 204
+        assert await polls_without_message(device, at_once)
         assert await gets(device, url, "an id of 31 bits")
         assert device.last < RAISED_MAX

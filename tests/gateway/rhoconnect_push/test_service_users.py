@@ -1,4 +1,4 @@
-"""A device of the push service that changes hands: the messages of the earlier user do not reach the next."""
+"""A device that changes its user: the messages of the earlier user do not reach the next user."""
 
 from tests.gateway.rhoconnect_push.harness import APP, USER, House, old_id
 
@@ -19,7 +19,7 @@ async def test_an_app_that_another_user_registers_has_a_new_token_and_no_old_mes
     assert (await service.register(phone, user=EVE)).json == {"token": token}
 
 
-async def test_other_apps_of_the_device_stay_as_they_are(service: House) -> None:
+async def test_other_apps_of_the_device_keep_token_and_messages(service: House) -> None:
     phone = await service.new_phone()
     other = (await service.register(phone, "app2mike")).json["token"]
     assert (await service.post(other, {"data": {"alert": "for mike"}}, "app2mike")).status == 204
@@ -35,7 +35,7 @@ async def test_a_user_sees_no_registration_of_another(service: House) -> None:
     assert (await service.register(phone, method="DELETE", user=EVE)).status == 204  # the device may end it
 
 
-async def test_a_token_that_does_not_say_who_registered_it_is_the_instances_users(service: House) -> None:
+async def test_a_token_without_a_registrant_belongs_to_the_instances_user(service: House) -> None:
     phone = await service.new_phone()
     token = old_id("token", APP)
     await service.register(phone, method="DELETE")
@@ -44,7 +44,7 @@ async def test_a_token_that_does_not_say_who_registered_it_is_the_instances_user
     assert (await service.register(phone, user=EVE)).json["token"] != token
 
 
-async def test_the_user_is_nowhere_in_the_token(service: House) -> None:
+async def test_a_token_does_not_contain_the_user(service: House) -> None:
     phone = await service.new_phone()
     assert USER not in phone.token
     registrant = service.ids.registrant(USER)

@@ -1,9 +1,9 @@
-"""Times without timers, exactly at their limit."""
+"""Time limits without timers, exactly at the limit."""
 
 from gateway.rhoconnect_push.timeouts import Timeouts
 
 
-def test_a_member_is_over_at_its_limit_and_not_before() -> None:
+def test_a_member_expires_at_its_limit_and_not_before() -> None:
     watch: Timeouts[str] = Timeouts(3)
     watch.start("a", 10)
     assert watch.expired(12) == []
@@ -11,7 +11,7 @@ def test_a_member_is_over_at_its_limit_and_not_before() -> None:
     assert watch.expired(14) == []
 
 
-def test_those_that_began_first_are_over_first() -> None:
+def test_members_expire_in_the_order_of_their_start() -> None:
     watch: Timeouts[str] = Timeouts(3)
     for now, member in enumerate("abc"):
         watch.start(member, now)
@@ -19,7 +19,7 @@ def test_those_that_began_first_are_over_first() -> None:
     assert len(watch) == 1
 
 
-def test_beginning_anew_starts_the_time_anew() -> None:
+def test_a_second_start_restarts_the_time_limit() -> None:
     watch: Timeouts[str] = Timeouts(3)
     watch.start("a", 0)
     watch.start("b", 1)
@@ -28,7 +28,7 @@ def test_beginning_anew_starts_the_time_anew() -> None:
     assert watch.expired(5) == ["a"]
 
 
-def test_what_has_ended_is_not_watched() -> None:
+def test_a_stopped_member_does_not_expire() -> None:
     watch: Timeouts[str] = Timeouts(1)
     watch.start("a", 0)
     watch.stop("a")

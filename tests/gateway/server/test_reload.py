@@ -41,7 +41,7 @@ def test_a_wrong_file_is_refused_once_and_the_mended_one_taken(reading: Settings
     assert [reading.changed(), reading.changed()] == [False, True]
     found = reading.reload()
     assert found.settings is None
-    assert "drain: no such setting; did you mean drain_s?" in found.error
+    assert "drain: unknown setting; did you mean drain_s?" in found.error
     assert [reading.changed(), reading.changed()] == [False, False]
     file.write_text(GOOD % 22)
     assert [reading.changed(), reading.changed()] == [False, True]

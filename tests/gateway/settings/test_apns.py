@@ -25,7 +25,7 @@ def test_the_servers_in_force(section: ApnsSettings, server: str, sandbox: tuple
 def test_a_key_needs_its_id_and_team() -> None:
     assert list(ApnsSettings().incomplete()) == []
     assert list(ApnsSettings(key=Secret("x"), key_id="A").incomplete()) == [
-        IncompleteCredential("team_id", "a p8 key needs it", "key")
+        IncompleteCredential("team_id", "required with a p8 key", "key")
     ]
 
 

@@ -50,11 +50,11 @@ def test_one_whole_credential_or_none_is_right(app: App) -> None:
         ),
         (
             App(ApnsSettings(key=TEXT, team_id="B")),
-            "apps.x.apns.key_id: a p8 key needs it (where apps.x.apns.key is)",
+            "apps.x.apns.key_id: required with a p8 key (where apps.x.apns.key is)",
         ),
         (
             App(ApnsSettings(key_file=FILE, key_id="A")),
-            "apps.x.apns.team_id: a p8 key needs it (where apps.x.apns.key_file is)",
+            "apps.x.apns.team_id: required with a p8 key (where apps.x.apns.key_file is)",
         ),
     ],
 )

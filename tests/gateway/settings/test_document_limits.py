@@ -18,36 +18,36 @@ def laughs(first: str, each: str, levels: int = 9, width: int = 10) -> str:
 
 
 BOMBS = {
-    "lists": (laughs("[lol]", "l{level}: &l{level} [{below}]"), "once its aliases are written out"),
+    "lists": (laughs("[lol]", "l{level}: &l{level} [{below}]"), "after expansion of its aliases"),
     "mappings": (
         laughs("{a: b}", "l{level}: &l{level} {{a: [{below}], b: [{below}]}}"),
-        "once its aliases are written out",
+        "after expansion of its aliases",
     ),
     "merges": (
         laughs("{a: b, c: d}", "l{level}: &l{level} {{<<: [{below}], k{level}: v}}"),
-        "once its aliases are written out",
+        "after expansion of its aliases",
     ),
     "empty merges": (
         laughs("{}", "l{level}: &l{level} {{<<: [{below}]}}"),
-        "once its aliases are written out",
+        "after expansion of its aliases",
     ),
     "one wide merge": (
         "a: &a {" + ", ".join(f"k{number}: v" for number in range(2_000)) + "}\n"
         "b: {<<: [" + ", ".join(["*a"] * 2_000) + "]}",
-        "once its aliases are written out",
+        "after expansion of its aliases",
     ),
     "an alias to itself": ("a: &a [*a, *a]", "nested too deeply"),
     "a mapping with itself": ("a: &a {b: *a}", "nested too deeply"),
     "a merge of itself": ("a: &a {<<: *a}", "nested too deeply"),
     "an alias as a key": (
         laughs("[lol]", "l{level}: &l{level} [{below}]") + "\n? *l9\n: value",
-        "once its aliases are written out",
+        "after expansion of its aliases",
     ),
     "a list as a key": ("? [a, b]\n: value", "a key must be a text"),
     "many brackets": ("a: " + "[" * 100_000, "nest"),
     "many braces": ("a: " + "{a: " * 100_000, "nest"),
     "many dashes": ("- " * 50_000, "nest"),
-    "many values": ("a:\n" + "- x\n" * (VALUES_MAX + 1), "once its aliases are written out"),
+    "many values": ("a:\n" + "- x\n" * (VALUES_MAX + 1), "after expansion of its aliases"),
     "a long file": ("#" * (FILE_BYTES + 1), "longer than"),
 }
 

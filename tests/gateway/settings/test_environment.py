@@ -45,8 +45,8 @@ def test_googles_variable_counts_where_nothing_else_is_said(tmp_path: Path) -> N
         ("RHOPUSH_APNS_PORT", "many", "apns.port: expected a whole number"),
         ("RHOPUSH_RESQUE_QUEUES", "ping", "resque.queues: expected JSON"),
         ("RHOPUSH_FCM_ENDPOINT", "ftp://x", "fcm.endpoint: expected http:// or https:// with a host"),
-        ("RHOPUSH_APNS_KEY", "PEM", "apns.key_id: a p8 key needs it"),
-        ("RHOPUSH_APNS_KEY_FILE", "a.p8", "apns.key_id: a p8 key needs it"),
+        ("RHOPUSH_APNS_KEY", "PEM", "apns.key_id: required with a p8 key"),
+        ("RHOPUSH_APNS_KEY_FILE", "a.p8", "apns.key_id: required with a p8 key"),
         (
             "RHOPUSH_RHOCONNECT_PUSH_MODE",
             "on",
@@ -64,7 +64,7 @@ def test_a_wrong_variable_is_named(tmp_path: Path, variable: str, text: str, exp
 def test_a_variable_that_is_no_setting_is_warned_about(tmp_path: Path) -> None:
     environ = {"RHOPUSH_APNS_TOPICS": "x", "RHOPUSH_SERVER": "http://x"}
     warnings = loaded(tmp_path, "{}", environ).warnings
-    assert warnings == ("RHOPUSH_APNS_TOPICS is no setting; did you mean RHOPUSH_APNS_TOPIC?",)
+    assert warnings == ("RHOPUSH_APNS_TOPICS is not a setting; did you mean RHOPUSH_APNS_TOPIC?",)
 
 
 def test_bytes_of_the_environment_that_are_not_utf_8_are_told(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ Origin = Annotated[str, Meta(pattern=ORIGIN_PATTERN)]
         (Port, 70_000, True, "expected a whole number <= 65535"),
         (Port, "70000", False, "expected a whole number <= 65535"),
         (Port, "70000", True, "expected a whole number, found text"),
-        (Origin, "host", True, "expected http:// or https:// with a host, perhaps a port, and no path"),
+        (Origin, "host", True, "expected http:// or https:// with a host, optionally a port, and no path"),
         (Origin | None, 5, True, "expected text, found a whole number (put it in quotes)"),
         (tuple[str, ...], "a", True, "expected a list, found text"),
         (tuple[str, ...], ["a", 5], True, "expected text, found a whole number (put it in quotes)"),

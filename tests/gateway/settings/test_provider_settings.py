@@ -64,11 +64,11 @@ def test_an_app_has_its_own_over_those_of_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("pigeon: {sped: 7}", r"pigeon\.sped: no such setting; did you mean speed\? .*line"),
+        ("pigeon: {sped: 7}", r"pigeon\.sped: unknown setting; did you mean speed\? .*line"),
         ("pigeon: {speed: fast}", r"pigeon\.speed: expected a whole number, found text"),
         ("pigeon: {ring: a, ring_file: b}", r"pigeon\.ring: give one credential, not ring and ring_file"),
-        ("apps: {com.x: {pidgeon: {}}}", r"apps\.com\.x\.pidgeon: no such setting; did you mean pigeon"),
-        ("apps: {com.x: {pigeon: {sped: 1}}}", r"apps\.com\.x\.pigeon\.sped: no such setting"),
+        ("apps: {com.x: {pidgeon: {}}}", r"apps\.com\.x\.pidgeon: unknown setting; did you mean pigeon"),
+        ("apps: {com.x: {pigeon: {sped: 1}}}", r"apps\.com\.x\.pigeon\.sped: unknown setting"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, complaint: str) -> None:
@@ -77,7 +77,7 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, complaint: str) -> None:
 
 
 def test_without_the_provider_its_section_is_no_setting(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="pigeon: no such setting"):
+    with pytest.raises(BadSetting, match="pigeon: unknown setting"):
         load(written(tmp_path, "production: {gateway: {pigeon: {}}}"), "production", {})
 
 

@@ -130,8 +130,8 @@ def test_what_is_not_obeyed_is_said(tmp_path: Path) -> None:
     ("config", "message"),
     [
         ("[]", "expected a JSON object"),
-        ("{", r"no JSON: it ends too early \(byte 1, line 1, column 2\)$"),
-        ("[" * 100_000, "no JSON: it "),
+        ("{", r"not valid JSON: it ends too early \(byte 1, line 1, column 2\)$"),
+        ("[" * 100_000, "not valid JSON: it "),
         ('{"ansServerPort": []}', "ansServerPort: expected a text or a number"),
         ('{"ansResponseTimeout": "long"}', "ansResponseTimeout: expected a number, found 'long'"),
         ('{"registrationTimeout": "-1"}', "registrationTimeout: out of range"),
@@ -160,5 +160,5 @@ def test_a_number_is_ascii_digits(tmp_path: Path, text: str) -> None:
 def test_a_config_that_is_nested_without_end(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(b'{"a":' * 50_000)
-    with pytest.raises(BadSetting, match="no JSON"):
+    with pytest.raises(BadSetting, match="not valid JSON"):
         read_config(path)

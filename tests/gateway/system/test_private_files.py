@@ -121,7 +121,9 @@ def test_a_token_that_everybody_may_write_is_refused(path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_path_that_is_not_a_file_is_refused_without_waiting(path: Path, name: str) -> None:
     os.mkfifo(path / name)
-    with pytest.raises((UnsafeFile, DataDirInUse), match=name if "lock" not in name else "no file"):
+    with pytest.raises(
+        (UnsafeFile, DataDirInUse), match=name if "lock" not in name else "not a regular file"
+    ):
         use(path)
 
 

@@ -133,7 +133,7 @@ def test_a_push_too_many_to_many_users_gives_no_figure(monkeypatch: pytest.Monke
 
 
 def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
-    with pytest.raises(CannotMeasure, match="it needs as many pings at least"):
+    with pytest.raises(CannotMeasure, match="it needs at least as many pings"):
         small("soak", 9)
 
 

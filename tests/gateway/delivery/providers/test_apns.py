@@ -1,15 +1,18 @@
 """APNs as the gateway asks for it. Lanes and routes are in `test_lane_manager.py`."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from gateway.delivery.providers.apns import PROVIDER
+from gateway.delivery.providers.apns import PROVIDER, _servers
 from gateway.delivery.providers.base import NO_CREDENTIAL, CheckedCredential, ProviderServer
 from gateway.errors import CredentialError
 from gateway.settings import ApnsSettings, App, Secret, Settings
 from gateway.simulators.authority import Authority
 from gateway.simulators.keys import make_team_key
+from protocols.apns.credentials import Certificate
 
 
 def test_a_key_is_named_without_its_text() -> None:
@@ -47,3 +50,20 @@ def test_auto_has_two_servers() -> None:
         ProviderServer("apns sandbox", "api.sandbox.push.apple.com", 443, "ca"),
     ]
     assert list(PROVIDER.servers(Settings(), "")) == []
+
+
+@pytest.mark.parametrize(
+    ("environments", "hosts"),
+    [
+        (("development",), ["sandbox"]),
+        (("production",), ["production"]),
+        (("development", "production"), ["production", "sandbox"]),
+        ((), ["production", "sandbox"]),
+    ],
+)
+def test_a_certificate_of_one_environment_has_that_ones_server_alone(
+    environments: tuple[str, ...], hosts: list[str]
+) -> None:
+    section = ApnsSettings(environment="auto", host="production", sandbox_host="sandbox")
+    certificate = cast("Certificate", SimpleNamespace(environments=environments))
+    assert [host for host, _ in _servers(section, certificate)] == hosts

@@ -46,3 +46,10 @@ def test_a_digest_shows_no_secret() -> None:
     section = ApnsSettings(key=Secret("hush"))
     assert "hush" not in credential_digest(section, ("key", "key_id"))
     assert credential_digest(section, ("key",)) != credential_digest(ApnsSettings(), ("key",))
+
+
+def test_the_server_is_part_of_the_credentials_digest() -> None:
+    section = ApnsSettings(key=Secret("hush"))
+    one, other = credential_digest(section, ("key",), "one"), credential_digest(section, ("key",), "other")
+    assert one != other
+    assert one == credential_digest(section, ("key",), "one")

@@ -1,0 +1,100 @@
+"""`rhopush pings` against a running gateway and a simulated Apple."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.pings import add_arguments, run
+from tests.gateway.delivered import Delivered, delivered
+
+RUN = "import sys; from gateway.cli import main; sys.exit(main())"
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Delivered]:
+    async with delivered(tmp_path) as both:
+        yield both
+
+
+async def rhopush(folder: Path, *words: str, **environ: str) -> tuple[int | None, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, *words),
+        cwd=folder,
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_it_lists_the_newest_first_and_shows_one(running: Delivered, tmp_path: Path) -> None:
+    there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
+    ids = []
+    for user in ("good", "dead"):
+        _, out, _ = await rhopush(tmp_path, "ping", "--user", user, "--message", "hello", "--wait", **there)
+        ids.append(out.split()[1])
+
+    status, out, err = await rhopush(tmp_path, "pings", "list", **there)
+    assert (status, err) == (0, "")
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [(row[0], row[1], row[4]) for row in rows] == [
+        (ids[1], "done", "1 rejected"),
+        (ids[0], "done", "1 accepted"),
+    ]
+    _, out, _ = await rhopush(tmp_path, "pings", "list", "--limit", "1", "--json", **there)
+    assert [json.loads(line)["ping_id"] for line in out.splitlines()] == [ids[1]]
+    assert (await rhopush(tmp_path, "pings", "list", "--state", "queued", **there))[:2] == (0, "")
+
+    status, out, _ = await rhopush(tmp_path, "pings", "show", ids[1], **there)
+    first, device = out.splitlines()
+    assert (status, first) == (0, f"ping {ids[1]}  done  1 rejected")
+    assert device.split("\t") == ["dead" * 8, "apns", "rejected", "Unregistered"]
+    _, out, _ = await rhopush(tmp_path, "pings", "show", ids[0], "--json", **there)
+    assert json.loads(out)["counts"]["accepted"] == 1
+
+    status, out, err = await rhopush(tmp_path, "pings", "show", "abc", **there)
+    assert (status, out) == (1, "")
+    assert err.startswith("rhopush pings: no such ping is known")
+
+
+async def test_a_gateway_that_is_not_there_is_1(tmp_path: Path, unused_tcp_port: int) -> None:
+    where = f"http://127.0.0.1:{unused_tcp_port}"
+    status, _, err = await rhopush(tmp_path, "pings", "list", "--server", where, "--token", "hush")
+    assert status == 1
+    assert err.count("\n") == 1
+    assert f"{where} cannot be reached" in err
+    assert "--server" in err
+    assert "hush" not in err
+
+
+async def test_wrong_usage_and_a_missing_token_are_2(tmp_path: Path) -> None:
+    assert (await rhopush(tmp_path, "pings"))[0] == 2
+    assert (await rhopush(tmp_path, "pings", "list", "--state", "finished"))[0] == 2
+    assert (await rhopush(tmp_path, "pings", "list"))[0] == 2
+
+
+def test_on_a_terminal_it_prints_a_table_and_it_reads_page_after_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ping = {"state": "open", "accepted_at": None, "ingress": "http", "counts": {"accepted": 3, "later": 0}}
+    pages = {
+        "limit=501": None,
+        "limit=500": {"pings": [], "next_cursor": "a"},
+        "limit=500&cursor=a": {"pings": [ping | {"ping_id": "x" * 32}] * 500, "next_cursor": "b"},
+        "limit=1&cursor=b": {"pings": [ping | {"ping_id": "y" * 32}], "next_cursor": "c"},
+    }
+    monkeypatch.setattr("gateway.client.sync_client.SyncClient.pings", lambda _, query: pages[query])
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert run(parser.parse_args(["list", "--limit", "501", "--token", "hush"])) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 502
+    assert lines[0].split() == ["PING", "STATE", "ACCEPTED", "AT", "INGRESS", "VERDICTS"]
+    assert lines[-1].split() == ["y" * 32, "open", "http", "3", "accepted"]

@@ -1,0 +1,154 @@
+"""What an HTTP/2 lane begins and does with outcomes, step by step and without a connection."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gateway.delivery import lane as lane_module
+from gateway.delivery.batch import OPEN, Delivery, DeliveryBatch
+from gateway.delivery.circuit_breaker import CLOSED_BREAKER, BreakerEvent
+from gateway.delivery.credentials import CertificateCredential
+from gateway.delivery.dead_tokens import IgnoredTokenReports
+from gateway.delivery.http2_lane import UNTRIED_MAX, Http2Lane, LaneOptions
+from gateway.delivery.providers.apns import PROVIDER
+from gateway.delivery.rate_limiter import RateLimiter
+from gateway.delivery.route import Route, token_scope
+from gateway.delivery.throttle import RAMP_S, Throttle, ThrottleState
+from gateway.metrics import Metrics
+from gateway.queue.entries import Lease
+from gateway.scheduling.scheduler import Scheduler
+from gateway.settings import RetrySettings
+from gateway.store import keys
+from gateway.transport.feed import Endpoint
+from protocols.devices import Device
+from protocols.http2.outcome import OutcomeKind, RequestOutcome
+from protocols.ping.model import Ping
+from tests.support.worker_core import now_ms
+
+LEASE = Lease(keys.PINGS, "1-0", b"", 1, 1, redelivered=False)
+BAD_TOKEN = b'{"reason":"BadDeviceToken"}'
+
+
+class Message:
+    """A message that lives for a minute."""
+
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+    def __init__(self) -> None:
+        self.expires_ms = now_ms() + 60_000
+
+    def body(self, pin: str, phone_id: str) -> bytes:
+        """No text."""
+        return b"{}"
+
+
+def lane_of(host: str) -> Http2Lane:
+    """A lane that is never woken, so that it opens no connection."""
+    options = LaneOptions(1, 15.0, RetrySettings(), Scheduler())
+    endpoint = Endpoint(host, 443, None, host)
+    credential = CertificateCredential()
+    return Http2Lane(
+        f"apns:{host}", PROVIDER, credential, endpoint, options, Metrics(), IgnoredTokenReports()
+    )
+
+
+def route_of(lane: Http2Lane, fallback: Route | None = None) -> Route:
+    """The route of one app over a lane."""
+    return Route(lane, None, "", token_scope(lane.name, "", (lane.name, 443), "topic", "key"), fallback)
+
+
+def deliveries(route: Route, count: int) -> list[Delivery]:
+    """As many deliveries of one batch."""
+    ping = Ping(id="0" * 32, accepted_ms=now_ms(), ttl_s=60)
+    batch = DeliveryBatch(LEASE, "0" * 28, [ping], lambda _: None)
+    batch.begin_ping({})
+    message: Any = Message()
+    return [
+        Delivery(
+            batch, batch.add_delivery(f"phone{n}", "apns"), Device(f"phone{n}"), route, message, b"/", b""
+        )
+        for n in range(count)
+    ]
+
+
+def refused(delivery: Delivery, body: bytes) -> RequestOutcome:
+    """The outcome of a request that the provider answered with 400."""
+    return RequestOutcome(delivery, OutcomeKind.ANSWERED, status=400, body=body)
+
+
+async def test_requests_that_begin_use_up_the_rate_of_the_ramp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    lane = lane_of("one")
+    lane._throttle = Throttle(ThrottleState.RAMPING, 1000.0 + RAMP_S, 5.0, 1000.0)
+    lane._backlog.add(deliveries(route_of(lane), 8), bulk=False)
+    assert [len(lane.take(8)), len(lane.take(8))] == [5, 0]
+    assert lane.backlog == 3
+    lane._stop_waiting()
+
+
+async def test_a_delivery_that_no_connection_processes_is_scheduled_in_the_end() -> None:
+    lane = lane_of("one")
+    (delivery,) = deliveries(route_of(lane), 1)
+    for _ in range(UNTRIED_MAX - 1):
+        lane.on_outcomes([RequestOutcome(delivery, OutcomeKind.UNTRIED)])
+        assert [taken for *_, taken in lane.take(1)] == [delivery]
+    assert delivery.batch.states[0] == OPEN
+    lane.on_outcomes([RequestOutcome(delivery, OutcomeKind.UNTRIED)])
+    assert lane.backlog == 0
+    assert [later.attempt for later in delivery.batch.postponed.values()] == [1]
+
+
+async def test_a_rejection_of_one_delivery_shows_that_the_credential_is_accepted() -> None:
+    lane = lane_of("one")
+    (delivery,) = deliveries(route_of(lane), 1)
+    lane._breaker = CLOSED_BREAKER.after_refusal("refused", 0.0).after(BreakerEvent.TIME_OVER)
+    lane.on_outcomes([refused(delivery, b'{"reason":"PayloadEmpty"}')])
+    assert not lane.halted
+    assert [reason for _, reason in delivery.batch.other_verdicts.values()] == ["PayloadEmpty"]
+
+
+async def test_the_other_environment_may_refresh_its_provider_token_for_a_delivery() -> None:
+    production, sandbox = lane_of("production"), lane_of("sandbox")
+    route = route_of(production, route_of(sandbox))
+    (delivery,) = deliveries(route, 1)
+    delivery.reauthorized = True  # at the first environment
+    production.on_outcomes([refused(delivery, BAD_TOKEN)])
+    assert [taken for *_, taken in sandbox.take(1)] == [delivery]
+    assert (delivery.route, delivery.reauthorized) == (route.fallback, False)
+    await sandbox.close(0)
+
+
+async def test_no_more_requests_begin_than_the_quota_allows() -> None:
+    lane = lane_of("one")
+    limiter = FewTokens(3)
+    lane._rate_limiter = cast("RateLimiter", limiter)
+    lane._backlog.add(deliveries(route_of(lane), 8), bulk=False)
+    assert [len(lane.take(8)), len(lane.take(8))] == [3, 0]
+    assert (lane.backlog, limiter.tokens) == (5, 0)
+
+
+async def test_the_reason_of_a_fallback_is_kept_until_its_delivery_ends() -> None:
+    production, sandbox = lane_of("production"), lane_of("sandbox")
+    one, other = deliveries(route_of(production, route_of(sandbox)), 2)
+    production.on_outcomes([refused(one, BAD_TOKEN), refused(other, BAD_TOKEN)])
+    one.batch.reject(one.index, "expired")
+    sandbox.sweep()
+    assert list(sandbox._fallbacks) == [other]
+    await sandbox.close(0)
+
+
+class FewTokens:
+    """A rate limiter with some tokens and no further ones."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+
+    def allow(self, wanted: int) -> int:
+        """As many as are left."""
+        return min(wanted, self.tokens)
+
+    def consume(self, requests: int) -> None:
+        """Spend tokens."""
+        self.tokens -= requests
