@@ -23,6 +23,7 @@ __all__ = [
     "ProviderUnreachable",
     "QueueFull",
     "RhoPushError",
+    "ScheduleFull",
     "StoreBusy",
     "StoreDown",
     "StoreRefused",
@@ -158,6 +159,15 @@ class QueueFull(RhoPushError):
     status = 503
     code = "queue_full"
     label = "queue_full"
+    retryable = True
+
+
+class ScheduleFull(RhoPushError):
+    """The scheduled pings exceed `limits.scheduled_pings` or `limits.scheduled_bytes`."""
+
+    status = 503
+    code = "schedule_full"
+    label = "schedule_full"
     retryable = True
 
 

@@ -68,6 +68,8 @@ class Metrics:
         delivery_seconds: seconds from the acceptance of a ping to the provider's acceptance of a delivery, by provider.
         queue_depth: pings that are accepted and not finished.
         queue_oldest_age_seconds: age of the oldest unfinished ping, in seconds.
+        scheduled_pings: pings that wait for their `deliver_at`.
+        scheduled_bytes: size of those pings.
         lane_in_flight: deliveries sent to a provider and not answered, by lane.
         lane_unsaved: deliveries whose verdict is not recorded in Redis, by lane.
         lane_throttled: 1 while a lane pauses or raises its rate slowly after the provider's 429, by lane.
@@ -123,6 +125,15 @@ class Metrics:
             registry,
             "queue_oldest_age_seconds",
             "Age in seconds of the oldest ping that is accepted and not finished.",
+            Merge.MOST_RECENT,
+        )
+        self.scheduled_pings = _gauge(
+            registry, "scheduled_pings", "Pings that wait for their deliver_at.", Merge.MOST_RECENT
+        )
+        self.scheduled_bytes = _gauge(
+            registry,
+            "scheduled_bytes",
+            "Size in bytes of the pings that wait for their deliver_at.",
             Merge.MOST_RECENT,
         )
         self.entries_unreadable = _counter_family(

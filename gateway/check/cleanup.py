@@ -32,6 +32,7 @@ class Leftovers(NamedTuple):
         address: address of the Redis.
         kinds: number of keys by their common prefix, which ends with `*`.
         pings: accepted pings that are not finished; removal of the keys loses them.
+        scheduled: pings that wait for their `deliver_at`; removal of the keys loses them.
         jobs: jobs taken from Resque that are not queued yet; removal of the keys loses them.
         streams: streams of `events.streams` with the gateway's consumer group.
         workers: registrations of the gateway's Resque workers.
@@ -41,6 +42,7 @@ class Leftovers(NamedTuple):
     address: RedisAddress
     kinds: Counter[str]
     pings: int
+    scheduled: int
     jobs: int
     streams: tuple[str, ...]
     workers: tuple[str, ...]
@@ -61,6 +63,8 @@ class Leftovers(NamedTuple):
             yield f"{self.address}: Resque worker {worker}"
         if self.pings:
             yield f"{self.address}: {self.pings} accepted pings are not finished: they will be lost"
+        if self.scheduled:
+            yield f"{self.address}: {self.scheduled} pings wait for their deliver_at: they will be lost"
         if self.jobs:
             yield f"{self.address}: {self.jobs} jobs taken from Resque are not queued yet: they will be lost"
         for name in self.gateways or ():
@@ -128,6 +132,7 @@ async def _leftovers(address: RedisAddress, settings: Settings) -> Leftovers:
             address,
             kinds,
             pings=stored(await redis.hget(keys.STATS, "pings")),
+            scheduled=stored(await redis.hget(keys.STATS, "scheduled_pings")),
             jobs=await _taken(redis),
             streams=streams,
             workers=workers,

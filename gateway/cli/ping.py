@@ -30,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--badge", type=int, metavar="N")
     parser.add_argument("--sound", metavar="FILE")
     parser.add_argument("--vibrate", type=int, metavar="MS")
+    parser.add_argument(
+        "--at",
+        dest="deliver_at",
+        metavar="TIME",
+        help="deliver later: 2030-01-31T09:30:00Z, or epoch seconds",
+    )
     parser.add_argument("--wait", action="store_true", help="wait until every device has its verdict")
     add_gateway_arguments(parser)
 

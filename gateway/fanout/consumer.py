@@ -126,6 +126,7 @@ class QueueConsumer:
             ("broadcasts", self._read_broadcasts),
             ("resume", self._resume),
             ("due", self._release_due),
+            ("scheduled", self._release_scheduled),
             ("take over", self._take_over),
         )
         self._tasks = [
@@ -269,6 +270,10 @@ class QueueConsumer:
     async def _release_due(self) -> None:
         await asyncio.sleep(DUE_S)
         await self._streams.release_due(DUE_CHUNKS)
+
+    async def _release_scheduled(self) -> None:
+        await asyncio.sleep(DUE_S)
+        await self._streams.release_scheduled()
 
     async def _redeliver(self, leases: Sequence[Lease]) -> None:
         if leases[0].stream == keys.BROADCASTS:

@@ -127,6 +127,7 @@ class _BulkRequest:
     ) -> None:
         self._services = context.services
         self._admission = context.admission
+        self._queue = context.services.queue
         self._submit = context.services.queue.submit
         self._request = request
         self._body = body
@@ -234,7 +235,10 @@ class _BulkRequest:
         digest = None if key is None else self._keys.digest(key, line)
         if submission.unknown:
             pending.warning = responses.warning(submission)
-        ping_id = self._submit(submission.ping, len(line), pending, key=digest)
+        submit = self._submit
+        if submission.deliver_at_ms is not None:
+            submit = self._queue.at(submission.deliver_at_ms).submit
+        ping_id = submit(submission.ping, len(line), pending, key=digest)
         if not pending.ping_id:
             pending.ping_id = ping_id
 

@@ -13,7 +13,7 @@ from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
-from gateway.queue.producer import PingQueue
+from gateway.queue.schedule_producer import IngressQueue
 from gateway.registry.clients import TokenMailbox
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Secret, Settings
@@ -131,7 +131,7 @@ class Dependencies:
     settings: Settings
     api_token: Secret
     owns_store: bool
-    queue: PingQueue
+    queue: IngressQueue
     receipts: ReceiptReader
     ping_list: PingLister
     completions: CompletionSource

@@ -30,6 +30,8 @@ _PING: Final[dict[str, Any]] = {
             "description": "Send and store nothing; answer what the ping would do.",
         },
         "validate": {"type": "boolean", "description": "With `explain`: let FCM check each message."},
+        "deliver_at": {"type": ["string", "number"]}
+        | {"description": "Deliver from this time on: RFC 3339 with a zone, or seconds since 1970."},
         "api_token": _TEXT | {"description": "For clients that cannot set the header."},
     },
 }

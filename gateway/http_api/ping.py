@@ -20,7 +20,7 @@ from gateway.http_api.requests import (
 )
 from gateway.http_api.responses import Headers, HttpResponse
 from gateway.http_api.wait import WaitingRequest, own_headers, report_if_available
-from gateway.queue.producer import Accepted, PendingAppend
+from gateway.queue.producer import Accepted, PendingAppend, PingQueue
 from protocols.errors import InvalidField
 from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
@@ -68,7 +68,10 @@ class PingRoutes:
             return await self._wait(
                 request, WaitingRequest(context.services, submission, len(body), idempotency_key)
             )
-        pending = PendingAppend(context.services.queue, submission.ping, len(body), idempotency_key)
+        queue: PingQueue = context.services.queue
+        if submission.deliver_at_ms is not None:
+            queue = context.services.queue.at(submission.deliver_at_ms)
+        pending = PendingAppend(queue, submission.ping, len(body), idempotency_key)
         outcome = await pending.outcome()
         if isinstance(outcome, RhoPushError):
             context.services.metrics.pings_refused(outcome.label).inc()

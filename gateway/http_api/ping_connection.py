@@ -20,6 +20,7 @@ from gateway.http_api.request_head import PREFIX, RequestHead, RequestHeadParser
 from gateway.http_api.wait import WaitingRequest
 from gateway.limits.body_budget import BodyReservation
 from gateway.queue.producer import PingQueue
+from gateway.queue.schedule_producer import IngressQueue
 from gateway.registry.accounts import TokenRole
 from protocols.http1.states import AFTER_ANSWERED, AFTER_REQUEST, ServerState, ServerStep, advance
 from protocols.ping.parse import Submission, from_json
@@ -52,7 +53,7 @@ class ConnectionContext(ResponseContext, Protocol):
         ticks: the number of ticks of the coarse clock.
     """
 
-    queue: PingQueue
+    queue: IngressQueue
     client_addresses: ClientAddresses
     handler: AiohttpConnectionMaker
     loop: asyncio.AbstractEventLoop
@@ -286,12 +287,15 @@ class PingConnection(asyncio.Protocol):
         role: TokenRole,
     ) -> None:
         server = self.server
+        queue: PingQueue = server.queue
         key = None
         try:
             server.admission.admit(submission, role)
             self.trusted = True
             if head.key is not None:
                 key = server.admission.idempotency_key(head.key, head.token, submission, body)
+            if submission.deliver_at_ms is not None:
+                queue = server.queue.at(submission.deliver_at_ms)
         except RhoPushError as error:
             response(error)
             return
@@ -300,7 +304,7 @@ class PingConnection(asyncio.Protocol):
             return
         if submission.unknown:
             response.warning = responses.warning(submission)
-        response.ping_id = server.queue.submit(submission.ping, len(body), response, key=key)
+        response.ping_id = queue.submit(submission.ping, len(body), response, key=key)
 
     async def _wait(self, response: PendingResponse, ping: WaitingRequest) -> None:
         """Respond once every device has its verdict. Every path sets a response."""

@@ -59,6 +59,7 @@ class AppendBatch:
     """Pings that will be appended together: all with an Idempotency-Key, or all without.
 
     Attributes:
+        due_ms: of a scheduled batch, the instant from which it may be delivered, epoch ms; else 0.
         keyed: scope of a key -> index of its ping and digest of its body; in the order of the pings.
         sizes: bytes of each ping that has a key.
         renumbered: whether the pings were submitted under other ids.
@@ -68,6 +69,7 @@ class AppendBatch:
         "accepted_ms",
         "attempt",
         "callbacks",
+        "due_ms",
         "id",
         "keyed",
         "pings",
@@ -78,10 +80,11 @@ class AppendBatch:
         "users",
     )
 
-    def __init__(self, stream: str) -> None:
+    def __init__(self, stream: str, due_ms: int = 0) -> None:
         self.accepted_ms = SHARED_CLOCK.now_ms()
         self.id = new_batch(self.accepted_ms)
         self.stream = stream
+        self.due_ms = due_ms
         self.attempt = 0
         self.pings: list[Ping] = []
         self.callbacks: list[OnAppended] = []
@@ -117,6 +120,13 @@ class AppendBatch:
         first = None if self.keyed is None else self.keyed.get(key.scope)
         return first is None or first[1] == key.body
 
+    def add_idempotency_keys(self, names: list[str], words: list[str | int | bytes]) -> None:
+        """Add the batch's idempotency keys and their values to the KEYS and ARGV of the script that appends it."""
+        words.append(keys.IDEMPOTENCY_S)
+        for scope, (index, body) in (self.keyed or {}).items():
+            names.append(keys.idempotency(scope))
+            words.append(f"{body.hex()}:{self.id}{PING_INDEXES[index]}")
+
     def _share(self, index: int, done: OnAppended) -> str:
         ping_id = self.id + PING_INDEXES[index]
         first = self.callbacks[index]
@@ -124,6 +134,11 @@ class AppendBatch:
             first = self.callbacks[index] = _SameKey(ping_id, first)
         first.callbacks.append(done)
         return ping_id
+
+    @property
+    def wait_s(self) -> int:
+        """Seconds from its beginning to `due_ms`, rounded up; 0 where it is not scheduled."""
+        return max(0, -((self.accepted_ms - self.due_ms) // 1000)) if self.due_ms else 0
 
     @property
     def full(self) -> bool:

@@ -14,7 +14,7 @@ import structlog
 
 from gateway.clock import SHARED_CLOCK, SharedClock
 from gateway.errors import BAD_DATA
-from gateway.queue import scripts, unreadable
+from gateway.queue import schedule, scripts, unreadable
 from gateway.queue.entries import Chunk, Lease, decoder, encode, leases_of, outline
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, RedisReplyError, Reply
@@ -384,6 +384,14 @@ class Streams:
         called, now_ms = await self._connection.eval(scripts.RELEASE_DUE, names, words)
         self._clock.record_reading(asked_ms, now_ms)
         return int(called)
+
+    async def release_scheduled(self) -> int:
+        """Move scheduled pings that are due to the queue, as far as it is short; their number."""
+        return await schedule.release(self._connection)
+
+    async def scheduled(self) -> schedule.ScheduleDepth:
+        """How much waits for its `deliver_at`."""
+        return await schedule.depth(self._connection)
 
     async def trim_receipts(self, age_ms: int, most_bytes: int) -> int:
         """Delete receipts older than `age_ms`, and the oldest beyond `most_bytes`; returns their number."""

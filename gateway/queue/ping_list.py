@@ -50,7 +50,7 @@ class Position(NamedTuple):
 
 
 class ListQuery(NamedTuple):
-    """What a caller wants to see.
+    """The query of a caller.
 
     Attributes:
         state: only pings in this state; None: all.
@@ -79,7 +79,7 @@ class PingSource(Protocol):
         ...
 
     def walk(self, query: ListQuery) -> AsyncIterator[ListedPing]:
-        """Its pings behind `query.after`, in the order of the list."""
+        """Yield the pings of this source behind `query.after`, in the order of the list."""
         ...
 
 

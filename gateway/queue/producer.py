@@ -12,7 +12,7 @@ also leases it, so that fan-out needs neither a second round trip nor a second d
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -21,15 +21,16 @@ from gateway.errors import (
     PossiblyAccepted,
     QueueFull,
     RhoPushError,
+    ScheduleFull,
     StoreDown,
     StoreRefused,
 )
 from gateway.queue import scripts
 from gateway.queue.append_batch import Accepted, AppendBatch, IdempotencyKey, OnAppended, new_batch
-from gateway.queue.entries import PING_INDEXES, Entry, Lease, leases_of
+from gateway.queue.entries import Entry, Lease, leases_of
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
-from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Reply
+from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Reply, Script
 from gateway.store.error_text import refused_text
 from protocols.ping.model import Ping
 
@@ -147,6 +148,8 @@ class QueueProducer:
         self._local_consumer = local_consumer
         self.limits = limits
         """The limits in force; replaced when settings are reloaded."""
+        self.schedule: Callable[[int], PingQueue] | None = None
+        """Gives the queue for pings of an instant in epoch ms (`ScheduleProducer.at`)."""
         self._replicas = replicas
         self._open: AppendBatch | None = None
         self._open_keyed: AppendBatch | None = None
@@ -206,6 +209,12 @@ class QueueProducer:
             raise outcome
         return outcome
 
+    def at(self, deliver_at_ms: int) -> PingQueue:
+        """The queue for pings of this instant, epoch ms. Raises InvalidField where it is too far ahead."""
+        if self.schedule is None:
+            raise ScheduleFull("this process schedules no pings")
+        return self.schedule(deliver_at_ms)
+
     async def close(self) -> None:
         """Wait until every submitted ping has an outcome."""
         while self._committing or self._scheduled or self._tasks:
@@ -214,7 +223,10 @@ class QueueProducer:
 
     def _small_batch(self) -> AppendBatch:
         self._scheduler.small_started()  # until `_finish`, broadcasts yield to small pings
-        return AppendBatch(keys.PINGS)
+        return self._new_batch(keys.PINGS)
+
+    def _new_batch(self, stream: str) -> AppendBatch:
+        return AppendBatch(stream)
 
     def _keyed_batch(self, key: IdempotencyKey) -> AppendBatch:
         """The open batch of pings with keys; a new batch if the open one has the key with another body."""
@@ -253,6 +265,7 @@ class QueueProducer:
             outcomes: for each key: empty, `conflict`, or the id of the first ping with that key.
         """
         rest = self._small_batch() if batch.stream == keys.PINGS else AppendBatch(batch.stream)
+        rest.due_ms = batch.due_ms
         self._finish(batch)
         batch.regroup(outcomes, rest)
         if rest.pings:
@@ -275,7 +288,9 @@ class QueueProducer:
         if local_consumer is not None and (batch.stream != keys.PINGS or not local_consumer.has_room()):
             local_consumer = None
         payload = self._encode(entry)
-        names, words = self._command(batch, payload, "" if local_consumer is None else local_consumer.name)
+        script, names, words = self._command(
+            batch, payload, "" if local_consumer is None else local_consumer.name
+        )
         self._committing += 1
 
         def replied(reply: Reply) -> None:
@@ -293,31 +308,20 @@ class QueueProducer:
                 if self._open is not None or self._open_keyed is not None or self._ready:
                     self._commit()
 
-        self._connection.eval_then(scripts.APPEND, names, words, replied)
+        self._connection.eval_then(script, names, words, replied)
         if local_consumer is not None:
             local_consumer.prefetch(entry)
 
     def _command(
         self, batch: AppendBatch, payload: bytes, consumer: str
-    ) -> tuple[list[str], list[str | int | bytes]]:
-        """The KEYS and ARGV of `scripts.APPEND`."""
+    ) -> tuple[Script, list[str], list[str | int | bytes]]:
+        """`scripts.APPEND`, its KEYS and its ARGV."""
         names = [batch.stream, keys.marker(batch.id, batch.attempt), keys.STATS]
-        words: list[str | int | bytes] = [
-            len(batch.pings),
-            batch.size,
-            self.limits.pings,
-            self.limits.bytes,
-            keys.MARKER_S,
-            payload,
-            keys.GROUP,
-            consumer,
-        ]
+        words: list[str | int | bytes] = [len(batch.pings), batch.size, self.limits.pings, self.limits.bytes]
+        words += (keys.MARKER_S, payload, keys.GROUP, consumer)
         if batch.keyed is not None:
-            words.append(keys.IDEMPOTENCY_S)
-            for scope, (index, body) in batch.keyed.items():
-                names.append(keys.idempotency(scope))
-                words.append(f"{body.hex()}:{batch.id}{PING_INDEXES[index]}")
-        return names, words
+            batch.add_idempotency_keys(names, words)
+        return scripts.APPEND, names, words
 
     async def _resolve(self, batch: AppendBatch, entry: Entry, local_consumer: LocalConsumer | None) -> None:
         """Find the outcome of an append whose reply was lost; append again only if the first append can never
@@ -401,7 +405,7 @@ class QueueProducer:
     # -- broadcasts ------------------------------------------------------------------------------------------
 
     def _submit_broadcast(self, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey | None) -> str:
-        batch = AppendBatch(keys.BROADCASTS)
+        batch = self._new_batch(keys.BROADCASTS)
         users = ping.users
         if self._broadcast_bytes and self._broadcast_bytes + size > _WAITING_BYTES:
             done(QueueFull(_SLOW))
@@ -451,7 +455,7 @@ class QueueProducer:
                     ]
                 stored = self._connection.call(*words)
                 if not first:
-                    self._connection.send("EXPIRE", name, keys.BROADCAST_S)
+                    self._connection.send("EXPIRE", name, keys.BROADCAST_S + batch.wait_s)
                 await stored
         except StoreDown as error:
             self._notify(batch, _plain(error))
@@ -466,6 +470,10 @@ def _outcome(reply: Reply) -> RhoPushError | None:
     word = reply[0]
     if word == b"full":
         return QueueFull("the queue has reached limits.queue_pings or limits.queue_bytes")
+    if word == b"schedule_full":
+        return ScheduleFull(
+            "as many pings are scheduled as limits.scheduled_pings and limits.scheduled_bytes allow"
+        )
     if word == b"void":
         return StoreDown("the append was cancelled after its reply was lost")
     return None

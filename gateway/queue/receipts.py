@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from gateway.errors import UnreadableEntry
+from gateway.queue import schedule
 from gateway.queue.entries import decoder, leases_of
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
@@ -112,8 +113,9 @@ class Receipts:
         """The delivery report of a ping; None if there is no such ping or its receipt has expired.
 
         Returns:
-            `ping_id`, `state` ("queued": not processed yet; "open": deliveries are outstanding; "done"), `counts`
-            by verdict, `skipped` by reason, and `devices`: client id, provider, verdict and reason.
+            `ping_id`, `state` ("scheduled": it waits until `deliver_at`, which is added; "queued": not processed
+            yet; "open": deliveries are outstanding; "done"), `counts` by verdict, `skipped` by reason, and
+            `devices`: client id, provider, verdict and reason.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -123,6 +125,8 @@ class Receipts:
         except ValueError:
             return None
         known = await self._read_report(ping_id, batch, ping_index)
+        if known is None and (due_ms := await schedule.due_ms(self.connection, batch)) is not None:
+            return _report(ping_id, "scheduled", []) | {"deliver_at": schedule.instant_text(due_ms)}
         if known is None and (
             await self._is_queued(batch) or await self._is_queued_broadcast(ping_id, batch)
         ):
@@ -145,7 +149,7 @@ class Receipts:
         """Whether the entry of the batch is still in its stream: the marker may outlive the entry and the receipt."""
         markers = [keys.marker(batch, attempt) for attempt in range(_ATTEMPTS)]
         for entry in await self.connection.call("MGET", *markers):
-            if entry in (None, keys.VOID):
+            if entry in (None, keys.VOID, keys.IN_SCHEDULE):
                 continue
             for stream in (keys.PINGS, keys.BROADCASTS):
                 if await self.connection.call("XRANGE", stream, entry, entry):

@@ -21,15 +21,15 @@ from gateway.store import keys
 from gateway.store.connection import Script
 from gateway.store.lua import CHECKS
 
-APPEND: Final = Script(
+APPEND_ONCE: Final = (
     CHECKS
     + """
--- KEYS: stream, marker, stats, then idempotency keys
--- ARGV: pings, bytes, limit of pings, limit of bytes, marker life s, entry, group, consumer or '',
+-- KEYS: stream or schedule, marker, stats, then idempotency keys
+-- ARGV: pings, bytes, limit of pings, limit of bytes, marker life s, entry, two more,
 --       [idempotency life s, then for each idempotency key its value: body digest ':' ping id]
 local more, size = natural(ARGV[1]), natural(ARGV[2])
 local most_pings, most_bytes, life = natural(ARGV[3]), natural(ARGV[4]), seconds(ARGV[5])
-if not ARGV[8] then missing('the consumer') end
+if not ARGV[8] then missing('an argument') end
 local keyed = #KEYS - 3
 local once_life = keyed > 0 and seconds(ARGV[9])
 if keyed > 0 and #ARGV ~= 9 + keyed then missing('the value of an idempotency key') end
@@ -50,6 +50,14 @@ if keyed > 0 then
         return {'known', outcomes}
     end
 end
+"""
+)
+"""The beginning of a script that appends: returns where the append was done or given up before, or a key was used."""
+
+APPEND: Final = Script(
+    APPEND_ONCE
+    + """
+-- ARGV[7]: group; ARGV[8]: consumer or ''
 local held = redis.call('HMGET', KEYS[3], 'pings', 'bytes')
 local pings, bytes = stored(held[1]) + more, stored(held[2]) + size
 if pings > most_pings or bytes > most_bytes then

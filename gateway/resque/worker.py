@@ -19,9 +19,9 @@ from typing import Final
 import structlog
 
 from gateway.clock import SHARED_CLOCK
-from gateway.errors import BAD_DATA, QueueFull, StoreDown
+from gateway.errors import BAD_DATA, QueueFull, RhoPushError, ScheduleFull, StoreDown
 from gateway.metrics import Metrics
-from gateway.queue.producer import QueueProducer
+from gateway.queue.producer import PendingAppend, PingQueue, QueueProducer
 from gateway.resque.store import ResqueStore, TakenJob
 from gateway.store import keys
 from gateway.store.connection import RedisReplyError
@@ -176,18 +176,18 @@ class ResqueWorker:
         plain: list[ReadJob] = []
         for job in jobs:
             try:
-                ping = self._read(job)
+                ping, queue = self._read(job)
             except InputError as error:
                 await self._try_to_fail(job, error)
                 continue
-            if self._together and len(ping.users) <= keys.BROADCAST_USERS:
+            if queue is None and self._together and len(ping.users) <= keys.BROADCAST_USERS:
                 plain.append((job, ping))
             else:
-                await self._append(job, ping)
+                await self._append(job, ping, queue or self._queue)
         for entry in _entries(plain):
             await self._admit(entry)
 
-    async def _try_to_fail(self, job: TakenJob, error: InputError) -> None:
+    async def _try_to_fail(self, job: TakenJob, error: InputError | ScheduleFull) -> None:
         """Record a failure; if the list of failures has another type, try again at the next heartbeat."""
         try:
             await self._fail(job, error)
@@ -198,7 +198,8 @@ class ResqueWorker:
             self._metrics.store_errors("resque").inc()
             _log.error("resque_failure_write_failed", queue=job.queue, error=fault.message)
 
-    def _read(self, job: TakenJob) -> Ping:
+    def _read(self, job: TakenJob) -> tuple[Ping, PingQueue | None]:
+        """The ping of a job, and where it goes if it has a `deliver_at`."""
         try:
             read = parse(job.item)
         except InputError:
@@ -209,9 +210,9 @@ class ResqueWorker:
             raise BodyTooLarge(f"user_id names more than {self.users_max} users", field="user_id")
         if read.unknown:
             _log.info("unknown_parameters_ignored", names=read.unknown, queue=job.queue)
-        return read.ping
+        return read.ping, None if read.deliver_at_ms is None else self._queue.at(read.deliver_at_ms)
 
-    async def _fail(self, job: TakenJob, error: InputError) -> None:
+    async def _fail(self, job: TakenJob, error: InputError | ScheduleFull) -> None:
         record = records.failure(
             shown(job.item),
             type(error).__name__,
@@ -238,16 +239,20 @@ class ResqueWorker:
         for job in jobs if len(jobs) > 1 else ():
             await self._admit([job])
 
-    async def _append(self, job: TakenJob, ping: Ping) -> None:
-        """Append a ping through the queue's producer: to another Redis, or for many users. The recovery id prevents
-        duplicates."""
+    async def _append(self, job: TakenJob, ping: Ping, queue: PingQueue) -> None:
+        """Append a ping through a producer: to another Redis, for many users, or for later. The recovery id prevents
+        duplicates. A full schedule may stay full for weeks, so it fails the job."""
         while True:
-            try:
-                await self._queue.append(ping, len(job.item), job.key)
+            outcome = await PendingAppend(queue, ping, len(job.item), job.key).outcome()
+            if isinstance(outcome, ScheduleFull):
+                await self._try_to_fail(job, outcome)
+                return
+            if not isinstance(outcome, QueueFull):
                 break
-            except QueueFull:
-                if not await self._wait_for_queue():
-                    return
+            if not await self._wait_for_queue():
+                return
+        if isinstance(outcome, RhoPushError):
+            raise outcome
         if await self._store.finish(job):
             self._accepted(1)
 

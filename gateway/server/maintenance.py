@@ -119,6 +119,9 @@ class Maintenance:
         self._oldest_s = SHARED_CLOCK.seconds_since([oldest_ms])[0] if oldest_ms else 0.0
         self._metrics.queue_depth.set(depth)
         self._metrics.queue_oldest_age_seconds.set(self._oldest_s)
+        waiting = await self._streams.scheduled()
+        self._metrics.scheduled_pings.set(waiting.pings)
+        self._metrics.scheduled_bytes.set(waiting.bytes)
         self._lanes.update_parked(await self._streams.parked())
         receipts = self._settings.receipts
         await self._streams.trim_receipts(receipts.ttl_s * 1000, receipts.max_bytes)

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -38,6 +38,7 @@ from gateway.queue.consumer import Streams
 from gateway.queue.ping_list import PingList
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
+from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.registry.change_log import ChangeLog
 from gateway.registry.examination import Examination
 from gateway.registry.invalidation import InvalidationListener
@@ -128,12 +129,19 @@ async def run(context: WorkerContext) -> None:
         _log.info("worker_drained", unfinished=pipeline.deliveries)
 
 
+class Producers(NamedTuple):
+    """The producers of the queue and of the schedule."""
+
+    queue: QueueProducer
+    schedule: ScheduleProducer
+
+
 class Pipeline:
     """The opened components between the ingresses and the providers."""
 
     def __init__(
         self,
-        queue: QueueProducer,
+        producers: Producers,
         receipts: Receipts,
         completions: CompletionWaiters,
         in_flight: InFlight,
@@ -143,7 +151,7 @@ class Pipeline:
         mailbox: MailboxStore | None,
         explainer: PingExplainer,
     ) -> None:
-        self.queue = queue
+        self.queue, self.schedule = producers
         self.receipts = receipts
         self.completions = completions
         self.in_flight = in_flight
@@ -160,6 +168,7 @@ class Pipeline:
 
     async def drain(self, until_s: float) -> None:
         """Finish the accepted work, until this instant (`time.monotonic`). The ingresses are closed before."""
+        await self.schedule.close()
         await self.queue.close()
         await self.consumer.close(max(0.0, until_s - time.monotonic()))
         await self.in_flight.wait_empty(until_s - time.monotonic())
@@ -198,6 +207,7 @@ class SettingsApplier:
         self._http_api.apply_settings(settings_feed.settings)
         self._background.apply_settings(settings_feed.settings)
         self._pipeline.queue.limits = _limits(settings_feed.settings)
+        self._pipeline.schedule.limits = _schedule_limits(settings_feed.settings)
         self._pipeline.lane_manager.apply_settings(settings_feed.settings)
         self._pipeline.maintenance.apply_settings(settings_feed.settings)
         _log.info("settings_applied")
@@ -205,6 +215,10 @@ class SettingsApplier:
 
 def _limits(settings: Settings) -> BacklogLimits:
     return BacklogLimits(settings.limits.queue_pings, settings.limits.queue_bytes)
+
+
+def _schedule_limits(settings: Settings) -> BacklogLimits:
+    return BacklogLimits(settings.limits.scheduled_pings, settings.limits.scheduled_bytes)
 
 
 @asynccontextmanager
@@ -229,16 +243,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         await streams.read_clock()
         await _prepare(streams)
         scheduler = Scheduler()
-        change_log = ChangeLog()
-        snapshots = SnapshotStore(look_ups, change_log, wanted=settings.registry.snapshots)
-        registry = DeviceRegistry(look_ups, snapshots=snapshots, scheduler=scheduler)
-        warmup = SnapshotWarmup(look_ups, registry)
-        opened.push_async_callback(warmup.close)
-        on_lapse = warmup.begin if settings.registry.snapshots else lambda: None
-        invalidations = InvalidationListener(main, registry, change_log, name, on_lapse)
-        await invalidations.open()
-        opened.push_async_callback(invalidations.close)
-
+        registry = await _registry(opened, settings, look_ups, name, scheduler)
         receipts = Receipts(stream_link)
         completions = CompletionWaiters(queued, receipts)
         await completions.open()
@@ -260,15 +265,47 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         maintenance = Maintenance(
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )
-        replicas = int(settings.queue.durability == "replicas")
-        queue = QueueProducer(
-            appends, _limits(settings), replicas=replicas, local_consumer=consumer, scheduler=scheduler
-        )
+        producers = _producers(settings, appends, consumer, scheduler)
         _start(opened, in_flight, consumer, maintenance)
         explainer = PingExplainer(Examination(registry, look_ups), lane_manager, metrics, scheduler)
         yield Pipeline(
-            queue, receipts, completions, in_flight, consumer, lane_manager, maintenance, mailbox, explainer
+            producers,
+            receipts,
+            completions,
+            in_flight,
+            consumer,
+            lane_manager,
+            maintenance,
+            mailbox,
+            explainer,
         )
+
+
+async def _registry(
+    opened: AsyncExitStack, settings: Settings, look_ups: RedisConnection, name: str, scheduler: Scheduler
+) -> DeviceRegistry:
+    """Open the registry with its cache, snapshots and invalidation."""
+    change_log = ChangeLog()
+    snapshots = SnapshotStore(look_ups, change_log, wanted=settings.registry.snapshots)
+    registry = DeviceRegistry(look_ups, snapshots=snapshots, scheduler=scheduler)
+    warmup = SnapshotWarmup(look_ups, registry)
+    opened.push_async_callback(warmup.close)
+    on_lapse = warmup.begin if settings.registry.snapshots else lambda: None
+    invalidations = InvalidationListener(main_address(settings), registry, change_log, name, on_lapse)
+    await invalidations.open()
+    opened.push_async_callback(invalidations.close)
+    return registry
+
+
+def _producers(
+    settings: Settings, appends: RedisConnection, consumer: QueueConsumer, scheduler: Scheduler
+) -> Producers:
+    """Create the producers of the queue and of the schedule."""
+    replicas = int(settings.queue.durability == "replicas")
+    queue = QueueProducer(
+        appends, _limits(settings), replicas=replicas, local_consumer=consumer, scheduler=scheduler
+    )
+    return Producers(queue, ScheduleProducer(appends, _schedule_limits(settings), queue, replicas=replicas))
 
 
 def _start(opened: AsyncExitStack, *parts: InFlight | QueueConsumer | Maintenance) -> None:

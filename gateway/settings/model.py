@@ -149,6 +149,8 @@ class LimitSettings(msgspec.Struct, frozen=True):
         line_bytes: longest line of a request with many pings (else 413 for that line).
         users_per_ping: most users that a ping may name (else 413).
         queue_pings, queue_bytes: most pings, and bytes of them, that may wait in the queue (else 503).
+        scheduled_pings, scheduled_bytes: most pings, and bytes of them, that may wait for their `deliver_at` (else
+            503).
         requests_per_s: most pings per second and gateway (else 429); None: no limit.
         connections: most HTTP connections of one process on each of its ports; None: derived from RLIMIT_NOFILE.
         devices_per_user: most devices that one user may have (else 422).
@@ -161,6 +163,8 @@ class LimitSettings(msgspec.Struct, frozen=True):
     users_per_ping: PositiveInt = 1_000_000
     queue_pings: PositiveInt = 1_000_000
     queue_bytes: PositiveInt = 2_147_483_648
+    scheduled_pings: PositiveInt = 1_000_000
+    scheduled_bytes: PositiveInt = 1_073_741_824
     requests_per_s: Annotated[float, Meta(gt=0)] | None = None
     connections: PositiveInt | None = None
     devices_per_user: PositiveInt = 1_000

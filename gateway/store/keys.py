@@ -33,9 +33,15 @@ SCHEDULE: Final = "rhopush:{q}:later"
 """ZSET: name of a retry batch -> epoch ms at which it is due."""
 SCHEDULE_BODIES: Final = "rhopush:{q}:later_body"
 """HASH: name of a retry batch -> the batch."""
+SCHEDULED_PINGS: Final = "rhopush:{q}:scheduled"
+"""ZSET: batch of pings with `deliver_at` -> epoch ms of that instant."""
+SCHEDULED_BODIES: Final = "rhopush:{q}:scheduled_body"
+"""HASH: batch of pings with `deliver_at` -> its number of pings, its size, its stream (`p` pings, `b` broadcasts) and
+its entry, without the instant of acceptance."""
 STATS: Final = "rhopush:{q}:stats"
-"""HASH: `pings` and `bytes` accepted and not settled; `receipt_bytes`; `clock`: Redis' TIME in ms at the last check
-of the schedule, by which a change of Redis' clock is detected."""
+"""HASH: `pings` and `bytes` accepted and not settled; `scheduled_pings` and `scheduled_bytes` that wait for their
+`deliver_at`; `receipt_bytes`; `clock`: Redis' TIME in ms at the last check of the schedule, by which a change of Redis'
+clock is detected."""
 PARKED: Final = "rhopush:{q}:parked"
 """HASH: lane -> number of its deliveries that are parked in the schedule because the lane is down."""
 RECEIPTS: Final = "rhopush:{q}:receipts"
@@ -57,7 +63,11 @@ UNREADABLE_ENTRY_BYTES: Final = 8 * 1024 * 1024
 MARKER_S: Final = 600
 """Lifetime of a marker: longer than any ingress waits for the result of an append whose reply was lost."""
 IDEMPOTENCY_S: Final = 86_400
-"""An Idempotency-Key is honoured for 24 h (docs/http-api.md)."""
+"""An Idempotency-Key is honoured for 24 h (docs/http-api.md); that of a scheduled ping for 24 h after `deliver_at`."""
+SCHEDULE_AHEAD_S: Final = 30 * 86_400
+"""Longest time between the acceptance of a ping and its `deliver_at` (docs/http-api.md)."""
+RELEASED_S: Final = 7 * 86_400
+"""Lifetime of the marker of a released batch, by which its receipt finds it in the queue: as long as `BROADCAST_S`."""
 BROADCAST_S: Final = 7 * 86_400
 """Lifetime of a broadcast's users and dedupe keys if no gateway ever completes it."""
 RECEIPT_SLACK_S: Final = 3_600
@@ -77,10 +87,12 @@ CHUNK_USERS: Final = 400
 
 VOID: Final = b"void"
 """Value of the marker of an abandoned append: such an append can no longer take effect."""
+IN_SCHEDULE: Final = b"0-0"
+"""Value of the marker of a scheduled batch until its release: the id of no entry."""
 
 
 def marker(batch: str, attempt: int) -> str:
-    """STRING: the entry that this append created, or `VOID` (EX MARKER_S)."""
+    """STRING: the entry that this append created, `IN_SCHEDULE` or `VOID` (EX MARKER_S; RELEASED_S after a release)."""
     return f"rhopush:{{q}}:append:{batch}.{attempt}"
 
 

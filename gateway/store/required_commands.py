@@ -91,6 +91,7 @@ PURPOSES: Final = (
                 *("XDEL KEY 0-1", "XGROUP CREATE KEY g 0 MKSTREAM", "XLEN KEY", "XPENDING KEY g"),
                 *("XRANGE KEY - +", "XREADGROUP GROUP g c STREAMS KEY >"),
                 *("ZADD KEY 1 m", "ZCARD KEY", "ZRANGE KEY 0 0", "ZRANGEBYSCORE KEY 0 1", "ZREM KEY m"),
+                "ZSCORE KEY m",
             ),
         ),
     ),

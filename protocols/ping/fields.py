@@ -15,6 +15,7 @@ Accepted values and their meaning; all others are refused with InvalidField:
 - priority: "high" or "normal" in any letter case; "" is none.
 - collapse_id: a text of at most 64 bytes that is valid in a header; "" is none.
 - apns, fcm: an object, or its JSON as text (for forms); see `protocols.ping.overrides`.
+- deliver_at: a time by RFC 3339 §5.6 with its zone, or seconds since 1970 up to the year 3000, also as a text.
 - api_token: a text; anything else is no token.
 
 `protocols.ping.limits` defines the longest value of each.
@@ -23,6 +24,7 @@ Accepted values and their meaning; all others are refused with InvalidField:
 import math
 import re
 from collections.abc import Generator
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
 from protocols.errors import InvalidField
@@ -54,6 +56,16 @@ _TO_I: Final = re.compile(r"\s*([+-]?\d+(?:_\d+)*)", re.ASCII)
 _NUMBER_TEXT_MAX: Final = 64
 """Length of a text's beginning that is parsed as a number; Ruby's to_i parses the beginning, too."""
 _DIGITS: Final = re.compile(r"\d{1,9}", re.ASCII)
+EPOCH_S_MAX: Final = 32_503_680_000
+"""The beginning of the year 3000. A larger number is no instant in seconds; it is probably one in milliseconds."""
+_INSTANT: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d):(\d\d)(?:\.(\d{1,18}))?"
+    r"(?:[Zz]|([+-])(\d\d):([0-5]\d))",
+    re.ASCII,
+)
+_LEAP_SECOND: Final = 60
+_EPOCH: Final = re.compile(r"(\d{1,18})(?:\.(\d{1,18}))?", re.ASCII)
+_INSTANT_EXPECTED: Final = "an RFC 3339 time with its zone, as 2030-01-31T09:30:00Z, or seconds since 1970"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _JSON_NAMES: Final[dict[type, str]] = {
     str: "a text",
@@ -204,6 +216,54 @@ def seconds(value: Any, field: str) -> int:
     if 0 <= value <= TTL_MAX_S:
         return value
     raise InvalidField(f"{field} must be from 0 to {TTL_MAX_S} seconds", field=field)
+
+
+def instant_ms(value: Any, field: str) -> int:
+    """Parse `deliver_at`: epoch milliseconds, 0 for every instant before 1970.
+
+    A leap second counts as the second after it, since epoch time has none.
+    """
+    if type(value) is str:
+        return _text_instant_ms(bounded(value, field, WORD_CHARACTERS), field)
+    if type(value) is float and math.isfinite(value):
+        milliseconds_since = math.floor(value * 1000)
+    elif type(value) is int:
+        milliseconds_since = value * 1000
+    else:
+        raise refused(field, _INSTANT_EXPECTED, value)
+    if milliseconds_since > EPOCH_S_MAX * 1000:
+        raise _not_seconds(field)
+    return max(0, milliseconds_since)
+
+
+def _text_instant_ms(value: str, field: str) -> int:
+    epoch = _EPOCH.fullmatch(value)
+    if epoch is not None:
+        if int(epoch[1]) > EPOCH_S_MAX:
+            raise _not_seconds(field)
+        return int(epoch[1]) * 1000 + _fraction_ms(epoch[2])
+    found = _INSTANT.fullmatch(value)
+    if found is None:
+        raise InvalidField(f"{field} must be {_INSTANT_EXPECTED}", field=field)
+    date, clock, second, fraction, sign, hours, minutes = found.groups()
+    offset = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    try:
+        zone = timezone(-offset if sign == "-" else offset)
+        minute = datetime.fromisoformat(f"{date}T{clock}").replace(tzinfo=zone)
+        since = (minute - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+    except (ValueError, OverflowError) as error:
+        raise InvalidField(f"{field} must be {_INSTANT_EXPECTED}", field=field) from error
+    if int(second) > _LEAP_SECOND:
+        raise InvalidField(f"{field} must be {_INSTANT_EXPECTED}", field=field)
+    return max(0, (since + int(second)) * 1000 + _fraction_ms(fraction))
+
+
+def _fraction_ms(digits: str | None) -> int:
+    return int((digits or "")[:3].ljust(3, "0"))
+
+
+def _not_seconds(field: str) -> InvalidField:
+    return InvalidField(f"{field} must be in seconds since 1970, not in milliseconds", field=field)
 
 
 def text(value: Any, field: str) -> str | None:

@@ -11,7 +11,7 @@ RhoConnect Push message: 65,536 bytes); it only bounds the cost of parsing, queu
 | collapse_id | 64 bytes | apns-collapse-id; see `protocols.ping.fields` |
 | user_id: each login | 1,024 | longest login that the gateway registers |
 | sources, source_id: each name, and all together | 1,024, and 65,536 | as a login, and as a message |
-| badge, vibrate, ttl_s, priority, async, wait | 256 | a number or a word |
+| badge, vibrate, ttl_s, priority, async, wait, deliver_at | 256 | a number or a word |
 | api_token | 65,536 | a longer one than any that exists is an unknown token |
 """
 
@@ -27,7 +27,7 @@ VALUE_CHARACTERS: Final = 65_536
 """Longest value of any parameter."""
 TEXTS: Final = {"title": 16_384, "sound": 1_024}
 NAMES_MAX: Final = 1_024
-"""Most different parameters of one request. A ping has sixteen."""
+"""Most different parameters of one request. A ping has seventeen."""
 DEPTH_MAX: Final = 64
 """Most levels of lists and objects in a JSON body: far below the limits of any decoder or encoder (orjson: 254)."""
 PAIRS_MAX: Final = 10_000

@@ -44,6 +44,8 @@ class Submission(msgspec.Struct, frozen=True):
         unnamed: number of further parameters that were not understood.
         unread: the Content-Type of a body that was not parsed; "" if it was parsed or is empty.
         explain: the ping must be explained and not sent; None: it is to be sent.
+        deliver_at_ms: the instant from which the ping may be delivered, epoch milliseconds, perhaps in the past; None:
+            at once.
     """
 
     ping: Ping
@@ -54,6 +56,7 @@ class Submission(msgspec.Struct, frozen=True):
     unnamed: int = 0
     unread: str = ""
     explain: ExplainOptions | None = None
+    deliver_at_ms: int | None = None
 
     def __repr__(self) -> str:
         """A text with everything but the token."""
@@ -61,7 +64,8 @@ class Submission(msgspec.Struct, frozen=True):
         return (
             f"Submission(ping={self.ping!r}, wait={self.wait}, asynchronous={self.asynchronous}, "
             f"api_token={token}, unknown={self.unknown}, unnamed={self.unnamed}, unread={self.unread!r}, "
-            f"explain={self.explain!r})"
+            f"explain={self.explain!r}, "
+            f"deliver_at_ms={self.deliver_at_ms})"
         )
 
 
@@ -84,6 +88,7 @@ class _Raw(msgspec.Struct, forbid_unknown_fields=True, rename={"asynchronous": "
     collapse_id: Any = None
     apns: Any = None
     fcm: Any = None
+    deliver_at: Any = None
 
 
 class _RawLine(_Raw, forbid_unknown_fields=True, rename={"asynchronous": "async"}):
@@ -311,7 +316,15 @@ def _submission(
         unknown,
         unnamed,
         explain=explain,
+        deliver_at_ms=None if raw.deliver_at is None else _deliver_at_ms(raw),
     )
+
+
+def _deliver_at_ms(raw: _Raw) -> int:
+    """The instant of a ping that nobody waits for: its verdicts come long after every caller's patience."""
+    if raw.wait is not None and fields.flag(raw.wait, "wait"):
+        raise InvalidField("deliver_at cannot be combined with wait", field="deliver_at")
+    return fields.instant_ms(raw.deliver_at, "deliver_at")
 
 
 def _ping(raw: _Raw, users: tuple[str, ...], sources: tuple[str, ...]) -> Ping:

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols.errors import InputError, InvalidField, MalformedBody
+from protocols.errors import InvalidField, MalformedBody, RhoPushError
 from protocols.json_syntax import find_fault
 from protocols.ping import Ping, from_params
 from protocols.ping.model import RESQUE
@@ -23,10 +23,12 @@ class Job(msgspec.Struct, frozen=True):
     Attributes:
         ping: the ping that it requests.
         unknown: names of parameters that were not understood.
+        deliver_at_ms: as in `Submission`.
     """
 
     ping: Ping
     unknown: tuple[str, ...] = ()
+    deliver_at_ms: int | None = None
 
 
 def parse(item: bytes) -> Job:
@@ -50,7 +52,7 @@ def parse(item: bytes) -> Job:
     read = from_params(args[0])
     if read.explain is not None:
         raise InvalidField("a job must not have explain: it has no caller to answer", field="explain")
-    return Job(msgspec.structs.replace(read.ping, ingress=RESQUE), read.unknown)
+    return Job(msgspec.structs.replace(read.ping, ingress=RESQUE), read.unknown, read.deliver_at_ms)
 
 
 def shown(item: bytes) -> dict[str, Any]:
@@ -74,6 +76,6 @@ def _without_token(argument: Any) -> Any:
     return {name: value for name, value in argument.items() if name != "api_token"}
 
 
-def reason(error: InputError) -> str:
+def reason(error: RhoPushError) -> str:
     """A readable error: the problem and its position."""
     return f"{error.field}: {error.message}" if error.field else error.message

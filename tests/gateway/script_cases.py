@@ -12,7 +12,7 @@ import redis
 from gateway.change_events import scripts as event_scripts
 from gateway.delivery import proofs, quota
 from gateway.mailbox import scripts as mailbox_scripts
-from gateway.queue import scripts, unreadable
+from gateway.queue import schedule, scripts, unreadable
 from gateway.registry import change_log_scripts, client_scripts, login_limits, token_marks
 from gateway.resque import scripts as resque_scripts
 from gateway.store import keys
@@ -126,6 +126,19 @@ def _due(store: redis.Redis) -> None:
     store.xadd(keys.RETRIES, {"e": "piece", "n": 0, "s": 0}, id="1-0")
 
 
+def _scheduled(store: redis.Redis) -> None:
+    _counted(store)
+    store.hset(keys.STATS, mapping={"scheduled_pings": 4, "scheduled_bytes": 40})
+    broadcast = "1" * 28
+    store.zadd(keys.SCHEDULED_PINGS, {BATCH: 900, broadcast: 950, "lost": 960, "later": 9_999_999_999_999})
+    body = b"\x94\xbc" + BATCH.encode() + b"\x90\x00"
+    bodies = {BATCH: b"3 30 p " + body, broadcast: b"1 10 b " + body, "later": b"1 10 p " + body}
+    store.hset(keys.SCHEDULED_BODIES, mapping=bodies)
+    store.hset(keys.broadcast_users(broadcast + "0000"), "0", "packed")
+    store.xadd(keys.PINGS, {"e": "entry", "n": 1, "s": 9}, id="1-0")
+    store.xadd(keys.BROADCASTS, {"e": "entry", "n": 1, "s": 9}, id="1-0")
+
+
 def _trim(store: redis.Redis) -> None:
     _counted(store)
     for number in range(3):
@@ -217,6 +230,8 @@ _CLIENT += ["user_id", "bob", "device_pin", "tok2", "device_app_id", "app"]
 _APPEND: list[Word] = [3, 30, 1000, 10_000, 600, b"\x94entry", keys.GROUP, "one:0"]
 _APPEND_ONCE: list[Word] = [*_APPEND, 86400, f"ab:{BATCH}0000", f"cd:{BATCH}0001"]
 _APPEND_KEYS = [keys.PINGS, keys.marker(BATCH, 0), keys.STATS]
+_SCHEDULE: list[Word] = [3, 30, 1000, 10_000, 600, b"3 30 p body", 9_999_999_999_999, "2" * 28]
+_SCHEDULE_KEYS = [keys.SCHEDULED_PINGS, keys.marker("2" * 28, 0), keys.STATS]
 _SETTLE: list[Word] = [keys.GROUP, "1-0", 1000, 3600, 3, 30]
 _SETTLE += [2, RECEIPT, "base", b"packed", 0, RECEIPT, "0:open", 1, 1]
 _SETTLE += [1, "pings:1-0.0", 5000, b"body", "lane", 2]
@@ -273,6 +288,16 @@ CASES: dict[str, Case] = {
     "append": Case(scripts.APPEND, _append, _APPEND_KEYS, _APPEND),
     "append once": Case(scripts.APPEND, _append, [*_APPEND_KEYS, ONCE, OTHER_ONCE], _APPEND_ONCE),
     "append again": Case(scripts.APPEND, _once, [*_APPEND_KEYS, ONCE, OTHER_ONCE], _APPEND_ONCE),
+    "schedule": Case(schedule.SCHEDULE, _scheduled, _SCHEDULE_KEYS, _SCHEDULE),
+    "schedule once": Case(
+        schedule.SCHEDULE, _scheduled, [*_SCHEDULE_KEYS, ONCE], [*_SCHEDULE, 86400, f"ab:{BATCH}0000"]
+    ),
+    "release scheduled": Case(
+        schedule.RELEASE_SCHEDULED,
+        _scheduled,
+        [keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES, keys.STATS, keys.PINGS, keys.BROADCASTS],
+        [2000, 200, 500, 600, 3600],
+    ),
     "fence": Case(scripts.FENCE, _counted, [keys.marker(BATCH, 0)], [600]),
     "fence again": Case(
         scripts.FENCE,

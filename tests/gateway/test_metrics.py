@@ -13,6 +13,8 @@ PUBLIC = {
     "rhopush_delivery_seconds_count": {"provider"},
     "rhopush_queue_depth": set(),
     "rhopush_queue_oldest_age_seconds": set(),
+    "rhopush_scheduled_pings": set(),
+    "rhopush_scheduled_bytes": set(),
     "rhopush_lane_in_flight": {"lane"},
     "rhopush_lane_unsaved": {"lane"},
     "rhopush_lane_throttled": {"lane"},

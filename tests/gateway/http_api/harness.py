@@ -37,6 +37,8 @@ class RecordingQueue:
         self.sizes: list[int] = []
         self.failure: RhoPushError | None = None
         self.holding = False
+        self.instants: list[int] = []
+        self.instant_error: RhoPushError | None = None
         self.held: list[tuple[str, Done]] = []
         self.arrived = asyncio.Event()
 
@@ -52,6 +54,13 @@ class RecordingQueue:
         else:
             done(self.failure or Accepted(ping_id))
         return ping_id
+
+    def at(self, deliver_at_ms: int) -> "RecordingQueue":
+        """Keep the instant of the ping that follows."""
+        if self.instant_error is not None:
+            raise self.instant_error
+        self.instants.append(deliver_at_ms)
+        return self
 
     def commit(self) -> None:
         """Accept all that is held, in one turn of the loop, as a group commit does."""

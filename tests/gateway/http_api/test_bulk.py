@@ -149,6 +149,15 @@ async def test_wrong_lines_refuse_themselves_alone(api: House) -> None:
     assert [sorted(one) for one in found if "error" not in one] == [["ping_id"], ["ping_id"]]
 
 
+async def test_a_line_may_be_scheduled(api: House) -> None:
+    found = await answers(
+        api, {"user_id": "a", "deliver_at": 1_796_119_200}, {"user_id": "b", "deliver_at": "now"}
+    )
+    assert "ping_id" in found[0]
+    assert found[1]["error"]["field"] == "deliver_at"
+    assert api.queue.instants == [1_796_119_200_000]
+
+
 async def test_an_unknown_parameter_is_named(api: House) -> None:
     assert await answers(api, {"user_id": "a", "colour": 1}) == [
         {"ping_id": "0" * 32, "warning": "not understood: colour"}

@@ -38,13 +38,13 @@ async def test_the_pings_parameters_are_described(api: House, name: str) -> None
     assert name in body["application/json"]["schema"]["properties"]
 
 
-async def test_a_line_has_the_parameters_of_a_ping_but_neither_token_nor_wait(api: House) -> None:
+async def test_a_line_has_the_parameters_of_a_ping_that_may_be_sent_without_a_caller(api: House) -> None:
     description = (await call(api, method="GET", path="/openapi.json", token=None)).json
     ping = description["paths"]["/rc/v1/users/ping"]["post"]["requestBody"]["content"]
     operation = description["paths"]["/rc/v1/pings"]["post"]
     line = operation["requestBody"]["content"]["application/x-ndjson"]["schema"]["properties"]
     described = set(ping["application/json"]["schema"]["properties"])
-    assert set(line) == described - {"wait", "api_token"} | {"idempotency_key"}
+    assert set(line) == described - {"wait", "api_token", "explain", "validate"} | {"idempotency_key"}
     assert operation["security"] == [{"token": []}]
     assert set(operation["responses"]["200"]["content"]) == {"application/x-ndjson", "application/json"}
 

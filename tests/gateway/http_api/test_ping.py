@@ -483,3 +483,6 @@ async def test_a_long_list_of_users_is_read_in_the_turns_of_broadcasts(
     assert (await call(both, {"user_id": names, "message": "hello"})).status == 200
     assert both.queue.pings[0].users == tuple(names)
     assert len(taken) >= 2 + 16 + 8  # after finding the values, and after each part, decoded and read
+
+
+# Scheduled pings.

@@ -37,6 +37,8 @@ def test_the_keys_of_the_queues_scripts_share_one_slot() -> None:
     for name in (
         *keys.STREAMS,
         keys.SCHEDULE,
+        keys.SCHEDULED_PINGS,
+        keys.SCHEDULED_BODIES,
         keys.STATS,
         keys.PARKED,
         keys.RECEIPTS,

@@ -1,5 +1,6 @@
 """Each parameter's rule, row by row (contract §1.2 and §10)."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -247,3 +248,39 @@ def test_a_long_list_is_read_in_steps_as_at_once(size: int, odd: list[Any]) -> N
             found = end.value
     assert found == fields.users(value)
     assert steps == -(-len(value) // fields.USERS_STEP)
+
+
+@pytest.mark.parametrize(
+    ("value", "epoch_ms"),
+    [
+        (1_796_119_200, 1_796_119_200_000),
+        (1_796_119_200.25, 1_796_119_200_250),
+        ("1796119200.2509", 1_796_119_200_250),
+        (fields.EPOCH_S_MAX, fields.EPOCH_S_MAX * 1000),
+        (-5, 0),
+        ("2026-12-01T10:00:00Z", 1_796_119_200_000),
+        ("2026-12-01t10:00:00.5z", 1_796_119_200_500),
+        ("2026-12-01 05:30:00-04:30", 1_796_119_200_000),
+        ("2016-12-31T23:59:60Z", 1_483_228_800_000),
+        ("0001-01-01T00:00:00+23:59", 0),
+        ("9999-12-31T23:59:59-23:59", 253_402_387_139_000),
+    ],
+)
+def test_an_instant(value: object, epoch_ms: int) -> None:
+    assert fields.instant_ms(value, "deliver_at") == epoch_ms
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(True, None, [], {}, "", "x", math.inf, math.nan, "-5", "+5", "1e9", "1_000", "\u0661"),
+        *(fields.EPOCH_S_MAX + 1, str(fields.EPOCH_S_MAX + 1), 1_796_119_200_000, 10**400),
+        *("2026-12-01", "2026-12-01T10:00Z", "2026-12-01T10:00:00", "2026-12-01T10:00:00 Z"),
+        *("2026-02-30T10:00:00Z", "2026-12-01T24:00:00Z", "2026-12-01T10:60:00Z", "2026-12-01T10:00:61Z"),
+        *("2026-12-01T10:00:00+24:00", "2026-12-01T10:00:00+0100", "2026-W49-2T10:00:00Z", "9" * 300),
+    ],
+)
+def test_no_instant(value: object) -> None:
+    with pytest.raises(InvalidField) as refused:
+        fields.instant_ms(value, "deliver_at")
+    assert refused.value.field == "deliver_at"
