@@ -278,7 +278,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
 def _producers(
     settings: Settings, appends: RedisConnection, consumer: QueueConsumer, scheduler: Scheduler
 ) -> tuple[QueueProducer, ScheduleProducer]:
-    """What appends to the queue, and to the schedule."""
+    """Make the producers of the queue and of the schedule."""
     replicas = int(settings.queue.durability == "replicas")
     queue = QueueProducer(
         appends, _limits(settings), replicas=replicas, local_consumer=consumer, scheduler=scheduler
