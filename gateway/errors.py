@@ -41,7 +41,7 @@ class BadSetting(RhoPushError):
 
 
 class BadProvider(BadSetting):
-    """An installed provider cannot be used. As with a wrong setting, a new start does not help."""
+    """An installed provider cannot be used. As with an invalid setting, a restart does not help."""
 
     code = "bad_provider"
     label = "bad_provider"
@@ -57,8 +57,8 @@ class UnsafeFile(RhoPushError):
 class CredentialError(RhoPushError):
     """A provider's key, certificate or account cannot be read or used."""
 
-    code = "bad_credential"
-    label = "bad_credential"
+    code = "credential_invalid"
+    label = "credential_invalid"
 
 
 class ProviderUnreachable(RhoPushError):
@@ -142,7 +142,7 @@ class PossiblyAccepted(StoreDown):
     The caller gets 503 with the ping's id: asking for that id later tells whether it was accepted.
 
     Attributes:
-        ping_id: the ping's id where it is not the one under which it was submitted; else "".
+        ping_id: the ping's id if it differs from the id under which it was submitted; else "".
     """
 
     code = "possibly_accepted"
@@ -218,7 +218,7 @@ class IdempotencyConflict(RhoPushError):
 
 
 class RequestTimeout(InputError):
-    """A caller did not send its whole body in time."""
+    """The body of a request was not complete within its time limit."""
 
     status = 408
     code = "request_timeout"
@@ -235,7 +235,7 @@ class UnsupportedCoding(InputError):
 
 
 class UnsupportedMediaType(InputError):
-    """The Content-Type of a request body is none that the route reads (RFC 9110 §15.5.16)."""
+    """The route does not accept the Content-Type of a request body (RFC 9110 §15.5.16)."""
 
     status = 415
     code = "unsupported_media_type"
@@ -251,7 +251,7 @@ class LineTooLong(InputError):
 
 
 class ShuttingDown(RhoPushError):
-    """The gateway process ends. What it had read of a streamed request is answered; the rest was not read."""
+    """The gateway process ends. The lines of a streamed request that were read are answered; the rest was not read."""
 
     status = 503
     code = "shutting_down"

@@ -19,8 +19,8 @@ RHOCONNECT_PUSH: Final = "rhoconnect_push"
 UNSUPPORTED: Final = ""
 
 DeviceTypes = Mapping[str, str]
-"""What a device registers as (contract §2.1, §3, §10), in lower case -> the provider that delivers to it. Each provider
-says which types it serves. Types that none serves are unsupported: android (C2DM, closed 2015), blackberry, wp8."""
+"""Device type in lower case (contract §2.1, §3, §10) -> the provider that delivers to it. Each provider declares the
+types that it serves. Types without a provider are unsupported: android (C2DM, closed 2015), blackberry, wp8."""
 
 # Reasons for skipping a device, as counted in receipts and metrics.
 UNREGISTERED: Final = "unregistered"  # logged out, or never registered for push
@@ -35,9 +35,9 @@ class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
         client_id: usually 32 hex digits.
         device_type: platform ("Apple", "ANDROID"); "" means not registered for push.
         push_type: "apple", "iphone", "fcm", "gcm", "rhoconnect_push" and others; "" means: the platform decides.
-        pin: the provider's device token.
-        phone_id: same phone, many clients; "" if unknown.
-        app_id: `device_app_id`, the app on the phone; "" if unknown.
+        pin: the push token.
+        phone_id: id that several clients of one phone share; "" if unknown.
+        app_id: `device_app_id`, the app of the device; "" if unknown.
         last_sync_ms: epoch milliseconds of the last sync; 0: never.
         bad_at: hosts and topics at which the provider refuses this token (see `refused_at`), separated by blanks;
             "": none.
@@ -100,12 +100,16 @@ class Selection(NamedTuple):
     skipped: dict[str, int]
 
 
+LeftOut = list[tuple[Device, str]]
+"""Devices that a ping does not go to, each with its reason."""
+
+
 def platform_of(device: Device, device_types: DeviceTypes) -> str | None:
-    """Name who delivers to a device.
+    """Return the provider that delivers to a device.
 
     Returns:
-        The provider's name; "" where nobody does; None where the device is not registered for push
-        (no device type: even a push type does not help then, contract §3).
+        The provider's name; "" if no provider does; None if the device is not registered for push (without a device
+        type, a push type has no effect, contract §3).
     """
     if not device.device_type:
         return None
@@ -120,14 +124,14 @@ _last_sync = attrgetter("last_sync_ms")
 
 
 def select(devices: Iterable[Device], seen: set[str], device_types: DeviceTypes) -> Selection:
-    """Choose the devices of one user, by PingJob's rules (contract §3, §10).
+    """Select the devices of one user, by PingJob's rules (contract §3, §10).
 
     Args:
-        devices: all clients of the user, in any order. Those known to be dead are left out by the caller.
-        seen: what the same ping has chosen before; shared by all users of a ping, and added to here. Phones
-            and tokens are told apart in it: of two devices with one token, one known by its phone, both are
-            sent to.
-        device_types: which provider serves which device type.
+        devices: all clients of the user, in any order. The caller omits those with dead tokens.
+        seen: the keys selected before by the same ping; shared by all users of a ping, and extended here. Phone ids
+            and tokens are distinct keys: of two devices with one token, one of which has a phone id, both are
+            selected.
+        device_types: device type -> the provider that serves it.
     """
     selection = Selection([], {})
     select_into(selection, tuple(devices), seen, device_types)
@@ -135,20 +139,34 @@ def select(devices: Iterable[Device], seen: set[str], device_types: DeviceTypes)
 
 
 def select_into(
-    selection: Selection, devices: Sequence[Device], seen: set[str], device_types: DeviceTypes
+    selection: Selection,
+    devices: Sequence[Device],
+    seen: set[str],
+    device_types: DeviceTypes,
+    left_out: LeftOut | None = None,
 ) -> None:
-    """`select` for one of many users, added to what was chosen of those before."""
+    """Run `select` for one of many users, and add the result to the devices selected before.
+
+    Args:
+        selection: the result is added here.
+        devices: as in `select`.
+        seen: as in `select`.
+        device_types: as in `select`.
+        left_out: each device that is not selected is added here with its reason; None: only their number matters.
+    """
     chosen, skipped = selection
     for device in devices if len(devices) < 2 else sorted(devices, key=_last_sync, reverse=True):
         reason = _choose(device, seen, chosen, device_types)
         if reason:
             skipped[reason] = skipped.get(reason, 0) + 1
+            if left_out is not None:
+                left_out.append((device, reason))
 
 
 def fit(device: Device, device_types: DeviceTypes) -> tuple[str, str]:
-    """Who delivers to a device, and why nobody does: one of the two is empty."""
+    """Return the provider of a device, and the reason for skipping it: one of the two is empty."""
     platform = platform_of(device, device_types)
-    # Without a token there is nowhere to send to, phone or not; RhoConnect sent to an empty address.
+    # A device without a token cannot be reached, with or without a phone id; RhoConnect used an empty address.
     if platform is None or not device.pin:
         return "", UNREGISTERED
     return platform, UNSUPPORTED_PLATFORM if platform == UNSUPPORTED else ""
@@ -164,7 +182,7 @@ def dedupe_key(device: Device) -> str:
 
 
 def _choose(device: Device, seen: set[str], chosen: list[Chosen], device_types: DeviceTypes) -> str:
-    """Add the device to the chosen ones, or name the reason why not."""
+    """Select the device, or return the reason for skipping it."""
     platform, reason = fit(device, device_types)
     if reason:
         return reason

@@ -22,7 +22,7 @@ PING_BYTES: Final = 200
 LEASE_MS: Final = 2_000
 """Leader lease, renewed several times within this period."""
 GRACE_MS: Final = 1_500
-"""Time for which a free lease is reserved for a gateway that was subscribed all the time."""
+"""Time for which a free lease is reserved for a gateway that was subscribed without interruption."""
 CHANGES: Final = 500
 """Changes in one call: some 3 µs each, during which Redis does nothing else."""
 USERS: Final = 1_000
@@ -30,7 +30,7 @@ USERS: Final = 1_000
 
 
 _PING: Final = Ping(ingress=CHANGE_EVENTS)
-"""The ping of a window, but for its user and sources."""
+"""The ping of a window, without its user and sources."""
 
 
 class PendingChange(NamedTuple):

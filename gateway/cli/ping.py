@@ -5,15 +5,14 @@ as newline-delimited JSON: prints the number of accepted pings, and each refused
 """
 
 import argparse
-import os
 import sys
 from typing import Any, Final
 
-from gateway.cli.options import add_settings_arguments, api_token
+from gateway.cli.options import api_token
 from gateway.cli.ping_file import send_file
-from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S, PingJob
+from gateway.cli.remote import add_gateway_arguments, client_of, server_of
+from gateway.client.job import PingJob
 from gateway.client.messages import failures
-from gateway.client.sync_client import SyncClient
 from gateway.errors import BadSetting
 
 _NOT_PARAMETERS: Final = frozenset({"settings", "env", "wait", "server", "token", "timeout", "file"})
@@ -38,15 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="deliver later: 2030-01-31T09:30:00Z, or epoch seconds",
     )
     parser.add_argument("--wait", action="store_true", help="wait until every device has its verdict")
-    parser.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="S")
-    parser.add_argument(
-        "--server", metavar="URL", help=f"URL of the gateway (default: $RHOPUSH_SERVER or {DEFAULT_SERVER})"
-    )
-    parser.add_argument(
-        "--token",
-        help="API token (default: $API_TOKEN, the token of the settings, or that of the data folder)",
-    )
-    add_settings_arguments(parser)
+    add_gateway_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,16 +47,15 @@ def run(args: argparse.Namespace) -> int:
         PingError: a ping was not accepted, or not finished in time.
         BadSetting: there is no token, --file is combined with an option of one ping, or the file cannot be read.
     """
-    server = args.server or os.environ.get("RHOPUSH_SERVER") or DEFAULT_SERVER
     parameters = {name: value for name, value in vars(args).items() if name not in _NOT_PARAMETERS}
     if args.file is not None:
         if args.wait or any(value is not None for value in parameters.values()):
             raise BadSetting(
                 "with --file, the lines of the file contain the parameters of the pings", field="file"
             )
-        PingJob.configure(server=server, token=args.token or api_token(args), timeout_s=args.timeout)
+        PingJob.configure(server=server_of(args), token=args.token or api_token(args), timeout_s=args.timeout)
         return send_file(args.file)
-    client = SyncClient(server, args.token or api_token(args), args.timeout)
+    client = client_of(args)
     if not args.wait:
         sys.stdout.write(client.send(parameters) + "\n")
         return 0

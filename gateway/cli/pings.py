@@ -11,15 +11,14 @@ a wrong setting.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from gateway.cli.options import add_settings_arguments, api_token, count
+from gateway.cli.options import count
+from gateway.cli.remote import add_gateway_arguments, client_of
 from gateway.client.errors import PingError
-from gateway.client.job import DEFAULT_SERVER
 from gateway.client.messages import PAGE_MAX
 from gateway.client.sync_client import SyncClient
 
@@ -40,9 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     showing.add_argument("ping_id", metavar="ID")
     for action in (listing, showing):
         action.add_argument("--json", action="store_true", help="JSON instead of a table")
-        action.add_argument("--server", metavar="URL", help=f"default: $RHOPUSH_SERVER or {DEFAULT_SERVER}")
-        action.add_argument("--token", help="default: $API_TOKEN, the settings', or the data folder's")
-        add_settings_arguments(action)
+        add_gateway_arguments(action)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
         PingError: the gateway cannot be reached, or refuses.
         BadSetting: there is no token.
     """
-    server = args.server or os.environ.get("RHOPUSH_SERVER") or DEFAULT_SERVER
-    client = SyncClient(server, args.token or api_token(args), _TIMEOUT_S)
+    client = client_of(args)
     try:
         (_list if args.action == "list" else _show)(args, client)
     except PingError as error:

@@ -116,7 +116,8 @@ class BulkLines:
 
 
 def encode(item: BulkItem) -> bytes:
-    """Write an item as one line with an idempotency key; b"": it is blank. What is no JSON object goes as it is."""
+    """Encode an item as one line with an idempotency key; b"" for a blank item. Text that is not a JSON object is
+    kept."""
     if isinstance(item, Mapping):
         said = {name: value for name, value in item.items() if value is not None}
         return json.dumps({KEY: new_key(), **said}).encode() + b"\n"

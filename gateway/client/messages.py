@@ -41,7 +41,7 @@ class ClientResponse(NamedTuple):
 
 
 def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientRequest:
-    """The request that sends a ping; with `wait` its response contains the verdicts.
+    """Return the request that sends a ping; with `wait` its response contains the verdicts.
 
     Raises:
         PingError: the token cannot be sent.
@@ -55,8 +55,33 @@ def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientReq
     return ClientRequest("POST", PING_PATH, headers, json.dumps(said).encode())
 
 
+def explain_request(parameters: Parameters, token: str) -> ClientRequest:
+    """The request that explains a ping and sends nothing.
+
+    Raises:
+        PingError: the token cannot be sent.
+    """
+    return ping_request({**parameters, "explain": True}, token, wait=False)
+
+
+def explanation_of(answer: ClientResponse) -> dict[str, Any]:
+    """The explanation of a ping.
+
+    Raises:
+        PingError: the gateway refused it, or does not explain pings.
+    """
+    found = _json(answer)
+    if answer.status != 200:
+        raise refusal(answer)
+    if "totals" not in found:
+        raise PingError(
+            ["the gateway explains no pings: it has sent this ping"], answer.ping_id, answer.status
+        )
+    return found
+
+
 def report_request(ping_id: str, token: str) -> ClientRequest:
-    """What became of a ping."""
+    """Return the request for the delivery report of a ping."""
     return ClientRequest("GET", f"/rc/v1/pings/{quote(ping_id, safe='')}", token_header(token))
 
 
@@ -78,7 +103,7 @@ def json_of(answer: ClientResponse) -> dict[str, Any]:
 
 
 def accepted(answer: ClientResponse) -> str:
-    """The id of a ping that is durable.
+    """Return the id of a durable ping.
 
     Raises:
         PingError: the ping was not accepted.
@@ -89,7 +114,7 @@ def accepted(answer: ClientResponse) -> str:
 
 
 def report_of(answer: ClientResponse) -> dict[str, Any] | None:
-    """The receipt of a ping sent with `wait`; None: the gateway's own wait ended before the last verdict.
+    """Return the receipt of a ping sent with `wait`; None: the gateway's own wait ended before the last verdict.
 
     Raises:
         PingError: the ping was not accepted.
@@ -118,7 +143,7 @@ def failure(error: Exception) -> str:
 
 
 def refusal(answer: ClientResponse) -> PingError:
-    """The error for an answer that refuses."""
+    """Return the error of a response that refuses the request."""
     said = _json(answer).get("error")
     words = said.get("message") if isinstance(said, dict) else None
     text = words or answer.body.decode(errors="replace").strip() or f"HTTP status {answer.status}"
@@ -134,12 +159,12 @@ def _json(answer: ClientResponse) -> dict[str, Any]:
 
 
 def token_header(token: str) -> dict[str, str]:
-    """The header with the token.
+    """Return the header with the token.
 
     Raises:
-        PingError: no header can carry it.
+        PingError: a header cannot contain the token.
     """
     said = token.strip()
     if not said.isascii() or not said.isprintable():
-        raise PingError(["the token holds a character that is not allowed in an HTTP header"])
+        raise PingError(["the token contains a character that is not allowed in an HTTP header"])
     return {"X-RhoConnect-API-TOKEN": said} if said else {}

@@ -12,6 +12,8 @@ from gateway.client.messages import (
     ClientResponse,
     Parameters,
     accepted,
+    explain_request,
+    explanation_of,
     failure,
     json_of,
     list_request,
@@ -82,6 +84,14 @@ class SyncClient:
             PingError: the gateway does not know the ping, refuses, or cannot be reached.
         """
         return json_of(self._ask(report_request(ping_id, self._token), self._timeout_s))
+
+    def explain(self, parameters: Parameters) -> dict[str, Any]:
+        """Explain a ping; nothing is sent.
+
+        Raises:
+            PingError: the gateway refused it, or cannot be reached.
+        """
+        return explanation_of(self._ask(explain_request(parameters, self._token), self._timeout_s))
 
     def _ask(self, request: ClientRequest, timeout_s: float) -> ClientResponse:
         host, port = self._url.hostname or "", self._url.port

@@ -70,7 +70,7 @@ class GoogleResponse(NamedTuple):
 
 
 class LoopRequest:
-    """google-auth's transport (`google.auth.transport.Request`): called in its thread, it sends requests on the
+    """Transport of google-auth (`google.auth.transport.Request`): called in its thread, it sends requests on the
     event loop.
 
     Args:
@@ -254,7 +254,7 @@ def check(credential: GoogleCredential) -> None:
 
 
 def build(credential: GoogleCredential) -> Any:
-    """google-auth's object for a credential."""
+    """Make google-auth's object for a credential."""
     return _BUILDERS[credential.kind](credential.info)
 
 

@@ -83,6 +83,7 @@ class Http2Lane(Lane):
     ) -> None:
         super().__init__(name, provider, policy.retry, metrics, tokens, policy.deadline_s)
         self.credential = credential
+        self.endpoint = endpoint
         self._rate_limiter = rate_limiter
         authority = endpoint.authority.encode()
         self._head: list[Header] = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", authority)]
@@ -97,6 +98,11 @@ class Http2Lane(Lane):
         )
 
     # -- interface of the fan-out ----------------------------------------------------------------------------
+
+    @property
+    def host(self) -> str:
+        """The server's name, with its port where that is not 443."""
+        return self.endpoint.authority
 
     def wake(self) -> None:
         """Begin requests: deliveries wait, or the cause that kept this lane from sending is gone."""

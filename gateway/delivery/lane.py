@@ -153,6 +153,11 @@ class Lane(ABC):
         """Number of requests without a response."""
 
     @property
+    def host(self) -> str:
+        """The server that requests go to; "" where this gateway itself is the service."""
+        return ""
+
+    @property
     def backlog(self) -> int:
         """Number of deliveries that wait in memory."""
         return len(self._backlog)

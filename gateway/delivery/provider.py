@@ -62,6 +62,17 @@ class Provider(ABC):
     def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float) -> Verdict:
         """Judge a response; `now_s`: epoch seconds, for a Retry-After that is a date. Never raises."""
 
+    def validation_body(self, body: bytes) -> bytes | None:
+        """The body of a request that lets the provider check a message without delivering it.
+
+        Args:
+            body: of the request that delivers the message.
+
+        Returns:
+            The body, for the same path and headers; None: the provider has no such request.
+        """
+        return None
+
     def server_error_delay_s(self, retry: RetrySettings) -> float:
         """The first delay after a 5xx without Retry-After, in seconds."""
         return retry.fcm_5xx_s

@@ -73,6 +73,11 @@ class RemoteRhoConnectPushLane(Lane):
         self._workers: list[asyncio.Task[None]] = []
         self._reconnecting: asyncio.Task[None] | None = None
 
+    @property
+    def host(self) -> str:
+        """The push service's name, with its port if the address has one."""
+        return self._origin.partition("://")[2]
+
     def wake(self) -> None:
         """Let the workers take the deliveries that may begin; start the workers at the first call."""
         if not self._workers:

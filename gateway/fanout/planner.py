@@ -16,13 +16,13 @@ import structlog
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import Delivery, DeliveryBatch
 from gateway.delivery.lane_manager import LaneManager
-from gateway.delivery.reasons import reason_label
 from gateway.delivery.route import LaneInterface
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.batch_plan import BatchPlan
 from gateway.fanout.broadcast_targets import BroadcastTargets
+from gateway.fanout.device_planner import DevicePlanner
 from gateway.fanout.in_flight import InFlight
-from gateway.fanout.recipients import INTERNAL_ERROR, INTERNAL_ERRORS, Recipient, recipient, recipients
+from gateway.fanout.recipients import INTERNAL_ERROR, INTERNAL_ERRORS, recipient, recipients
 from gateway.fanout.splitting import LargePingSplitter, SplitPart, is_large
 from gateway.metrics import Metrics
 from gateway.queue.consumer import BatchProgress, Streams
@@ -32,18 +32,16 @@ from gateway.registry.user_devices import MARKED_DEAD, UNKNOWN_USER, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
 from protocols.devices import Device, platform_of
-from protocols.errors import InputError, NothingToSend
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("planner")
 
 STEP_DEVICES: Final = 500
 """Devices planned in one step of the loop, exceeded by at most one ping."""
-NOTHING_TO_SEND: Final = NothingToSend.label
 GONE: Final = "device_gone"
 
 
-class Planner:
+class Planner(DevicePlanner):
     """Turns leases into delivery batches and their deliveries.
 
     Args:
@@ -71,7 +69,7 @@ class Planner:
         self._lane_manager = lane_manager
         self._streams = streams
         self._in_flight = in_flight
-        self._metrics = metrics
+        super().__init__(metrics)
         self._scheduler = scheduler
         self._splitting = LargePingSplitter(registry, targets, in_flight, scheduler, self._count_skipped)
 
@@ -189,7 +187,7 @@ class Planner:
             chosen, skipped = recipients(known_users, self._lane_manager)
             plan.begin_ping(number, skipped)
             for recipient_device in chosen:
-                self._plan_device(plan, recipient_device, skipped)
+                self.plan_device(plan, recipient_device, skipped)
             if skipped:
                 self._count_skipped(skipped)
             if len(plan.batch.states) - finish_planning > STEP_DEVICES:
@@ -211,55 +209,6 @@ class Planner:
         for lane, deliveries in by_lane.items():
             by_lane[lane] = [delivery for delivery in deliveries if delivery.batch is not batch]
         await self._in_flight.quarantine(batch.lease, error)
-
-    def _plan_device(
-        self, plan: BatchPlan, recipient_device: Recipient, skipped: dict[str, int] | None
-    ) -> None:
-        """Add one delivery, or record why there is none. `skipped` is None if the device already has an index in
-        the plan."""
-        batch = plan.batch
-        index = len(batch.states)
-        try:
-            self._plan_send(plan, recipient_device, skipped)
-        except INTERNAL_ERRORS:
-            # A ping or a setting that causes an error must not stop the pings that were read together with it.
-            _log.exception(
-                "device_planning_failed", ping_id=plan.ping.id, client=recipient_device.device.client_id
-            )
-            if index == len(batch.states):
-                batch.add_delivery(recipient_device.device.client_id, recipient_device.platform)
-            self._reject(batch, index, recipient_device.platform, INTERNAL_ERROR)
-
-    def _plan_send(
-        self, plan: BatchPlan, recipient_device: Recipient, skipped: dict[str, int] | None
-    ) -> None:
-        batch, route, device = plan.batch, recipient_device.route, recipient_device.device
-        if isinstance(route, str):
-            self._reject(
-                batch,
-                batch.add_delivery(device.client_id, recipient_device.platform),
-                recipient_device.platform,
-                route,
-            )
-            return
-        if plan.route is not route:
-            plan.select_route(route)
-        message = plan.message
-        if message is None and skipped is not None:
-            skipped[NOTHING_TO_SEND] = skipped.get(NOTHING_TO_SEND, 0) + 1
-            return
-        index = batch.add_delivery(device.client_id, recipient_device.platform)
-        try:
-            if message is None or isinstance(message, InputError):
-                raise message or NothingToSend("the ping holds no content for this platform any longer")
-            path = recipient_device.path or message.path(device.pin)
-        except InputError as error:
-            self._reject(batch, index, recipient_device.platform, error.label)
-            return
-        recipient_device.path = path
-        lane = route.lane
-        request_id = plan.request_id(recipient_device.number) if lane.provider.names_requests else b""
-        plan.by_lane[lane].append(Delivery(batch, index, device, route, message, path, request_id))
 
     # -- chunks and resumed batches --------------------------------------------------------------------------
 
@@ -285,7 +234,7 @@ class Planner:
         for part in slices(chosen, LIGHT_SLICE):
             await self._scheduler.turn()
             for device, platform in part:
-                self._plan_device(plan, recipient(device, platform, self._lane_manager), skipped)
+                self.plan_device(plan, recipient(device, platform, self._lane_manager), skipped)
         self._count_skipped(skipped)
         self._begin(batch, [SplitPart(0, large, {}, chunk.chunk_index)] if large else ())
         await self._offer_throttled(by_lane)
@@ -390,7 +339,7 @@ class Planner:
             if recipient_device.route == MARKED_DEAD:  # marked after the ping was planned
                 self._reject(plan.batch, plan.batch.add_delivery(client, platform), platform, GONE)
             else:
-                self._plan_device(plan, recipient_device, None)
+                self.plan_device(plan, recipient_device, None)
 
     # -- offering --------------------------------------------------------------------------------------------
 
@@ -429,10 +378,6 @@ class Planner:
             _log.exception("lane_offer_failed", lane=lane.name)
             for delivery in deliveries:
                 delivery.batch.reject(delivery.index, INTERNAL_ERROR)
-
-    def _reject(self, batch: DeliveryBatch, index: int, provider: str, reason: str) -> None:
-        self._metrics.deliveries(provider, "", "rejected", reason_label(reason)).inc()
-        batch.reject(index, reason)
 
     def _count_skipped(self, skipped: dict[str, int]) -> None:
         for reason, number in skipped.items():

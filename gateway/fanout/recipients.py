@@ -13,7 +13,7 @@ from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.route import Route
 from gateway.errors import BAD_DATA
 from gateway.registry.user_devices import MARKED_DEAD, DerivedValue, UserDevices
-from protocols.devices import REPEATED, Chosen, Device, Selection, dedupe_key, fit, select_into
+from protocols.devices import REPEATED, Chosen, Device, LeftOut, Selection, dedupe_key, fit, select_into
 from protocols.errors import RhoPushError
 from protocols.numbers import hexadecimal
 
@@ -106,7 +106,11 @@ def recipient(device: Device, platform: str, lane_manager: LaneManager) -> Recip
 
 
 def choose(
-    registrations: Sequence[UserDevices], lane_manager: LaneManager, seen: set[str], skipped: dict[str, int]
+    registrations: Sequence[UserDevices],
+    lane_manager: LaneManager,
+    seen: set[str],
+    skipped: dict[str, int],
+    left_out: LeftOut | None = None,
 ) -> list[Chosen]:
     """Select the devices of a ping's users by PingJob's rules (contract §3).
 
@@ -116,6 +120,7 @@ def choose(
             missing.
         seen: keys of the devices that the ping already reaches; extended here (see `select`).
         skipped: number of omitted devices by reason; extended here.
+        left_out: each omitted device is added here with its reason; None: only the numbers are needed.
     """
     selection = Selection([], skipped)
     for registration in registrations:
@@ -124,7 +129,11 @@ def choose(
             devices = tuple(device for device in devices if not is_bad(device, lane_manager))
             if len(devices) < len(registration.devices):
                 skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + len(registration.devices) - len(devices)
-        select_into(selection, devices, seen, lane_manager.device_types)
+                if left_out is not None:
+                    left_out += [
+                        (one, MARKED_DEAD) for one in registration.devices if is_bad(one, lane_manager)
+                    ]
+        select_into(selection, devices, seen, lane_manager.device_types, left_out)
         if registration.left_out or registration.unknown:
             registration.add_left_out(skipped)
     return selection.chosen

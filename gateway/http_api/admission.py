@@ -57,7 +57,7 @@ class LineKeys:
         """Return the key of a line; the digest of its body covers the line's bytes.
 
         Raises:
-                InvalidField: the key is not 1 to 255 visible ASCII characters.
+            InvalidField: the key is not 1 to 255 visible ASCII characters.
         """
         if type(key) is not str or _KEY.fullmatch(key) is None:
             raise InvalidField(f"{_LINE_KEY} must be 1 to 255 visible ASCII characters", field=_LINE_KEY)
@@ -87,9 +87,9 @@ class PingAdmission:
         """Check the conditions of a parsed ping beyond its own form.
 
         Raises:
-                ApiTokenRefused: the token is not an admin's.
+            ApiTokenRefused: the token is not an admin's.
             BodyTooLarge: more users than `limits.users_per_ping`.
-                TooManyRequests: the rate exceeds `limits.requests_per_s`.
+            TooManyRequests: the rate exceeds `limits.requests_per_s`.
         """
         if role is not TokenRole.ADMIN:
             require_admin(role)
@@ -102,7 +102,7 @@ class PingAdmission:
         """Digest an Idempotency-Key: the scope is the key and the caller's token; the body is the whole body.
 
         Raises:
-                InvalidField: the key is not 1 to 255 visible ASCII characters.
+            InvalidField: the key is not 1 to 255 visible ASCII characters.
         """
         if _KEY.fullmatch(key) is None:
             raise InvalidField(f"{_KEY_HEADER} must be 1 to 255 visible ASCII characters", field=_KEY_HEADER)

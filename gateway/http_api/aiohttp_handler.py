@@ -1,4 +1,4 @@
-"""aiohttp's connection handler, with the behaviour that it lacks.
+"""The connection handler of aiohttp, with additional behaviour.
 
 The module uses the public names of aiohttp alone: a `RequestTracker` reads the bytes that aiohttp receives, the request
 factory reports the start of each request, and `finish_response` reports each response. To refuse a request for which
@@ -42,7 +42,7 @@ _log = structlog.get_logger("http_api")
 
 
 class AiohttpConnection(web.RequestHandler):
-    """aiohttp's protocol of one connection.
+    """The protocol of one connection that aiohttp serves.
 
     Args:
         server: aiohttp's server, which counts its connections.

@@ -52,7 +52,7 @@ class ClientAddresses:
         """Return the origin of a request.
 
         Args:
-                peer: address of the connection's peer.
+            peer: address of the connection's peer.
             forwarded_for: the values of X-Forwarded-For, in the order of the header fields.
         """
         address, hops = _parsed(peer), 0

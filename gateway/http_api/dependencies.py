@@ -17,6 +17,7 @@ from gateway.queue.schedule_producer import IngressQueue
 from gateway.registry.clients import TokenMailbox
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Secret, Settings
+from protocols.ping.model import Ping
 
 Scrape = Callable[[], Awaitable[bytes]]
 """Returns the rendered metrics. Raises MetricsUnavailable."""
@@ -55,6 +56,18 @@ class CompletionSource(Protocol):
 
     def end_waits(self) -> None:
         """End all waits now."""
+
+
+class PingExplanations(Protocol):
+    """Explains pings instead of sending them (`gateway.fanout.explain`)."""
+
+    async def explain(self, ping: Ping, *, validates: bool) -> dict[str, Any]:
+        """The devices that a ping would reach, and those that it would not.
+
+        Raises:
+            BodyTooLarge: it is for too many.
+            StoreDown: Redis did not answer.
+        """
 
 
 @dataclass(kw_only=True)
@@ -96,14 +109,15 @@ class Dependencies:
     Attributes:
         settings: the current settings, replaced by `HttpApi.apply_settings`.
         api_token: the configured API token, from the settings or `data_dir/api_token`.
-            owns_store: whether the store is the gateway's embedded store, which no RhoConnect reads.
+        owns_store: whether the store is the gateway's embedded store, which no RhoConnect reads.
         queue, receipts, ping_list, completions: see the protocols above.
         redis: a client of RhoConnect's Redis, or of the embedded store, without hidden retries.
         reserved_redis: another client of it, for API tokens that were valid recently; None: `redis`.
         readiness: returns the problems of this gateway by component; empty: ready.
         metrics: counts accepted and refused requests.
         scrape: returns the rendered metrics of the whole gateway; None: those of `metrics` are complete.
-            mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
+        explanations: explains pings; None: this process cannot explain pings.
+        mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: number of processes that share the configured rate limit.
         now: epoch seconds by the clock that all gateways share.
         fast_path: False: aiohttp answers every request (for tests and comparison).
@@ -124,6 +138,7 @@ class Dependencies:
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
+    explanations: PingExplanations | None = None
     mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None
     scrape: Scrape | None = None

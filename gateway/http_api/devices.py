@@ -20,7 +20,7 @@ class DeviceRoutes:
     """The routes that devices call.
 
     Args:
-            context: the state shared by the routes.
+        context: the state shared by the routes.
     """
 
     def __init__(self, context: HandlerContext) -> None:

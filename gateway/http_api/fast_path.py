@@ -32,9 +32,9 @@ class PingServer:
     """All connections of one listening socket.
 
     Args:
-            services: the services behind the HTTP API.
-            admission: admission of pings.
-            handler: creates aiohttp's protocol for a connection that is handed over.
+        services: the services behind the HTTP API.
+        admission: admission of pings.
+        handler: creates aiohttp's protocol for a connection that is handed over.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class HttpConnections(ConnectionRegistry[HttpConnection]):
     """All connections of the main port.
 
     Args:
-            limits: the limits of connections.
+        limits: the limits of connections.
     """
 
     __slots__ = ()

@@ -91,12 +91,12 @@ class LineWindow:
     """The lines of one request.
 
     Args:
-            services: the services behind the HTTP API.
-            accepted: the counter of accepted pings.
+        services: the services behind the HTTP API.
+        accepted: the counter of accepted pings.
 
     Attributes:
         accepted: see above.
-            peak_lines, peak_bytes: largest number of lines, and of their bytes, in the window at once.
+        peak_lines, peak_bytes: largest number of lines, and of their bytes, in the window at once.
     """
 
     def __init__(self, services: Dependencies, accepted: Counter) -> None:

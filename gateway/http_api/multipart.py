@@ -102,7 +102,7 @@ class _LimitedStream(StreamReader):
 
 
 class _FormReader(MultipartReader):
-    """aiohttp's reader, without its parser of Content-Disposition, which warns about every irregularity."""
+    """The reader of aiohttp, without its parser of Content-Disposition, which warns about every irregularity."""
 
     disposition = ""
 

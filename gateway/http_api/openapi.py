@@ -27,9 +27,15 @@ _PING: Final[dict[str, Any]] = {
         "collapse_id": _TEXT | {"description": "At most 64 bytes; a later push with it replaces this one."},
         "deliver_at": {"type": ["string", "number"]}
         | {"description": "Deliver from this time on: RFC 3339 with a zone, or seconds since 1970."},
+        "explain": {
+            "type": "boolean",
+            "description": "Send and store nothing; answer what the ping would do.",
+        },
+        "validate": {"type": "boolean", "description": "With `explain`: let FCM check each message."},
         "api_token": _TEXT | {"description": "For clients that cannot set the header."},
     },
 }
+_NOT_IN_A_LINE: Final = ("wait", "explain", "validate", "api_token")
 _LINE_KEY: Final = _TEXT | {
     "description": "1 to 255 visible ASCII characters, honoured for 24 hours as Idempotency-Key is."
 }
@@ -123,6 +129,74 @@ _SUMMARY: Final[dict[str, Any]] = {
     },
 }
 _STATES: Final = ("queued", "open", "done")
+_COUNT: Final = {"type": "integer"}
+_COUNTS: Final = {"type": "object", "additionalProperties": _COUNT}
+_EXPLAINED_DEVICE: Final[dict[str, Any]] = {
+    "client_id": _TEXT,
+    "user_id": _TEXT,
+    "provider": _TEXT,
+    "app": _TEXT,
+    "token": _TEXT | {"description": "The first characters of the push token, and its length."},
+}
+_VALIDATION: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["verdict", "reason"],
+    "properties": {
+        "verdict": {
+            "type": "string",
+            "enum": ["accepted", "rejected", "retry_later", "unknown", "not_available"],
+        },
+        "reason": _TEXT,
+    },
+}
+_EXPLANATION: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["devices", "left_out", "unknown_users", "totals"],
+    "properties": {
+        "devices": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": [*_EXPLAINED_DEVICE, "lane", "host", "path", "headers", "payload", "bytes"],
+                "properties": {
+                    **_EXPLAINED_DEVICE,
+                    "lane": _TEXT,
+                    "host": _TEXT | {"description": "Empty: the gateway itself is the service."},
+                    "path": _TEXT,
+                    "headers": {"type": "object", "additionalProperties": _TEXT},
+                    "payload": {"description": "The body of the request; null where it is not JSON."},
+                    "bytes": _COUNT,
+                    "note": _TEXT | {"description": "Why the lane cannot send now; it is no exclusion."},
+                    "validation": _VALIDATION,
+                },
+            },
+        },
+        "left_out": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": [*_EXPLAINED_DEVICE, "reason", "text"],
+                "properties": {
+                    **_EXPLAINED_DEVICE,
+                    "reason": _TEXT | {"description": "Code, as in the receipt of a ping."},
+                    "text": _TEXT | {"description": "The reason in words."},
+                    "same_as": _TEXT | {"description": "`repeated`: the client that the ping reaches."},
+                    "provider_reason": _TEXT,
+                    "since": _TEXT | {"description": "`dead_token`: time of the mark (RFC 3339)."},
+                },
+            },
+        },
+        "unknown_users": {"type": "array", "items": _TEXT},
+        "totals": {
+            "type": "object",
+            "properties": {
+                **dict.fromkeys(("users", "unknown_users", "devices", "left_out", "bytes"), _COUNT),
+                "by_provider": _COUNTS,
+                "by_reason": _COUNTS,
+            },
+        },
+    },
+}
 _READINESS: Final[dict[str, Any]] = {
     "type": "object",
     "required": ["ready", "missing"],
@@ -131,7 +205,7 @@ _READINESS: Final[dict[str, Any]] = {
         "missing": {"type": "object", "additionalProperties": _TEXT},
     },
 }
-_COUNTS: Final[dict[str, Any]] = {
+_COUNT_MAP: Final[dict[str, Any]] = {
     "type": "object",
     "description": "Devices by verdict. A ping that is queued has none.",
     "additionalProperties": {"type": "integer"},
@@ -151,7 +225,7 @@ _PAGE: Final[dict[str, Any]] = {
                     "state": {"type": "string", "enum": [*_STATES]},
                     "accepted_at": {"type": ["string", "null"], "format": "date-time"},
                     "ingress": {"type": ["string", "null"], "description": "null: not stored any more."},
-                    "counts": _COUNTS,
+                    "counts": _COUNT_MAP,
                 },
             },
         },
@@ -229,8 +303,8 @@ def describe(
     """Return the OpenAPI document.
 
     Args:
-            routes: method, path, required authentication and summary of each route.
-            additions: parameters with raw additions to one provider's message, and their descriptions.
+        routes: method, path, required authentication and summary of each route.
+        additions: parameters with raw additions to one provider's message, and their descriptions.
     """
     paths: dict[str, dict[str, Any]] = {}
     for method, path, who, summary in routes:
@@ -294,7 +368,7 @@ def _with_additions(additions: Mapping[str, str]) -> dict[str, Any]:
 def _line(additions: Mapping[str, str]) -> dict[str, Any]:
     """The schema of one line of a body with many pings."""
     parameters = _with_additions(additions)["properties"]
-    ping = {name: kind for name, kind in parameters.items() if name not in ("wait", "api_token")}
+    ping = {name: kind for name, kind in parameters.items() if name not in _NOT_IN_A_LINE}
     return {
         "type": "object",
         "description": "One line; the body has any number of them.",
@@ -319,7 +393,8 @@ def _responses(method: str, path: str, who: str) -> dict[str, Any]:
     if path.endswith("/ping"):
         header = {"schema": _TEXT}
         responses["200"] = {
-            "description": "The ping is durable. The body is empty.",
+            "description": "The ping is durable. The body is empty. With `explain`: nothing was sent or stored.",
+            "content": {"application/json": {"schema": _EXPLANATION}},
             "headers": {"X-Ping-Id": header, "X-Ping-Warning": header},
         }
         responses["500"] = {

@@ -14,7 +14,7 @@ class OpsRoutes:
     """Liveness, readiness, metrics, and the description of the API.
 
     Args:
-            context: the state shared by the routes.
+        context: the state shared by the routes.
         description: the OpenAPI document.
     """
 

@@ -14,8 +14,8 @@ class ResponseContext(Protocol):
     """The part of the listening protocol (`gateway.http_api.fast_path`) that responses use.
 
     Attributes:
-            services: the services behind the HTTP API.
-            admission: admission of pings, and the counter of accepted pings.
+        services: the services behind the HTTP API.
+        admission: admission of pings, and the counter of accepted pings.
         accepted_head: the head of an accepted ping's response, up to the ping's id.
         date: the Date header of this second.
     """

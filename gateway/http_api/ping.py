@@ -24,8 +24,17 @@ from gateway.queue.producer import Accepted, PendingAppend, PingQueue
 from protocols.errors import InvalidField
 from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
-from protocols.ping.parse import Submission, from_json_and_query, from_params, json_in_steps, params_in_steps
+from protocols.ping.parse import (
+    ExplainOptions,
+    Submission,
+    explain_options,
+    from_json_and_query,
+    from_params,
+    json_in_steps,
+    params_in_steps,
+)
 
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _APPLIED: Final[Headers] = (("Preference-Applied", "return=representation"),)
 _DELTA_SECONDS: Final = re.compile(r"[0-9]{1,6}")
 """RFC 7240 §4.3: delta-seconds. A value with more digits is ignored, like every invalid preference."""
@@ -35,7 +44,7 @@ class PingRoutes:
     """The routes of pings.
 
     Args:
-            context: the state shared by the routes.
+        context: the state shared by the routes.
     """
 
     def __init__(self, context: HandlerContext) -> None:
@@ -49,7 +58,9 @@ class PingRoutes:
         role = await context.tokens.resolve(header, submission.api_token or "", client_of(request))
         context.admission.admit(submission, role)
         trust(request)
-        key = request.headers.get("Idempotency-Key")
+        if submission.explain is not None:
+            return await self._explain(request, submission, submission.explain)
+        key = request.headers.get(IDEMPOTENCY_KEY)
         idempotency_key = (
             None if key is None else context.admission.idempotency_key(key, header, submission, body)
         )
@@ -67,6 +78,25 @@ class PingRoutes:
             return responses.response(responses.of_error(outcome, pending.ping_id))
         context.admission.accepted.inc()
         return responses.response(await self._respond(request, submission, outcome))
+
+    async def _explain(
+        self, request: web.Request, submission: Submission, options: ExplainOptions
+    ) -> web.Response:
+        """Answer what a ping would do, without sending or storing it."""
+        if submission.wait:
+            raise InvalidField("with explain, wait must not be true: there is no verdict", field="wait")
+        if IDEMPOTENCY_KEY in request.headers:
+            raise InvalidField(
+                f"with explain, the header {IDEMPOTENCY_KEY} is not allowed: nothing is stored",
+                field=IDEMPOTENCY_KEY,
+            )
+        explanations = self._context.services.explanations
+        if explanations is None:
+            raise NotFound("this process explains no pings", field="explain")
+        found = await explanations.explain(submission.ping, validates=options.validate)
+        warned = responses.warning(submission)
+        headers = (("X-Ping-Warning", warned),) if warned else ()
+        return responses.response(responses.of_json(found, headers=headers))
 
     async def report(self, request: web.Request) -> web.Response:
         """Return the delivery report of a ping."""
@@ -104,6 +134,12 @@ class PingRoutes:
         else:
             async with services.parsing_lock:
                 submission = await run_in_steps(json_in_steps(sent.json, query), services.scheduler)
+        if (
+            query
+            and submission.explain is None
+            and explain_options(form.parameters(query, "query")) is not None
+        ):
+            raise InvalidField("explain is true in the query and not in the body", field="explain")
         if sent.unread:
             submission = msgspec.structs.replace(submission, unread=sent.unread)
         return submission, sent.body + b"?" + query.encode() if query else sent.body

@@ -41,16 +41,16 @@ class ConnectionContext(ResponseContext, Protocol):
     """The part of the listening protocol (`gateway.http_api.fast_path`) that a connection uses.
 
     Attributes:
-            queue: the queue producer.
-            client_addresses: resolves the address of a request's client.
-            handler: creates aiohttp's protocol for a connection that is handed over.
-            loop: the event loop of the connections.
+        queue: the queue producer.
+        client_addresses: resolves the address of a request's client.
+        handler: creates aiohttp's protocol for a connection that is handed over.
+        loop: the event loop of the connections.
         connections: all connections of the port.
         fast: whether pings are answered without aiohttp.
-            heads: the parser of request heads.
-            small_body: the largest body that is read before its caller is authenticated.
-            draining: whether each connection closes after its responses.
-            ticks: the number of ticks of the coarse clock.
+        heads: the parser of request heads.
+        small_body: the largest body that is read before its caller is authenticated.
+        draining: whether each connection closes after its responses.
+        ticks: the number of ticks of the coarse clock.
     """
 
     queue: IngressQueue
@@ -75,11 +75,11 @@ class PingConnection(asyncio.Protocol):
     """A client's connection, as long as the client sends plain pings.
 
     Args:
-            server: the state shared by all connections.
+        server: the state shared by all connections.
 
     Attributes:
-            state: state of the connection (`protocols.http1.states`); `_pending` holds the outstanding responses.
-            trusted: whether the connection carried a valid API token.
+        state: state of the connection (`protocols.http1.states`); `_pending` holds the outstanding responses.
+        trusted: whether the connection carried a valid API token.
     """
 
     __slots__ = (
@@ -238,6 +238,8 @@ class PingConnection(asyncio.Protocol):
         except RhoPushError as error:
             self._add_pending(head)(error)
             return True
+        if submission.explain is not None:
+            return False  # aiohttp's route explains it
         response = self._add_pending(head)
         role = server.admission.tokens.lookup(head.token, submission.api_token or "")
         if role is None:

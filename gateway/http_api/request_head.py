@@ -43,10 +43,10 @@ class RequestHead:
 
     Attributes:
         length: bytes of the body that follows.
-            token: X-RhoConnect-API-TOKEN; "" if it is missing.
-            key: Idempotency-Key; None if it is missing.
-            forwarded_for: X-Forwarded-For; "" if it is missing.
-            close: whether the client wants the connection closed after the response.
+        token: X-RhoConnect-API-TOKEN; "" if it is missing.
+        key: Idempotency-Key; None if it is missing.
+        forwarded_for: X-Forwarded-For; "" if it is missing.
+        close: whether the client wants the connection closed after the response.
     """
 
     __slots__ = ("close", "forwarded_for", "key", "length", "token")

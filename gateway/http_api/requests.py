@@ -54,10 +54,10 @@ class RequestBody(NamedTuple):
     """A request's body, read according to its Content-Type and its content (`protocols.json_bodies`).
 
     Attributes:
-            body: the bytes that an Idempotency-Key covers.
-            json: the JSON text as UTF-8; None if the body is not JSON.
-            values: the parameters of a form.
-            unread: the Content-Type of a body that was not read; "" if it was read or is empty.
+        body: the bytes that an Idempotency-Key covers.
+        json: the JSON text as UTF-8; None if the body is not JSON.
+        values: the parameters of a form.
+        unread: the Content-Type of a body that was not read; "" if it was read or is empty.
     """
 
     body: bytes
@@ -110,7 +110,7 @@ async def parameters(request: web.Request, services: Dependencies) -> dict[str, 
     """Return all parameters of a request: those of the query, overridden by those of the body (JSON or form).
 
     Raises:
-            MalformedBody: the body or query is neither a JSON object nor a form.
+        MalformedBody: the body or query is neither a JSON object nor a form.
     """
     query = request.rel_url.raw_query_string
     values = form.parameters(query, "query") if query else {}
@@ -140,7 +140,7 @@ def text_of(values: dict[str, Any], name: str) -> str:
     """Return a text parameter; "" if it is missing.
 
     Raises:
-            InvalidField: the value is not a text.
+        InvalidField: the value is not a text.
     """
     value = values.get(name)
     if value is None:

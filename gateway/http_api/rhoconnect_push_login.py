@@ -24,7 +24,7 @@ class RhoConnectPushLoginRoutes:
     """The two routes for an external RhoConnect Push service.
 
     Args:
-            context: the state shared by the routes.
+        context: the state shared by the routes.
     """
 
     def __init__(self, context: HandlerContext) -> None:

@@ -26,16 +26,15 @@ class HttpRoute(NamedTuple):
     """One route.
 
     Attributes:
-            method, path: the HTTP method and path; `{name}` stands for one segment of the path.
+        method, path: the HTTP method and path; `{name}` stands for one segment of the path.
         who: "anyone", "token", "header" (a token in the header alone), "operator" (token or admin's session), "login",
             "device" (session or token).
-            summary: one line for the OpenAPI document.
-            handler: the coroutine that answers.
-            deprecated: whether this is an older name.
-            streams: whether the handler consumes the body while it arrives, at any length.
-            changes_state: whether a GET changes state, which RFC 9110 §9.2.1 forbids. RhoConnect has such routes, and
-            devices
-                in the field call them; no other GET may change state.
+        summary: one line for the OpenAPI document.
+        handler: the coroutine that answers.
+        deprecated: whether this is an older name.
+        streams: whether the handler consumes the body while it arrives, at any length.
+        changes_state: whether a GET changes state, which RFC 9110 §9.2.1 forbids. RhoConnect has such routes, and
+            devices in the field call them; no other GET may change state.
     """
 
     method: str

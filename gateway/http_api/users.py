@@ -18,7 +18,7 @@ class UserRoutes:
     """The routes of users, their clients, and the admin's login.
 
     Args:
-            context: the state shared by the routes.
+        context: the state shared by the routes.
     """
 
     def __init__(self, context: HandlerContext) -> None:

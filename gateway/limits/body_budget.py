@@ -10,7 +10,7 @@ from typing import Final
 from gateway.errors import BodiesFull
 
 SMALL_BYTES: Final = 8_192
-"""As long as a request's head may be, which is not counted either."""
+"""Longest body that is not counted, in bytes: the limit of a request's head, which is not counted either."""
 _UNAUTHENTICATED_SHARE: Final = 4
 
 

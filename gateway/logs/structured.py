@@ -1,4 +1,4 @@
-"""structlog for workers and commands, which also receives the standard library's loggers (aiohttp, asyncio).
+"""Structured logs of workers and commands by structlog, including the standard library's loggers (aiohttp, asyncio).
 
 Levels: `info` for the life cycle of processes, connections and credentials; `warning` for problems that were solved;
 `error` for problems that an operator must solve; `debug` for the rest. Single deliveries are never logged at `info`,

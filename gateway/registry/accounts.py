@@ -1,7 +1,7 @@
 """Users, API tokens, logins and the session secret, in RhoConnect's key layout (contract §7).
 
-Where Redis holds an admin and its token, that is the truth; the configured token opens the door only where it
-does not. Nothing here makes an admin, and an empty password opens nothing.
+If Redis holds an admin and its token, they apply; the configured token is valid only if Redis holds none. This
+module never creates an admin, and an empty password is never valid.
 """
 
 import hashlib
@@ -30,14 +30,14 @@ from protocols.errors import InvalidField
 USER_FIELDS: Final = ("rho__id", "login", "email", "salt", "hashed_password", "admin", "token_id")
 _LOGIN: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 NAME_CHARACTERS: Final = 1_024
-"""Of a login or an API token: a longer text is none."""
+"""Longest login or API token; a longer text is invalid."""
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _CHECKS_AT_ONCE: Final = 8
-"""Logins where the hash is RhoConnect's, which costs next to nothing: they wait for Redis."""
+"""Concurrent checks of logins with RhoConnect's hash, which takes almost no CPU time: they wait for Redis."""
 
 
 class TokenRole(Enum):
-    """What an API token is worth."""
+    """Permission of an API token."""
 
     MISSING = "missing"
     OTHER = "other"
@@ -49,10 +49,10 @@ class User(NamedTuple):
 
     Attributes:
         login: the user's name.
-        email: None: never set.
-        admin: whether it may use the admin routes.
-        token: its API token, "" without one.
-        password_hash: salt and hash of its password.
+        email: the email address; None: never set.
+        admin: whether the user may use the admin routes.
+        token: the user's API token; "" if there is none.
+        password_hash: salt and hash of the user's password.
     """
 
     login: str
@@ -66,7 +66,7 @@ class User(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the password: sessions of an old one end."""
+        """A digest that changes with the password, so that sessions of an old password end."""
         return _digest(f"{self.password_hash.salt}\n{self.password_hash.hashed}")[:16]
 
 
@@ -76,10 +76,10 @@ class Accounts:
     Args:
         redis: a client of RhoConnect's Redis or the embedded one (replies as bytes).
         api_token: the configured API token.
-        admin_password: of `rhoadmin`, where Redis holds none; None or empty: no login.
-        owns_store: no RhoConnect reads this Redis, so passwords may be kept better than it can.
-        reserved: a client of the same Redis with connections that nothing but `token_role` uses; None: `redis`.
-        hashes_at_once: passwords that this process hashes at a time.
+        admin_password: password of `rhoadmin` if Redis holds none; None or empty: no login.
+        owns_store: whether no RhoConnect reads this Redis, so that a stronger hash may be used.
+        reserved: a client of the same Redis with connections for `token_role` alone; None: `redis`.
+        hashes_at_once: most passwords that this process hashes at the same time.
     """
 
     def __init__(
@@ -102,14 +102,14 @@ class Accounts:
         self._users = Lookups(self.users)
 
     async def close(self) -> None:
-        """End what is under way, before the client of Redis is closed."""
+        """Stop background work, before the Redis client is closed."""
         await self._logins.close()
         await self._users.close()
 
     # -- API tokens ------------------------------------------------------------------------------------------
 
     async def token_role(self, token: str) -> TokenRole:
-        """What this API token is worth (contract §1.1), asked on the reserved connection.
+        """The role of an API token (contract §1.1), read on the reserved connection.
 
         Raises:
             StoreDown: Redis does not answer.
@@ -117,7 +117,7 @@ class Accounts:
         return (await self._token_roles([token], self._ask_first))[0]
 
     async def token_roles(self, tokens: Sequence[str]) -> list[TokenRole]:
-        """The same of many tokens: one round trip, and two more where some of them exist.
+        """The roles of many API tokens: one round trip, and two more if some of them exist.
 
         Raises:
             StoreDown: Redis does not answer.
@@ -138,7 +138,7 @@ class Accounts:
             "MGET", ours, *(keys.api_token(one, "rho__id") for one in names)
         )
         existing = [token for token, exists in zip(names, exist, strict=True) if exists is not None]
-        if not admins_token:  # a token that exists is judged by its own user, below
+        if not admins_token:  # a token that exists gets its own user's role, below
             found |= {token: TokenRole.ADMIN for token in names if self.is_configured(token)}
         if existing:
             found |= await self._roles_of_users(existing, ask)
@@ -154,21 +154,21 @@ class Accounts:
         }
 
     async def admin_token(self, user: User) -> str:
-        """The API token that an admin gets at its login: its own, else the configured one."""
+        """The API token that an admin gets at login: the admin's own, or else the configured one."""
         return user.token or self._api_token.reveal()
 
     # -- logins ----------------------------------------------------------------------------------------------
 
     async def login(self, login: str, password: str, client: str) -> User | None:
-        """Check a password. None: no such user, or not its password; both cost the same.
+        """Check a password. None: no such user, or a wrong password; both take the same time.
 
         Args:
             login: the user's name.
-            password: what is to be checked.
-            client: address or network (IPv6: /64) of who logs in.
+            password: the password to check.
+            client: address or network (IPv6: /64) of the client.
 
         Raises:
-            TooManyRequests: too many failures of this client lately.
+            TooManyRequests: this client had too many failures lately.
             AuthenticationBusy: too many clients log in.
             StoreDown: Redis does not answer.
         """
@@ -179,11 +179,11 @@ class Accounts:
         return await self._logins.attempt(f"login:{account_of(login)}", client, check)
 
     async def check_secret(self, account: str, good: bool, client: str) -> bool:
-        """Count an attempt to guess a secret that is no password of a user, within the same bounds.
+        """Count an attempt to guess a secret other than a user's password, within the same limits.
 
         Args:
-            account: what the secret opens.
-            good: whether it was the right one. The answer may not be given before it is counted.
+            account: the account that the secret gives access to.
+            good: whether the secret was right. The caller must not answer before the attempt is counted.
             client: see `login`.
 
         Raises: as `login`.
@@ -206,7 +206,7 @@ class Accounts:
         return user
 
     async def _matches(self, password: str, password_hash: PasswordHash) -> bool:
-        """See `passwords.matches`. RhoConnect's hash takes a microsecond, ours a fifth of a second."""
+        """See `passwords.matches`. RhoConnect's hash takes a microsecond, the gateway's own a fifth of a second."""
         if password_hash.weak and not self._owns_store:
             return passwords.matches(password, password_hash)
         return await in_hash_thread(passwords.matches, password, password_hash, strong=self._owns_store)
@@ -218,7 +218,7 @@ class Accounts:
         return None
 
     async def session_user(self, login: str, fingerprint: str, client: str = "") -> User | None:
-        """The user of a session, if it still exists and has the password that it had at its login.
+        """The user of a session, if it still exists and has the same password as at its login.
 
         Raises:
             AuthenticationBusy: too many sessions wait to be looked up.
@@ -230,9 +230,9 @@ class Accounts:
         return user if user is not None and _same(user.fingerprint, fingerprint) else None
 
     async def session_secret(self) -> bytes:
-        """The key of the session cookies: made by whoever comes first, the same in all processes.
+        """The key of the session cookies: made by the first process, the same in all processes.
 
-        Looked for first: a full Redis refuses a write, also one that would change nothing.
+        The key is read before it is written: a full Redis refuses any write, even one without effect.
         """
         password_hash = await self._ask("GET", keys.SESSION_HMAC)
         if password_hash is None:
@@ -243,12 +243,12 @@ class Accounts:
     # -- users -----------------------------------------------------------------------------------------------
 
     async def logins(self) -> list[str]:
-        """Every login but rhoadmin, as the set has them."""
+        """Every login except rhoadmin, in the set's order."""
         found = await self._ask.texts("SMEMBERS", keys.APP_USERS)
         return [login for login in found if login is not None]
 
     async def user(self, login: str) -> User | None:
-        """One user; None: there is none."""
+        """One user; None if it does not exist."""
         return (await self.users([login]))[0]
 
     async def users(self, logins: Sequence[str]) -> list[User | None]:
@@ -256,7 +256,7 @@ class Accounts:
         return await _read_users(logins, self._ask)
 
     async def user_or_new(self, login: str, password: str, client: str) -> User:
-        """A user, created if there is none, for a caller who may be anybody: within the bounds of logins.
+        """A user, created if there is none, for an unauthenticated caller: within the limits of logins.
 
         Raises: as `create` and `login`.
         """
@@ -273,13 +273,15 @@ class Accounts:
         """Create a user.
 
         Raises:
-            RecordRefused: no login, or one that exists (in RhoConnect's words).
+            RecordRefused: the login is invalid or exists (with RhoConnect's text).
             InvalidField: a login with control characters or longer than 255 characters.
         """
         if not login:
             raise RecordRefused("Empty login", field="login")
         if _LOGIN.fullmatch(login) is None or not _may_be_a_name(login):
-            raise InvalidField("a login has 1 to 255 characters and no control characters", field="login")
+            raise InvalidField(
+                "a login must have 1 to 255 characters and no control characters", field="login"
+            )
         password_hash = await self._keep(password) if password else PasswordHash("", "")
         fields = {"login": login, "salt": password_hash.salt, "hashed_password": password_hash.hashed}
         if not await self._ask("SET", keys.user(login, "rho__id"), login, "NX"):
@@ -299,7 +301,7 @@ class Accounts:
 
         Raises:
             NotFound: there is no such user.
-            InvalidField: a value is no text.
+            InvalidField: a value is not a text.
         """
         await self._must_exist(login)
         fields: dict[str, str] = {}
@@ -380,5 +382,5 @@ def _digest(text: str) -> str:
 
 
 def _may_be_a_name(text: str) -> bool:
-    """Whether this can be part of a key: not empty or endless, and UTF-8 (a header may be none)."""
+    """Whether the text can be part of a key: not empty, not too long, and valid UTF-8 (a header may be invalid)."""
     return 0 < len(text) <= NAME_CHARACTERS and not _SURROGATE.search(text)

@@ -1,8 +1,8 @@
-"""What a worker remembers of users' devices, and when it stops believing it.
+"""Cache of users' devices in a worker, and its expiry rules.
 
-An entry holds from the instant at which its question was sent: `life_s` long, and not beyond a change of one of
-its keys. Changes are kept by name and instant, instead of looking for the entries that they touch: so nothing has
-to know whose a client is, and an answer that was on its way while its user changed is as stale as it should be.
+An entry is valid from the time at which its request was sent, for `life_s`, and no longer than until a change of
+one of its keys. Changes are stored by name and time, instead of searching the entries that they affect. Therefore
+no index from clients to users is needed, and a reply that was in transit during a change is stale as well.
 """
 
 import time
@@ -13,22 +13,24 @@ from typing import Final
 from gateway.registry.user_devices import UserDevices
 
 TTL_S: Final = 60.0
-"""Whatever happens, nothing is believed for longer."""
+"""Longest validity of an entry under all circumstances."""
 USERS_MAX: Final = 100_000
-"""Users remembered: 1.1 KB each with one device a user, so 110 MB a worker that pings as many within a life."""
+"""Cached users: 1.1 KB each with one device a user, so 110 MB in a worker that pings this many within the
+validity."""
 _DROPPED_MAX: Final = 4
-"""Entries that may go for one that comes: more than one, so that the cache shrinks again after a busy minute."""
+"""Most entries dropped for a new one: more than one, so that the cache shrinks again after a busy minute."""
 CHANGES_MAX: Final = 100_000
-"""Names that changed within a life; after more, everything is read anew, which costs less than keeping them."""
+"""Names that changed within the validity; after more changes the cache is cleared, which costs less than storing
+them."""
 _NEVER: Final = float("-inf")
 
 
 class DeviceCache:
-    """Registrations by user, in the order in which they were read: the first is the first to end.
+    """The devices of users, in the order in which they were read, so that the first entry expires first.
 
     Args:
-        life_s: how long an entry is believed at most.
-        users_max: how many are kept; 0: none.
+        life_s: longest validity of an entry.
+        users_max: most cached users; 0: none.
         clock: monotonic seconds, those of `UserDevices.read_s`.
     """
 
@@ -47,15 +49,15 @@ class DeviceCache:
         self._changed_before: dict[str, float] = {}
         self._changes_turn_s = clock() + life_s
         self._tracked_since_s = _NEVER  # the newest change
-        self._invalid_before_s = _NEVER  # all that was read until then is void
+        self._invalid_before_s = _NEVER  # entries read until then are invalid
         self.enabled = False
-        """Whether changes are being heard of; without that nothing is kept."""
+        """Whether invalidations are being received; without them no entry is cached."""
 
     def __len__(self) -> int:
         return len(self._users)
 
     def get(self, users: Iterable[str]) -> list[UserDevices | None]:
-        """What may be believed of these users; None: to be read."""
+        """The valid entries of these users; None: must be read."""
         oldest = self._clock() - self._life_s
         sure = max(oldest, self._tracked_since_s)
         get = self._users.get
@@ -68,22 +70,23 @@ class DeviceCache:
         return found
 
     def put(self, users: Sequence[str], read: Sequence[UserDevices]) -> None:
-        """Remember what was read of these users, where there is room; the question was sent at its `read_s`.
+        """Cache the devices that were read for these users, if there is room; the request was sent at their
+        `read_s`.
 
-        Nobody who may still be believed has to go for another. When many more users are pinged than there is room
-        for, it makes no difference to the hits who is remembered, and letting one go for each that comes took 4.6
-        instead of 3.6 µs a user (reading, keeping and choosing in a loop, 100,000 remembered).
+        A valid entry is never replaced by another user's. If many more users are pinged than there is room for,
+        the choice of the cached users does not affect the hit rate, and dropping an entry for each new one took
+        4.6 instead of 3.6 µs a user (reading, keeping and choosing in a loop, 100,000 remembered).
         """
         kept = self._users
         self._drop(_DROPPED_MAX * len(users))
         for user, registration in zip(users, read, strict=True):
             if user in kept:
-                del kept[user]  # it goes to the end
+                del kept[user]  # moves the entry to the end
             if len(kept) < self._users_max and self.enabled and registration.is_tracked:
                 kept[user] = registration
 
     def invalidate(self, names: Iterable[str]) -> None:
-        """These users or clients are not what they were."""
+        """Invalidate entries that depend on these users or clients."""
         now = self._tracked_since_s = self._clock()
         if now >= self._changes_turn_s:
             self._changed_before, self._changed = self._changed, {}
@@ -94,9 +97,9 @@ class DeviceCache:
             self.clear()
 
     def changed_since(self, since_s: float, names: Iterable[str]) -> bool:
-        """Whether a change of one of these users or clients was heard of since then, or all is void.
+        """Whether a change of one of these users or clients, or of everything, was received since that time.
 
-        Changes are remembered for `life_s` at least.
+        Changes are stored for at least `life_s`.
         """
         if since_s > self._tracked_since_s:
             return False
@@ -111,13 +114,13 @@ class DeviceCache:
         return False
 
     def clear(self) -> None:
-        """Believe nothing any more, nor what is being read."""
+        """Invalidate all entries, including those that are being read."""
         self._invalid_before_s = self._tracked_since_s = self._clock()
         for names in (self._users, self._changed, self._changed_before):
             names.clear()
 
     def _drop(self, most: int) -> None:
-        """Let entries go that are over: the oldest, so many at most."""
+        """Drop expired entries: the oldest, at most this many."""
         users, oldest = self._users, self._clock() - self._life_s
         for _ in range(most):
             if not users or next(iter(users.values())).read_s > oldest:

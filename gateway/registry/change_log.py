@@ -1,24 +1,26 @@
-"""Which users and clients changed, in an order that all gateways share: what snapshots are held against.
+"""Change log: the users and clients that changed, in an order shared by all gateways, by which snapshots are
+validated.
 
-A snapshot (`snapshots`) is believed as long as nothing that it was made of has changed since. RhoConnect writes its
-keys without a word, so the changes are those that client tracking tells (`tracking`), and they are noted in a hash in
-Redis: name -> the journal's count when it was noted. Whoever makes a snapshot asks for the count *before* it reads; a
-change that comes after the reading is heard after it, so it is noted under a higher count. No clock decides anything.
+A snapshot (`snapshots`) is valid as long as none of its source keys has changed since. RhoConnect reports no
+writes, so the changes come from client tracking (`invalidation`), and are recorded in a hash in Redis: name -> the
+log's count at the time of the record. A process that makes a snapshot reads the count *before* the keys; the
+invalidation of a change after that read arrives after it, so it is recorded under a higher count. No clock is
+involved.
 
-What nobody heard is in no journal. So a listener that comes must know that others listened without a gap until after
-it began itself, else it declares a lapse, which makes all snapshots void:
+A change that no listener received is missing from the log. Therefore a new listener must verify that others
+listened without a gap until after its own start; otherwise it records a lapse, which invalidates all snapshots:
 
-    a listener beats (`HEARTBEAT`) over the connection on which it hears and notes, one beat after the answer to the
-    last; who comes listens first, then waits until somebody has beaten four times more. The first of these beats came
-    after all that the newcomer did not hear; with its answer that was heard, with the second's its note was under way
-    at the latest (another may have been before it), with the third's also where Redis did not know the script, and the
-    fourth came after the note.
+    a listener sends heartbeats (`HEARTBEAT`) over the connection on which it receives invalidations and writes
+    records, each after the reply to the last; a new listener first subscribes, then waits for four more heartbeats
+    of another one. The first of these was sent after all changes that the new listener missed; with its reply they
+    were received, with the second's their record was sent at the latest (another may have been before it), with
+    the third's also if Redis did not have the script, and the fourth came after the record.
 
-SWAPDB puts another database in the place of this one, and tells nobody of a change. There, or after the return, the
-word of a listener's last beat is not the one that it left: all that it knows is void.
+SWAPDB replaces this database by another one without any invalidation. After it, or after the return, the random id
+of a listener's last heartbeat differs from the stored one: the complete state is invalid.
 
-While a listener is not sure (`ChangeLog.complete` is false), it believes no snapshot and makes none, and reads
-everything.
+While a listener is not verified (`ChangeLog.complete` is false), it neither uses nor makes snapshots, and reads
+all keys.
 """
 
 import asyncio
@@ -41,18 +43,18 @@ _log = structlog.get_logger("change_log")
 
 HEARTBEAT_S: Final = 0.5
 JOIN_S: Final = 3.0
-"""How long a newcomer waits for somebody's beats: who is silent for so long may have been for longer."""
+"""Longest wait of a new listener for heartbeats: a listener that is silent for so long may have missed changes."""
 NAMES_MAX: Final = 50_000
-"""Names in the journal, some 100 bytes each, in Redis and in every worker; with more, all snapshots are made anew."""
+"""Names in the log, about 100 bytes each, in Redis and in every worker; with more, all snapshots become invalid."""
 _RETRY_S: Final = 1.0
 _PROOF: Final = 4
 
 
 class ChangeLog:
-    """What this process knows of the journal. No I/O.
+    """State of the change log in this process. No I/O.
 
     Attributes:
-        complete: nothing was missed: snapshots may be believed and made.
+        complete: whether no change was missed, so that snapshots may be used and made.
     """
 
     def __init__(self) -> None:
@@ -64,14 +66,15 @@ class ChangeLog:
         self._being_written: set[str] = set()
 
     def start(self) -> None:
-        """Changes are heard of from now on; what is known was from another time."""
+        """Reset the state: invalidations are received from now on."""
         self.complete = False
         self._invalid_before = self._newest = 0
         for names in (self._counts, self._unwritten, self._being_written):
             names.clear()
 
     def resume(self, void: int, counts: Mapping[str, int]) -> None:
-        """Nothing was missed since `void`, but for what is noted in `counts` or was heard meanwhile."""
+        """Mark the state as complete since count `void`, with the recorded changes in `counts` and those received
+        meanwhile."""
         for name, count in counts.items():
             self._counts[name] = max(count, self._counts.get(name, 0))
         self._invalid_before = max(self._invalid_before, void)
@@ -79,19 +82,20 @@ class ChangeLog:
         self.complete = True
 
     def on_changes(self, names: Iterable[str]) -> None:
-        """These changed, and that is not noted yet."""
+        """Add changes that are not recorded yet."""
         self._unwritten.update(names)
 
     def take_unwritten(self) -> Sequence[str]:
-        """What was heard of and is to be noted now; nothing as long as `mark_written` is waited for."""
+        """Take the changes to record now; empty until the previous ones are confirmed by `mark_written`."""
         if self._being_written:
             return ()
         self._being_written, self._unwritten = self._unwritten, set()
         return tuple(self._being_written)
 
     def mark_written(self, count: int, *, anew: bool) -> None:
-        """What `take_unwritten` gave is noted under this count; `anew`: all before it became void."""
-        if anew or len(self._counts) > NAMES_MAX:  # another listener may have met the full journal
+        """Confirm that the result of `take_unwritten` is recorded under this count; `anew`: all earlier counts are
+        invalid."""
+        if anew or len(self._counts) > NAMES_MAX:  # another listener may have reset the full log
             self._counts.clear()
             self._invalid_before = max(self._invalid_before, count)
         self._counts.update(dict.fromkeys(self._being_written, count))
@@ -100,11 +104,12 @@ class ChangeLog:
 
     @property
     def unchanged_since(self) -> float:
-        """The count since which nothing at all has changed, so that whatever was read then holds; else infinity."""
+        """The count since which no change at all was recorded, so that everything read after it is valid;
+        otherwise infinity."""
         return inf if self._unwritten or self._being_written else max(self._newest, self._invalid_before)
 
     def is_current(self, at: int, names: Sequence[str]) -> bool:
-        """Whether what was read after the journal had stood at `at` still holds."""
+        """Whether data that was read after the log was at count `at` is still valid."""
         if at < self._invalid_before:
             return False
         for unnoted in (self._unwritten, self._being_written):
@@ -117,14 +122,14 @@ class ChangeLog:
 
 
 class ChangeLogWriter:
-    """Keeps the journal, in Redis and here, as one of its listeners.
+    """Maintains the change log, in Redis and in this process, as one of its listeners.
 
     Args:
-        connection: the connection on which invalidations come; what is noted goes out over it, too.
-        change_log: what this process knows.
-        name: this listener's, no other's: the consumer's.
-        on_lapse: called when this listener has declared a lapse.
-        on_database_swapped: called when what was read before may be of another database.
+        connection: the connection on which invalidations arrive; records are written over it, too.
+        change_log: the state in this process.
+        name: unique name of this listener: the consumer's.
+        on_lapse: called when this listener has recorded a lapse.
+        on_database_swapped: called when data read before may be of another database.
     """
 
     def __init__(
@@ -144,12 +149,12 @@ class ChangeLogWriter:
         self._written: set[str] = set()
 
     def start(self) -> None:
-        """Every change is heard from now on: become sure, and stay so."""
+        """Start after tracking is on: verify that no change was missed, and send heartbeats."""
         self.stop()
         self._task = asyncio.create_task(self._run(), name="journal")
 
     def stop(self) -> None:
-        """Changes are no longer heard."""
+        """Stop, since invalidations are no longer received."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -157,11 +162,12 @@ class ChangeLogWriter:
         self._change_log.start()
 
     def on_changes(self, names: Iterable[str], written: Iterable[str] = ()) -> None:
-        """Take the names of users and clients that changed.
+        """Record the names of users and clients that changed.
 
         Args:
-            names: all of them.
-            written: those that are clients whose own keys were written: their marks are deleted with the next note.
+            names: all changed names.
+            written: the names among them that are clients whose own keys were written: the next record deletes
+                their marks.
         """
         if self._task is not None:
             self._change_log.on_changes(names)
@@ -169,7 +175,7 @@ class ChangeLogWriter:
             self._write()
 
     def _write(self) -> None:
-        """Note what was heard; what comes meanwhile goes together into the next."""
+        """Record the received changes; changes during the write go together into the next one."""
         names, listening = self._change_log.take_unwritten(), self._task
         if not names:
             return
@@ -178,7 +184,7 @@ class ChangeLogWriter:
 
         def on_reply(reply: Reply) -> None:
             if self._task is not listening:
-                return  # of another time: `start` has forgotten it
+                return  # reply to a call before the latest `start`
             if isinstance(reply, StoreDown):
                 _log.warning("change_log_write_failed", error=reply.message)
                 self.start()
@@ -200,7 +206,10 @@ class ChangeLogWriter:
                 self._on_database_swapped()
                 await self._join()
                 await self._heartbeat_loop(database_id)
-                _log.warning("database_swapped", reason="SWAPDB: this listener's last beat is not here")
+                _log.warning(
+                    "database_swapped",
+                    reason="SWAPDB: this database does not have this listener's last heartbeat",
+                )
                 self._on_database_swapped()
                 self.start()
                 return
@@ -208,7 +217,7 @@ class ChangeLogWriter:
             await asyncio.sleep(_RETRY_S)
 
     async def _write_database_id(self) -> bytes:
-        """By which this database is known again.
+        """Write a random id that identifies this database.
 
         Raises:
             StoreDown: Redis did not answer, or refused.
@@ -220,7 +229,7 @@ class ChangeLogWriter:
         return database_id
 
     async def _heartbeat_loop(self, database_id: bytes) -> None:
-        """Beat as long as this is the database in which the word was left.
+        """Send heartbeats as long as this database has the id of the last one.
 
         Raises:
             StoreDown: Redis did not answer, or refused.
@@ -234,12 +243,12 @@ class ChangeLogWriter:
             )
             if before != last:
                 return
-            if stored(made):  # it was deleted or evicted
+            if stored(made):  # the log was deleted or evicted
                 self._change_log.resume(stored(made), {})
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _join(self) -> None:
-        """Become sure that nothing was missed, or say that something may have been.
+        """Verify that no change was missed, or record a lapse.
 
         Raises:
             StoreDown: Redis did not answer, or refused.
@@ -262,7 +271,7 @@ class ChangeLogWriter:
         self._on_lapse()
 
     async def _has_continuous_listener(self) -> bool:
-        """Whether somebody listened from before this listener until after it began."""
+        """Whether another listener was active from before this listener's start until after it."""
         before = await self._heartbeats()
         until_s = time.monotonic() + JOIN_S
         while before and time.monotonic() < until_s:
@@ -286,5 +295,5 @@ def _new_database_id() -> bytes:
 
 
 def _pairs(flat: Mapping[bytes, bytes] | Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
-    """A hash as Redis tells it: RESP3 has a type for it, RESP2 a list."""
+    """The pairs of a hash: RESP3 has a type for it, RESP2 a list."""
     return flat.items() if isinstance(flat, Mapping) else zip(flat[::2], flat[1::2], strict=True)

@@ -1,7 +1,8 @@
-"""The journal's Lua: each script is one step that nobody comes between.
+"""Lua scripts of the change log; each is one atomic step.
 
-Count, void and names lie in one hash, so that they live and end together: a journal that was deleted or evicted begins
-anew with the server's clock, far above every count that it gave before. The two begin with a NUL, as no login does.
+Count, void and names are in one hash, so that they are created and deleted together. A log that was deleted or
+evicted restarts with the server's clock, far above every earlier count. The two special fields begin with a NUL,
+which no login does.
 """
 
 from typing import Final
@@ -11,14 +12,14 @@ from gateway.store.connection import Script
 from gateway.store.lua import CHECKS
 
 COUNT: Final = "\0count"
-"""Field: goes up with each note."""
+"""Field: the count, which increases with each record."""
 VOID: Final = "\0void"
-"""Field: what was read before the journal stood here is not to be believed."""
+"""Field: data that was read before this count is invalid."""
 
 _PREPARE: Final = (
     CHECKS
     + r"""
--- KEYS: journal. Begins it anew; returns where it stands.
+-- KEYS: log. Restarts it; returns its count.
 local function begin()
     local time = redis.call('TIME')
     local before = stored(redis.call('HGET', KEYS[1], '\0count'))
@@ -33,7 +34,7 @@ end
 HEARTBEAT: Final = Script(
     _PREPARE
     + r"""
--- KEYS: journal, listeners, this one's last word; ARGV: name, a word that never comes again, its seconds
+-- KEYS: log, listeners, this listener's last id; ARGV: name, a new unique id, its life s
 local life, before = seconds(ARGV[3]), redis.call('GET', KEYS[3])
 local stands = is_whole(redis.call('HGET', KEYS[1], '\0count'))
 add(KEYS[2], ARGV[1], 1)
@@ -41,25 +42,25 @@ redis.call('SET', KEYS[3], ARGV[2], 'EX', life)
 return {stands and '0' or begin(), before}
 """
 )
-"""Prove that this listener still listens. Where the journal had to be made: the count from which on it holds, else 0;
-and the word of this listener's last beat here."""
+"""Record a heartbeat of this listener. Returns the count from which on the log is valid if it had to be created,
+else 0; and the id of this listener's last heartbeat in this database."""
 
 RECORD_LAPSE: Final = Script(
     _PREPARE
     + """
--- KEYS: journal, listeners; ARGV: name
+-- KEYS: log, listeners; ARGV: name
 redis.call('HLEN', KEYS[1])
-add(KEYS[2], ARGV[1], 1)  -- first: a Redis that is too full for beats must refuse this, too
+add(KEYS[2], ARGV[1], 1)  -- first: a Redis that is too full for heartbeats must refuse this, too
 redis.call('DEL', KEYS[2])
 return begin()
 """
 )
-"""Nobody may have listened for a while: everything before is void. The count from which on the journal holds."""
+"""Record a lapse: everything before it is invalid. Returns the count from which on the log is valid."""
 
 RECORD_CHANGES: Final = Script(
     _PREPARE
     + r"""
--- KEYS: journal, marks of clients whose keys were written; ARGV: names at most, then names that changed
+-- KEYS: log, marks of clients whose keys were written; ARGV: most names, then names that changed
 local most, size = natural(ARGV[1]), redis.call('HLEN', KEYS[1])
 local before = redis.call('HGET', KEYS[1], '\0count')
 for at = 2, #KEYS do
@@ -76,9 +77,11 @@ for i = 2, #ARGV do redis.call('HSET', KEYS[1], ARGV[i], count) end
 return {count, 0}
 """
 )
-"""Note that these changed: the count of it, and 1 where all before it became void: the journal was full, or missing.
+"""Record changes: returns their count, and 1 if all earlier counts became invalid because the log was full or
+missing.
 
-The marks of clients that were written (a registration, perhaps with the same token) are deleted, but for those of the
-kind `host`, which are true of the token for good. A mark that was made after the registration and before this note is
-deleted, too, since nothing tells which of the two came first: the next push that the provider refuses makes it anew,
-while a mark that outlived a registration would keep pings from a device that is alive."""
+The marks of clients that were written (a registration, perhaps with the same token) are deleted, except those of
+the kind `host`, which hold for the token permanently. A mark that was made after the registration and before this
+record is deleted, too, since the order of the two is not known: the next push that the provider refuses marks the
+token again, while a mark that outlived a registration would block pings to a working device.
+"""

@@ -1,9 +1,9 @@
-"""The atomic steps of a device's registration, as Lua: only commands that Redis 6.2 and Valkey both have.
+"""Atomic steps of a device's registration, as Lua scripts with commands that both Redis 6.2 and Valkey have.
 
-The names of the keys come out of what is stored (a client names its owner, a push token its clients), so these scripts
-need a server of their own or a Sentinel's, not a cluster: as RhoConnect's layout does (contract §7).
+The names of the keys come from stored values (a client names its owner, a push token its clients), so these
+scripts need a single server or Sentinel, not a cluster, as RhoConnect's layout does (contract §7).
 
-Every read, and every write that a full Redis may refuse, stands before the first write that nothing undoes.
+Every read, and every write that a full Redis may refuse, comes before the first write that cannot be undone.
 """
 
 from typing import Final
@@ -25,7 +25,7 @@ DEVICE_FIELDS: Final = (
     "device_app_id",
     "device_app_version",
 )
-"""What a device says about itself (contract §2.1)."""
+"""Fields that a device sends about itself (contract §2.1)."""
 
 _DEVICE_FIELDS: Final = "{" + ", ".join(f"'{name}'" for name in DEVICE_FIELDS) + "}"
 
@@ -33,7 +33,7 @@ REGISTER: Final = Script(
     ENDING
     + f"""
 -- ARGV: 'write' or 'look', login, client, epoch ms, most clients of a user, channel of the push service,
---       1 where the client may have existed before, then name and text of each field
+--       1 if the client may have existed before, then name and text of each field
 local looking, login, client, now = ARGV[1] == 'look', ARGV[2], ARGV[3], ARGV[4]
 local function field(id, name) return '{keys.CLIENT_PREFIX}' .. id .. ':' .. name end
 local function clients_of(user) return '{keys.USER_PREFIX}' .. user .. ':clients' end
@@ -51,7 +51,7 @@ for at = 8, #ARGV, 2 do
 end
 local token, app = brought['device_pin'], brought['device_app_id']
 
--- What is there.
+-- The stored state.
 local owner, before = redis.call('GET', field(client, 'user_id')), text(client, 'device_pin')
 local moved = owner and owner ~= login
 if redis.call('SISMEMBER', clients_of(login), client) == 0
@@ -63,7 +63,7 @@ local mark = redis.pcall('GET', '{keys.DEAD_PREFIX}' .. client)
 local learned = type(mark) == 'string' and string.find(mark, '{LEARNED_LUA}')
 if not app and not moved then app = text(client, 'device_app_id') end
 
--- Clients of other users with this token: their phone is this user's now.
+-- Clients of other users with this token: the device belongs to this user now.
 local losing, gone = {{}}, {{}}
 if token and token ~= '' then
     for _, other in ipairs(redis.call('SMEMBERS', holders(token))) do
@@ -86,7 +86,7 @@ if looking then return {{'registered', ended, dropped}} end
 for _, lost in ipairs(ended) do check_registration(lost) end
 for _, kept in ipairs(dropped) do check_registration(kept) end
 
--- A full Redis refuses this one, and then nothing was written.
+-- A full Redis refuses this write, before anything is written.
 redis.call('MSET', unpack(written))
 local first = math.floor((tonumber(now) or 0) / 1000) - {PROLONG_EPOCH_S}
 for _, lost in ipairs(ended) do end_registration(lost, ARGV[6], first) end
@@ -115,13 +115,13 @@ end
 return {{'registered', ended, dropped}}
 """
 )
-"""Register a client: `full` where the user has as many as it may, else `registered`, with the push tokens whose
-RhoConnect Push registrations end and those whose waiting messages are dropped. Both are done here, too: the caller does
-it where the service has a Redis of its own. With `look` nothing is written.
+"""Register a client. Returns `full` if the user has the maximum of devices, else `registered`, with the push
+tokens whose RhoConnect Push registrations end and those whose waiting messages are dropped. The script does both;
+the caller repeats it if the service has a separate Redis. With `look` nothing is written.
 
-When the owner changes, the device's fields that the request does not bring are deleted with the registration of the old
-token. A token that another user's client registered is taken from that client, unless both name an app and not the
-same: the phone changed hands, and the earlier user's pings must not reach it.
+When the owner changes, the device's fields that the request does not have are deleted with the registration of the
+old token. A token that another user's client registered is taken from that client, unless both name an app and the
+apps differ: the device changed hands, and the earlier user's pings must not reach it.
 """
 
 DELETE: Final = Script(
@@ -139,4 +139,4 @@ redis.call('DEL', '{keys.DEAD_PREFIX}' .. client, '{keys.REGISTERED_PREFIX}' .. 
 return token or ''
 """
 )
-"""Delete a client's fields and marks, and the RhoConnect Push messages that wait for it; its push token, or ''."""
+"""Delete a client's fields and marks, and its waiting RhoConnect Push messages; returns its push token, or ''."""

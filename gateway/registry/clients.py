@@ -1,8 +1,8 @@
-"""Devices, registered as RhoConnect registers them: exactly its keys (contract §2.1, §7).
+"""Devices (RhoConnect's clients), registered with exactly RhoConnect's keys (contract §2.1, §7).
 
-A registration also clears what we hold against the device: its token may be new. Where it changes the owner of a
-client, or brings a push token that another user's client registered, nothing that belongs to the earlier user stays on
-the device (`client_scripts.REGISTER`).
+A registration also clears the device's dead-token mark, since its token may be new. If it changes the owner of a
+client, or has a push token that another user's client registered, no data of the earlier user stays on the device
+(`client_scripts.REGISTER`).
 """
 
 import re
@@ -40,20 +40,21 @@ SHOWN_FIELDS: Final = (
 CLIENT_FIELDS: Final = SHOWN_FIELDS
 
 FIELD_CHARACTERS: Final = 4_096  # FCM tokens have some 160 characters today and no documented limit
-# RhoConnect's documents live under `client:ID:...`: an id with a colon could name one of them.
+# RhoConnect's documents are stored under `client:ID:...`: an id with a colon could name one of them.
 _CLIENT_ID: Final = re.compile(r"[0-9A-Za-z_.-]{1,128}")
 _LIMIT: Final = LimitSettings().devices_per_user
 
 
 class TokenMailbox(Protocol):
-    """RhoConnect Push registrations that are kept in another Redis than the users."""
+    """RhoConnect Push registrations that are stored in another Redis than the users."""
 
     async def end_tokens(self, ended: Sequence[str], dropped: Sequence[str]) -> None:
         """End the registrations of `ended`, and drop the messages that wait for `dropped`. Raises StoreDown."""
 
 
 class _TokenChanges(NamedTuple):
-    """What a registration does to RhoConnect Push registrations: tokens, as `client_scripts.REGISTER` returns them."""
+    """Effects of a registration on RhoConnect Push registrations: tokens, as `client_scripts.REGISTER` returns
+    them."""
 
     ended: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -65,7 +66,7 @@ class Clients:
     Args:
         redis: a client of RhoConnect's Redis or the embedded one (replies as bytes).
         now: epoch seconds.
-        most: how many devices a user may have (`limits.devices_per_user`), asked at each registration.
+        most: most devices of a user (`limits.devices_per_user`), read at each registration.
         mailbox: RhoConnect Push registrations outside of this Redis; None: they are in it, or there are none.
     """
 
@@ -82,13 +83,14 @@ class Clients:
         self._now = now
         self._most = most
         self._mailbox = mailbox
-        self._command: Callable[..., Awaitable[Any]] = redis.execute_command  # left untyped
+        # redis-py's method has no type annotations
+        self._command: Callable[..., Awaitable[Any]] = redis.execute_command
 
     async def create(self, login: str, parameters: Mapping[str, Any]) -> str:
         """Create a client of a user and return its id: 32 hex digits.
 
         Raises:
-            InvalidField: a device field is no text or number, or too long.
+            InvalidField: a device field is not a text or number, or is too long.
             TooManyDevices: the user has `limits.devices_per_user` already.
             StoreDown: Redis does not answer.
         """
@@ -97,16 +99,17 @@ class Clients:
         return client_id
 
     async def register(self, login: str, client_id: str, parameters: Mapping[str, Any]) -> None:
-        """Write what a device says about itself. An unknown id is created, another user's client moves here.
+        """Store the fields that a device sends about itself. An unknown id is created, another user's client moves
+        here.
 
-        Of a client that moves, the device's fields that are not brought are deleted, as are its dead-token mark and
-        the RhoConnect Push registration of its old token, with the messages that wait. A token that another user's
+        For a client that moves, the device's fields that are not sent are deleted, as are its dead-token mark and
+        the RhoConnect Push registration of its old token, with the waiting messages. A token that another user's
         client registered is taken from that client.
 
         Raises:
-            InvalidField: a device field is no text or number, or too long; an id with other characters than
-                letters, digits, `_`, `.` and `-`.
-            TooManyDevices: the client would be one more than `limits.devices_per_user` of this user.
+            InvalidField: a device field is not a text or number, or is too long; or the id has other characters
+                than letters, digits, `_`, `.` and `-`.
+            TooManyDevices: the user already has `limits.devices_per_user` devices.
             StoreDown: Redis does not answer.
         """
         await self._register(login, client_id, parameters, is_new=False)
@@ -124,8 +127,8 @@ class Clients:
         if self._mailbox is None:
             await self._script("write", words)
             return
-        # The other Redis first: a registration that fails half-way leaves a device without pushes and never with
-        # somebody else's. What changed in between is ended behind.
+        # The other Redis first: a registration that fails half-way leaves a device without pushes, and never with
+        # another user's. Changes in between are completed afterwards.
         planned = await self._script("look", words)
         await self._mailbox.end_tokens(*planned)
         done = await self._script("write", words)
@@ -167,7 +170,7 @@ class Clients:
         return dict(zip(SHOWN_FIELDS, found, strict=True))
 
     async def delete(self, login: str, client_id: str) -> None:
-        """Delete a client, and take it out of this user's set (contract §2).
+        """Delete a client, and remove it from this user's set (contract §2).
 
         Raises:
             NotFound: there is no such client.
@@ -184,7 +187,7 @@ class Clients:
 
 
 def delete_client(pipe: Any, client_id: str) -> None:
-    """Add to a transaction that a client's fields, marks and waiting RhoConnect Push messages are deleted.
+    """Add the deletion of a client's fields, marks and waiting RhoConnect Push messages to a transaction.
 
     Its reply is the client's push token, or b"".
     """
@@ -195,7 +198,7 @@ def device_fields(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Take the device's fields out of a request's parameters.
 
     Raises:
-        InvalidField: a value is no text or number, or longer than `FIELD_CHARACTERS`.
+        InvalidField: a value is not a text or number, or longer than `FIELD_CHARACTERS`.
     """
     fields: dict[str, str] = {}
     for name in DEVICE_FIELDS:
@@ -218,5 +221,5 @@ def _text(value: bytes) -> str:
 def _check_id(client_id: str) -> None:
     if _CLIENT_ID.fullmatch(client_id) is None:
         raise InvalidField(
-            "a client id has 1 to 128 letters, digits, underscores, dots and hyphens", field="client_id"
+            "a client id must have 1 to 128 letters, digits, underscores, dots and hyphens", field="client_id"
         )

@@ -1,4 +1,4 @@
-"""Where passwords are hashed: in threads of their own, few and at a lower priority than the event loops."""
+"""Threads for password hashing: few, and at a lower priority than the event loops."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,14 @@ Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
 HASHES_AT_ONCE: Final = 2
-"""One scrypt hash takes 32 MiB, and a core for a fifth of a second."""
+"""A scrypt hash takes 32 MiB, and a core for a fifth of a second."""
 _NICE: Final = 2
-"""The event loops go before, but a busy machine does not hold up a login for long."""
+"""The event loops have priority, but a busy machine does not delay a login for long."""
 
 
 def _lower_priority() -> None:
-    """Lower this thread's priority. On Linux a thread has one of its own (sched(7)); elsewhere nothing is done."""
+    """Lower this thread's priority. On Linux each thread has its own priority (sched(7)); elsewhere this does
+    nothing."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(
@@ -28,12 +29,12 @@ def _lower_priority() -> None:
 
 
 _threads: Final = ThreadPoolExecutor(HASHES_AT_ONCE, "password-hash", initializer=_lower_priority)
-"""Not the loop's default executor: what else runs there would wait for passwords."""
+"""A separate executor, since other work in the loop's default executor would wait for passwords."""
 
 
 async def in_hash_thread(
     work: Callable[Arguments, Result], *args: Arguments.args, **options: Arguments.kwargs
 ) -> Result:
-    """Do the work in one of the threads, once one is free."""
+    """Run the work in one of the threads, once a thread is free."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_threads, lambda: work(*args, **options))

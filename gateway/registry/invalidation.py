@@ -1,8 +1,8 @@
-"""Redis tells which keys of the registry changed (client-side caching, broadcast mode).
+"""Invalidation of the registry's cache by Redis (client-side caching, broadcast mode).
 
-One RESP3 connection asks for the invalidations and receives them itself, so that its loss is seen: it empties
-the cache, and nothing is kept until it stands again. Over the same connection the journal of changes is kept
-(`change_log`), whose beats also prove that it lives.
+One RESP3 connection both enables the invalidations and receives them, so that its loss is detected: the cache is
+then cleared, and nothing is cached until the connection is up again. The change log is maintained over the same
+connection (`change_log`); its heartbeats also prove that the connection works.
 """
 
 from collections.abc import Callable
@@ -25,21 +25,21 @@ PREFIXES: Final = (
     *(f"{keys.CLIENT_PREFIX}{digit}" for digit in "0123456789bcdef"),
     *(f"{keys.CLIENT_PREFIX}a{digit}" for digit in "0123456789abcdef"),
 )
-"""Client ids are hex; RhoConnect's documents are `client:application:...` and change at every sync: kept out,
-since no second hex digit is a `p`."""
+"""Client ids are hex. RhoConnect's documents are `client:application:...` and change at every sync: they are
+excluded, since no second hex digit is a `p`."""
 REPLY_S: Final = 3.0
-"""A beat without an answer for this long, or twice this, ends the connection: so much too old can an entry be."""
+"""A heartbeat without a reply for once or twice this time ends the connection: an entry can be stale for so long."""
 
 
 class InvalidationListener:
-    """Keeps a registry's cache true, and the journal that snapshots are held against.
+    """Keeps a registry's cache valid, and the change log by which snapshots are validated.
 
     Args:
-        address: of RhoConnect's Redis.
-        registry: whose cache it is.
-        change_log: what this process knows of changes.
-        name: the listener's, no other's.
-        on_lapse: called when it turned out that perhaps nobody listened for a while.
+        address: address of RhoConnect's Redis.
+        registry: owner of the cache.
+        change_log: the state of the change log in this process.
+        name: unique name of the listener.
+        on_lapse: called after a possible gap in listening.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class InvalidationListener:
         )
 
     async def open(self) -> None:
-        """Begin to listen. A Redis without client tracking means no cache, said in the log."""
+        """Start to listen. Without client tracking in Redis nothing is cached, which is logged."""
         await self._connection.open(10.0)
 
     async def close(self) -> None:
-        """Stop listening; the cache is emptied."""
+        """Stop listening and clear the cache."""
         self.writer.stop()
         await self._connection.close()
 
@@ -71,7 +71,7 @@ class InvalidationListener:
         words: list[str] = ["CLIENT", "TRACKING", "ON", "BCAST"]
         for prefix in PREFIXES:
             words += ["PREFIX", prefix]
-        # Called before the link is announced as up, while `call_then` already works.
+        # Called before the connection is reported as up, while `call_then` already works.
         self._connection.call_then(words, self._tracking)
 
     def _tracking(self, reply: Reply) -> None:
@@ -92,7 +92,7 @@ class InvalidationListener:
             self._changed(message[1])
 
     def _changed(self, keys_changed: list[bytes] | None) -> None:
-        if keys_changed is None:  # FLUSHDB: the journal went, too
+        if keys_changed is None:  # FLUSHDB: the change log is deleted, too
             self._registry.invalidate(None)
             self.writer.start()
             return

@@ -1,4 +1,5 @@
-"""How many passwords may be tried, over all processes and gateways: counted before a password is looked at.
+"""Limits on password attempts, over all processes and gateways; an attempt is counted before the password is
+checked.
 
 | counted | limit in `keys.LOGIN_WINDOW_S` | beyond it |
 | --- | --- | --- |
@@ -6,8 +7,8 @@
 | attempts of one client at all accounts | `CLIENT_ATTEMPTS` | refused |
 | attempts of all clients at one account | `ACCOUNT_ATTEMPTS` | spaced out: a client without failures comes through |
 
-An attempt that turns out to be right is taken back. Names of accounts are compared without regard to case and to
-Unicode's compatible forms: a spelling more is not an attempt more.
+A successful attempt is not counted. Names of accounts are compared without regard to case and to Unicode's
+compatible forms: another spelling gives no further attempts.
 """
 
 import asyncio
@@ -29,12 +30,12 @@ from gateway.store.errors import redis_errors
 from gateway.store.lua import CHECKS
 
 PAIR_ATTEMPTS: Final = 10
-CLIENT_ATTEMPTS: Final = 100  # many devices stand behind one address
+CLIENT_ATTEMPTS: Final = 100  # many devices may share one address
 ACCOUNT_ATTEMPTS: Final = 30
 _LIMITS: Final = (PAIR_ATTEMPTS, CLIENT_ATTEMPTS, 0)
 _RECHECK_S: Final = 0.05
 _RECHECKS: Final = 100
-"""While attempts of other processes are under way, how often and how many times the counts are looked at."""
+"""Interval and number of checks of the counts while attempts of other processes are in progress."""
 _ACCOUNT_CHARACTERS: Final = 1_024
 _LOCAL_MAX: Final = 16_384
 _REFUSES_WRITES: Final = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
@@ -109,10 +110,10 @@ class Attempt(NamedTuple):
 
 
 class LoginLimits:
-    """Reserves attempts.
+    """Reserves login attempts.
 
     Args:
-        redis: where the attempts are counted.
+        redis: stores the counts of attempts.
         clock: monotonic seconds.
     """
 
@@ -193,7 +194,7 @@ class _AttemptCount(NamedTuple):
 
 
 class _LocalCounts:
-    """The same counts in this process, for as long as Redis is full or a replica: right passwords open then, too."""
+    """Counts in this process while Redis is full or a replica, so that right passwords are accepted then, too."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Logins: each attempt in its client's turn, counted before the password is looked at."""
+"""Login attempts: processed in turn for each client, and counted before the password is checked."""
 
 import time
 from collections import OrderedDict
@@ -13,9 +13,9 @@ from gateway.scheduling.fair_work import FairWork
 Found = TypeVar("Found")
 
 SPACING_S: Final = 0.5
-"""Between two attempts at an account that is under attack from many clients, in each process."""
+"""Time between two attempts at an account that is under attack from many clients, in each process."""
 _REFUSED_S: Final = 1.0
-"""A refusal holds for so long without a question to Redis."""
+"""Time for which a refusal is repeated without a query to Redis."""
 _REFUSED_MAX: Final = 4_096
 
 
@@ -24,7 +24,7 @@ class LoginThrottle:
 
     Args:
         limits: counts the attempts.
-        at_once: attempts that are checked at a time.
+        at_once: most attempts that are checked at the same time.
         clock: monotonic seconds.
     """
 
@@ -42,9 +42,9 @@ class LoginThrottle:
         """Check a secret.
 
         Args:
-            account: the account that it belongs to (`gateway.registry.login_limits.account_of`).
+            account: the account of the secret (`gateway.registry.login_limits.account_of`).
             client: address or network of the client.
-            check: what the secret opens; None: it is wrong.
+            check: returns the object that the secret gives access to; None: the secret is wrong.
 
         Raises:
             TooManyRequests: the client has no attempt left.
@@ -61,11 +61,11 @@ class LoginThrottle:
         return await self._work.run(work, client=client, subject=account)
 
     async def in_turn(self, client: str, work: Callable[[], Awaitable[Found]]) -> Found:
-        """Do work that is as costly as an attempt and is none, in the client's turn. Raises as `attempt`."""
+        """Do work as costly as a login attempt, in the client's turn, without counting it. Raises as `attempt`."""
         return await self._work.run(work, client=client)
 
     async def close(self) -> None:
-        """End the attempts that are under way."""
+        """Stop the attempts in progress."""
         await self._work.close()
 
     async def _counted(
@@ -93,7 +93,8 @@ class LoginThrottle:
 
     @staticmethod
     async def _adjust_count(counting: Awaitable[None]) -> None:
-        """Without Redis the attempt counts until its window ends; the answer to it is the same."""
+        """Adjust the count. If Redis is unavailable, the attempt counts until its window ends; the result is the
+        same."""
         with suppress(StoreDown):
             await counting
 

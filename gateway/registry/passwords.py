@@ -1,4 +1,4 @@
-"""Passwords as they are kept: RhoConnect's salted SHA-1, and ours where no RhoConnect must read them."""
+"""Password hashes: RhoConnect's salted SHA-1, and scrypt if no RhoConnect must read them."""
 
 import hashlib
 import hmac
@@ -31,7 +31,7 @@ class PasswordHash(NamedTuple):
 
 
 UNUSABLE_HASH: Final = PasswordHash("", "")
-"""Of an account that does not exist, or has no password: nothing opens it."""
+"""Hash of an account that does not exist, or has no password: no password matches it."""
 _NOTHING: Final = "-" * 40
 
 
@@ -42,21 +42,21 @@ def hash_for_rhoconnect(password: str) -> PasswordHash:
 
 
 def hash_strong(password: str) -> PasswordHash:
-    """Hash with scrypt (RFC 7914). Takes tens of milliseconds: not on the loop."""
+    """Hash with scrypt (RFC 7914). Takes tens of milliseconds, so it must not run on the event loop."""
     salt = secrets.token_hex(16)
     return PasswordHash(salt, _SCRYPT + _scrypt(password, salt))
 
 
 def matches(password: str, stored: PasswordHash, *, strong: bool = False) -> bool:
-    """Whether this is the password. Never true for an empty one: RhoConnect's default must open nothing.
+    """Whether the password matches. Never true for an empty one: RhoConnect's default must not give access.
 
-    It takes as long for a wrong password, for none and for `UNUSABLE_HASH`, so that the time tells nothing about an
-    account.
+    A wrong password, a missing account and `UNUSABLE_HASH` take the same time, so that the time reveals nothing
+    about an account.
 
     Args:
-        password: what was given.
-        stored: the account's, or `UNUSABLE_HASH`.
-        strong: take as long as for one of our hashes, also where this one is RhoConnect's.
+        password: the given password.
+        stored: the account's hash, or `UNUSABLE_HASH`.
+        strong: take as long as for a scrypt hash, even if this hash is RhoConnect's.
     """
     hashed = _SCRYPT + _scrypt(password, stored.salt) if strong or not stored.weak else ""
     if stored.weak:

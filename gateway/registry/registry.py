@@ -1,8 +1,8 @@
-"""Who has which devices: RhoConnect's keys, read in bulk, with a cache that Redis itself keeps true.
+"""Registry of users and devices: RhoConnect's keys, read in bulk, with a cache that Redis invalidates.
 
-What was read is kept in this process until Redis says that one of its keys changed (client tracking, broadcast mode:
-see `tracking`), and for `cache.LIFE_S` at most; and in Redis as one value a user, which every process may use
-(`snapshots`). Only what is in neither is read out of RhoConnect's own keys, many users in one round trip (`_look_up`).
+Data is cached in this process until Redis reports a change of one of its keys (client tracking, broadcast mode:
+see `invalidation`), for at most `cache.TTL_S`; and in Redis as one value for each user, shared by all processes
+(`snapshots`). Only data in neither is read from RhoConnect's own keys, many users in one round trip (`_look_up`).
 """
 
 import asyncio
@@ -38,9 +38,9 @@ from protocols.devices import Device
 from protocols.numbers import stored
 
 _SCAN_CLIENTS: Final = 500
-"""Ids of one SSCAN: Redis does nothing else for some 0.1 ms."""
+"""Ids of one SSCAN, during which Redis serves no other client for about 0.1 ms."""
 _STEP_VALUES: Final = 500 * (WIDTH + 1)
-"""Values of a look-up that are read in one step of the loop: 500 devices, 1 ms."""
+"""Values of a look-up that are processed in one step of the loop: 500 devices, 1 ms."""
 _log = structlog.get_logger("registry")
 
 
@@ -48,13 +48,15 @@ class AllDevices(NamedTuple):
     """The devices of one user.
 
     Attributes:
-        devices: those that may be pushed to, in no order.
-        dangling, dead: how many clients are gone, and how many tokens are dead.
+        devices: the devices that may be pushed to, in no order.
+        dangling, dead: number of missing clients, and of dead tokens.
+        left_out: client ids of both.
     """
 
     devices: Sequence[Device]
     dangling: int
     dead: int
+    left_out: tuple[str, ...] = ()
 
 
 class DeviceRegistry:
@@ -62,9 +64,9 @@ class DeviceRegistry:
 
     Args:
         connection: connection to the Redis that holds RhoConnect's users.
-        cache: what is remembered between two look-ups; a new one unless given.
-        snapshots: what is remembered in Redis; None: nothing.
-        scheduler: paces the reading of many; of its own unless given.
+        cache: cache of this process; a new one by default.
+        snapshots: cached devices in Redis; None: not used.
+        scheduler: paces reads of many users; a new one by default.
     """
 
     def __init__(
@@ -81,9 +83,9 @@ class DeviceRegistry:
         self._prefetched: dict[str, asyncio.Task[None]] = {}
 
     def prefetch(self, users: Sequence[str]) -> None:
-        """Begin to look up whoever of these is not remembered: they will be asked for in a moment."""
+        """Start the look-up of those users that are not cached, since they will be needed shortly."""
         if not self.cache.enabled:
-            return  # what is read now could not be kept until then
+            return  # data that is read now could not be cached until then
         missing = [user for user in _without(users, self.cache.get(users)) if user not in self._prefetched]
         if missing:
             reading = asyncio.ensure_future(self._prefetch(missing))
@@ -93,7 +95,7 @@ class DeviceRegistry:
     async def _prefetch(self, users: Sequence[str]) -> None:
         try:
             await self._read_and_cache(users)
-        except StoreDown as error:  # whoever asks for them will hear of it
+        except StoreDown as error:  # the later caller gets the error
             _log.debug("prefetch_failed", error=error.message)
 
     def _seen(self, users: Sequence[str]) -> None:
@@ -101,7 +103,7 @@ class DeviceRegistry:
             del self._prefetched[user]
 
     async def devices_of(self, users: Sequence[str]) -> list[UserDevices]:
-        """The registrations of these users, in their order.
+        """The devices of these users, in the order of the users.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -117,13 +119,13 @@ class DeviceRegistry:
         return [read[user] if known is None else known for user, known in zip(users, found, strict=True)]
 
     async def _read_and_cache(self, users: Sequence[str]) -> list[UserDevices]:
-        """Read these users, and remember them."""
+        """Read these users, and cache them."""
         read = await self._read(users)
         self.cache.put(users, read)
         return read
 
     async def devices_of_many(self, users: Sequence[str]) -> list[UserDevices]:
-        """The same for a part of a broadcast: not remembered here, since each user comes only once.
+        """The devices of the users of a broadcast chunk, not cached here, since each user comes only once.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -146,7 +148,7 @@ class DeviceRegistry:
         asked: list[asyncio.Future[list[Reply]]] = []
         for part in slices(users):
             await self._scheduler.turn()
-            asked.append(self._ask(part))  # hundreds at once would hold Redis up for everybody
+            asked.append(self._ask(part))  # hundreds in one call would block Redis for other clients
         found: list[UserDevices] = []
         for part, replies in zip(slices(users), await asyncio.gather(*asked), strict=True):
             await self._scheduler.turn()
@@ -156,18 +158,18 @@ class DeviceRegistry:
     async def devices(
         self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()
     ) -> list[Device | None]:
-        """These clients as they are now; None: gone, its token is dead, or it has another owner by now.
+        """The present records of these clients; None: missing, with a dead token, or with another owner by now.
 
         Args:
             accepted_ms: for each client, the epoch ms at which its ping was accepted. A client that changed hands
-                after that is another person's device: the ping is not for it. Empty: that is not asked.
+                after that is another person's device, and must not get the ping. Empty: not checked.
 
         Raises:
             StoreDown: Redis did not answer.
         """
         found: list[Device | None] = []
         for part in slices(client_ids, LIGHT_SLICE):
-            if found:  # behind the first: small retries wait for no turn
+            if found:  # after the first part: small retries do not wait for a turn
                 await self._scheduler.turn()
             asked = accepted_ms[len(found) : len(found) + len(part)]
             found += [one if isinstance(one, Device) else None for one in await self._clients(part, asked)]
@@ -176,9 +178,10 @@ class DeviceRegistry:
     async def _clients(
         self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()
     ) -> list[Device | str]:
-        """Each client, or why there is none (see `user_devices.device`): one that changed hands is gone."""
+        """Each client, or the reason why there is none (see `user_devices.device`); a client that changed hands is
+        missing."""
         fields = len(client_ids) * WIDTH
-        names = _field_names(client_ids)
+        names = field_names(client_ids)
         if accepted_ms:
             names += [_encoded(keys.owned_since(client_id)) for client_id in client_ids]
         values = await self._connection.call("MGET", *names)
@@ -191,7 +194,7 @@ class DeviceRegistry:
     async def all_devices(self, user: str) -> AllDevices:
         """All devices of one user, however many, read in slices between which small pings are served.
 
-        Not remembered: what is read of a user with many devices would fill the cache and Redis.
+        They are not cached: the data of a user with many devices would fill the cache and Redis.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -207,26 +210,41 @@ class DeviceRegistry:
             if int(cursor) == 0:
                 break
         devices: list[Device] = []
+        left_out: list[str] = []
         dead = 0
         for ids in slices(tuple(client_ids), LIGHT_SLICE):
             await self._scheduler.turn()
-            for one in await self._clients(ids):
+            for client_id, one in zip(ids, await self._clients(ids), strict=True):
                 if isinstance(one, Device):
                     devices.append(one)
                 else:
+                    left_out.append(client_id)
                     dead += one == DEAD_ON_ALL_HOSTS
-        return AllDevices(devices, len(client_ids) - len(devices) - dead, dead)
+        return AllDevices(devices, len(left_out) - dead, dead, tuple(left_out))
+
+    async def examine(self, users: Sequence[str]) -> list[UserDevices]:
+        """The registrations of these users as `devices_of` gives them, without a write to Redis or to the cache.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        found = self.cache.get(users)
+        missing = list(_without(users, found))
+        read = iter(await self._read(missing, keep=False) if missing else ())
+        return [next(read) if known is None else known for known in found]
 
     async def mark_dead(
         self, phone: Device, reason: str, since_ms: int | None, now_ms: int, host_keys: tuple[str, ...] = ()
     ) -> bool:
-        """Skip this device from now on, as long as its token stays the same and it does not sync.
+        """Mark this device's token as dead, which holds as long as the token stays the same and the device does
+        not sync.
 
         Args:
-            host_keys: where alone the token is bad, and for `keys.BAD_TOKEN_S`; empty: it is dead everywhere.
-            since_ms: since when the provider knows the token as dead. Where it says so, a registration or a
-                sync after that instant proves the token alive, and nothing is marked (providers A7,
-                timestamp rule). A proof of the future was taken from a wrong clock and proves nothing.
+            host_keys: scopes in which alone the token is bad, for `keys.BAD_TOKEN_S`; empty: it is dead
+                everywhere.
+            since_ms: time since which the provider reports the token as dead. If the provider sends it, a
+                registration or a sync after that time proves the token alive, and no mark is made (providers A7,
+                timestamp rule). A proof with a time in the future comes from a wrong clock and is ignored.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -249,7 +267,7 @@ class DeviceRegistry:
         return True
 
     async def mark_host(self, phone: Device, index: str, now_ms: int) -> None:
-        """Remember that this token is bad at a place and was accepted at the provider's other environment.
+        """Record that this token is bad in one scope and was accepted at the provider's other environment.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -258,19 +276,20 @@ class DeviceRegistry:
         await self._connection.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
 
     def invalidate(self, changed: Iterable[str] | None) -> None:
-        """Believe nothing that depends on these (see `changes`); None: nothing at all (FLUSHDB, a lost link)."""
+        """Invalidate everything that depends on these keys (see `changes`); None: everything (FLUSHDB, a lost
+        connection)."""
         if changed is None:
             self.cache.clear()
         else:
             self.cache.invalidate(changed)
 
-    async def _read(self, users: Sequence[str]) -> list[UserDevices]:
+    async def _read(self, users: Sequence[str], *, keep: bool = True) -> list[UserDevices]:
         sent_s = time.monotonic()
         found: list[UserDevices | None] = [None] * len(users)
         if self._snapshots.usable:
             found = self._snapshots.current(users, await self._snapshots.fetch(users))
         missing = list(_without(users, found))
-        read = iter(await self._answered(missing, await self._ask(missing)) if missing else ())
+        read = iter(await self._answered(missing, await self._ask(missing), keep=keep) if missing else ())
         together = [next(read) if known is None else known for known in found]
         for one in together:
             one.read_s = sent_s
@@ -279,7 +298,9 @@ class DeviceRegistry:
     def _ask(self, users: Sequence[str]) -> asyncio.Future[list[Reply]]:
         return self._connection.send_many([COUNT_QUESTION, *map(_look_up, users)])
 
-    async def _answered(self, users: Sequence[str], replies: list[Reply]) -> list[UserDevices]:
+    async def _answered(
+        self, users: Sequence[str], replies: list[Reply], *, keep: bool = True
+    ) -> list[UserDevices]:
         count, *values = replies
         try:
             found = await _registrations(users, values)
@@ -287,13 +308,14 @@ class DeviceRegistry:
             if not fault.words.startswith("OOM") and not isinstance(fault, RedisReplyRefused):
                 raise
             return await _registrations(users, await self._read_without_sort(users))
-        if not isinstance(count, RedisReplyError):
+        if keep and not isinstance(count, RedisReplyError):
             self._snapshots.write(users, found, count)
         return found
 
     async def _read_without_sort(self, users: Sequence[str]) -> list[Reply]:
-        """What `_look_up` finds, from a Redis that refuses SORT: a full one, since SORT might store what it finds, or
-        one whose user may not use it (`-@dangerous`), or may not read every key (Redis refuses BY and GET then).
+        """The result of `_look_up` from a Redis that refuses SORT: a full one, since SORT might store its result,
+        or one whose user may not use it (`-@dangerous`), or may not read every key (Redis refuses BY and GET
+        then).
 
         SORT_RO, which a full Redis would not refuse, came with Redis 7.
         """
@@ -310,7 +332,7 @@ class DeviceRegistry:
         ]
         found: list[bytes | None] = []
         for part in slices(clients, LIGHT_SLICE):
-            names = _field_names(client.decode("utf-8", DECODE_ERRORS) for client in part)
+            names = field_names(client.decode("utf-8", DECODE_ERRORS) for client in part)
             found += await self._connection.call("MGET", *names)
         values = iter(found)
         return [
@@ -321,7 +343,7 @@ class DeviceRegistry:
         ]
 
     async def _first(self, user: str, answer: Reply, most: int) -> list[bytes]:
-        """The first clients of a user, at most so many, of whom an SSCAN has begun to tell."""
+        """The first clients of a user, at most this many, after the first reply of an SSCAN."""
         cursor, part = answer
         found = dict.fromkeys(part)
         while int(cursor) and len(found) < most:
@@ -337,12 +359,12 @@ def _without(users: Sequence[str], found: Sequence[UserDevices | None]) -> Itera
 
 
 class RegistryChanges(NamedTuple):
-    """What changed keys mean for registrations.
+    """Effects of changed keys on cached devices.
 
     Attributes:
-        names: users and clients that are not what they were.
+        names: users and clients that changed.
         syncs: clients that only synced, by `user_devices.sync_name`.
-        written: those of `names` that are clients whose own keys were written: that ends their marks.
+        written: the clients among `names` whose own keys were written, which ends their marks.
     """
 
     names: set[str]
@@ -351,7 +373,7 @@ class RegistryChanges(NamedTuple):
 
 
 def changes(changed: Iterable[bytes]) -> RegistryChanges:
-    """Tell what registrations depend on these keys: by far the most change none, or only when a device synced."""
+    """Map changed keys to changed users and clients: most keys affect no user, or only if a device synced."""
     found = RegistryChanges(set(), set(), set())
     for key in changed:
         name = key.decode("utf-8", DECODE_ERRORS)
@@ -386,10 +408,11 @@ async def _registrations(users: Sequence[str], replies: Sequence[Reply]) -> list
 
 
 def _unreadable(user: str, fault: RedisReplyError) -> UserDevices:
-    """A key of another type in RhoConnect's place: this user has no devices; the others must not suffer.
+    """The result for a user with a key of another type in RhoConnect's layout: no devices; other users are not
+    affected.
 
     Raises:
-        ReplyFault: loading, busy, out of memory: that says nothing about the user.
+        RedisReplyError: a temporary error (loading, busy, out of memory), which does not depend on the user.
     """
     if not fault.words.startswith("WRONGTYPE"):
         raise fault
@@ -411,17 +434,17 @@ _LOOK_UP_TAIL: Final = b"".join(
 
 
 def _look_up(user: str) -> bytes:
-    """The command that gives every field of the clients of a user: SORT does not sort here, it joins.
+    """The command that returns every field of a user's clients: SORT is used as a join, without sorting.
 
-    One command and one round trip, and of its bytes only the key differs from user to user. With SMEMBERS and
-    MGET a device took two round trips and three times the CPU.
+    One command and one round trip, and of its bytes only the key differs from user to user. With SMEMBERS and MGET
+    a device took two round trips and three times the CPU.
     """
     name = _encoded(keys.user(user, "clients"))
     return b"%b$%d\r\n%b\r\n%b" % (_LOOK_UP_HEAD, len(name), name, _LOOK_UP_TAIL)
 
 
 def _epoch_ms(value: bytes | None) -> int:
-    """An instant that the gateway wrote; -1 where there is none, or what stands there is no number of its length."""
+    """A time that the gateway wrote, in epoch ms; -1 if there is none, or the value is not a number of its length."""
     return int(value) if value is not None and value.isdigit() and len(value) <= _EPOCH_DIGITS else -1
 
 
@@ -429,7 +452,8 @@ def _encoded(name: str) -> bytes:
     return name.encode()
 
 
-def _field_names(client_ids: Iterable[str]) -> list[bytes]:
+def field_names(client_ids: Iterable[str]) -> list[bytes]:
+    """The keys of all values of these clients, in the order of `user_devices.WIDTH`."""
     names: list[bytes] = []
     for client_id in client_ids:
         start = _encoded(keys.client(client_id, ""))

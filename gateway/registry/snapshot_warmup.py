@@ -1,4 +1,4 @@
-"""After a lapse every snapshot is void: they are made anew in the background, before anybody needs them."""
+"""Rebuilding of all snapshots in the background after a lapse, before they are needed."""
 
 import asyncio
 import contextlib
@@ -16,18 +16,18 @@ from gateway.store.connection import RedisConnection, RedisReplyError
 _log = structlog.get_logger("snapshot_warmup")
 
 USERS: Final = 200
-"""Asked for together."""
+"""Users read together."""
 PAUSE_FACTOR: Final = 4.0
-"""For each second of reading so many of rest, so that pings have four fifths of this worker and of Redis."""
+"""Pause for each second of reading, so that pings have four fifths of this worker and of Redis."""
 _RETRY_S: Final = 1.0
 
 
 class SnapshotWarmup:
-    """Goes once through all users, at a fifth of the worker's time; a later lapse begins it anew.
+    """Reads all users once, with a fifth of the worker's time; a later lapse restarts it.
 
     Args:
         connection: connection to RhoConnect's Redis.
-        registry: reads them, and keeps what it read.
+        registry: reads the users, and stores their snapshots.
     """
 
     def __init__(self, connection: RedisConnection, registry: DeviceRegistry) -> None:
@@ -36,13 +36,13 @@ class SnapshotWarmup:
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """All snapshots are void."""
+        """Start, or restart, after all snapshots became invalid."""
         if self._task is not None:
             self._task.cancel()
         self._task = asyncio.create_task(self._run(), name="refill")
 
     async def close(self) -> None:
-        """Stop; what is missing is made when it is needed."""
+        """Stop; missing snapshots are made when they are needed."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,11 +1,11 @@
 """One key a user instead of ten a device: what a look-up found, kept in Redis beside RhoConnect's keys.
 
-What a push of a broadcast costs with them, and what making one costs, are figures of `rhopush bench fanout`. One is
-believed only while the journal knows of no change since (`change_log`), so it is never staler than a cached entry: by
+The costs of a broadcast's push with snapshots, and of making one, are figures of `rhopush bench fanout`. A snapshot is
+used only while the change log has no later change (`change_log`), so it is never staler than a cached entry: by
 the time that an invalidation takes to arrive.
 
 They take room in RhoConnect's Redis, which must not run full for that: none are made beyond `MEMORY_SHARE` of its
-`maxmemory`. Not kept either: users with two devices of one phone, since the newer sync decides between those and every
+`maxmemory`. Not kept either: users with two records of one device, since the newer sync decides between those and every
 sync would be a change; users with a device whose token is marked as dead or bad, since a sync ends that mark; users
 with clients whose changes are not heard; logins that nobody has.
 """
@@ -28,7 +28,7 @@ from protocols.numbers import stored
 _log = structlog.get_logger("snapshots")
 
 MEMORY_SHARE: Final = 0.75
-"""Of `maxmemory`: the rest is RhoConnect's to grow into."""
+"""Share of `maxmemory`: the rest is RhoConnect's to grow into."""
 MEMORY_CHECK_S: Final = 5.0
 """Between two looks at it: a refill of a worker writes a few megabytes meanwhile."""
 COUNT_QUESTION: Final = pack(("HGET", keys.CHANGE_LOG, change_log_scripts.COUNT))
@@ -76,11 +76,11 @@ class SnapshotStore:
 
     @property
     def usable(self) -> bool:
-        """Whether any may be believed or made now."""
+        """Whether snapshots may be used or made now."""
         return self._wanted and self._change_log.complete
 
     async def fetch(self, users: Sequence[str]) -> Sequence[bytes | None]:
-        """What is kept of these users, in their order, for `current`.
+        """The stored snapshots of these users, in their order, for `current`.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -89,7 +89,7 @@ class SnapshotStore:
         return found
 
     def current(self, users: Sequence[str], found: Sequence[bytes | None]) -> list[UserDevices | None]:
-        """The registrations that hold; None: to be read anew. To be called as soon as `fetch` has answered."""
+        """The valid snapshots; None: must be read. Must be called as soon as `fetch` has returned."""
         if not self.usable:  # since it was asked
             return [None] * len(users)
         quiet = self._change_log.unchanged_since
@@ -113,7 +113,8 @@ class SnapshotStore:
         return None
 
     def write(self, users: Sequence[str], found: Sequence[UserDevices], count: Reply) -> None:
-        """Keep what was read; `count` is the answer to `COUNT_QUESTION`, which was asked before."""
+        """Store what was read as snapshots; `count` is the reply to `COUNT_QUESTION`, which was sent before the
+        read."""
         self._check_room()
         if count is None or not self.usable or not self._has_room:
             return

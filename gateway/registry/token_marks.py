@@ -1,4 +1,4 @@
-"""What Redis remembers of a provider's answers about one device token: the value of `keys.dead`.
+"""Marks of device tokens: the stored responses of a provider about one token, the value of `keys.dead`.
 
     <token digest>:<epoch ms>:<kind>:<digest of last_sync>:<places>:<reason>
 
@@ -15,7 +15,7 @@ no place.
 
 import hashlib
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.store.connection import Script
 from protocols.devices import ELSEWHERE
@@ -24,10 +24,10 @@ GONE: Final = "gone"
 BAD: Final = "bad"
 OTHER_HOST: Final = "host"
 DEAD_ON_ALL_HOSTS: Final = "dead"
-"""Answer of `interpret`, and no place: a digest has 16 digits."""
+"""Result of `interpret` that is not a scope; a digest has 16 digits."""
 
 LEARNED_LUA: Final = "^%x+:%d+:host:"
-"""Pattern of Lua: marks of the kind `host`, which outlive a registration with the same token."""
+"""Lua pattern of marks of the kind `host`, which outlive a registration with the same token."""
 
 _HOSTS_MAX: Final = 8
 _SYNC_DIGITS: Final = 8
@@ -37,12 +37,12 @@ _EPOCH_DIGITS: Final = 15
 
 
 def digest(*words: str) -> str:
-    """16 hex digits that stand for these words."""
+    """A digest of these words with 16 hex digits."""
     return hashlib.blake2b("\0".join(words).encode(), digest_size=_DIGEST).hexdigest()
 
 
 def token_digest(pin: str) -> str:
-    """What a mark remembers of a token; a new token has another digest, so the mark ends by itself."""
+    """The digest of a token in its mark; a new token has another digest, so its mark has no effect."""
     return hashlib.blake2b(pin.encode(), digest_size=_DIGEST).hexdigest()
 
 
@@ -59,13 +59,14 @@ return 1
 
 
 def around(pin: str, reason: str, now_ms: int, host_keys: tuple[str, ...]) -> tuple[str, str]:
-    """What `MARK` puts around the digest of the last sync; places: where the token is bad, empty: it is gone."""
+    """The parts of a mark before and after the digest of the last sync; `host_keys`: scopes in which the token is
+    bad, empty: it is gone."""
     kind = BAD if host_keys else GONE
     return f"{token_digest(pin)}:{now_ms}:{kind}:", f":{' '.join(host_keys[-_HOSTS_MAX:])}:{reason}"
 
 
 def host(pin: str, now_ms: int, host_key: str) -> str:
-    """The mark of a token that was bad at this place and accepted at the provider's other environment."""
+    """The mark of a token that was bad in this scope and accepted at the provider's other environment."""
     return f"{token_digest(pin)}:{now_ms}:{OTHER_HOST}::{host_key}:BadDeviceToken"
 
 
@@ -74,10 +75,10 @@ def _sync_word(last_sync: bytes | None) -> str:
 
 
 def interpret(mark: bytes, pin: str, last_sync: bytes | None) -> str:
-    """What a mark means for a device as it is now.
+    """The effect of a mark on a device in its present state.
 
     Returns:
-        `DEAD_ON_ALL_HOSTS`, or what belongs into `Device.bad_at`; "" where the mark has ended.
+        `DEAD_ON_ALL_HOSTS`, or the value of `Device.bad_at`; "" if the mark has ended.
     """
     token, _, rest = mark.partition(b":")
     if token != token_digest(pin).encode():
@@ -93,6 +94,26 @@ def interpret(mark: bytes, pin: str, last_sync: bytes | None) -> str:
     return DEAD_ON_ALL_HOSTS if kind == GONE else host_keys
 
 
+class MarkFacts(NamedTuple):
+    """The facts that a mark holds, whether it has ended or not.
+
+    Attributes:
+        reason: the provider's own name of the reason; "" where the mark is damaged.
+        since_ms: epoch milliseconds of the mark; None where it is damaged.
+    """
+
+    reason: str
+    since_ms: int | None
+
+
+def facts(mark: bytes) -> MarkFacts:
+    """Read reason and time of a mark of this or of an earlier version."""
+    words = mark.decode("utf-8", "replace").split(":", 5)
+    at = words[1] if len(words) > 2 else ""
+    since_ms = int(at) if at.isascii() and at.isdigit() and len(at) <= _EPOCH_DIGITS else None
+    return MarkFacts(words[-1] if since_ms is not None else "", since_ms)
+
+
 def _of_earlier_version(words: list[bytes], last_sync: bytes | None) -> str:
     at, reason = words[0], b":".join(words[1:])
     if reason == _WITHOUT_HOST or not (at.isdigit() and len(at) <= _EPOCH_DIGITS):
@@ -101,7 +122,7 @@ def _of_earlier_version(words: list[bytes], last_sync: bytes | None) -> str:
 
 
 def synced_ms(value: bytes | None) -> int:
-    """`2026-11-24T10:00:00+0000` (contract §7) as epoch ms; 0 where it is no date."""
+    """`2026-11-24T10:00:00+0000` (contract §7) as epoch ms; 0 if it is not a date."""
     if not value:
         return 0
     try:

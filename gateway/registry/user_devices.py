@@ -1,4 +1,4 @@
-"""What Redis holds of a user's devices, as one value."""
+"""The devices of a user in Redis, as one value."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -19,8 +19,8 @@ SYNC: Final = FIELDS[-1]
 WIDTH: Final = len(FIELDS) + 1
 """Values of one client: its fields and the mark of its token (see `marks`)."""
 DECODE_ERRORS: Final = "replace"
-"""What RhoConnect holds should be UTF-8. Bytes that are not are shown as such, and never as half a surrogate pair,
-which no later step could write: one such device would stop the pings of all others."""
+"""RhoConnect's values should be UTF-8. Invalid bytes are replaced, and never become half a surrogate pair, which
+no later step could write: one such device would stop the pings of all others."""
 
 # Reasons under `skipped`.
 DANGLING_CLIENT: Final = "dangling_client"
@@ -103,9 +103,9 @@ class UserDevices:
 
     @property
     def is_tracked(self) -> bool:
-        """Whether every change of these clients is heard of: `tracking.PREFIXES` cover ids of hex digits alone.
+        """Whether every change of these clients is received: `invalidation.PREFIXES` only cover ids of hex digits.
 
-        Of a large one only some clients are held, so it is never kept.
+        Only some clients of a large user are loaded, so it is never cached.
         """
         if self.large:
             return False
@@ -115,7 +115,7 @@ class UserDevices:
         return all(client_id[:2] in _TRACKED for client_id in self.left_out) if self.left_out else True
 
     def depends_on(self, user: str) -> Sequence[str]:
-        """The names whose change ends this, as `registry` gives them to whom it tells of changes."""
+        """The names of changes that invalidate these devices, as `registry` passes them to `DeviceCache`."""
         names = [user, *self.left_out]
         for device in self.devices:
             names.append(device.client_id)
@@ -146,7 +146,7 @@ def unknown_user() -> UserDevices:
 
 
 def user_devices(values: Sequence[bytes | None]) -> UserDevices:
-    """What one look-up found: of each client its id, then its `WIDTH` values."""
+    """Build a user's devices from one look-up: for each client its id, then its `WIDTH` values."""
     devices = []
     left_out = []
     dead, marked = 0, False

@@ -34,8 +34,8 @@ class PushServiceInterface(Protocol):
     """The part of the service (`gateway.rhoconnect_push.service`) that a connection uses.
 
     Attributes:
-            bodies: the memory budget of long bodies.
-            draining: whether each connection closes after its response.
+        bodies: the memory budget of long bodies.
+        draining: whether each connection closes after its response.
     """
 
     bodies: BodyBudget
@@ -201,7 +201,7 @@ class PushConnection(asyncio.Protocol):
 
         Args:
             status: HTTP status.
-                body: JSON, or empty.
+            body: JSON, or empty.
             headers: further header lines, each with its CRLF.
         """
         transport = self._transport

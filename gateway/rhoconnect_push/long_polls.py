@@ -16,11 +16,11 @@ class LongPoll(Protocol):
     """A connection whose device waits for a message.
 
     Attributes:
-            instance: the instance that polls.
-            last: the message that the poll acknowledges; 0: none.
-            turn: incremented with each question to the store, so that a late reply can be recognised.
-            asking: whether the reply of the store is outstanding.
-            since: the tick at which the poll began.
+        instance: the instance that polls.
+        last: the message that the poll acknowledges; 0: none.
+        turn: incremented with each question to the store, so that a late reply can be recognised.
+        asking: whether the reply of the store is outstanding.
+        since: the tick at which the poll began.
     """
 
     instance: bytes

@@ -24,7 +24,7 @@ def listen(host: str, port: int) -> socket.socket:
         host: name or address; port: 0 for any free one.
 
     Raises:
-            CannotListen: with the reason, in one line.
+        CannotListen: with the reason, in one line.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

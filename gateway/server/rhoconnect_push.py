@@ -151,12 +151,12 @@ async def open_rhoconnect_push(
     While Redis does not accept writes and there is no secret yet, devices and apps get 503.
 
     Args:
-            slot: number of this worker. Worker 0 maintains the copy of the secret in the data folder.
+        slot: number of this worker. Worker 0 maintains the copy of the secret in the data folder.
 
     Raises:
         StoreDown: Redis does not answer.
         BadSetting: the certificate cannot be used.
-            UnsafeFile: other users may have written the copy of the secret.
+        UnsafeFile: other users may have written the copy of the secret.
     """
     rhoconnect_push = settings.rhoconnect_push
     keeping: asyncio.Task[None] | None = None

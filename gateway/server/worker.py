@@ -25,6 +25,7 @@ from gateway.errors import BadSetting
 from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.consumer import QueueConsumer, Readers
+from gateway.fanout.explain import PingExplainer
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
 from gateway.http_api import Dependencies, HttpApi, open_http_api
@@ -39,6 +40,7 @@ from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.registry.change_log import ChangeLog
+from gateway.registry.examination import Examination
 from gateway.registry.invalidation import InvalidationListener
 from gateway.registry.registry import DeviceRegistry
 from gateway.registry.snapshot_warmup import SnapshotWarmup
@@ -132,8 +134,7 @@ class Pipeline:
 
     def __init__(
         self,
-        queue: QueueProducer,
-        schedule: ScheduleProducer,
+        producers: tuple[QueueProducer, ScheduleProducer],
         receipts: Receipts,
         completions: CompletionWaiters,
         in_flight: InFlight,
@@ -141,9 +142,9 @@ class Pipeline:
         lane_manager: LaneManager,
         maintenance: Maintenance,
         mailbox: MailboxStore | None,
+        explainer: PingExplainer,
     ) -> None:
-        self.queue = queue
-        self.schedule = schedule
+        self.queue, self.schedule = producers
         self.receipts = receipts
         self.completions = completions
         self.in_flight = in_flight
@@ -151,6 +152,7 @@ class Pipeline:
         self.lane_manager = lane_manager
         self.maintenance = maintenance
         self.mailbox = mailbox
+        self.explainer = explainer
 
     @property
     def deliveries(self) -> int:
@@ -230,7 +232,6 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         stream_link = await link(queued, "streams")
         look_ups = await link(main, "registry")
         readers = Readers(*[await link(queued, f"read:{what}") for what in ("small", "pieces", "broadcasts")])
-
         streams = Streams(stream_link, name, settings.receipts.ttl_s)
         await streams.read_clock()
         await _prepare(streams)
@@ -266,13 +267,27 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         maintenance = Maintenance(
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )
-        queue, schedule = _producers(settings, appends, consumer, scheduler)
-        for part in (in_flight, consumer, maintenance):
-            part.start()
-            opened.push_async_callback(part.close)
+        producers = _producers(settings, appends, consumer, scheduler)
+        _start(opened, in_flight, consumer, maintenance)
+        explainer = PingExplainer(Examination(registry, look_ups), lane_manager, metrics, scheduler)
         yield Pipeline(
-            queue, schedule, receipts, completions, in_flight, consumer, lane_manager, maintenance, mailbox
+            producers,
+            receipts,
+            completions,
+            in_flight,
+            consumer,
+            lane_manager,
+            maintenance,
+            mailbox,
+            explainer,
         )
+
+
+def _start(opened: AsyncExitStack, *parts: InFlight | QueueConsumer | Maintenance) -> None:
+    """Start parts that end, in the reverse order, before the connections that they use."""
+    for part in parts:
+        part.start()
+        opened.push_async_callback(part.close)
 
 
 def _producers(
@@ -328,6 +343,7 @@ def _services(
         reserved_redis=client(main, timeout_s=HTTP_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),
         readiness=pipeline.maintenance.readiness,
         metrics=metrics,
+        explanations=pipeline.explainer,
         mailbox=pipeline.mailbox if rhoconnect_push_address(settings) != main else None,
         scrape=scrape,
         workers=workers,

@@ -14,8 +14,8 @@ class WorkerChannels(NamedTuple):
     """A worker's connections to its supervisor.
 
     Attributes:
-            settings_feed: provides reloaded settings.
-            metrics_reporter: reports the worker's metrics, and returns those of the whole gateway.
+        settings_feed: provides reloaded settings.
+        metrics_reporter: reports the worker's metrics, and returns those of the whole gateway.
     """
 
     settings_feed: SettingsFeed

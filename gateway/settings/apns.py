@@ -30,28 +30,28 @@ class ApnsSettings(ProviderSettings, frozen=True):
     """APNs: one credential (a key or a certificate), and the server.
 
     Attributes:
-            key_file: path of the p8 key; key: the key as text. At most one of the two.
-            key_id: ten characters; default: taken from the name of the key file.
+        key_file: path of the p8 key; key: the key as text. At most one of the two.
+        key_id: ten characters; default: taken from the name of the key file.
         team_id: ten characters, of the Apple developer account.
-            certificate_file: PEM with both certificate and key, instead of a p8 key (`:iphonecertfile:`).
-            certificate_passphrase: passphrase of the key in that PEM.
-            topic: the app's bundle id; None: the topic of the certificate.
-            environment: the Apple host if `host` is not given; with `auto`, the gateway uses both hosts and learns
+        certificate_file: PEM with both certificate and key, instead of a p8 key (`:iphonecertfile:`).
+        certificate_passphrase: passphrase of the key in that PEM.
+        topic: the app's bundle id; None: the topic of the certificate.
+        environment: the Apple host if `host` is not given; with `auto`, the gateway uses both hosts and learns
             which of them
-                accepts each device's token.
-            host: the server; None: the host of `environment`, with `auto` the production host. `server` is the
+            accepts each device's token.
+        host: the server; None: the host of `environment`, with `auto` the production host. `server` is the
             effective one.
-            port: port of the server. Apple offers 443 and 2197 (providers: "Sending notification requests to APNs").
-            sandbox_host: the sandbox server for `auto`; None: Apple's, or none if `host` is given.
-            sandbox_port: port of the sandbox server.
-            ca_file: PEM with certificate authorities that replace the system's.
-            deadline_s: time limit of one request, after which its outcome counts as unknown.
-            connections_max: largest number of connections per credential and worker. Apple asks for few, long-lived
+        port: port of the server. Apple offers 443 and 2197 (providers: "Sending notification requests to APNs").
+        sandbox_host: the sandbox server for `auto`; None: Apple's, or none if `host` is given.
+        sandbox_port: port of the sandbox server.
+        ca_file: PEM with certificate authorities that replace the system's.
+        deadline_s: time limit of one request, after which its outcome counts as unknown.
+        connections_max: largest number of connections per credential and worker. Apple asks for few, long-lived
             ones.
-            background_min_interval_s: minimum interval of background pushes to one device; 0: no limit.
-            alert: `auto`: `aps.alert` is a text, or Apple's object if there is a title; `text`: always a text, title
+        background_min_interval_s: minimum interval of background pushes to one device; 0: no limit.
+        alert: `auto`: `aps.alert` is a text, or Apple's object if there is a title; `text`: always a text, title
             and
-                message joined (Rhodes up to 3.x does not read the object).
+            message joined (Rhodes up to 3.x does not read the object).
     """
 
     credential_fields = ("key", "key_file", "certificate_file")

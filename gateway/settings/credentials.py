@@ -22,6 +22,4 @@ def one_credential(convert: Converter, app: App, setting_path: SettingPath) -> N
 def _only_one(convert: Converter, part: ProviderSettings, setting_path: SettingPath) -> None:
     given = [name for name in part.credential_fields if getattr(part, name) is not None]
     if len(given) > 1:
-        raise convert.error(
-            (*setting_path, given[0]), f"give one credential, not {' and '.join(given)}"
-        )
+        raise convert.error((*setting_path, given[0]), f"give one credential, not {' and '.join(given)}")

@@ -65,7 +65,7 @@ def read(path: Path) -> Document:
     """Read a YAML file.
 
     Raises:
-            BadSetting: the file cannot be read, is not YAML, or is not a mapping; the message names file and line.
+        BadSetting: the file cannot be read, is not YAML, or is not a mapping; the message names file and line.
     """
     try:
         with path.open("rb") as file:  # possibly a pipe, whose length is not known in advance

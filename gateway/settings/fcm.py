@@ -15,18 +15,18 @@ class FcmSettings(ProviderSettings, frozen=True):
     """Firebase Cloud Messaging, HTTP v1.
 
     Attributes:
-            credentials_file: path of a JSON file with a Google credential; credentials: its content as text, or
+        credentials_file: path of a JSON file with a Google credential; credentials: its content as text, or
             `metadata` for
-                the metadata server. At most one of the two.
-            project_id: Firebase project (`:fcm_project_id:`); None: the project of the credential.
-            package_name: Android package to which messages are restricted (`:package_name:`).
-            endpoint: scheme, host and port of the API.
-            ca_file: PEM with certificate authorities that replace the system's.
-            deadline_s: time limit of one request, after which its outcome counts as unknown.
-            connections_max: largest number of connections per credential and worker.
-            per_minute: the project's quota of messages, over all gateways (600,000 is Google's default).
-            style: `notification` adds the notification block to a message; `data` leaves the display to the app.
-            sync_priority: Android's priority of messages without visible content, unless the ping sets a priority.
+            the metadata server. At most one of the two.
+        project_id: Firebase project (`:fcm_project_id:`); None: the project of the credential.
+        package_name: Android package to which messages are restricted (`:package_name:`).
+        endpoint: scheme, host and port of the API.
+        ca_file: PEM with certificate authorities that replace the system's.
+        deadline_s: time limit of one request, after which its outcome counts as unknown.
+        connections_max: largest number of connections per credential and worker.
+        per_minute: the project's quota of messages, over all gateways (600,000 is Google's default).
+        style: `notification` adds the notification block to a message; `data` leaves the display to the app.
+        sync_priority: Android's priority of messages without visible content, unless the ping sets a priority.
     """
 
     credential_fields = ("credentials", "credentials_file")

@@ -29,12 +29,12 @@ def load(
 
     Args:
         path: the file; None: `settings/settings.yml` if there is one, else the defaults.
-            env: the environment whose part of the file applies; None: `RHO_ENV`, `RACK_ENV`, then `development`.
+        env: the environment whose part of the file applies; None: `RHO_ENV`, `RACK_ENV`, then `development`.
         environ: the process environment.
         kind: the type with the sections of all providers (`with_providers`).
 
     Raises:
-            BadSetting: a setting is unknown or invalid; the message names it, its location and the expected value.
+        BadSetting: a setting is unknown or invalid; the message names it, its location and the expected value.
     """
     env = env or environ.get("RHO_ENV") or environ.get("RACK_ENV") or "development"
     file = _open(path)

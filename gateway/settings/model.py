@@ -174,7 +174,7 @@ class HttpSettings(msgspec.Struct, frozen=True):
     """The HTTP API behind a reverse proxy.
 
     Attributes:
-            trusted_proxies: addresses or networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are trusted.
+        trusted_proxies: addresses or networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto are trusted.
     """
 
     trusted_proxies: tuple[str, ...] = ()

@@ -31,10 +31,10 @@ class ProviderSettings(msgspec.Struct, frozen=True):
     """Base of all providers' sections.
 
     Attributes:
-            credential_fields: settings that name the credential in different ways; at most one of them may be given.
-            secret_files: settings that name a file with a secret, which other users of the machine should not read.
+        credential_fields: settings that name the credential in different ways; at most one of them may be given.
+        secret_files: settings that name a file with a secret, which other users of the machine should not read.
         rhoconnect_keys: setting -> RhoConnect's own key with the same meaning, below the environment.
-            file_variables: setting -> variable of the environment that names the file if no setting does.
+        file_variables: setting -> variable of the environment that names the file if no setting does.
     """
 
     credential_fields: ClassVar[tuple[str, ...]] = ()

@@ -1,4 +1,4 @@
-"""rhoconnect-push's own settings (config.json or command line) as the gateway's settings (contract §9).
+"""The settings of rhoconnect-push (config.json or command line) as the gateway's settings (contract §9).
 
 | rhoconnect-push | here |
 | --- | --- |
@@ -113,13 +113,13 @@ def translate(
     """Return the gateway's settings for those of rhoconnect-push.
 
     Args:
-            given: all settings, by rhoconnect-push's names.
+        given: all settings, by rhoconnect-push's names.
         environ: the process environment: `PORT`, `REDISTOGO_URL`, `REDIS`, `RHOPUSH_METRICS_PORT`.
         data_dir: folder of the locks.
-            metrics_port: port of a listener for metrics; None: from the environment, or none.
+        metrics_port: port of a listener for metrics; None: from the environment, or none.
 
     Raises:
-            BadSetting: a value is not a number, or not an address.
+        BadSetting: a value is not a number, or not an address.
     """
     number = _numbers(given)
     wait_s = number("ansResponseTimeout") / 1000

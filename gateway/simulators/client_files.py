@@ -1,4 +1,4 @@
-"""Files with which a gateway can use the simulators: keys, certificates and settings."""
+"""Files by which a gateway connects to the simulators: keys, certificates and settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +13,12 @@ TOPIC: Final = "com.example.app"
 
 
 def write_client_files(folder: Path, clients: Mapping[str, ClientFiles], env: str = "development") -> Path:
-    """Write what a gateway needs into `folder`, each file mode 600, and give the path of its settings.
+    """Write the files that a gateway needs into `folder`, each with mode 600; returns the path of the settings.
 
     Args:
-        folder: where to; made if it is not there.
+        folder: the target folder, created if it does not exist.
         clients: provider -> its files and settings (`Simulation.client_files`).
-        env: the environment that the settings are for.
+        env: the environment of the settings.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = {name: content for client in clients.values() for name, content in client.files.items()}

@@ -43,7 +43,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 10.0
 """Longest wait for one reply on a client without blocking commands; longer than any command of the gateway takes."""
 HTTP_TIMEOUT_S: Final = 5.0
-"""The same limit where an HTTP caller waits: no longer than an append may take (its reply, then its marker), since a
+"""Reply time-out while an HTTP caller waits: no longer than an append may take (its reply, then its marker), since a
 Redis that is silent for so long would not make the append durable either."""
 SENTINEL_TIMEOUT_S: Final = 2.0
 """Longest wait for one Sentinel, for the connection and its reply; shorter than the connection time-out of the

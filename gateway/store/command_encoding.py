@@ -55,7 +55,7 @@ def pack(words: Sequence[Argument]) -> bytes:
 
 
 class CheckedEncoder(Encoder):
-    """redis-py's encoder of one word, with the same check as `pack`."""
+    """Encoder of redis-py for one word, with the same check as `pack`."""
 
     def encode(self, value: Any) -> Any:
         """Encode one word.

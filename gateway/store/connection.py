@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 Reply = Any
-"""bytes, int, None, list; `RedisReplyError` for an error reply; `ConnectionLost` if no reply arrived."""
+"""A reply: bytes, int, None, list; `RedisReplyError` for an error reply; `ConnectionLost` if no reply arrived."""
 Callback = Callable[[Reply], None]
 _log = structlog.get_logger("redis_connection")
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)

@@ -50,7 +50,7 @@ _ARGUMENTS: Final = re.compile(r",? with args beginning with:.*", re.DOTALL)
 _PIPELINE: Final = re.compile(
     r"Command # \d+ \(.*\) of pipeline caused error: \(?['\"]?(.*?)['\"]?,?\)?", re.DOTALL
 )
-"""redis-py quotes the arguments of a command in a transaction."""
+"""Prefix of redis-py's errors about a command in a transaction, whose arguments it quotes."""
 _VARIABLE: Final = re.compile(r"\b[0-9a-f]{40}\b|\d+")
 
 

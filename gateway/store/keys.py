@@ -202,7 +202,7 @@ def credential_proof(identity: str) -> str:
 
 
 PROOF_S: Final = 400 * 86_400
-"""As long as the longest dead-token mark."""
+"""Lifetime of a credential proof, equal to that of the longest dead-token mark."""
 
 
 CONNECTION_NAME: Final = "rhopush:"
@@ -361,7 +361,8 @@ MAILBOX_COLLAPSE: Final = "col:"
 """+ instance. ZSET: `collapseId:appname` -> id; names that the gateway gives to messages without a collapse id begin
 with `~`."""
 MAILBOX_REGISTRATION_S: Final = 2_592_000
-"""rhoconnect-push's registrationTimeout: all of these keys expire 30 days after the last call of device or app."""
+"""Default of rhoconnect-push's registrationTimeout: all these keys expire 30 days after the last call of device or
+app."""
 
 MAILBOX_ID_KEY: Final = "rhopush:rps:secret"
 """STRING: the secret of the service's ids, generated once and shared by all processes."""

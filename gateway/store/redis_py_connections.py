@@ -1,4 +1,4 @@
-"""redis-py connections that tolerate unneeded credentials, and a Redis that refuses CLIENT SETNAME.
+"""Connections of redis-py that tolerate unneeded credentials, and a Redis that refuses CLIENT SETNAME.
 
 See `gateway.store.authentication`.
 """

@@ -31,9 +31,9 @@ PAYLOAD_BYTES: Final = 4096
 """Longest payload (providers A3)."""
 VOIP_PAYLOAD_BYTES: Final = 5120
 AUTO: Final = "auto"
-"""apns.alert: a text, or Apple's object if there is a title."""
+"""Value of `apns.alert`: a text, or Apple's object if there is a title."""
 TEXT: Final = "text"
-"""apns.alert: always a text; title and message are joined."""
+"""Value of `apns.alert`: always a text; title and message are joined."""
 VOIP_SUFFIX: Final = ".voip"
 """A topic with this suffix accepts VoIP pushes only."""
 

@@ -47,11 +47,11 @@ PAYLOAD_BYTES: Final = 4096
 """Longest payload ("About FCM messages")."""
 COLLAPSE_KEY_BYTES: Final = 64
 NOTIFICATION: Final = "notification"
-"""fcm.style: FCM shows the message."""
+"""Value of `fcm.style`: FCM shows the message."""
 DATA: Final = "data"
-"""fcm.style: the app receives the message and shows it itself."""
+"""Value of `fcm.style`: the app receives the message and shows it itself."""
 HIGH: Final = "high"
-"""fcm.sync_priority."""
+"""Value of `fcm.sync_priority`."""
 
 PHONE_ID_BYTES: Final = 256  # a longer one, or one that would exceed the limit of the payload, is left out
 TOKEN_CHARACTERS: Final = 4096  # real ones have some 160; Google names no limit

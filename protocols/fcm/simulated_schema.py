@@ -173,7 +173,7 @@ _RESERVED = re.compile(r"from|message_type|google.*|gcm.*")
 
 
 def plain(value: Any, schema: Schema = REQUEST) -> Any:
-    """The same value with the schema's field names in snake_case; free-form maps are unchanged."""
+    """Return the value with the schema's field names in snake_case; free-form maps are unchanged."""
     if not isinstance(value, dict):
         return value
     plainer: dict[str, Any] = {}

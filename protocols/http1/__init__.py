@@ -1,5 +1,5 @@
-"""The server's side of an HTTP/1.1 connection, without any I/O.
+"""The server's side of an HTTP/1.1 connection, without I/O.
 
-`states` holds the states of a connection as a table; `request` reads one request from bytes. The fast path of the ping,
-the connections that aiohttp serves and RhoConnect Push share the table; the caller owns the socket and the clock.
+`states` contains the states of a connection as a table, shared by the fast path of the ping, the connections that
+aiohttp serves, and RhoConnect Push. The caller owns the socket and the clock.
 """

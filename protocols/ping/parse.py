@@ -1,11 +1,9 @@
 """Parsing of pings in all received forms: JSON, a form, a query, or a map of parameters (contract §1.2, §10).
 
-A line of a request with many pings (`from_line`) may have an idempotency key of its own besides, and has neither a
-token nor `wait`.
+A line of a request with many pings (`from_line`) may also have an idempotency key, and has neither a token nor `wait`.
 
-One reading for all: whatever the form, the parameters are put into `_Raw` and read by the rules of
-`protocols.ping.fields`. JSON goes there at once, in C; only a body with a field that we do not know is
-decoded a second time, to name it.
+All forms share one parser: the parameters are put into `_Raw` and parsed by the rules of `protocols.ping.fields`.
+JSON is decoded into it directly, in C; only a body with an unknown field is decoded a second time, to name the field.
 """
 
 from collections.abc import Generator, Mapping
@@ -23,6 +21,16 @@ from protocols.ping.model import Ping
 Found = TypeVar("Found")
 
 
+class ExplainOptions(msgspec.Struct, frozen=True):
+    """A caller's wish that a ping is explained and not sent.
+
+    Attributes:
+        validate: whether providers that can check a message without a delivery are asked to.
+    """
+
+    validate: bool = False
+
+
 class Submission(msgspec.Struct, frozen=True):
     """A parsed ping request.
 
@@ -37,6 +45,7 @@ class Submission(msgspec.Struct, frozen=True):
         unread: the Content-Type of a body that was not parsed; "" if it was parsed or is empty.
         deliver_at_ms: the instant from which the ping may be delivered, epoch milliseconds, perhaps in the past; None:
             at once.
+        explain: the ping must be explained and not sent; None: it is to be sent.
     """
 
     ping: Ping
@@ -47,6 +56,7 @@ class Submission(msgspec.Struct, frozen=True):
     unnamed: int = 0
     unread: str = ""
     deliver_at_ms: int | None = None
+    explain: ExplainOptions | None = None
 
     def __repr__(self) -> str:
         """A text with everything but the token."""
@@ -54,7 +64,8 @@ class Submission(msgspec.Struct, frozen=True):
         return (
             f"Submission(ping={self.ping!r}, wait={self.wait}, asynchronous={self.asynchronous}, "
             f"api_token={token}, unknown={self.unknown}, unnamed={self.unnamed}, unread={self.unread!r}, "
-            f"deliver_at_ms={self.deliver_at_ms})"
+            f"deliver_at_ms={self.deliver_at_ms}, "
+            f"explain={self.explain!r})"
         )
 
 
@@ -90,7 +101,11 @@ _decode_raw: Final = msgspec.json.Decoder(_Raw).decode
 _decode_line: Final = msgspec.json.Decoder(_RawLine).decode
 _decode_any: Final = msgspec.json.Decoder(Any).decode
 _KEY: Final = "idempotency_key"
-_NOT_IN_A_LINE: Final = ("wait", "api_token")
+_EXPLAIN: Final = "explain"
+_VALIDATE: Final = "validate"
+_OF_EXPLAIN: Final = (_EXPLAIN, _VALIDATE)
+"""Parameters that are not in `_Raw`: the direct decoding of the bodies of pings has nothing to do for them."""
+_NOT_IN_A_LINE: Final = ("wait", "api_token", *_OF_EXPLAIN)
 _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
@@ -99,11 +114,11 @@ _large: Final = LargeBodyReader(_KNOWN)
 _large_line: Final = LargeBodyReader((*_KNOWN, _KEY))
 _BODY: Final = "the body"
 _LINE: Final = "this line"
-_EXPLAINED_BYTES: Final = 262_144  # the place of a fault in a longer body is not looked for
-_Unknown = tuple[tuple[str, ...], int]  # names of parameters, and how many more there are
+_EXPLAINED_BYTES: Final = 262_144  # no location is determined for a fault in a longer body
+_Unknown = tuple[tuple[str, ...], int]  # names of parameters, and the number of further ones
 _ALL_KNOWN: Final[_Unknown] = ((), 0)
 _WARNED_MAX: Final = 32
-"""Most names in a warning header; enough to find the mistake."""
+"""Largest number of names in a warning header; enough to find the mistake."""
 
 
 def from_json(body: bytes) -> Submission:
@@ -141,7 +156,7 @@ def json_in_steps(body: bytes, query: str = "") -> Generator[None, None, Submiss
 
 
 def run_steps(steps: Generator[None, None, Found]) -> Found:
-    """What the steps return in the end, without a pause."""
+    """Run the steps to their end without a pause, and return their result."""
     while True:
         try:
             next(steps)
@@ -150,11 +165,11 @@ def run_steps(steps: Generator[None, None, Found]) -> Found:
 
 
 def from_line(line: bytes) -> tuple[Submission, Any]:
-    """Read one line of a request with many pings: the ping and its `idempotency_key`, not yet checked.
+    """Parse one line of a request with many pings: the ping and its `idempotency_key`, not yet checked.
 
     Raises:
-        MalformedBody: it is no JSON object.
-        InvalidField: as `from_json`; or it has `wait` or `api_token`.
+        MalformedBody: the line is not a JSON object.
+        InvalidField: as in `from_json`; or the line has `wait`, `api_token`, `explain` or `validate`.
     """
     if len(line) > LARGE_BYTES:
         return run_steps(line_in_steps(line))
@@ -168,7 +183,7 @@ def from_line(line: bytes) -> tuple[Submission, Any]:
 
 
 def line_in_steps(line: bytes) -> Generator[None, None, tuple[Submission, Any]]:
-    """`from_line` of a long line, some milliseconds a step. Raises: as `from_line`."""
+    """Parse a long line as `from_line` does, in steps of some milliseconds. Raises as `from_line`."""
     try:
         parameters = yield from _large_line.parameters(line)
     except RecursionError as error:
@@ -187,7 +202,7 @@ def _from_line_parameters(parameters: dict[str, Any]) -> tuple[Submission, Any]:
 
 
 def _key_of_line(parameters: dict[str, Any]) -> Any:
-    """Take the idempotency key out of a line's parameters."""
+    """Remove the idempotency key from a line's parameters, and return it."""
     for name in _NOT_IN_A_LINE:
         if parameters.get(name) is not None:
             raise _not_in_a_line(name)
@@ -227,7 +242,26 @@ def from_params(parameters: Mapping[str, Any]) -> Submission:
     Raises:
         InvalidField: as in `from_json`.
     """
-    return _submission(*_raw_of(parameters))
+    return _submission(*_raw_of(parameters), explain=explain_options(parameters))
+
+
+def explain_options(parameters: Mapping[str, Any]) -> ExplainOptions | None:
+    """Read `explain` and `validate`; None: the ping is to be sent.
+
+    An empty `explain` is refused and not read as false: its sender must not be surprised by a delivery.
+
+    Raises:
+        InvalidField: a value is no flag, `explain` is empty, or `validate` is true without `explain`.
+    """
+    value, validate = parameters.get(_EXPLAIN, False), parameters.get(_VALIDATE)
+    if value is None or value == "":
+        raise InvalidField(f"{_EXPLAIN} must be true or false", field=_EXPLAIN)
+    validates = validate is not None and fields.flag(validate, _VALIDATE)
+    if fields.flag(value, _EXPLAIN):
+        return ExplainOptions(validates)
+    if validates:
+        raise InvalidField(f"{_VALIDATE} is possible only with {_EXPLAIN}", field=_VALIDATE)
+    return None
 
 
 def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, _Unknown]:
@@ -238,10 +272,10 @@ def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, _Unknown]:
     unknown: list[str] = []
     for name, value in parameters.items():
         inside = _KNOWN.get(name)
-        if inside is None:
-            unknown.append(name)
-        else:
+        if inside is not None:
             setattr(raw, inside, value)
+        elif name not in _OF_EXPLAIN:
+            unknown.append(name)
     if is_deeper([parameters[name] for name in unknown]):
         raise MalformedBody("the body is nested too deeply")
     return raw, (tuple(unknown[:_WARNED_MAX]), max(0, len(unknown) - _WARNED_MAX))
@@ -254,10 +288,15 @@ def params_in_steps(parameters: Mapping[str, Any]) -> Generator[None, None, Subm
     """
     raw, unknown = _raw_of(parameters)
     users = (yield from fields.users_in_steps(raw.user_id)) if type(raw.user_id) is list else None
-    return _submission(raw, unknown, users)
+    return _submission(raw, unknown, users, explain_options(parameters))
 
 
-def _submission(raw: _Raw, others: _Unknown, known: tuple[tuple[str, ...], bool] | None = None) -> Submission:
+def _submission(
+    raw: _Raw,
+    others: _Unknown,
+    known: tuple[tuple[str, ...], bool] | None = None,
+    explain: ExplainOptions | None = None,
+) -> Submission:
     """Parse every parameter by its rule, except the users if they are known."""
     users, understood = known or fields.users(raw.user_id)
     unknown, unnamed = others
@@ -276,8 +315,8 @@ def _submission(raw: _Raw, others: _Unknown, known: tuple[tuple[str, ...], bool]
         token if type(token) is str else None,
         unknown,
         unnamed,
-        "",
-        None if raw.deliver_at is None else _deliver_at_ms(raw),
+        deliver_at_ms=None if raw.deliver_at is None else _deliver_at_ms(raw),
+        explain=explain,
     )
 
 
@@ -332,7 +371,7 @@ def _json_object(body: bytes, name: str = _BODY) -> dict[str, Any]:
 
 
 def _explain(body: bytes, name: str, error: ValueError) -> NoReturn:
-    """Raise the error with what is wrong and where, in words of our own."""
+    """Raise an error with the fault and its location, in the gateway's own words."""
     fault = find_fault(body)
     if fault.out_of_range:
         raise InvalidField(f"in {name} {fault.text}") from error

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols.errors import MalformedBody, RhoPushError
+from protocols.errors import InvalidField, MalformedBody, RhoPushError
 from protocols.json_syntax import find_fault
 from protocols.ping import Ping, from_params
 from protocols.ping.model import RESQUE
@@ -50,6 +50,8 @@ def parse(item: bytes) -> Job:
     if not isinstance(args, list) or len(args) != 1 or not isinstance(args[0], dict):
         raise MalformedBody("the job's args must be a list with one hash of parameters")
     read = from_params(args[0])
+    if read.explain is not None:
+        raise InvalidField("a job must not have explain: it has no caller to answer", field="explain")
     return Job(msgspec.structs.replace(read.ping, ingress=RESQUE), read.unknown, read.deliver_at_ms)
 
 

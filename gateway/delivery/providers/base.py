@@ -154,7 +154,7 @@ class PushProvider(Provider):
         """
 
     def check(self, settings: Settings, app: str) -> CheckedCredential | None:
-        """As `credential`, with additional checks for `rhopush check` only."""
+        """Do the same as `credential`, with additional checks for `rhopush check` only."""
         return self.credential(settings, app)
 
     def expiry(self, settings: Settings, app: str) -> CredentialExpiry | None:

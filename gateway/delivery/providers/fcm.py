@@ -54,7 +54,7 @@ class FcmProvider(PushProvider):
         return CheckedCredential(f"{access.credential.account}, project {access.project}")
 
     def check(self, settings: Settings, app: str) -> CheckedCredential | None:
-        """As `credential`; also checks that the file with an external account's own token can be read."""
+        """Do the same as `credential`; also check that the file with an external account's own token can be read."""
         found = self.credential(settings, app)
         if found is not None:
             _read_source(read_google(self.section(settings, app)))
@@ -71,6 +71,10 @@ class FcmProvider(PushProvider):
                 yield server_of("fcm tokens", uri, section.ca_file)
         except CredentialError:
             return  # `check` reports it
+
+    def validation_body(self, body: bytes) -> bytes | None:
+        """The message with `validate_only` (Google, REST reference of `projects.messages.send`)."""
+        return b'{"validate_only":true,' + body[1:]
 
     def open(self, opener: RouteOpener, app: str, endpoint: str) -> Route:
         """Open a route by the app's project."""

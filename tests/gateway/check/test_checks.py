@@ -115,8 +115,8 @@ BROKEN: dict[Make, str] = {
     "the certificate and its key do not match",
     key_text_as_path: "rhoconnect_push.key_file: expected the path of a file, found a text that is not a path; "
     "write the text into a file and name that",
-    certificate_text_as_path: "rhoconnect_push.certificate_file: expected the path of a file, found a text that is not a path; "
-    "write the text into a file and name that",
+    certificate_text_as_path: "rhoconnect_push.certificate_file: expected the path of a file, found a text that is not "
+    "a path; write the text into a file and name that",
     damaged_certificate: "rhoconnect_push.certificate_file: FOLDER/own.pem: "
     "a certificate in the certificate's file cannot be read",
     no_pem: "rhoconnect_push.certificate_file: FOLDER/own.pem: the certificate's file is neither PEM nor PKCS#12, "

@@ -196,7 +196,8 @@ def test_a_signal_leaves_no_process_and_no_folder(tmp_path: Path, word: signal.S
 
 
 @pytest.mark.parametrize(
-    ("scenarios", "told"), [(["ingress", "rhoconnect_push"], "nobody reads its output"), (["ingress"], "")]
+    ("scenarios", "told"),
+    [(["ingress", "rhoconnect_push"], "its output is not read any more"), (["ingress"], "")],
 )
 def test_who_reads_no_further_ends_the_run_quietly(tmp_path: Path, scenarios: list[str], told: str) -> None:
     file = tmp_path / "json"

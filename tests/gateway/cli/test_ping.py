@@ -83,7 +83,7 @@ async def test_without_a_token_it_says_where_one_was_looked_for(tmp_path: Path) 
     status, _, err = await rhopush_ping(tmp_path, "--user", "good")
     assert status == 2
     assert err.startswith(
-        f"rhopush ping: no API token: give --token or API_TOKEN, or run where {tmp_path}/data"
+        f"rhopush ping: no API token: set --token or API_TOKEN, or run on the host with {tmp_path}/data"
     )
 
 

@@ -88,5 +88,5 @@ async def test_lanes_tell_it_before_a_ping_and_once() -> None:
     assert (said["log_level"], said["provider"], said["app"]) == ("error", "apns", "")
     (said,) = told(lanes, Settings(apns=GONE, fcm=FcmSettings(credentials=Secret("{"))))[1:]
     assert said["provider"] == "fcm"
-    assert lanes.route(APNS, "") == "bad_credential"
+    assert lanes.route(APNS, "") == "credential_invalid"
     assert len(told(lanes, Settings(apns=GONE))) == 1

@@ -58,7 +58,10 @@ def test_a_provider_with_the_name_of_a_setting_is_refused() -> None:
     [
         ("gateway.no_such_module:PROVIDER", "one: gateway.no_such_module:PROVIDER: ModuleNotFoundError"),
         ("gateway.errors:PROVIDER", "one: gateway.errors:PROVIDER: AttributeError"),
-        ("gateway.errors:BadSetting", "one: gateway.errors:BadSetting is not a provider with the name 'apns'"),
+        (
+            "gateway.errors:BadSetting",
+            "one: gateway.errors:BadSetting is not a provider with the name 'apns'",
+        ),
         (FCM.provider, "is not a provider with the name 'apns'"),
     ],
 )

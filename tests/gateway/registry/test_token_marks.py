@@ -1,10 +1,12 @@
 """What Redis remembers of a provider's answers about a device token."""
 
+import hashlib
+
 import pytest
 from redis.asyncio import Redis
 
 from gateway.registry.registry import DeviceRegistry
-from gateway.registry.token_marks import token_digest
+from gateway.registry.token_marks import DEAD_ON_ALL_HOSTS, around, interpret, token_digest
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from tests.gateway.registry.test_registry import SYNCED_MS
@@ -55,3 +57,22 @@ async def test_a_token_is_dead_only_if_its_phone_was_not_heard_of_since(
     (device,) = await devices(registry)
     assert await registry.mark_dead(device, "Unregistered", SYNCED_MS + since_ms, SYNCED_MS) == dead
     assert bool(await devices(registry)) != dead
+
+
+@pytest.mark.parametrize(("host_keys", "life_s"), [((), keys.DEAD_S), (("0" * 16,), keys.BAD_TOKEN_S)])
+async def test_a_mark_of_some_hosts_lives_for_less_long(
+    registry: DeviceRegistry, redis_client: Redis, host_keys: tuple[str, ...], life_s: int
+) -> None:
+    await lay_user(redis_client, "bob", [apple("ab")])
+    (device,) = await devices(registry)
+    assert await registry.mark_dead(device, "reason", None, 1000, host_keys)
+    assert life_s - 3_600 < await redis_client.ttl(keys.dead(device.client_id)) <= life_s
+
+
+@pytest.mark.parametrize(("host_keys", "meaning"), [((), DEAD_ON_ALL_HOSTS), (("0" * 16,), "0" * 16)])
+def test_a_sync_ends_a_mark(host_keys: tuple[str, ...], meaning: str) -> None:
+    before, after = around("ab", "reason", 1000, host_keys)
+    mark = f"{before}{hashlib.sha1(b'yesterday', usedforsecurity=False).hexdigest()[:8]}{after}".encode()
+    assert interpret(mark, "ab", b"yesterday") == meaning
+    assert interpret(mark, "ab", b"today") == ""
+    assert interpret(mark, "other", b"yesterday") == ""

@@ -56,3 +56,17 @@ async def test_jobs_of_a_gateway_without_heartbeats_are_inherited_by_redis_clock
         signed_ms = await redis_client.zscore(keys.RESQUE_TAKERS, "gone")
         assert signed_ms is not None
         assert signed_ms <= (seconds + 60) * 1000
+
+
+async def test_a_job_that_is_taken_is_in_hand_until_it_is_finished(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    store = ResqueStore(connection, ResqueKeys(), "one", "one:1:ping")
+    item = b'{"class":"PingJob","args":[{}]}'
+    await redis_client.rpush("resque:queue:ping", item, item)
+    taken = await store.take(["ping"])
+    assert [job.item for job in taken] == [item, item]
+    assert await redis_client.llen("resque:queue:ping") == 0
+    assert await store.in_hand() == taken
+    assert await store.finish(taken[0])
+    assert await store.in_hand() == taken[1:]

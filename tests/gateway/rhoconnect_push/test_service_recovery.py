@@ -95,6 +95,7 @@ async def test_a_reset_of_rhoconnect_removes_registrations_and_locks_no_device_o
         polling = asyncio.create_task(device.run())
         await service.waits()
         await service.redis.flushdb()
+        service.service.polls.release()
         async with asyncio.timeout(30):
             while 404 not in device.statuses:
                 await asyncio.sleep(0.01)

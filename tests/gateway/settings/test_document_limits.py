@@ -48,7 +48,7 @@ BOMBS = {
     "many braces": ("a: " + "{a: " * 100_000, "nest"),
     "many dashes": ("- " * 50_000, "nest"),
     "many values": ("a:\n" + "- x\n" * (VALUES_MAX + 1), "after expansion of its aliases"),
-    "a long file": ("#" * (FILE_BYTES + 1), "longer than"),
+    "a long file": ("#" * (FILE_BYTES + 1), "exceeds"),
 }
 
 

@@ -19,6 +19,7 @@ from protocols.ping import (
     from_params,
     json_in_steps,
 )
+from protocols.ping.parse import ExplainOptions, from_line
 
 RUBY = (
     b'{"api_token":"my-rhoconnect-token","user_id":["testuser","testuser1"],"sources":"Product",'
@@ -356,3 +357,22 @@ def test_in_steps_a_body_is_refused_alike(body: bytes) -> None:
     with pytest.raises(type(at_once.value)) as stepped:
         _whole(body)
     assert (stepped.value.message, stepped.value.field) == (at_once.value.message, at_once.value.field)
+
+
+def test_explain_is_an_option_of_the_request_and_never_of_a_line() -> None:
+    assert from_json(b'{"explain":true,"user_id":"bob"}').explain == ExplainOptions()
+    assert from_form(b"message=a", "explain=1&validate=true").explain == ExplainOptions(validate=True)
+    for body in (b'{"explain":false}', b'{"explain":"no","validate":false}', b"{}"):
+        assert from_json(body) == Submission(Ping())
+    for body, field in (
+        (b'{"explain":null}', "explain"),
+        (b'{"explain":""}', "explain"),
+        (b'{"explain":[]}', "explain"),
+        (b'{"validate":true}', "validate"),
+    ):
+        with pytest.raises(InvalidField) as refused:
+            from_json(body)
+        assert refused.value.field == field
+    for name in ("explain", "validate"):
+        with pytest.raises(InvalidField, match=f"a line must not have {name}"):
+            from_line(b'{"%b":true}' % name.encode())

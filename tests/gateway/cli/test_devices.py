@@ -1,0 +1,51 @@
+"""`rhopush devices explain` against a running gateway."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from tests.gateway.delivered import GOOD_PIN, delivered
+
+RUN = "import sys; from gateway.cli import main; sys.exit(main())"
+
+
+async def explain(folder: Path, *words: str, **environ: str) -> tuple[int | None, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", RUN, "devices", "explain", *words),
+        cwd=folder,
+        env=environ,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_it_prints_a_line_for_each_device_and_sends_nothing(tmp_path: Path) -> None:
+    async with delivered(tmp_path) as running:
+        there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
+        status, out, _ = await explain(tmp_path, "good", "nobody", "--message", "hello", **there)
+        assert status == 0
+        head, good, nobody, totals = out.splitlines()
+        assert head.split() == ["user", "client", "provider", "app", "token", "result"]
+        assert good.startswith(f"good    {'good' * 8}  apns")
+        assert "bytes over apns:" in good
+        assert "no such user" in nobody
+        assert totals == "1 devices would get it, 0 are left out"
+        status, out, _ = await explain(tmp_path, "good", "--json", **there)
+        assert status == 1
+        assert json.loads(out)["left_out"][0]["reason"] == "nothing_to_send"
+        assert GOOD_PIN not in out
+        status, _, err = await explain(tmp_path, "good", **{**there, "API_TOKEN": "wrong"})
+        assert (status, err) == (1, "rhopush devices: No API token provided\n")
+        assert running.apns.received.total == 0
+
+
+async def test_a_gateway_that_is_not_there(tmp_path: Path, unused_tcp_port: int) -> None:
+    server = f"http://127.0.0.1:{unused_tcp_port}"
+    status, _, err = await explain(tmp_path, "bob", "--server", server, API_TOKEN="t")
+    assert status == 1
+    assert "cannot be reached" in err
+    assert "rhopush serve" in err
+    assert (await explain(tmp_path, API_TOKEN="t"))[0] == 2
