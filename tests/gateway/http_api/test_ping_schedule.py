@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.errors import InvalidField, ScheduleFull
+from gateway.errors import ScheduleFull
+from protocols.errors import InvalidField
 from protocols.ping.model import Ping
 from tests.gateway.http_api.harness import House, call
 
