@@ -60,7 +60,9 @@ def api_token(args: argparse.Namespace) -> str:
 
 
 def _no_token(file: Path) -> BadSetting:
-    return BadSetting(f"no API token: give --token or API_TOKEN, or run where {file} is", field="api_token")
+    return BadSetting(
+        f"no API token: set --token or API_TOKEN, or run on the host with {file}", field="api_token"
+    )
 
 
 def count(text: str) -> int:

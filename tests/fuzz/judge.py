@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from protocols.errors import RhoPushError
 from tests.fuzz.target import Step, Target
 
-LEAK_ROUNDS: Final = 6
+LEAK_ROUNDS: Final = 16
+"""Rounds of repetition. asyncio keeps up to a hundred cancelled timers, which a few rounds do not exceed."""
 LEAK_INPUTS: Final = 40
 _LEAK_SHARE: Final = 0.5
 """Memory blocks for each step of a round: what grows so in every one of the last rounds is a leak."""

@@ -101,7 +101,7 @@ async def test_registrations_in_another_database_are_found(redis_client: Redis, 
         await unrelated.set("key", "value")
         (found,) = await check_registrations(["one"], Settings(redis=Secret(redis_address)))
     assert found.level is Level.BAD
-    assert "0 of 1 devices" in found.text
+    assert "0 of 1 RhoConnect Push devices" in found.text
     assert "set rhoconnect_push.redis to the Redis of rhoconnect-push" in found.text
     assert found.text.endswith("there are registrations in database 3 of this server")
 

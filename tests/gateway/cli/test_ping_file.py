@@ -59,7 +59,7 @@ async def test_wrong_usage(start_gateway: StartGateway, tmp_path: Path) -> None:
     gateway = await start_gateway()
     for words, message in (
         (("--file", str(tmp_path / "nothing")), "cannot be read"),
-        (("--file", "-", "--message", "hello"), "stand in its line"),
+        (("--file", "-", "--message", "hello"), "the lines of the file contain the parameters"),
         (("--file", "-", "--user", "bob"), "not allowed with"),
         ((), "required"),
     ):

@@ -60,7 +60,7 @@ async def test_it_lists_the_newest_first_and_shows_one(running: Delivered, tmp_p
 
     status, out, err = await rhopush(tmp_path, "pings", "show", "abc", **there)
     assert (status, out) == (1, "")
-    assert err.startswith("rhopush pings: no such ping is known")
+    assert err.startswith("rhopush pings: the ping is unknown")
 
 
 async def test_a_gateway_that_is_not_there_is_1(tmp_path: Path, unused_tcp_port: int) -> None:
