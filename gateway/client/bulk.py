@@ -1,4 +1,7 @@
-"""Many pings through one streamed request, which is begun anew where it ends early. Imported at the first use."""
+"""A streamed request with many pings, continued at the first unanswered line if the connection ends early.
+
+The module is imported at the first use.
+"""
 
 import asyncio
 import json

@@ -92,10 +92,10 @@ class ChangeLog:
         self._being_written, self._unwritten = self._unwritten, set()
         return tuple(self._being_written)
 
-    def mark_written(self, count: int, *, anew: bool) -> None:
-        """Confirm that the result of `take_unwritten` is recorded under this count; `anew`: all earlier counts are
+    def mark_written(self, count: int, *, reset: bool) -> None:
+        """Confirm that the result of `take_unwritten` is recorded under this count; `reset`: all earlier counts are
         invalid."""
-        if anew or len(self._counts) > NAMES_MAX:  # another listener may have reset the full log
+        if reset or len(self._counts) > NAMES_MAX:  # another listener may have reset the full log
             self._counts.clear()
             self._invalid_before = max(self._invalid_before, count)
         self._counts.update(dict.fromkeys(self._being_written, count))
@@ -189,8 +189,8 @@ class ChangeLogWriter:
                 _log.warning("change_log_write_failed", error=reply.message)
                 self.start()
                 return
-            count, anew = reply
-            self._change_log.mark_written(stored(count), anew=bool(anew))
+            count, reset = reply
+            self._change_log.mark_written(stored(count), reset=bool(reset))
             self._write()
 
         self._connection.eval_then(

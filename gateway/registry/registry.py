@@ -253,7 +253,7 @@ class DeviceRegistry:
         last_sync = keys.client(client_id, SYNC)
         if since_ms is not None:
             latest_ms = now_ms + keys.CLOCK_DRIFT_MS
-            # Asked anew: of what is remembered, a sync is the one thing that may be out of date.
+            # Read again: of the cached values, only the time of the last sync can be outdated.
             proofs = await self._connection.call("MGET", keys.registered(client_id), last_sync)
             alive_ms = (stored(proofs[0]), token_marks.synced_ms(proofs[1]))
             if max((at_ms for at_ms in alive_ms if at_ms <= latest_ms), default=0) >= since_ms:

@@ -41,7 +41,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     Attributes:
         change_log_count: the journal's count before the registration was read.
         devices, dangling, dead, left_out: as in `UserDevices`.
-        layout: which version wrote it; one of another version is made anew.
+        layout: version of the encoding; a snapshot of another version is rebuilt.
     """
 
     change_log_count: int
@@ -102,7 +102,7 @@ class SnapshotStore:
         try:
             kept = _decode(packed)
         except (msgspec.DecodeError, ValueError, RecursionError):
-            return None  # of another version: it is made anew
+            return None  # of another version: the snapshot is rebuilt
         if kept.layout != _LAYOUT or len(kept.devices) + len(kept.left_out) > LARGE_DEVICES:
             return None  # of another version
         found = UserDevices(kept.devices, kept.dangling, kept.dead, kept.left_out)
@@ -119,7 +119,7 @@ class SnapshotStore:
         if count is None or not self.usable or not self._has_room:
             return
         change_log_count = stored(count)
-        if not change_log_count:  # damaged; the next note begins the journal anew
+        if not change_log_count:  # damaged; the next change begins a new log
             return
         packed = list(_commands(users, found, change_log_count))
         if packed:

@@ -1,4 +1,4 @@
-"""How `rhopush simulate` starts the simulator of a provider, and how a gateway is told to use it.
+"""The simulators that `rhopush simulate` starts, and the files and settings with which a gateway uses them.
 
 The entry of a provider (`gateway.delivery.provider_entry`) names an object of this type.
 """

@@ -71,6 +71,8 @@ async def test_what_a_vanished_client_sent_stays_accepted(api: House) -> None:
     async with asyncio.timeout(WAIT_S):
         while api.services.bodies.reserved:
             await asyncio.sleep(0.01)
+    await api.api.close(1.0)
+    assert 'rhopush_pings_accepted_total{ingress="http"} 1.0' in api.metrics
 
 
 async def test_a_client_that_sends_nothing_more_is_told_so(redis_client: Redis) -> None:

@@ -48,7 +48,7 @@ def test_a_change_counts_from_the_moment_it_is_heard() -> None:
     assert change_log.is_current(10**9, ["bob"]) is False
     assert change_log.take_unwritten() == ("bob",)
     assert change_log.is_current(10**9, ["bob"]) is False
-    change_log.mark_written(120, anew=False)
+    change_log.mark_written(120, reset=False)
     assert [change_log.is_current(at, ["bob"]) for at in (119, 120)] == [False, True]
 
 
@@ -58,10 +58,10 @@ def test_what_is_heard_while_another_is_noted_is_noted_next() -> None:
     change_log.take_unwritten()
     change_log.on_changes(["bob", "eve"])
     assert change_log.take_unwritten() == ()
-    change_log.mark_written(120, anew=False)
+    change_log.mark_written(120, reset=False)
     assert change_log.is_current(120, ["bob"]) is False
     assert sorted(change_log.take_unwritten()) == ["bob", "eve"]
-    change_log.mark_written(121, anew=False)
+    change_log.mark_written(121, reset=False)
     assert [change_log.is_current(at, ["bob"]) for at in (120, 121)] == [False, True]
 
 
@@ -69,7 +69,7 @@ def test_a_full_journal_makes_all_before_it_void() -> None:
     change_log = opened(100, eve=110)
     change_log.on_changes(["bob"])
     change_log.take_unwritten()
-    change_log.mark_written(130, anew=True)
+    change_log.mark_written(130, reset=True)
     assert [change_log.is_current(at, ["ann"]) for at in (129, 130)] == [False, True]
 
 
@@ -78,7 +78,7 @@ def test_a_newcomer_keeps_what_it_heard_itself() -> None:
     change_log.start()
     change_log.on_changes(["bob"])
     change_log.take_unwritten()
-    change_log.mark_written(130, anew=False)
+    change_log.mark_written(130, reset=False)
     change_log.on_changes(["eve"])
     change_log.resume(100, {"bob": 120, "ann": 110})
     assert [change_log.is_current(at, ["bob"]) for at in (129, 130)] == [False, True]
