@@ -12,13 +12,13 @@ a wrong setting.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from gateway.cli.options import count
-from gateway.cli.remote import add_gateway_arguments, client_of
-from gateway.client.errors import PingError
+from gateway.cli.remote import add_gateway_arguments, client_of, with_hint
+from gateway.cli.table import write_table
 from gateway.client.messages import PAGE_MAX
 from gateway.client.sync_client import SyncClient
 
@@ -50,12 +50,8 @@ def run(args: argparse.Namespace) -> int:
         BadSetting: there is no token.
     """
     client = client_of(args)
-    try:
+    with with_hint():
         (_list if args.action == "list" else _show)(args, client)
-    except PingError as error:
-        if error.refused_with is not None:
-            raise
-        raise PingError([f"{error.message} (start a gateway, or name one with --server)"]) from error
     return 0
 
 
@@ -74,7 +70,7 @@ def _list(args: argparse.Namespace, client: SyncClient) -> None:
         )
         for ping in pings
     ]
-    _write(_HEADINGS, rows)
+    write_table(_HEADINGS, rows)
 
 
 def _pings(client: SyncClient, state: str | None, limit: int) -> Iterator[dict[str, Any]]:
@@ -106,22 +102,8 @@ def _show(args: argparse.Namespace, client: SyncClient) -> None:
         (device["client_id"], device["provider"], device["verdict"], device.get("reason", ""))
         for device in report.get("devices", ())
     ]
-    _write(_DEVICE_HEADINGS, rows)
+    write_table(_DEVICE_HEADINGS, rows)
 
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
-
-
-def _write(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    if not sys.stdout.isatty():
-        sys.stdout.writelines("\t".join(row) + "\n" for row in rows)
-        return
-    if not rows:
-        return
-    table = [headings, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(headings))]
-    sys.stdout.writelines(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n"
-        for row in table
-    )

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from gateway.client.errors import PingError
 from gateway.system.network_errors import describe
@@ -88,6 +88,24 @@ def report_request(ping_id: str, token: str) -> ClientRequest:
 def list_request(query: str, token: str) -> ClientRequest:
     """One page of the list of pings; `query`: its parameters, encoded for a URL."""
     return ClientRequest("GET", f"/rc/v1/pings?{query}", token_header(token))
+
+
+def admin_request(method: str, path: str, parameters: Parameters, token: str) -> ClientRequest:
+    """A request of an operator.
+
+    Args:
+        method: the HTTP method. The parameters of a GET are in the query, those of others in a JSON body.
+        path: path of the route, with its segments quoted.
+        parameters: parameters by name; those that are None are left out.
+        token: the API token.
+    """
+    sent = {name: value for name, value in parameters.items() if value is not None}
+    headers = token_header(token)
+    if method == "GET":
+        return ClientRequest(method, f"{path}?{urlencode(sent, doseq=True)}" if sent else path, headers)
+    return ClientRequest(
+        method, path, {"Content-Type": "application/json", **headers}, json.dumps(sent).encode()
+    )
 
 
 def json_of(answer: ClientResponse) -> dict[str, Any]:

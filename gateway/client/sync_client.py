@@ -12,6 +12,7 @@ from gateway.client.messages import (
     ClientResponse,
     Parameters,
     accepted,
+    admin_request,
     explain_request,
     explanation_of,
     failure,
@@ -84,6 +85,14 @@ class SyncClient:
             PingError: the gateway does not know the ping, refuses, or cannot be reached.
         """
         return json_of(self._ask(report_request(ping_id, self._token), self._timeout_s))
+
+    def admin(self, method: str, path: str, parameters: Parameters) -> dict[str, Any]:
+        """The JSON object that a route of operators answers; the arguments are those of `admin_request`.
+
+        Raises:
+            PingError: the gateway refuses, or cannot be reached.
+        """
+        return json_of(self._ask(admin_request(method, path, parameters, self._token), self._timeout_s))
 
     def explain(self, parameters: Parameters) -> dict[str, Any]:
         """Explain a ping; nothing is sent.

@@ -15,8 +15,9 @@ from gateway.http_api.aiohttp_parser import MalformedRequest
 from gateway.http_api.bodies import BODY_ADMISSION, BODY_RESERVATION, BodyAdmission
 from gateway.http_api.client_address import CLIENT_ADDRESSES, ClientAddresses
 from gateway.http_api.context import HandlerContext
+from gateway.http_api.http_route import Handler, HttpRoute
 from gateway.http_api.requests import refuse_unclear
-from gateway.http_api.routes import Handler, HttpRoute, routes
+from gateway.http_api.routes import routes
 from gateway.limits.body_budget import BodyReservation
 from protocols.response_headers import SAFETY_HEADERS
 

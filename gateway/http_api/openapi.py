@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 _PART: Final = re.compile(r"{(\w+)}")
 _TEXT: Final = {"type": "string"}
@@ -297,18 +297,29 @@ _PREFER_MINIMAL: Final = {"description": "`return=minimal`: a summary instead of
 _PREFER: Final = "`return=representation`: a JSON report; `wait=SECONDS`: a shorter limit of `wait`."
 
 
+class DescribedRoute(NamedTuple):
+    """A route as far as the document describes it; the attributes are those of `HttpRoute`."""
+
+    method: str
+    path: str
+    who: str
+    summary: str
+    operation: Mapping[str, Any] = {}
+
+
 def describe(
-    routes: Iterable[tuple[str, str, str, str]], additions: Mapping[str, str] = _NO_ADDITIONS
+    routes: Iterable[DescribedRoute], additions: Mapping[str, str] = _NO_ADDITIONS
 ) -> dict[str, Any]:
     """Return the OpenAPI document.
 
     Args:
-        routes: method, path, required authentication and summary of each route.
+        routes: the routes.
         additions: parameters with raw additions to one provider's message, and their descriptions.
     """
     paths: dict[str, dict[str, Any]] = {}
-    for method, path, who, summary in routes:
-        paths.setdefault(path, {})[method.lower()] = _operation(method, path, who, summary, additions)
+    for route in routes:
+        operation = _operation(*route[:4], additions)
+        paths.setdefault(route.path, {})[route.method.lower()] = _with_own(operation, route.operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Rho Push Gateway", "version": "1"},
@@ -321,6 +332,16 @@ def describe(
                 "session": {"type": "apiKey", "in": "cookie", "name": "rhoconnect_session"},
             },
         },
+    }
+
+
+def _with_own(operation: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the generated operation with the members that the route itself describes."""
+    return {
+        **operation,
+        **own,
+        "parameters": [*operation["parameters"], *own.get("parameters", ())],
+        "responses": {**operation["responses"], **own.get("responses", {})},
     }
 
 

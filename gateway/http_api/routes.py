@@ -4,52 +4,19 @@
 (contract §1, §2). The OpenAPI document is generated from this table, so that both always agree.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
-
-from aiohttp import web
+from typing import Final
 
 from gateway.delivery.provider_registry import installed
+from gateway.http_api.admin import admin_routes
 from gateway.http_api.bulk import BulkRoutes
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.devices import DeviceRoutes
-from gateway.http_api.openapi import describe
+from gateway.http_api.http_route import HttpRoute
+from gateway.http_api.openapi import DescribedRoute, describe
 from gateway.http_api.ops import OpsRoutes
 from gateway.http_api.ping import PingRoutes
 from gateway.http_api.rhoconnect_push_login import RhoConnectPushLoginRoutes
 from gateway.http_api.users import UserRoutes
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class HttpRoute(NamedTuple):
-    """One route.
-
-    Attributes:
-        method, path: the HTTP method and path; `{name}` stands for one segment of the path.
-        who: "anyone", "token", "header" (a token in the header alone), "operator" (token or admin's session), "login",
-            "device" (session or token).
-        summary: one line for the OpenAPI document.
-        handler: the coroutine that answers.
-        deprecated: whether this is an older name.
-        streams: whether the handler consumes the body while it arrives, at any length.
-        changes_state: whether a GET changes state, which RFC 9110 §9.2.1 forbids. RhoConnect has such routes, and
-            devices in the field call them; no other GET may change state.
-    """
-
-    method: str
-    path: str
-    who: str
-    summary: str
-    handler: Handler
-    deprecated: bool = False
-    changes_state: bool = False
-    streams: bool = False
-
-    @property
-    def warning(self) -> str:
-        """RhoConnect's text about an older name (contract §1)."""
-        return f"Use of the {self.method} {self.path} is deprecated. Use Rhoconnect API v1 instead."
 
 
 def routes(context: HandlerContext) -> list[HttpRoute]:
@@ -59,13 +26,14 @@ def routes(context: HandlerContext) -> list[HttpRoute]:
         *_users(UserRoutes(context)),
         *_devices(DeviceRoutes(context)),
         *_rhoconnect_push_logins(RhoConnectPushLoginRoutes(context)),
+        *admin_routes(context),
     ]
     own_listener = context.services.settings.metrics.port is not None  # /metrics is then not on this port
     operation = _ops(OpsRoutes(context, {}), metrics=not own_listener)
     entries = installed().entries.values()
     description = describe(
         (
-            (route.method, route.path, route.who, route.summary)
+            DescribedRoute(route.method, route.path, route.who, route.summary, route.operation)
             for route in (*table, *operation)
             if not route.deprecated
         ),
@@ -125,7 +93,6 @@ def _users(on: UserRoutes) -> list[HttpRoute]:
 
 def _devices(on: DeviceRoutes) -> list[HttpRoute]:
     login, create, register = "Log in on a device", "Create a client", "Register a client for push"
-    old = {"deprecated": True, "changes_state": True}
     return [
         HttpRoute("POST", "/rc/v1/app/login", "login", login, on.login),
         HttpRoute("POST", "/application/clientlogin", "login", login, on.login, deprecated=True),
@@ -133,8 +100,24 @@ def _devices(on: DeviceRoutes) -> list[HttpRoute]:
             "POST", "/api/application/clientlogin", "login", login, on.login_with_body, deprecated=True
         ),
         HttpRoute("POST", "/rc/v1/clients", "device", create, on.create),
-        HttpRoute("GET", "/application/clientcreate", "device", create, on.create, **old),
-        HttpRoute("GET", "/api/application/clientcreate", "device", create, on.create, **old),
+        HttpRoute(
+            "GET",
+            "/application/clientcreate",
+            "device",
+            create,
+            on.create,
+            deprecated=True,
+            changes_state=True,
+        ),
+        HttpRoute(
+            "GET",
+            "/api/application/clientcreate",
+            "device",
+            create,
+            on.create,
+            deprecated=True,
+            changes_state=True,
+        ),
         HttpRoute("POST", "/rc/v1/clients/{client_id}/register", "device", register, on.register),
         HttpRoute("POST", "/application/clientregister", "device", register, on.register, deprecated=True),
         HttpRoute(

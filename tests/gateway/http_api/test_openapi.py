@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.http_api.openapi import DescribedRoute, describe
 from tests.gateway.http_api.harness import House, call
 
 
@@ -81,3 +82,14 @@ async def test_the_list_of_pings_and_its_parameters_are_described(api: House) ->
     page = listing["responses"]["200"]["content"]["application/json"]["schema"]
     assert set(page["required"]) == set(page["properties"]) == {"pings", "next_cursor"}
     assert "application/x-ndjson" in operations["post"]["responses"]["200"]["content"]
+
+
+def test_a_route_that_describes_itself() -> None:
+    own = {
+        "parameters": [{"in": "query", "name": "limit", "schema": {"type": "integer"}}],
+        "responses": {"409": {"description": "Done already"}},
+    }
+    route = DescribedRoute("DELETE", "/things/{name}", "token", "Delete", own)
+    operation = describe([route])["paths"]["/things/{name}"]["delete"]
+    assert [one["name"] for one in operation["parameters"]] == ["name", "limit"]
+    assert {"200", "409", "422", "default"} == set(operation["responses"])

@@ -6,7 +6,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.http_api.context import HandlerContext
-from gateway.http_api.routes import HttpRoute, routes
+from gateway.http_api.http_route import HttpRoute
+from gateway.http_api.routes import routes
 from tests.gateway.http_api.harness import TOKEN, House, request, wire
 from tests.gateway.http_api.test_devices import PHONE, add, log_in, new_client
 

@@ -1,0 +1,41 @@
+"""Callers of the HTTP API and their scopes."""
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+
+class Scope(StrEnum):
+    """One permission of a caller.
+
+    Attributes:
+        PING: send pings, list them, and cancel them.
+        BROADCAST: send pings to all users, or to more than 10,000.
+        READ: read pings, devices, lanes, the queue and the settings.
+        DEVICES: change devices: lift marks of dead tokens, register and delete.
+        ADMIN: everything, including tokens, the audit and changes of the queue.
+    """
+
+    PING = "ping"
+    BROADCAST = "broadcast"
+    READ = "read"
+    DEVICES = "devices"
+    ADMIN = "admin"
+
+
+class Principal(NamedTuple):
+    """An authenticated caller.
+
+    Attributes:
+        name: of the token or login, for the audit; "api_token" for the token of the settings.
+        scopes: what the caller may do.
+        apps: the apps to which the caller is limited; None: all.
+    """
+
+    name: str
+    scopes: frozenset[Scope]
+    apps: frozenset[str] | None = None
+
+
+ALL_SCOPES: Final = frozenset(Scope)
+API_TOKEN: Final = Principal("api_token", ALL_SCOPES)
+"""The caller with RhoConnect's own API token, which has every scope."""
