@@ -291,6 +291,13 @@ class NotAllowed(InputError):
     label = "not_allowed"
 
 
+class ScopeMissing(NotAllowed):
+    """The caller is valid and lacks a scope (`gateway.registry.scopes`). `field` is the name of the scope."""
+
+    code = "scope_missing"
+    label = "scope_missing"
+
+
 class ApiTokenRefused(InputError):
     """The API token does not exist, or its user is not an admin. Status and text are RhoConnect's (contract §1.1)."""
 

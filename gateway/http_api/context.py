@@ -18,7 +18,7 @@ from gateway.http_api.token_cache import TokenCache, require_admin
 from gateway.registry.accounts import Accounts, TokenRole, User
 from gateway.registry.clients import Clients
 from gateway.registry.hashing import HASHES_AT_ONCE
-from gateway.registry.scopes import API_TOKEN, Principal, Scope
+from gateway.registry.scopes import ALL_SCOPES, API_TOKEN, Principal, Scope, require_scope
 
 
 class HandlerContext:
@@ -82,8 +82,12 @@ class HandlerContext:
         """
         require_admin(await self.token_role(request, found))
 
-    async def require_operator(self, request: web.Request, found: Mapping[str, Any]) -> None:
-        """Require an admin's API token or an admin's session.
+    async def principal_of(self, request: web.Request, found: Mapping[str, Any]) -> Principal:
+        """Return the caller of a request: by its API token, or else by its admin's session.
+
+        Args:
+            request: the request.
+            found: its parameters.
 
         Raises:
             ApiTokenRefused: the request has neither.
@@ -95,16 +99,27 @@ class HandlerContext:
             user = None if session is None or not session.admin else await self._user_of(session, request)
             if user is None or not user.admin:
                 raise
+            return Principal(user.login, ALL_SCOPES)
+        return API_TOKEN
+
+    async def require_operator(self, request: web.Request, found: Mapping[str, Any]) -> None:
+        """Require an admin's API token or an admin's session.
+
+        Raises:
+            ApiTokenRefused: the request has neither.
+        """
+        await self.principal_of(request, found)
 
     async def require_scope(self, request: web.Request, found: Mapping[str, Any], scope: Scope) -> Principal:
         """Require a caller that has `scope`, and return the caller.
 
         Raises:
             ApiTokenRefused: the request has no valid token and no session.
+            ScopeMissing: the caller lacks the scope.
         """
-        del scope  # an admin has every scope
-        await self.require_operator(request, found)
-        return API_TOKEN
+        principal = await self.principal_of(request, found)
+        require_scope(principal, scope)
+        return principal
 
     async def require_device(self, request: web.Request) -> User:
         """Return the user whose device sent the request.

@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from gateway.errors import ScopeMissing
+
 
 class Scope(StrEnum):
     """One permission of a caller.
@@ -29,13 +31,27 @@ class Principal(NamedTuple):
         name: of the token or login, for the audit; "api_token" for the token of the settings.
         scopes: what the caller may do.
         apps: the apps to which the caller is limited; None: all.
+        fingerprint: identifies the named token of the caller, and a token of the same name that replaced it differs;
+            "": the caller has no named token. A session made from the token carries it
+            (`HandlerContext.principal_still_valid`).
     """
 
     name: str
     scopes: frozenset[Scope]
     apps: frozenset[str] | None = None
+    fingerprint: str = ""
 
 
 ALL_SCOPES: Final = frozenset(Scope)
 API_TOKEN: Final = Principal("api_token", ALL_SCOPES)
 """The caller with RhoConnect's own API token, which has every scope."""
+
+
+def require_scope(principal: Principal, scope: Scope) -> None:
+    """Require that a caller has a scope; `admin` includes all others.
+
+    Raises:
+        ScopeMissing: the caller lacks it.
+    """
+    if scope not in principal.scopes and Scope.ADMIN not in principal.scopes:
+        raise ScopeMissing(f"{principal.name} lacks the scope {scope}", field=scope.value)
