@@ -27,6 +27,7 @@ __all__ = [
     "StoreBusy",
     "StoreDown",
     "StoreRefused",
+    "StreamsFull",
     "TooManyRequests",
     "UnreadableEntry",
     "UnsupportedCoding",
@@ -111,6 +112,15 @@ class AuthenticationBusy(RhoPushError):
     status = 503
     code = "authentication_busy"
     label = "authentication_busy"
+    retryable = True
+
+
+class StreamsFull(RhoPushError):
+    """The console serves as many live pages as one process may."""
+
+    status = 503
+    code = "streams_full"
+    label = "streams_full"
     retryable = True
 
 

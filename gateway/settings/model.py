@@ -190,6 +190,18 @@ class MetricsSettings(msgspec.Struct, frozen=True):
     port: PortOrAny | None = None
 
 
+class ConsoleSettings(msgspec.Struct, frozen=True):
+    """The console for operators.
+
+    Attributes:
+        enabled: whether the HTTP API serves `/console`.
+        demo: whether the console shows the simulated devices that `rhopush demo` reports to it.
+    """
+
+    enabled: bool = True
+    demo: bool = False
+
+
 class ReceiptSettings(msgspec.Struct, frozen=True):
     """Receipts of pings: their lifetime, and the largest number of stored receipts."""
 
@@ -256,6 +268,7 @@ class Settings(msgspec.Struct, frozen=True):
     limits: LimitSettings = LimitSettings()
     http: HttpSettings = HttpSettings()
     metrics: MetricsSettings = MetricsSettings()
+    console: ConsoleSettings = ConsoleSettings()
     receipts: ReceiptSettings = ReceiptSettings()
     registry: RegistrySettings = RegistrySettings()
     auth: AuthSettings = AuthSettings()

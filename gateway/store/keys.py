@@ -47,6 +47,18 @@ PARKED: Final = "rhopush:{q}:parked"
 RECEIPTS: Final = "rhopush:{q}:receipts"
 """ZSET: receipt key -> epoch ms of its first verdict; oldest dropped first."""
 
+CONSOLE_RECORDER: Final = "rhopush:{q}:console:recorder"
+"""STRING: the worker that records the console's time series (PX: see `gateway.console.history`)."""
+
+
+def console_history(name: str) -> str:
+    """LIST: samples of one resolution of the console's time series, the newest last (EX CONSOLE_HISTORY_S)."""
+    return f"rhopush:{{q}}:console:{name}"
+
+
+CONSOLE_HISTORY_S: Final = 2 * 86_400
+"""Lifetime of the console's time series after the last sample."""
+
 PROBE: Final = "rhopush:{q}:probe"
 """A key that never exists: `SET … XX` on it probes whether Redis accepts writes."""
 UNREADABLE: Final = "rhopush:{q}:unreadable_entries"
@@ -239,6 +251,15 @@ LOGIN_WINDOW_S: Final = 60
 APP_USERS: Final = "app:application:users"
 """SET: every login but rhoadmin (contract §7)."""
 ADMIN_LOGIN: Final = "rhoadmin"
+
+
+CONSOLE_SESSION_S: Final = 12 * 3_600
+"""Lifetime of a session of the console."""
+
+
+def console_session(digest: str) -> str:
+    """STRING: a session of the console, encrypted by a key that only its cookie holds (EX CONSOLE_SESSION_S)."""
+    return f"rhopush:console:session:{digest}"
 
 
 def login_attempts(scope: str) -> str:

@@ -1,0 +1,112 @@
+"""The list of pings, and the page of one ping."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, Protocol
+
+from aiohttp import web
+
+from gateway.console.guard import Visit
+from gateway.console.pages import Pages
+from gateway.console.streams import Event, Streams
+from gateway.errors import NotFound, StoreDown
+from gateway.http_api.dependencies import Dependencies
+from gateway.queue.receipt_tries import Try
+
+FOLLOW_S: Final = 0.5
+"""Interval at which an open page of a ping reads its receipt, while that changes."""
+FOLLOW_SLOW_S: Final = 3.0
+"""Interval once the receipt has not changed for `FOLLOW_STEPS` readings: a retry may be an hour away."""
+FOLLOW_STEPS: Final = 40
+DEVICES_SHOWN: Final = 500
+_END_STATES: Final = ("done", "cancelled")
+_STATES: Final = ("queued", "open", "done")
+
+
+class Tries(Protocol):
+    """Reads the records of receipts (`gateway.queue.receipt_tries.ReceiptTries`)."""
+
+    async def of(self, ping_id: str) -> Sequence[Try]:
+        """Return the records of a ping, oldest first. Raises StoreDown."""
+        ...
+
+
+class PingPages:
+    """The routes of pings.
+
+    Args:
+        services: the services behind the HTTP API.
+        pages: renders them.
+        streams: serves live data.
+        tries: the records of receipts.
+    """
+
+    def __init__(self, services: Dependencies, pages: Pages, streams: Streams, tries: Tries) -> None:
+        self._services = services
+        self._pages = pages
+        self._streams = streams
+        self._tries = tries
+
+    async def list(self, request: web.Request, visit: Visit) -> web.Response:
+        """Return a page of the list."""
+        state = request.query.get("state") or None
+        cursor = request.query.get("cursor") or None
+        found = await self._services.ping_list.page(state, None, cursor)
+        for ping in found["pings"]:
+            ping["accepted_ms"] = accepted_ms(ping["ping_id"])
+        return await self._pages.render(
+            "pings.html", visit=visit, found=found, state=state, states=_STATES, cursor=cursor
+        )
+
+    async def show(self, request: web.Request, visit: Visit) -> web.Response:
+        """Return the page of a ping."""
+        told = await self._story(request.match_info["ping_id"])
+        return await self._pages.render("pings_one.html", visit=visit, **told)
+
+    async def fragment(self, request: web.Request, visit: Visit) -> web.Response:
+        """Return the part of the page that changes."""
+        told = await self._story(request.match_info["ping_id"])
+        return await self._pages.render("ping_story.html", visit=visit, **told)
+
+    async def live(self, request: web.Request, visit: Visit) -> web.StreamResponse:
+        """Announce each change of the receipt, until it is complete."""
+        return await self._streams.serve(request, visit, self._changes(request.match_info["ping_id"]))
+
+    async def _changes(self, ping_id: str) -> AsyncIterator[Event]:
+        known: Any = None
+        unchanged = 0
+        while True:
+            try:
+                report = await self._services.receipts.report(ping_id)
+            except StoreDown:
+                report = known
+            unchanged = unchanged + 1 if report == known else 0
+            if report is not None and report != known:
+                known = report
+                yield "changed", {"state": report["state"]}
+            if report is not None and report["state"] in _END_STATES:
+                yield "done", {"state": report["state"]}
+                return
+            await asyncio.sleep(FOLLOW_S if unchanged < FOLLOW_STEPS else FOLLOW_SLOW_S)
+
+    async def _story(self, ping_id: str) -> dict[str, Any]:
+        report = await self._services.receipts.report(ping_id)
+        if report is None:
+            raise NotFound("the ping is unknown, or its receipt has expired", field="ping_id")
+        devices = report["devices"]
+        return {
+            "report": report,
+            "devices": devices[:DEVICES_SHOWN],
+            "devices_left_out": max(0, len(devices) - DEVICES_SHOWN),
+            "tries": await self._tries.of(ping_id),
+            "accepted_ms": accepted_ms(ping_id),
+            "following": report["state"] not in _END_STATES,
+        }
+
+
+def accepted_ms(ping_id: str) -> int | None:
+    """Return the epoch ms of a ping's acceptance, with which its id begins; None: the text is no id."""
+    try:
+        return int(ping_id[:12], 16)
+    except ValueError:
+        return None
