@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from redis.asyncio import Redis
 
 from gateway.clock import SHARED_CLOCK
+from gateway.http_api.operator_stores import OperatorStores
 from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
@@ -116,6 +117,7 @@ class Dependencies:
         readiness: returns the problems of this gateway by component; empty: ready.
         metrics: counts accepted and refused requests.
         scrape: returns the rendered metrics of the whole gateway; None: those of `metrics` are complete.
+        operators: the stores of the routes of operators; None: this process has none.
         explanations: explains pings; None: this process cannot explain pings.
         mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: number of processes that share the configured rate limit.
@@ -138,6 +140,7 @@ class Dependencies:
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
+    operators: OperatorStores | None = None
     explanations: PingExplanations | None = None
     mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None

@@ -30,6 +30,7 @@ from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
 from gateway.http_api import Dependencies, HttpApi, open_http_api
 from gateway.http_api.dependencies import Scrape
+from gateway.http_api.operator_stores import operator_stores
 from gateway.mailbox.store import MailboxStore
 from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
@@ -52,6 +53,7 @@ from gateway.server.maintenance import Maintenance
 from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
 from gateway.server.worker_channels import WorkerContext
+from gateway.server.worker_reports import open_worker_reports
 from gateway.settings import Secret, Settings
 from gateway.store.address import RedisAddress, main_address, queue_address, rhoconnect_push_address
 from gateway.store.client_factory import HTTP_TIMEOUT_S, check_trust, client
@@ -94,6 +96,7 @@ async def run(context: WorkerContext) -> None:
             if redis is not None:
                 closing.push_async_callback(redis.aclose)
         http_api = await open_http_api(services, context.sock)
+        await closing.enter_async_context(open_worker_reports(context, pipeline.lane_manager, services))
         rhoconnect_push = None
         if pipeline.mailbox is not None and context.rhoconnect_push_sock is not None:
             rhoconnect_push = await closing.enter_async_context(
@@ -352,6 +355,7 @@ def _services(
         queue=pipeline.queue,
         receipts=pipeline.receipts,
         ping_list=PingList(pipeline.receipts.connection),
+        operators=operator_stores(pipeline.receipts.connection),
         completions=pipeline.completions,
         redis=client(main, timeout_s=HTTP_TIMEOUT_S),
         reserved_redis=client(main, timeout_s=HTTP_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),

@@ -72,6 +72,16 @@ UNREADABLE_BYTES: Final = 64 * 1024 * 1024
 UNREADABLE_ENTRY_BYTES: Final = 8 * 1024 * 1024
 """Longest entry in bytes that is stored unchanged: several times `ENTRY_BYTES`."""
 
+WORKER_REPORTS: Final = "rhopush:{q}:workers"
+"""HASH: name of a worker (`gateway:slot`) -> its latest report (EX WORKER_REPORTS_S)."""
+WORKER_REPORTS_S: Final = 3_600
+"""Lifetime of the reports after the last one."""
+LANE_RESETS: Final = "rhopush:{q}:lane_resets"
+"""HASH: lane -> number of the operator's last request to close its breaker; `number`: the last number given (EX
+LANE_RESETS_S)."""
+LANE_RESETS_S: Final = 3_600
+"""Lifetime of such requests: every worker reads them once a second."""
+
 MARKER_S: Final = 600
 """Lifetime of a marker: longer than any ingress waits for the result of an append whose reply was lost."""
 IDEMPOTENCY_S: Final = 86_400

@@ -12,7 +12,7 @@ import redis
 from gateway.change_events import scripts as event_scripts
 from gateway.delivery import proofs, quota
 from gateway.mailbox import scripts as mailbox_scripts
-from gateway.queue import schedule, scripts, unreadable
+from gateway.queue import lane_resets, schedule, scripts, unreadable, worker_reports
 from gateway.registry import change_log_scripts, client_scripts, login_limits, token_marks
 from gateway.resque import scripts as resque_scripts
 from gateway.store import keys
@@ -308,6 +308,18 @@ CASES: dict[str, Case] = {
     "settle": Case(scripts.SETTLE, _settle, _SETTLE_KEYS, _SETTLE),
     "settle nothing": Case(
         scripts.SETTLE, _settle, _SETTLE_KEYS, [keys.GROUP, "1-0", 1000, 3600, 0, 0, 0, 0, 0, 0, 0]
+    ),
+    "reset lane": Case(
+        lane_resets.RECORD,
+        lambda store: store.hset(keys.LANE_RESETS, mapping={"number": 3, "lane:apns:A": 2}),
+        [keys.LANE_RESETS],
+        ["apns:A", 3600],
+    ),
+    "remove reports": Case(
+        worker_reports.REMOVE_UNCHANGED,
+        lambda store: store.hset(keys.WORKER_REPORTS, mapping={"a:0": "packed", "b:0": "packed"}),
+        [keys.WORKER_REPORTS],
+        ["a:0", b"packed", "b:0", b"other"],
     ),
     "save": Case(
         scripts.SAVE, _settle, [keys.PINGS, PROGRESS], [keys.GROUP, "one:0", "1-0", 3600, b"verdicts"]
