@@ -3,7 +3,7 @@
 | request | without a session | without the scope | other conditions |
 | --- | --- | --- | --- |
 | a page (GET) | redirected to the login | 403 | |
-| an action (POST) | redirected to the login | 403 | the CSRF token of the session in the body, and no other site as its origin |
+| an action (POST) | redirected to the login | 403 | the session's CSRF token in the body; its origin is no other site |
 | a fragment or stream that a script reads | 401 | 403 | |
 """
 

@@ -6,8 +6,8 @@
 | `1m` | 1 min | 61 | 1 h |
 | `15m` | 15 min | 97 | 24 h |
 
-A sample contains counts and no rates, so that a sample of a coarser series is the sum of finer ones. A sample has at most
-`SAMPLE_BYTES`: all series together have less than 1 MiB.
+A sample contains counts and no rates, so that a sample of a coarser series is the sum of finer ones. A sample has at
+most `SAMPLE_BYTES`: all series together have less than 1 MiB.
 """
 
 import math
@@ -112,9 +112,7 @@ class Sampler:
         self._known: dict[str, Totals] = {}
         self._at_ms = 0
 
-    def sample(
-        self, reports: Sequence[WorkerReport], at_ms: int, depth: int, age_s: float
-    ) -> Sample | None:
+    def sample(self, reports: Sequence[WorkerReport], at_ms: int, depth: int, age_s: float) -> Sample | None:
         """Return the sample of the time since the last call; None: this is the first call.
 
         Args:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -45,9 +45,10 @@ class Pages:
 
     Args:
         assets: the files to which pages refer.
+        further: paths and names of pages that only some gateways have.
     """
 
-    def __init__(self, assets: Assets) -> None:
+    def __init__(self, assets: Assets, further: Sequence[tuple[str, str]] = ()) -> None:
         self._environment = Environment(
             loader=PackageLoader("gateway.console"),
             autoescape=True,
@@ -55,7 +56,11 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals |= {"asset": assets.address, "version": __version__}
+        self._environment.globals |= {
+            "asset": assets.address,
+            "version": __version__,
+            "further_pages": tuple(further),
+        }
         self._environment.filters |= {
             "instant": instant,
             "size": size,
@@ -82,7 +87,7 @@ class Pages:
         """Return the page of an error, with the status that the HTTP API gives it."""
         status = error.status
         told = "internal server error" if status == 500 else responses.error_object(error)["message"]
-        page = await self.render("error.html", status, text=told, status=status, **values)
+        page = await self.render("error.html", status, text=told, code=status, **values)
         after_s = responses.retry_after_s(error)
         if after_s is not None:
             page.headers[hdrs.RETRY_AFTER] = str(after_s)

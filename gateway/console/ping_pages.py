@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
 from aiohttp import web
 
-from gateway.console.guard import Visit
+from gateway.console.guard import Visit, redirect
 from gateway.console.pages import Pages
 from gateway.console.streams import Event, Streams
 from gateway.errors import NotFound, StoreDown
@@ -62,6 +63,10 @@ class PingPages:
         """Return the page of a ping."""
         told = await self._story(request.match_info["ping_id"])
         return await self._pages.render("pings_one.html", visit=visit, **told)
+
+    async def find(self, request: web.Request, _: Visit) -> web.Response:
+        """Redirect to the page of the ping that a form names."""
+        return redirect(f"/console/pings/{quote(request.query.get('ping_id', '').strip(), safe='')}")
 
     async def fragment(self, request: web.Request, visit: Visit) -> web.Response:
         """Return the part of the page that changes."""

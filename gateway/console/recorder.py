@@ -7,6 +7,7 @@ can continue at any time.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -152,7 +153,7 @@ class Recorder:
         sample = self._sampler.sample(await self._reports.read(), now_ms, depth, age_s)
         if sample is None or not await self._history.add(FINE, sample):
             return
-        for finer, coarser in zip(SERIES, SERIES[1:], strict=False):
+        for finer, coarser in pairwise(SERIES):
             if not await self._extend(finer, coarser, now_ms):
                 return
 

@@ -1,7 +1,8 @@
 """Server-sent events: their limit in this process, and their end.
 
-A stream occupies a connection without a request to come. Its connection is therefore in the state of a request that is
-answered (`gateway.http_api.aiohttp_handler`): neither the time limit of idle connections nor their eviction applies to it.
+A stream occupies a connection without a request to come. Its connection is therefore in the state of a request that
+is answered (`gateway.http_api.aiohttp_handler`): neither the time limit of idle connections nor their eviction applies
+to it.
 A stream ends with the session, when its client does not read, and when the gateway shuts down.
 """
 
@@ -76,7 +77,7 @@ class Streams:
         sending = asyncio.ensure_future(self._send(stream, events))
         checking = asyncio.ensure_future(self._until_session_ends(request, visit))
         if isinstance(protocol, AiohttpConnection):
-            protocol.begin_stream(lambda: sending.cancel() and None)
+            protocol.begin_stream(lambda: _cancel(sending))
         try:
             await asyncio.wait((sending, checking), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -103,3 +104,7 @@ class Streams:
                 continue
             if now is None or now.principal != visit.principal:
                 return
+
+
+def _cancel(task: asyncio.Future[None]) -> None:
+    task.cancel()

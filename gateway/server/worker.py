@@ -47,6 +47,7 @@ from gateway.registry.registry import DeviceRegistry
 from gateway.registry.snapshot_warmup import SnapshotWarmup
 from gateway.registry.snapshots import SnapshotStore
 from gateway.scheduling.scheduler import Scheduler
+from gateway.server.console import open_console
 from gateway.server.ingress import BackgroundIngress, open_background_ingress
 from gateway.server.ipc import SettingsUpdate
 from gateway.server.maintenance import Maintenance
@@ -95,7 +96,10 @@ async def run(context: WorkerContext) -> None:
         for redis in (services.redis, services.reserved_redis):
             if redis is not None:
                 closing.push_async_callback(redis.aclose)
-        http_api = await open_http_api(services, context.sock)
+        console = await closing.enter_async_context(
+            open_console(services, pipeline.receipts.connection, f"{context.gateway_id}:{slot}")
+        )
+        http_api = await open_http_api(services, context.sock, console)
         await closing.enter_async_context(open_worker_reports(context, pipeline.lane_manager, services))
         rhoconnect_push = None
         if pipeline.mailbox is not None and context.rhoconnect_push_sock is not None:

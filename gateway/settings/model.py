@@ -246,6 +246,7 @@ class Settings(msgspec.Struct, frozen=True):
         apps: resolved settings by `device_app_id`; use `app`.
         drain_s: longest time in which a stopping worker finishes its work.
         sources: RhoConnect's sources by name.
+        origins: source of each setting that is not a default, by its name: a variable, or file and line.
         warnings: texts that are not errors, for the log.
     """
 
@@ -276,6 +277,7 @@ class Settings(msgspec.Struct, frozen=True):
     documents: tuple[Secret, ...] = ()
     apps: Mapping[str, App] = {}
     sources: Mapping[str, Source] = {}
+    origins: Mapping[str, str] = {}
     warnings: tuple[str, ...] = ()
 
     def app(self, device_app_id: str) -> App:
