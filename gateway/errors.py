@@ -19,6 +19,7 @@ __all__ = [
     "IdempotencyConflict",
     "InputError",
     "MetricsUnavailable",
+    "NotStored",
     "PossiblyAccepted",
     "ProviderUnreachable",
     "QueueFull",
@@ -291,6 +292,14 @@ class NotFound(InputError):
     status = 404
     code = "not_found"
     label = "not_found"
+
+
+class NotStored(InputError):
+    """The data that this operation needs was not stored, or is damaged."""
+
+    status = 409
+    code = "not_stored"
+    label = "not_stored"
 
 
 class NotAllowed(InputError):

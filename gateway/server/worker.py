@@ -30,7 +30,7 @@ from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
 from gateway.http_api import Dependencies, HttpApi, open_http_api
 from gateway.http_api.dependencies import Scrape
-from gateway.http_api.operator_stores import operator_stores
+from gateway.http_api.operator_stores import OperatorStores, operator_stores
 from gateway.mailbox.store import MailboxStore
 from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
@@ -143,6 +143,13 @@ class Producers(NamedTuple):
     schedule: ScheduleProducer
 
 
+class Inspection(NamedTuple):
+    """The parts that answer questions about pings, devices, lanes and the queue."""
+
+    explainer: PingExplainer
+    operators: OperatorStores
+
+
 class Pipeline:
     """The opened components between the ingresses and the providers."""
 
@@ -156,7 +163,7 @@ class Pipeline:
         lane_manager: LaneManager,
         maintenance: Maintenance,
         mailbox: MailboxStore | None,
-        explainer: PingExplainer,
+        inspection: Inspection,
     ) -> None:
         self.queue, self.schedule = producers
         self.receipts = receipts
@@ -166,7 +173,7 @@ class Pipeline:
         self.lane_manager = lane_manager
         self.maintenance = maintenance
         self.mailbox = mailbox
-        self.explainer = explainer
+        self.explainer, self.operators = inspection
 
     @property
     def deliveries(self) -> int:
@@ -274,7 +281,8 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         )
         producers = _producers(settings, appends, consumer, scheduler)
         _start(opened, in_flight, consumer, maintenance)
-        explainer = PingExplainer(Examination(registry, look_ups), lane_manager, metrics, scheduler)
+        examination = Examination(registry, look_ups)
+        explainer = PingExplainer(examination, lane_manager, metrics, scheduler)
         yield Pipeline(
             producers,
             receipts,
@@ -284,7 +292,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
             lane_manager,
             maintenance,
             mailbox,
-            explainer,
+            Inspection(explainer, operator_stores(stream_link, look_ups, examination, lane_manager)),
         )
 
 
@@ -359,7 +367,7 @@ def _services(
         queue=pipeline.queue,
         receipts=pipeline.receipts,
         ping_list=PingList(pipeline.receipts.connection),
-        operators=operator_stores(pipeline.receipts.connection),
+        operators=pipeline.operators,
         completions=pipeline.completions,
         redis=client(main, timeout_s=HTTP_TIMEOUT_S),
         reserved_redis=client(main, timeout_s=HTTP_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),

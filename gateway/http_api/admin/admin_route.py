@@ -5,12 +5,15 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
+from gateway.errors import NotFound
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import HttpRoute
+from gateway.http_api.operator_stores import OperatorStores
 from gateway.http_api.requests import json_response, parameters
-from gateway.registry.scopes import Scope
+from gateway.registry.scopes import Principal, Scope
 
 PREFIX: Final = "/rc/v1/admin"
+_PRINCIPAL: Final = "principal"
 Parameters = dict[str, Any]
 AdminHandler = Callable[[web.Request, Parameters], Awaitable[object]]
 """Answers one request: takes the request and its parameters, and returns the JSON value of the response."""
@@ -41,12 +44,30 @@ def bind(context: HandlerContext, route: AdminRoute) -> HttpRoute:
 
     async def answer(request: web.Request) -> web.Response:
         found = await parameters(request, context.services)
-        await context.require_scope(request, found, route.scope)
+        request[_PRINCIPAL] = await context.require_scope(request, found, route.scope)
         return json_response(await route.handler(request, found))
 
     return HttpRoute(
         route.method, PREFIX + route.path, "operator", route.summary, answer, operation=route.operation
     )
+
+
+def principal_of(request: web.Request) -> Principal:
+    """Return the caller of a request whose handler runs."""
+    principal: Principal = request[_PRINCIPAL]
+    return principal
+
+
+def stores_of(context: HandlerContext) -> OperatorStores:
+    """Return the stores of operators.
+
+    Raises:
+        NotFound: this process has none.
+    """
+    stores = context.services.operators
+    if stores is None:
+        raise NotFound("this process answers no requests of operators")
+    return stores
 
 
 def json_content(schema: Mapping[str, Any], text: str = "Done") -> dict[str, Any]:
