@@ -23,6 +23,8 @@ _COMMANDS: Final = {
     "ping": "send one ping, or the pings of a file, to a gateway",
     "pings": "list the pings of a gateway, or show one",
     "devices": "explain what a ping would do for the devices of users",
+    "tokens": "create, list and revoke named API tokens",
+    "audit": "list what operators did",
     "check": "check settings, credentials, Redis and providers",
     "rps": "run the RhoConnect Push service alone",
     "simulate": "run simulators of APNs and FCM",
