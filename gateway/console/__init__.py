@@ -24,6 +24,7 @@ from gateway.console.recorder import History, Reports
 from gateway.console.sessions import ConsoleSessions
 from gateway.console.settings_page import SettingsPage
 from gateway.console.streams import Streams
+from gateway.console.token_pages import AuditPage, TokenPages
 from gateway.console.user_pages import UserPages
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import Handler, HttpRoute
@@ -32,7 +33,8 @@ from gateway.registry.scopes import Scope
 
 _READ: Final = (Scope.READ,)
 _PING: Final = (Scope.PING,)
-_PINGS: Final = (Scope.PING, Scope.READ)
+_DEVICES: Final = (Scope.DEVICES,)
+_ADMIN: Final = (Scope.ADMIN,)
 _ANY: Final[tuple[Scope, ...]] = ()
 
 
@@ -69,10 +71,12 @@ class _Console:
         streams = Streams(self._guard)
         self._login = LoginPages(context, self._pages, sessions, identities)
         reader = OverviewReader(services, stores.reports, stores.history)
-        self._overview = OverviewPages(self._pages, reader, streams)
+        self._overview = OverviewPages(context, self._pages, reader, streams)
         self._form = PingForm(context, self._pages)
         self._pings = PingPages(services, self._pages, streams, stores.tries)
-        self._users = UserPages(services, self._pages)
+        self._users = UserPages(context, self._pages)
+        self._tokens = TokenPages(context, self._pages)
+        self._audit = AuditPage(services, self._pages)
         self._settings = SettingsPage(services, self._pages)
         self._api = ApiPage(self._pages, lambda: openapi_document(context))
         self._demo = DemoPages(context, self._pages, streams)
@@ -84,27 +88,36 @@ class _Console:
             _route("GET", ASSETS_PATH, self._assets.answer),
             _route("GET", LOGIN_PATH, self._login.form),
             _route("POST", LOGIN_PATH, self._login.log_in),
-            _route("POST", "/console/logout", guard.action(_ANY, self._login.log_out)),
-            _route("GET", "/console", guard.page(_ANY, self._home)),
-            _route("GET", "/console/", guard.page(_ANY, self._home)),
+            _route("POST", "/console/logout", guard.action(_ANY, self._login.log_out, honours_apps=True)),
+            _route("GET", "/console", guard.page(_ANY, self._home, honours_apps=True)),
+            _route("GET", "/console/", guard.page(_ANY, self._home, honours_apps=True)),
             _route("GET", "/console/series/{name}", guard.fragment(_READ, self._overview.series)),
             _route("GET", "/console/live/overview", guard.fragment(_READ, self._overview.live)),
             _route("GET", "/console/lanes", guard.page(_READ, self._overview.lanes)),
-            _route("GET", "/console/ping", guard.page(_PING, self._form.form)),
-            _route("POST", "/console/ping", guard.action(_PING, self._form.submit)),
+            _route("POST", "/console/lanes/reset", guard.action(_ADMIN, self._overview.reset)),
+            _route("GET", "/console/ping", guard.page(_PING, self._form.form, honours_apps=True)),
+            _route("POST", "/console/ping", guard.action(_PING, self._form.submit, honours_apps=True)),
             _route("GET", "/console/settings", guard.page(_READ, self._settings.show)),
-            _route("GET", "/console/api", guard.page(_ANY, self._api.show)),
+            _route("GET", "/console/api", guard.page(_ANY, self._api.show, honours_apps=True)),
         ]
-        return [*table, *self._ping_routes(), *self._user_routes(), *self._demo_routes()]
+        return [
+            *table,
+            *self._ping_routes(),
+            *self._user_routes(),
+            *self._admin_routes(),
+            *self._demo_routes(),
+        ]
 
     def _ping_routes(self) -> list[HttpRoute]:
         guard, on = self._guard, self._pings
         return [
-            _route("GET", "/console/pings", guard.page(_PINGS, on.list)),
-            _route("GET", "/console/pings/find", guard.page(_PINGS, on.find)),
-            _route("GET", "/console/pings/{ping_id}", guard.page(_PINGS, on.show)),
-            _route("GET", "/console/pings/{ping_id}/story", guard.fragment(_PINGS, on.fragment)),
-            _route("GET", "/console/pings/{ping_id}/live", guard.fragment(_PINGS, on.live)),
+            _route("GET", "/console/pings", guard.page(_READ, on.list, honours_apps=True)),
+            _route("GET", "/console/pings/find", guard.page(_READ, on.find, honours_apps=True)),
+            _route("GET", "/console/pings/{ping_id}", guard.page(_READ, on.show, honours_apps=True)),
+            _route(
+                "GET", "/console/pings/{ping_id}/story", guard.fragment(_READ, on.fragment, honours_apps=True)
+            ),
+            _route("GET", "/console/pings/{ping_id}/live", guard.fragment(_READ, on.live, honours_apps=True)),
         ]
 
     def _user_routes(self) -> list[HttpRoute]:
@@ -113,6 +126,16 @@ class _Console:
             _route("GET", "/console/users", guard.page(_READ, on.search)),
             _route("GET", "/console/users/search", guard.fragment(_READ, on.part)),
             _route("GET", "/console/users/{user_id}", guard.page(_READ, on.show)),
+            _route("POST", "/console/users/{user_id}/restore", guard.action(_DEVICES, on.restore)),
+        ]
+
+    def _admin_routes(self) -> list[HttpRoute]:
+        guard, tokens = self._guard, self._tokens
+        return [
+            _route("GET", "/console/tokens", guard.page(_ADMIN, tokens.list)),
+            _route("POST", "/console/tokens", guard.action(_ADMIN, tokens.create)),
+            _route("POST", "/console/tokens/revoke", guard.action(_ADMIN, tokens.revoke)),
+            _route("GET", "/console/audit", guard.page(_ADMIN, self._audit.show)),
         ]
 
     def _demo_routes(self) -> list[HttpRoute]:
@@ -127,9 +150,11 @@ class _Console:
 
     async def _home(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """Show the overview, or the first page that the caller may see."""
-        if visit.can(Scope.READ):
+        if visit.can(Scope.READ) and not visit.limited:
             return await self._overview.overview(request, visit)
-        return redirect("/console/ping" if visit.can(Scope.PING) else "/console/api")
+        if visit.can(Scope.PING):
+            return redirect("/console/ping")
+        return redirect("/console/pings" if visit.can(Scope.READ) else "/console/api")
 
 
 def _route(method: str, path: str, handler: Handler) -> HttpRoute:

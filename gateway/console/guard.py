@@ -17,12 +17,12 @@ from aiohttp import web
 from gateway.console.identities import Identities
 from gateway.console.pages import PAGE_HEADERS, Pages
 from gateway.console.sessions import COOKIE, ConsoleSession, ConsoleSessions
-from gateway.errors import NotAllowed, NotAuthenticated, RhoPushError
+from gateway.errors import AppNotAllowed, NotAllowed, NotAuthenticated, RhoPushError
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.context import HandlerContext, client_of
 from gateway.http_api.http_route import Handler
 from gateway.http_api.requests import read_request_body
-from gateway.registry.scopes import Principal, Scope
+from gateway.registry.scopes import Principal, Scope, require_any_scope
 
 LOGIN_PATH: Final = "/console/login"
 CSRF_FIELD: Final = "csrf"
@@ -53,6 +53,11 @@ class Visit(NamedTuple):
         own = self.principal.scopes
         return Scope.ADMIN in own or any(scope in own for scope in scopes)
 
+    @property
+    def limited(self) -> bool:
+        """Whether the caller is limited to apps: pages that show all apps are not for it."""
+        return self.principal.apps is not None
+
 
 Form = Mapping[str, Any]
 PageHandler = Callable[[web.Request, Visit], Awaitable[web.StreamResponse]]
@@ -77,8 +82,14 @@ class Guard:
         self._sessions = sessions
         self._identities = identities
 
-    def page(self, scopes: tuple[Scope, ...], handler: PageHandler) -> Handler:
-        """Wrap the handler of a page; `scopes`: one of them is required, none if it is empty."""
+    def page(self, scopes: tuple[Scope, ...], handler: PageHandler, *, honours_apps: bool = False) -> Handler:
+        """Wrap the handler of a page.
+
+        Args:
+            scopes: one of them is required; none if it is empty.
+            handler: the handler.
+            honours_apps: whether it keeps the caller's limit to apps. Others refuse callers with such a limit.
+        """
 
         async def answer(request: web.Request) -> web.StreamResponse:
             visit = None
@@ -86,25 +97,29 @@ class Guard:
                 visit = await self.visit(request)
                 if visit is None:
                     return to_login(request)
-                _require(visit, scopes)
+                _require(visit, scopes, honours_apps=honours_apps)
                 return await handler(request, visit)
             except RhoPushError as error:
                 return await self._pages.error(error, visit=visit)
 
         return answer
 
-    def action(self, scopes: tuple[Scope, ...], handler: ActionHandler) -> Handler:
-        """Wrap the handler of a form."""
+    def action(
+        self, scopes: tuple[Scope, ...], handler: ActionHandler, *, honours_apps: bool = False
+    ) -> Handler:
+        """Wrap the handler of a form. The arguments are those of `page`."""
 
         async def perform(request: web.Request, visit: Visit) -> web.StreamResponse:
             form = await read_form(request, self._services)
             require_csrf(request, form, visit.csrf)
             return await handler(request, visit, form)
 
-        return self.page(scopes, perform)
+        return self.page(scopes, perform, honours_apps=honours_apps)
 
-    def fragment(self, scopes: tuple[Scope, ...], handler: PageHandler) -> Handler:
-        """Wrap a handler whose answer a script reads."""
+    def fragment(
+        self, scopes: tuple[Scope, ...], handler: PageHandler, *, honours_apps: bool = False
+    ) -> Handler:
+        """Wrap a handler whose answer a script reads. The arguments are those of `page`."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
             visit = None
@@ -112,7 +127,7 @@ class Guard:
                 visit = await self.visit(request)
                 if visit is None:
                     raise NotAuthenticated("the session has ended")
-                _require(visit, scopes)
+                _require(visit, scopes, honours_apps=honours_apps)
                 return await handler(request, visit)
             except RhoPushError as error:
                 return web.Response(text=error.message, status=error.status, headers=PAGE_HEADERS)
@@ -137,9 +152,11 @@ class Guard:
         return Visit(principal, session, session_id)
 
 
-def _require(visit: Visit, scopes: tuple[Scope, ...]) -> None:
-    if scopes and not visit.can(*scopes):
-        raise NotAllowed(f"{visit.principal.name} lacks the scope {' or '.join(scopes)}")
+def _require(visit: Visit, scopes: tuple[Scope, ...], *, honours_apps: bool) -> None:
+    if scopes:
+        require_any_scope(visit.principal, *scopes)
+    if visit.limited and not honours_apps:
+        raise AppNotAllowed(f"{visit.principal.name} is limited to apps, which this page does not support")
 
 
 async def read_form(request: web.Request, services: Any) -> Form:

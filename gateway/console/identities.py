@@ -4,8 +4,9 @@ from typing import Final
 
 from gateway.console.sessions import ConsoleSession
 from gateway.http_api.context import HandlerContext
-from gateway.registry.accounts import TokenRole, User
-from gateway.registry.scopes import ALL_SCOPES, API_TOKEN, Principal
+from gateway.http_api.token_cache import is_valid, principal_of
+from gateway.registry.accounts import User
+from gateway.registry.scopes import ALL_SCOPES, Principal
 
 _ACCOUNT: Final = "console"
 
@@ -47,11 +48,13 @@ class Identities:
             AuthenticationBusy: too many look-ups wait.
             StoreDown: Redis does not answer.
         """
-        if session.kind == "token":
+        if session.kind == "api_token":
             return await self._by_token(session.secret, client)
-        user = await self._context.accounts.session_user(session.login, session.secret, client)
+        if session.kind == "token":
+            return await self._context.principal_still_valid(session.name, session.secret)
+        user = await self._context.accounts.session_user(session.name, session.secret, client)
         return Principal(user.login, ALL_SCOPES) if user is not None and user.admin else None
 
     async def _by_token(self, token: str, client: str) -> Principal | None:
-        role = await self._context.tokens.role(token, client)
-        return API_TOKEN if role is TokenRole.ADMIN else None
+        grant = await self._context.tokens.role(token, client)
+        return principal_of(grant) if is_valid(grant) else None

@@ -18,9 +18,10 @@ from gateway.console.guard import (
 from gateway.console.identities import Identities
 from gateway.console.pages import Pages
 from gateway.console.sessions import COOKIE, LOGIN_COOKIE, ConsoleSessions
-from gateway.errors import NotAllowed, RhoPushError
+from gateway.errors import LoginRefused, NotAllowed, RhoPushError
 from gateway.http_api.client_address import used_tls
 from gateway.http_api.context import HandlerContext, client_of
+from gateway.registry.audit_log import DONE
 from gateway.store import keys
 
 HOME: Final = "/console"
@@ -44,6 +45,7 @@ class LoginPages:
     def __init__(
         self, context: HandlerContext, pages: Pages, sessions: ConsoleSessions, identities: Identities
     ) -> None:
+        self._context = context
         self._services = context.services
         self._pages = pages
         self._sessions = sessions
@@ -61,6 +63,8 @@ class LoginPages:
             back = text_field(form, "next")
             require_csrf(request, form, request.cookies.get(LOGIN_COOKIE, ""))
             session_id = await self._begin(form, client_of(request))
+            name = text_field(form, "login").strip() or "token"
+            await self._context.audit_login(request, name, DONE if session_id else LoginRefused.code)
             if session_id is None:
                 return await self._form(request, back, error=_REFUSED, status=401)
             former = request.cookies.get(COOKIE, "")
@@ -99,9 +103,12 @@ class LoginPages:
             if user is None:
                 return None
             return await self._sessions.begin("account", user.login, user.fingerprint)
-        if await self._identities.log_in_by_token(token, client) is None:
+        principal = await self._identities.log_in_by_token(token, client)
+        if principal is None:
             return None
-        return await self._sessions.begin("token", "", token)
+        if principal.fingerprint:
+            return await self._sessions.begin("token", principal.name, principal.fingerprint)
+        return await self._sessions.begin("api_token", "", token)
 
     async def _form(
         self, request: web.Request, back: str, *, error: str = "", status: int = 200

@@ -10,12 +10,13 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.clock import SHARED_CLOCK
-from gateway.console.guard import Visit
+from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.history import FINE, SERIES, Series, point
 from gateway.console.pages import Pages
 from gateway.console.recorder import History, Reports
 from gateway.console.streams import Event, Streams
 from gateway.errors import NotFound, StoreDown
+from gateway.http_api.context import HandlerContext
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.requests import json_response
 from gateway.telemetry.worker_report import LaneReport, WorkerReport
@@ -64,7 +65,7 @@ class OverviewReader:
             reports = await self._reports.read()
             newest = (await self.points(FINE))[-1:]
         except StoreDown as error:
-            return {"at": SHARED_CLOCK.now_ms(), "problems": {"redis": error.message}}
+            return {"at": SHARED_CLOCK.now_ms(), "problems": {"redis": error.message}, "lanes": []}
         problems = await self._services.readiness()
         metrics = self._services.metrics
         return {
@@ -103,12 +104,16 @@ class OverviewPages:
     """The routes of the overview and the lanes.
 
     Args:
+        context: the state shared by the routes.
         pages: renders them.
         reader: reads the state.
         streams: serves live data.
     """
 
-    def __init__(self, pages: Pages, reader: OverviewReader, streams: Streams) -> None:
+    def __init__(
+        self, context: HandlerContext, pages: Pages, reader: OverviewReader, streams: Streams
+    ) -> None:
+        self._context = context
         self._pages = pages
         self._reader = reader
         self._streams = streams
@@ -121,6 +126,15 @@ class OverviewPages:
     async def lanes(self, _: web.Request, visit: Visit) -> web.Response:
         """Return the table of lanes."""
         return await self._pages.render("lanes.html", visit=visit, state=await self._reader.state())
+
+    async def reset(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
+        """Close the circuit breaker of a lane in every worker."""
+        operators, lane = self._context.services.operators, text_field(form, "lane")
+        if operators is None or lane not in {row["name"] for row in (await self._reader.state())["lanes"]}:
+            raise NotFound("no worker has a lane of this name", field="lane")
+        await operators.lane_resets.request(lane)
+        await self._context.audit(request, visit.principal, f"POST /console/lanes/reset {lane}")
+        return redirect("/console/lanes")
 
     async def series(self, request: web.Request, _: Visit) -> web.Response:
         """Return one series as JSON."""

@@ -4,23 +4,20 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
 
 from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.pages import Pages
-from gateway.errors import NotAllowed, RhoPushError
+from gateway.errors import NotFound, RhoPushError
 from gateway.http_api.context import HandlerContext
 from gateway.queue.producer import IdempotencyKey, PendingAppend, PingQueue
-from gateway.registry.accounts import TokenRole
-from gateway.registry.scopes import Principal, Scope
+from gateway.registry.scopes import Scope
 from protocols.errors import InvalidField
-from protocols.ping.parse import Submission, from_params
+from protocols.ping.parse import from_params
 
-BROADCAST_USERS: Final = 10_000
-"""Most users of a ping without the scope `broadcast`."""
 _SEPARATORS: Final = re.compile(r"[\r\n,]+")
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "users": "",
@@ -36,18 +33,6 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
 """The defaults of RhoConnect's console (contract §6); `sources` are then all that the settings name."""
 _NUMBERS: Final = ("badge", "vibrate", "ttl_s")
 _TEXTS: Final = ("message", "title", "sound", "deliver_at")
-
-
-class FormPing(NamedTuple):
-    """A ping as a form names it.
-
-    Attributes:
-        values: the fields of the form, to show them again.
-        parameters: the parameters of RhoConnect's ping.
-    """
-
-    values: dict[str, Any]
-    parameters: dict[str, Any]
 
 
 class PingForm:
@@ -69,33 +54,38 @@ class PingForm:
         values["users"] = request.query.get("users", "")
         return await self._page(visit, values)
 
-    async def submit(self, _: web.Request, visit: Visit, form: Form) -> web.StreamResponse:
+    async def submit(self, request: web.Request, visit: Visit, form: Form) -> web.StreamResponse:
         """Explain the ping, or send it and show its page."""
         values = values_of(form)
         try:
-            ping = read_ping(values)
-            submission = from_params(ping.parameters)
-            require_users(visit.principal, submission)
+            parameters = read_ping(values)
             if text_field(form, "action") != "send":
-                return await self._explained(visit, values, submission)
-            ping_id = await self._send(text_field(form, "nonce"), submission, ping.parameters)
+                return await self._explained(visit, values, parameters)
+            ping_id = await self._send(visit, text_field(form, "nonce"), parameters)
+            await self._context.audit(request, visit.principal, f"POST /console/ping {ping_id}")
         except RhoPushError as error:
             return await self._page(visit, values, error=error, status=error.status)
+        if not visit.can(Scope.READ):
+            return await self._page(visit, values, sent=ping_id)
         return redirect(f"/console/pings/{ping_id}")
 
-    async def _explained(self, visit: Visit, values: dict[str, Any], submission: Submission) -> web.Response:
+    async def _explained(
+        self, visit: Visit, values: dict[str, Any], parameters: Mapping[str, Any]
+    ) -> web.Response:
         explanations = self._services.explanations
         if explanations is None:
-            raise NotAllowed("this process explains no pings")
+            raise NotFound("this process explains no pings")
+        submission = from_params({**parameters, "explain": "true"})
+        submission = self._context.admission.admit(submission, visit.principal)
         found = await explanations.explain(submission.ping, validates=False)
         return await self._page(visit, values, explanation=found)
 
-    async def _send(self, nonce: str, submission: Submission, parameters: Mapping[str, Any]) -> str:
+    async def _send(self, visit: Visit, nonce: str, parameters: Mapping[str, Any]) -> str:
         """Queue the ping. The nonce of the form is its idempotency key: a form that is sent twice pings once."""
         services = self._services
-        self._context.admission.admit(submission, TokenRole.ADMIN)
+        submission = self._context.admission.admit(from_params(parameters), visit.principal)
         body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
-        scope = hashlib.sha256(f"console\n{nonce}".encode("utf-8", "surrogatepass")).digest()
+        scope = hashlib.sha256(f"console\n{visit.csrf}\n{nonce}".encode("utf-8", "surrogatepass")).digest()
         key = IdempotencyKey(scope, hashlib.sha256(body).digest())
         queue: PingQueue = services.queue
         if submission.deliver_at_ms is not None:
@@ -114,6 +104,7 @@ class PingForm:
         *,
         explanation: Mapping[str, Any] | None = None,
         error: RhoPushError | None = None,
+        sent: str = "",
         status: int = 200,
     ) -> web.Response:
         names = tuple(self._services.settings.sources)
@@ -126,6 +117,7 @@ class PingForm:
             sources=(*names, *further),
             explanation=explanation,
             error=error,
+            sent=sent,
             nonce=secrets.token_urlsafe(16),
         )
 
@@ -141,8 +133,8 @@ def values_of(form: Form) -> dict[str, Any]:
     return values
 
 
-def read_ping(values: Mapping[str, Any]) -> FormPing:
-    """Return the parameters of the ping; an empty field is left out.
+def read_ping(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of RhoConnect's ping; an empty field is left out.
 
     Raises:
         InvalidField: there is no user.
@@ -160,16 +152,4 @@ def read_ping(values: Mapping[str, Any]) -> FormPing:
     for name in _NUMBERS:
         if values[name].strip():
             parameters[name] = values[name].strip()
-    return FormPing(dict(values), parameters)
-
-
-def require_users(principal: Principal, submission: Submission) -> None:
-    """Require the scope `broadcast` for a ping to many users.
-
-    Raises:
-        NotAllowed: the caller lacks it.
-    """
-    if len(submission.ping.users) <= BROADCAST_USERS:
-        return
-    if not principal.scopes & {Scope.BROADCAST, Scope.ADMIN}:
-        raise NotAllowed(f"{principal.name} lacks the scope broadcast")
+    return parameters

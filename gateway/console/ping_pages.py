@@ -13,6 +13,7 @@ from gateway.console.streams import Event, Streams
 from gateway.errors import NotFound, StoreDown
 from gateway.http_api.dependencies import Dependencies
 from gateway.queue.receipt_tries import Try
+from gateway.registry.scopes import is_visible
 
 FOLLOW_S: Final = 0.5
 """Interval at which an open page of a ping reads its receipt, while that changes."""
@@ -52,7 +53,7 @@ class PingPages:
         """Return a page of the list."""
         state = request.query.get("state") or None
         cursor = request.query.get("cursor") or None
-        found = await self._services.ping_list.page(state, None, cursor)
+        found = await self._services.ping_list.page(state, None, cursor, visit.principal.apps)
         for ping in found["pings"]:
             ping["accepted_ms"] = accepted_ms(ping["ping_id"])
         return await self._pages.render(
@@ -61,7 +62,7 @@ class PingPages:
 
     async def show(self, request: web.Request, visit: Visit) -> web.Response:
         """Return the page of a ping."""
-        told = await self._story(request.match_info["ping_id"])
+        told = await self._story(request.match_info["ping_id"], visit)
         return await self._pages.render("pings_one.html", visit=visit, **told)
 
     async def find(self, request: web.Request, _: Visit) -> web.Response:
@@ -70,12 +71,14 @@ class PingPages:
 
     async def fragment(self, request: web.Request, visit: Visit) -> web.Response:
         """Return the part of the page that changes."""
-        told = await self._story(request.match_info["ping_id"])
+        told = await self._story(request.match_info["ping_id"], visit)
         return await self._pages.render("ping_story.html", visit=visit, **told)
 
     async def live(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """Announce each change of the receipt, until it is complete."""
-        return await self._streams.serve(request, visit, self._changes(request.match_info["ping_id"]))
+        ping_id = request.match_info["ping_id"]
+        await self._report(ping_id, visit)
+        return await self._streams.serve(request, visit, self._changes(ping_id))
 
     async def _changes(self, ping_id: str) -> AsyncIterator[Event]:
         known: Any = None
@@ -94,10 +97,19 @@ class PingPages:
                 return
             await asyncio.sleep(FOLLOW_S if unchanged < FOLLOW_STEPS else FOLLOW_SLOW_S)
 
-    async def _story(self, ping_id: str) -> dict[str, Any]:
-        report = await self._services.receipts.report(ping_id)
+    async def _report(self, ping_id: str, visit: Visit) -> dict[str, Any]:
+        """Return the report of a ping that the caller may read."""
+        receipts, apps = self._services.receipts, visit.principal.apps
+        report = await receipts.report(ping_id)
+        if report is not None and apps is not None:
+            limit = report.get("apps") or await receipts.waiting_apps(ping_id)
+            report = report if is_visible(limit, apps) else None
         if report is None:
             raise NotFound("the ping is unknown, or its receipt has expired", field="ping_id")
+        return report
+
+    async def _story(self, ping_id: str, visit: Visit) -> dict[str, Any]:
+        report = await self._report(ping_id, visit)
         devices = report["devices"]
         return {
             "report": report,

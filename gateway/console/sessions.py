@@ -19,6 +19,7 @@ from gateway.store.errors import RedisCommands
 COOKIE: Final = "rhopush_console"
 LOGIN_COOKIE: Final = "rhopush_console_login"
 """Holds the CSRF token of the login form, which has no session yet."""
+SessionKind = Literal["api_token", "token", "account"]
 _ID_BYTES: Final = 32
 _ID_CHARACTERS: Final = 64
 """Longest id that is looked up; `secrets.token_urlsafe(32)` has 43 characters."""
@@ -28,19 +29,20 @@ class ConsoleSession(msgspec.Struct, frozen=True, array_like=True):
     """The content of a session.
 
     Attributes:
-        kind: whether an API token or the password of an admin account began it.
-        login: the account; "" for a token.
-        secret: the token, or the fingerprint of the account's password: each request checks it again.
+        kind: whether RhoConnect's API token, a named token, or the password of an admin account began it.
+        name: of the named token or account; "" for RhoConnect's API token.
+        secret: the API token, the fingerprint of the named token, or that of the account's password: each request
+            checks it again.
         csrf: the token that each form of the session contains.
     """
 
-    kind: Literal["token", "account"]
-    login: str
+    kind: SessionKind
+    name: str
     secret: str
     csrf: str
 
     def __repr__(self) -> str:
-        return f"ConsoleSession({self.kind!r}, {self.login!r})"
+        return f"ConsoleSession({self.kind!r}, {self.name!r})"
 
 
 class ConsoleSessions:
@@ -54,14 +56,14 @@ class ConsoleSessions:
         self._ask = RedisCommands(redis)
         self._decode: Final = msgspec.json.Decoder(ConsoleSession).decode
 
-    async def begin(self, kind: Literal["token", "account"], login: str, secret: str) -> str:
+    async def begin(self, kind: SessionKind, name: str, secret: str) -> str:
         """Store a new session, and return its id.
 
         Raises:
             StoreDown: Redis does not answer, or refuses to write.
         """
         session_id = secrets.token_urlsafe(_ID_BYTES)
-        session = ConsoleSession(kind, login, secret, secrets.token_urlsafe(_ID_BYTES))
+        session = ConsoleSession(kind, name, secret, secrets.token_urlsafe(_ID_BYTES))
         sealed = _cipher(session_id).encrypt(msgspec.json.encode(session)).decode()
         await self._ask("SET", _key(session_id), sealed, "EX", str(keys.CONSOLE_SESSION_S))
         return session_id

@@ -5,20 +5,20 @@ Redis compares a million logins in less than a second, and no part takes it long
 shows how far the search has come.
 """
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+from urllib.parse import quote
 
 from aiohttp import web
 
-from gateway.console.guard import Visit
+from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.pages import Pages
 from gateway.errors import NotFound
-from gateway.http_api.dependencies import Dependencies
+from gateway.http_api.context import HandlerContext
+from gateway.http_api.operator_stores import OperatorStores
 from gateway.http_api.requests import json_response
-from gateway.registry import token_marks
+from gateway.registry.dead_marks import DeadFilter
 from gateway.store import keys
 from gateway.store.errors import RedisCommands
-from protocols.devices import mask
 from protocols.numbers import whole
 
 FOUND_MAX: Final = 50
@@ -28,20 +28,8 @@ SCAN_COUNT: Final = 5_000
 STEPS: Final = 20
 """Steps of one answer, after which the page shows the progress."""
 PREFIX_CHARACTERS: Final = 255
-DEVICES_MAX: Final = 200
-"""Most devices of a user that are shown."""
 _CURSOR_MAX: Final = 2**64 - 1
 _GLOB: Final = str.maketrans({character: f"\\{character}" for character in "*?[]\\^"})
-_FIELDS: Final = (
-    "rho__id",
-    "device_type",
-    "device_push_type",
-    "device_pin",
-    "device_app_id",
-    "device_app_version",
-    "phone_id",
-    "last_sync",
-)
 
 
 class FoundUsers(NamedTuple):
@@ -104,14 +92,22 @@ class UserPages:
     """The routes of users and devices.
 
     Args:
-        services: the services behind the HTTP API.
+        context: the state shared by the routes.
         pages: renders them.
     """
 
-    def __init__(self, services: Dependencies, pages: Pages) -> None:
-        self._ask = RedisCommands(services.redis)
+    def __init__(self, context: HandlerContext, pages: Pages) -> None:
+        self._context = context
+        self._ask = RedisCommands(context.services.redis)
         self._search = UserSearch(self._ask)
         self._pages = pages
+
+    @property
+    def _operators(self) -> OperatorStores:
+        operators = self._context.services.operators
+        if operators is None:
+            raise NotFound("this process answers no requests of operators")
+        return operators
 
     async def search(self, request: web.Request, visit: Visit) -> web.Response:
         """Return the form of the search, and the first part of the answer."""
@@ -128,56 +124,19 @@ class UserPages:
         return json_response({**found._asdict(), "total": await self._search.total()})
 
     async def show(self, request: web.Request, visit: Visit) -> web.Response:
-        """Return the page of a user."""
+        """Return the page of a user, with the state of each device."""
         login = request.match_info["user_id"]
-        client_ids = await self._ask.texts("SMEMBERS", keys.user(login, "clients"))
-        known = await self._ask("EXISTS", keys.user(login, "rho__id"))
-        if not known and not client_ids:
+        devices = await self._operators.device_reports.of_user(login)
+        if not devices and not await self._ask("EXISTS", keys.user(login, "rho__id")):
             raise NotFound("there is no such user", field="user_id")
-        ordered = sorted(client_id for client_id in client_ids if client_id is not None)
-        return await self._pages.render(
-            "user.html",
-            visit=visit,
-            login=login,
-            devices=await self._devices(ordered[:DEVICES_MAX]),
-            total=len(ordered),
-        )
+        return await self._pages.render("user.html", visit=visit, login=login, devices=devices)
 
-    async def _devices(self, client_ids: Sequence[str]) -> list[dict[str, Any]]:
-        if not client_ids:
-            return []
-        names = [
-            name
-            for client_id in client_ids
-            for name in (*(keys.client(client_id, field) for field in _FIELDS), keys.dead(client_id))
-        ]
-        values = await self._ask("MGET", *names)
-        width = len(_FIELDS) + 1
-        return [
-            device_row(client_id, values[index * width : (index + 1) * width])
-            for index, client_id in enumerate(client_ids)
-        ]
-
-
-def device_row(client_id: str, values: Sequence[bytes | None]) -> dict[str, Any]:
-    """Return the state of a device.
-
-    Args:
-        client_id: id of the client.
-        values: the fields of `_FIELDS`, then the mark of its push token.
-    """
-    texts = ["" if value is None else value.decode("utf-8", "replace") for value in values[:-1]]
-    row: dict[str, Any] = dict(zip(_FIELDS, texts, strict=True))
-    pin, mark, synced = row.pop("device_pin"), values[-1], values[len(_FIELDS) - 1]
-    row |= {"client_id": client_id, "token": mask(pin), "state": "registered", "reason": "", "since_ms": None}
-    if not row["rho__id"]:
-        row["state"] = "gone"
-    elif not pin:
-        row["state"] = "no token"
-    elif mark is not None and token_marks.interpret(mark, pin, synced):
-        facts = token_marks.facts(mark)
-        row |= {"state": "dead token", "reason": facts.reason, "since_ms": facts.since_ms}
-    return row
+    async def restore(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
+        """Remove the mark of a dead token, so that the next ping reaches the device."""
+        login, client_id = request.match_info["user_id"], text_field(form, "client_id")
+        await self._operators.dead_marks.restore_devices([client_id], DeadFilter())
+        await self._context.audit(request, visit.principal, f"POST /console/users/restore {client_id}")
+        return redirect(f"/console/users/{quote(login, safe='')}")
 
 
 def _cursor(request: web.Request) -> str:

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from gateway.errors import RhoPushError
 from gateway.http_api import Dependencies, HttpApi, HttpTimeouts, open_http_api
+from gateway.http_api.app import FurtherRoutes, no_routes
 from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
 from gateway.queue.ping_list import parse_query
@@ -138,11 +139,18 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(redis: Redis, *, send_bytes: int | None = None, **options: Any) -> AsyncIterator[House]:
+async def house(
+    redis: Redis,
+    *,
+    send_bytes: int | None = None,
+    further_routes: FurtherRoutes = no_routes,
+    **options: Any,
+) -> AsyncIterator[House]:
     """Open doors on a free port. `options` are those of `Dependencies`.
 
     Args:
         send_bytes: SO_SNDBUF of its connections: how many bytes of unread answers the kernel takes at most.
+        further_routes: those of the console.
     """
     queue, reports, missing = RecordingQueue(), Reports(), dict[str, str]()
 
@@ -169,7 +177,7 @@ async def house(redis: Redis, *, send_bytes: int | None = None, **options: Any) 
     if send_bytes is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
     port = sock.getsockname()[1]
-    async with await open_http_api(services, sock) as api:
+    async with await open_http_api(services, sock, further_routes) as api:
         yield House(api, services, queue, reports, port, missing)
 
 
