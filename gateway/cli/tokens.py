@@ -1,7 +1,7 @@
 """Named API tokens of a running gateway: create, list, revoke.
 
-create NAME: prints the token, this once. list: one line for each token. revoke NAME: every worker refuses the token within
-3 seconds.
+create NAME: prints the token, this once. list: one line for each token. revoke NAME: every worker refuses the token
+within 3 seconds.
 
 TIME is RFC 3339 with a zone (2030-01-31T09:30:00Z), seconds since 1970, or a number of days from now (90d).
 

@@ -285,8 +285,8 @@ AUDIT: Final = "rhopush:{q}:audit"
 """STREAM: records of what operators did, the oldest dropped first: `r`, a JSON object. In the queue's Redis."""
 AUDIT_MAX: Final = 10_000
 """Most records of the audit."""
-AUDIT_RECORD_BYTES: Final = 1_024
-"""Longest record; hence the audit takes about 10 MB at most."""
+AUDIT_RECORD_BYTES: Final = 2_200
+"""Longest record; hence the audit takes 22 MB at most."""
 
 
 def login_attempts(scope: str) -> str:
