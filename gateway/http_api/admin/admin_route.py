@@ -13,7 +13,8 @@ from gateway.http_api.requests import json_response, parameters
 from gateway.registry.scopes import Principal, Scope
 
 PREFIX: Final = "/rc/v1/admin"
-_PRINCIPAL: Final = "principal"
+CALLER: Final = web.RequestKey("caller", Principal)
+"""The caller of a route, in the request that its handler gets."""
 Parameters = dict[str, Any]
 AdminHandler = Callable[[web.Request, Parameters], Awaitable[object]]
 """Answers one request: takes the request and its parameters, and returns the JSON value of the response."""
@@ -29,6 +30,8 @@ class AdminRoute(NamedTuple):
         summary: one line for the OpenAPI document.
         handler: see `AdminHandler`.
         operation: see `HttpRoute.operation`.
+        honours_apps: whether the handler keeps the caller's limit to apps (`CALLER`). Any other route refuses callers
+            with such a limit.
     """
 
     method: str
@@ -37,6 +40,7 @@ class AdminRoute(NamedTuple):
     summary: str
     handler: AdminHandler
     operation: Mapping[str, Any]
+    honours_apps: bool = False
 
 
 def bind(context: HandlerContext, route: AdminRoute) -> HttpRoute:
@@ -44,18 +48,12 @@ def bind(context: HandlerContext, route: AdminRoute) -> HttpRoute:
 
     async def answer(request: web.Request) -> web.Response:
         found = await parameters(request, context.services)
-        request[_PRINCIPAL] = await context.require_scope(request, found, route.scope)
+        request[CALLER] = await context.require_scope(request, found, route.scope)
         return json_response(await route.handler(request, found))
 
     return HttpRoute(
         route.method, PREFIX + route.path, "operator", route.summary, answer, operation=route.operation
     )
-
-
-def principal_of(request: web.Request) -> Principal:
-    """Return the caller of a request whose handler runs."""
-    principal: Principal = request[_PRINCIPAL]
-    return principal
 
 
 def stores_of(context: HandlerContext) -> OperatorStores:
