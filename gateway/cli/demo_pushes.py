@@ -46,40 +46,29 @@ class PushReporter:
 
 def of_record(record: SimulatedRecord, user: str) -> DemoPush:
     """Return a push that a simulated provider accepted for the device of `user`."""
-    payload = record.payload if isinstance(record.payload, dict) else {}
-    if record.provider == "apns":
-        return _of_apns(payload, user)
-    message = payload.get("message", {})
-    data = message.get("data", {})
-    shown = message.get("notification") or {}
-    android = message.get("android", {}).get("notification", {})
+    shown = record.summary
     return DemoPush(
         user,
         record.provider,
-        alert=_text(shown.get("body") or data.get("alert")),
-        title=_text(shown.get("title")),
-        badge=_text(data.get("badge", android.get("notification_count"))),
-        sound=_text(data.get("sound")),
-        vibrate=_text(data.get("vibrate")),
-        sync=_text(data.get("do_sync")),
+        alert=_text(shown.alert),
+        title=_text(_title(record.payload)),
+        badge=_text(shown.badge),
+        sound=_text(shown.sound),
+        vibrate=_text(shown.vibrate),
+        sync=_text(shown.do_sync),
     )
 
 
-def _of_apns(payload: Mapping[str, Any], user: str) -> DemoPush:
-    aps = payload.get("aps", {})
-    alert = aps.get("alert", "")
-    title = alert.get("title", "") if isinstance(alert, dict) else ""
-    body = alert.get("body", "") if isinstance(alert, dict) else alert
-    return DemoPush(
-        user,
-        "apns",
-        alert=_text(body),
-        title=_text(title),
-        badge=_text(aps.get("badge")),
-        sound=_text(aps.get("sound")),
-        vibrate=_text(aps.get("vibrate", payload.get("vibrate"))),
-        sync=_text(payload.get("do_sync")),
-    )
+def _title(payload: Any) -> Any:
+    """Return the title in a payload of APNs or FCM; None: there is none."""
+    try:
+        return payload["aps"]["alert"]["title"]
+    except (KeyError, TypeError):
+        pass
+    try:
+        return payload["message"]["notification"]["title"]
+    except (KeyError, TypeError):
+        return None
 
 
 def of_message(data: Mapping[str, Any], user: str) -> DemoPush:

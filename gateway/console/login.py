@@ -27,7 +27,7 @@ from gateway.store import keys
 HOME: Final = "/console"
 _COOKIE_PATH: Final = "/console"
 _LOGIN_COOKIE_S: Final = 3_600
-_NEXT: Final = re.compile(r"/console(/[0-9A-Za-z_.%-]+)*")
+_NEXT: Final = re.compile(r"/console(/[0-9A-Za-z_%-][0-9A-Za-z_.%-]*)*")
 """Paths to which a login may lead: pages of the console, and no other site."""
 _REFUSED: Final = "The gateway does not accept these credentials."
 

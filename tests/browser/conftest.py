@@ -6,7 +6,14 @@ from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    async_playwright,
+    expect,
+)
 from redis.asyncio import Redis
 
 from gateway.simulators import ApnsSimulator, FcmSimulator
@@ -20,6 +27,7 @@ MANY = 100_000
 """Users beside the named ones."""
 XSS = "<img src=x onerror=document.title='broken'>"
 """A text that changes the page's title if a page does not escape it."""
+TIMEOUT_MS = 30_000
 DEAD_PIN = "d" * 64
 
 
@@ -114,7 +122,8 @@ class Window:
 @pytest_asyncio.fixture(loop_scope="module")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     made = await browser.new_context(viewport={"width": 1100, "height": 800})
-    made.set_default_timeout(30_000)
+    made.set_default_timeout(TIMEOUT_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
     yield made
     await made.close()
 

@@ -12,7 +12,7 @@ import redis
 from gateway.change_events import scripts as event_scripts
 from gateway.delivery import proofs, quota
 from gateway.mailbox import scripts as mailbox_scripts
-from gateway.queue import lane_resets, schedule, scripts, unreadable, worker_reports
+from gateway.queue import lane_resets, quarantine, schedule, scripts, unreadable, worker_reports
 from gateway.registry import change_log_scripts, client_scripts, login_limits, token_marks
 from gateway.resque import scripts as resque_scripts
 from gateway.store import keys
@@ -207,6 +207,11 @@ def _put_aside(store: redis.Redis) -> None:
     store.hset(keys.STATS, "unreadable_bytes", 10)
 
 
+def _requeue(store: redis.Redis) -> None:
+    _put_aside(store)
+    store.hset(RECEIPT, "0+1-0", "verdict")
+
+
 def _client(store: redis.Redis) -> None:
     _mailbox(store)
     fields = {"user_id": "eve", "device_pin": "tok1", "phone_id": "p", "device_app_id": "app"}
@@ -314,6 +319,13 @@ CASES: dict[str, Case] = {
         lambda store: store.hset(keys.LANE_RESETS, mapping={"number": 3, "lane:apns:A": 2}),
         [keys.LANE_RESETS],
         ["apns:A", 3600],
+    ),
+    "drop record": Case(quarantine.DROP, _put_aside, [keys.UNREADABLE, keys.STATS], ["1-0"]),
+    "requeue": Case(
+        quarantine.REQUEUE,
+        _requeue,
+        [keys.UNREADABLE, keys.STATS, keys.RETRIES, RECEIPT],
+        ["1-0", 3, 30, "0+1-0", "0:open", "e", b"entry", "n", 3],
     ),
     "remove reports": Case(
         worker_reports.REMOVE_UNCHANGED,

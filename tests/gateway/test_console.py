@@ -1,9 +1,20 @@
 """The table of the console's routes."""
 
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
 from gateway.console import ConsoleStores, console_routes
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.routes import routes
-from tests.gateway.console.harness import Console
+from tests.gateway.console.harness import Console, open_console
+
+
+@pytest.fixture
+async def console(redis_client: Redis, redis_address: str) -> AsyncIterator[Console]:
+    async with open_console(redis_client, redis_address) as found:
+        yield found
 
 
 async def test_no_route_is_registered_twice_or_hides_one_of_the_api(console: Console) -> None:

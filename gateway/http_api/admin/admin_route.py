@@ -81,11 +81,6 @@ def bind(context: HandlerContext, route: AdminRoute) -> HttpRoute:
     )
 
 
-def principal_of(request: web.Request) -> Principal:
-    """Return the caller of a request whose handler runs."""
-    return request[CALLER]
-
-
 def stores_of(context: HandlerContext) -> OperatorStores:
     """Return the stores of operators.
 

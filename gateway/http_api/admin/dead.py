@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.http_api.admin.admin_route import AdminRoute, Parameters, json_content, principal_of, stores_of
+from gateway.http_api.admin.admin_route import CALLER, AdminRoute, Parameters, json_content, stores_of
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.requests import optional_text
 from gateway.registry.dead_marks import DeadFilter
@@ -77,6 +77,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             "Devices whose push token a provider reported as dead, in no order",
             on.list,
             {"parameters": query, "responses": json_content(_PAGE, "One page")},
+            honours_apps=True,
         ),
         AdminRoute(
             "POST",
@@ -88,6 +89,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
                 "requestBody": {"content": {"application/json": {"schema": _BODY}}},
                 "responses": json_content(_RESTORED, "The marks are removed"),
             },
+            honours_apps=True,
         ),
     ]
 
@@ -133,7 +135,7 @@ def _filter(request: web.Request, found: Parameters) -> DeadFilter:
         optional_text(found, "provider"),
         optional_text(found, "reason"),
         None if since is None else instant_ms(since, "since"),
-        principal_of(request).apps,
+        request[CALLER].apps,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.errors import NotFound
-from gateway.http_api.admin.admin_route import AdminRoute, Parameters, json_content, principal_of, stores_of
+from gateway.http_api.admin.admin_route import CALLER, AdminRoute, Parameters, json_content, stores_of
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.requests import text_of
 from gateway.registry.scopes import Scope
@@ -60,6 +60,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             "A user's devices, and what makes them unreachable",
             DevicesRoutes(context).list,
             {"parameters": [_USER], "responses": responses},
+            honours_apps=True,
         )
     ]
 
@@ -80,7 +81,7 @@ class DevicesRoutes:
         if not user:
             raise InvalidField("user_id must name one user", field="user_id")
         devices = await stores_of(self._context).device_reports.of_user(user)
-        apps = principal_of(request).apps
+        apps = request[CALLER].apps
         if apps is not None:
             devices = [device for device in devices if device["app"] in apps]
         if not devices:

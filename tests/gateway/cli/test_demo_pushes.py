@@ -4,31 +4,37 @@ import asyncio
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from gateway.cli.demo_pushes import PushReporter, of_message, of_record
 from gateway.console.demo import DemoPush
 from gateway.simulators import SimulatedRecord
+from protocols.simulation.record import Summary
 
 
-def record(provider: str, payload: Any) -> SimulatedRecord:
-    return SimulatedRecord(provider=provider, payload=payload)
+def record(provider: str, payload: Any, **summary: Any) -> SimulatedRecord:
+    return SimulatedRecord(0.0, provider, 1, "t", "topic", 200, "", {}, payload, (), Summary(**summary))
 
 
 def test_a_push_of_apns() -> None:
-    aps = {"alert": {"title": "T", "body": "B"}, "badge": 3, "sound": "s", "vibrate": "5"}
-    found = of_record(record("apns", {"aps": aps, "do_sync": ["A", "B"]}), "alice")
-    assert found == DemoPush("alice", "apns", "B", "T", "3", "s", "5", "A, B")
-    assert of_record(record("apns", {"aps": {"alert": "text"}}), "alice").alert == "text"
+    found = of_record(
+        record("apns", {"aps": {"alert": {"title": "T"}}}, alert="B", badge=0, vibrate=5, do_sync=("A", "B")),
+        "alice",
+    )
+    assert found == DemoPush("alice", "apns", "B", "T", "0", "", "5", "A, B")
 
 
-def test_a_push_of_fcm() -> None:
-    message = {
-        "data": {"alert": "B", "do_sync": "A", "sound": "s", "vibrate": "5"},
-        "notification": {"title": "T"},
-    }
-    found = of_record(record("fcm", {"message": message}), "bob")
-    assert (found.alert, found.title, found.sync, found.vibrate) == ("B", "T", "A", "5")
+@pytest.mark.parametrize(
+    "payload", [None, {}, {"aps": {"alert": "text"}}, {"message": {"notification": None}}]
+)
+def test_a_push_without_a_title(payload: Any) -> None:
+    assert of_record(record("fcm", payload, sound="s"), "bob") == DemoPush("bob", "fcm", sound="s")
+
+
+def test_a_title_of_fcm() -> None:
+    payload = {"message": {"notification": {"title": "T"}}}
+    assert of_record(record("fcm", payload), "bob").title == "T"
 
 
 def test_a_message_of_rhoconnect_push_and_long_texts() -> None:

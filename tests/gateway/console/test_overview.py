@@ -6,7 +6,7 @@ import json
 from gateway.clock import SHARED_CLOCK
 from gateway.console.history import FINE, Sample
 from gateway.console.overview import credentials_of, lanes_of
-from gateway.telemetry.worker_report import CredentialExpiry, LaneReport, WorkerCounts, WorkerReport
+from gateway.telemetry.worker_report import CredentialLifetime, LaneReport, WorkerCounts, WorkerReport
 from tests.gateway.console.harness import Console
 
 XSS = "<script>alert(1)</script>"
@@ -14,7 +14,7 @@ XSS = "<script>alert(1)</script>"
 
 def report(slot: int, *lanes: LaneReport, version: str = "", cpu_s: float = 0.0) -> WorkerReport:
     counts = WorkerCounts(
-        waiting_devices=2, credential_expiry=(CredentialExpiry("a", "apns", 1000.0 + slot),)
+        waiting_devices=2, credential_expiry=(CredentialLifetime("a", "apns", 1000.0 + slot),)
     )
     return WorkerReport("g", slot, SHARED_CLOCK.now_ms(), version, cpu_s=cpu_s, lanes=lanes, counts=counts)
 

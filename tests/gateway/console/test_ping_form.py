@@ -105,7 +105,6 @@ async def test_a_scheduled_ping(console: Console) -> None:
     ("fields", "names"),
     [
         ({"users": " , \n"}, "user_id"),
-        ({"badge": "x"}, "badge"),
         ({"ttl_s": "-5"}, "ttl_s"),
         ({"deliver_at": "tomorrow"}, "deliver_at"),
     ],
