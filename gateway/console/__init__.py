@@ -23,7 +23,7 @@ from gateway.console.ping_pages import PingPages, Tries
 from gateway.console.recorder import History, Reports
 from gateway.console.sessions import ConsoleSessions
 from gateway.console.settings_page import SettingsPage
-from gateway.console.streams import Streams
+from gateway.console.streams import LiveStreams
 from gateway.console.token_pages import AuditPage, TokenPages
 from gateway.console.user_pages import UserPages
 from gateway.http_api.context import HandlerContext
@@ -68,7 +68,7 @@ class _Console:
         self._pages = Pages(self._assets, further)
         sessions, identities = ConsoleSessions(services.redis), Identities(context)
         self._guard = Guard(context, self._pages, sessions, identities)
-        streams = Streams(self._guard)
+        streams = LiveStreams(self._guard)
         self._login = LoginPages(context, self._pages, sessions, identities)
         reader = OverviewReader(services, stores.reports, stores.history)
         self._overview = OverviewPages(context, self._pages, reader, streams)

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gateway.console.guard import Visit
 from gateway.console.pages import Pages
-from gateway.console.streams import Event, Streams
+from gateway.console.streams import Event, LiveStreams
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.requests import json_response, read_body
 from gateway.registry.scopes import Scope
@@ -54,7 +54,7 @@ class DemoPages:
         streams: serves live data.
     """
 
-    def __init__(self, context: HandlerContext, pages: Pages, streams: Streams) -> None:
+    def __init__(self, context: HandlerContext, pages: Pages, streams: LiveStreams) -> None:
         self._context = context
         self._pages = pages
         self._streams = streams

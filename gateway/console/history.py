@@ -78,7 +78,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     reasons: dict[str, int] = {}
 
 
-class Totals(NamedTuple):
+class WorkerTotals(NamedTuple):
     """Counts of one worker since its start."""
 
     started_ms: int
@@ -90,11 +90,11 @@ class Totals(NamedTuple):
     reasons: Mapping[str, int] = {}
 
 
-def totals(report: WorkerReport) -> Totals:
+def totals(report: WorkerReport) -> WorkerTotals:
     """Return the counts of a report."""
     counts = report.counts
     verdicts = counts.deliveries.values()
-    return Totals(
+    return WorkerTotals(
         report.started_ms,
         sum(counts.accepted.values()),
         sum(counts.refused.values()),
@@ -109,7 +109,7 @@ class Sampler:
     """Makes samples from successive reports. A worker that is new, or started again, counts from its first report."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Totals] = {}
+        self._known: dict[str, WorkerTotals] = {}
         self._at_ms = 0
 
     def sample(self, reports: Sequence[WorkerReport], at_ms: int, depth: int, age_s: float) -> Sample | None:
@@ -142,12 +142,12 @@ class Sampler:
         )
 
 
-def _delta(before: Totals | None, now: Totals) -> Totals:
+def _delta(before: WorkerTotals | None, now: WorkerTotals) -> WorkerTotals:
     if before is None:
-        return Totals(now.started_ms)
+        return WorkerTotals(now.started_ms)
     if before.started_ms != now.started_ms:
         return now
-    return Totals(
+    return WorkerTotals(
         now.started_ms,
         max(0, now.pings - before.pings),
         max(0, now.refused - before.refused),

@@ -14,7 +14,7 @@ from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.history import FINE, SERIES, Series, point
 from gateway.console.pages import Pages
 from gateway.console.recorder import History, Reports
-from gateway.console.streams import Event, Streams
+from gateway.console.streams import Event, LiveStreams
 from gateway.errors import NotFound, StoreDown
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.dependencies import Dependencies
@@ -111,7 +111,7 @@ class OverviewPages:
     """
 
     def __init__(
-        self, context: HandlerContext, pages: Pages, reader: OverviewReader, streams: Streams
+        self, context: HandlerContext, pages: Pages, reader: OverviewReader, streams: LiveStreams
     ) -> None:
         self._context = context
         self._pages = pages

@@ -86,8 +86,8 @@ class Pages:
     async def error(self, error: RhoPushError, **values: Any) -> web.Response:
         """Return the page of an error, with the status that the HTTP API gives it."""
         status = error.status
-        told = "internal server error" if status == 500 else responses.error_object(error)["message"]
-        page = await self.render("error.html", status, text=told, code=status, **values)
+        message = "internal server error" if status == 500 else responses.error_object(error)["message"]
+        page = await self.render("error.html", status, text=message, code=status, **values)
         after_s = responses.retry_after_s(error)
         if after_s is not None:
             page.headers[hdrs.RETRY_AFTER] = str(after_s)
@@ -113,9 +113,9 @@ def instant(ms: float | None) -> str:
 
 def size(count: float) -> str:
     """Return a number of bytes with its unit."""
-    for unit in ("B", "KiB", "MiB"):
+    for suffix in ("B", "KiB", "MiB"):
         if count < 1024:
-            return f"{count:.0f} {unit}"
+            return f"{count:.0f} {suffix}"
         count /= 1024
     return f"{count:.1f} GiB"
 
@@ -124,9 +124,9 @@ def duration(seconds: float) -> str:
     """Return a number of seconds in the largest suitable unit."""
     if not math.isfinite(seconds):
         return ""
-    for limit, unit_s, unit in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
+    for limit, divisor, suffix in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
         if abs(seconds) < limit:
-            return f"{seconds / unit_s:.0f} {unit}"
+            return f"{seconds / divisor:.0f} {suffix}"
     return f"{seconds / 86_400:.0f} d"
 
 

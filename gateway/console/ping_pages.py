@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.console.guard import Visit, redirect
 from gateway.console.pages import Pages
-from gateway.console.streams import Event, Streams
+from gateway.console.streams import Event, LiveStreams
 from gateway.errors import NotFound, StoreDown
 from gateway.http_api.dependencies import Dependencies
 from gateway.queue.receipt_tries import Try
@@ -43,7 +43,7 @@ class PingPages:
         tries: the records of receipts.
     """
 
-    def __init__(self, services: Dependencies, pages: Pages, streams: Streams, tries: Tries) -> None:
+    def __init__(self, services: Dependencies, pages: Pages, streams: LiveStreams, tries: Tries) -> None:
         self._services = services
         self._pages = pages
         self._streams = streams
@@ -62,8 +62,8 @@ class PingPages:
 
     async def show(self, request: web.Request, visit: Visit) -> web.Response:
         """Return the page of a ping."""
-        told = await self._story(request.match_info["ping_id"], visit)
-        return await self._pages.render("pings_one.html", visit=visit, **told)
+        story = await self._story(request.match_info["ping_id"], visit)
+        return await self._pages.render("pings_one.html", visit=visit, **story)
 
     async def find(self, request: web.Request, _: Visit) -> web.Response:
         """Redirect to the page of the ping that a form names."""
@@ -71,8 +71,8 @@ class PingPages:
 
     async def fragment(self, request: web.Request, visit: Visit) -> web.Response:
         """Return the part of the page that changes."""
-        told = await self._story(request.match_info["ping_id"], visit)
-        return await self._pages.render("ping_story.html", visit=visit, **told)
+        story = await self._story(request.match_info["ping_id"], visit)
+        return await self._pages.render("ping_story.html", visit=visit, **story)
 
     async def live(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """Announce each change of the receipt, until it is complete."""

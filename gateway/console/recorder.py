@@ -20,6 +20,7 @@ from gateway.metrics import Metrics
 from gateway.queue.entries import decoder, encode
 from gateway.store import keys
 from gateway.store.connection import RedisConnection, Script
+from gateway.store.lua import CHECKS
 from gateway.telemetry.worker_report import WorkerReport
 
 LEASE_MS: Final = 12_000
@@ -28,19 +29,19 @@ _log = structlog.get_logger("console")
 _decode: Final = decoder(Sample)
 
 RECORD: Final = Script(
-    """
+    CHECKS
+    + """
 -- KEYS: recorder, list; ARGV: name of the worker, lease in ms, sample, most samples, lifetime in s
+local lease, most, life = seconds(ARGV[2]), natural(ARGV[4]), seconds(ARGV[5])
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
 redis.call('LLEN', KEYS[2])
-if ARGV[3] == '' then
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-  return 1
+if holder and holder ~= ARGV[1] then return 0 end
+if ARGV[3] ~= '' then
+  redis.call('RPUSH', KEYS[2], ARGV[3])
+  redis.call('LTRIM', KEYS[2], -most, -1)
+  redis.call('EXPIRE', KEYS[2], life)
 end
-redis.call('RPUSH', KEYS[2], ARGV[3])
-redis.call('LTRIM', KEYS[2], -tonumber(ARGV[4]), -1)
-redis.call('EXPIRE', KEYS[2], ARGV[5])
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', lease)
 return 1
 """
 )
@@ -55,7 +56,7 @@ class Reports(Protocol):
         ...
 
 
-class QueueState(NamedTuple):
+class QueueSize(NamedTuple):
     """The queue now: unfinished pings, and the age of the oldest in seconds."""
 
     depth: int
@@ -120,7 +121,7 @@ class Recorder:
     """
 
     def __init__(
-        self, history: History, reports: Reports, queue: Callable[[], QueueState], metrics: Metrics
+        self, history: History, reports: Reports, queue: Callable[[], QueueSize], metrics: Metrics
     ) -> None:
         self._history = history
         self._reports = reports

@@ -32,7 +32,7 @@ Event = tuple[str, Any]
 """Name and content of an event."""
 
 
-class Streams:
+class LiveStreams:
     """Serves streams.
 
     Args:

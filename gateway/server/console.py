@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.console import ConsoleStores, console_routes
-from gateway.console.recorder import History, QueueState, Recorder
+from gateway.console.recorder import History, QueueSize, Recorder
 from gateway.http_api.app import FurtherRoutes, no_routes
 from gateway.http_api.dependencies import Dependencies
 from gateway.queue.receipt_tries import ReceiptTries
@@ -30,8 +30,8 @@ async def open_console(
     metrics = services.metrics
     history = History(connection, name)
 
-    def queue() -> QueueState:
-        return QueueState(int(metrics.queue_depth.value), metrics.queue_oldest_age_seconds.value)
+    def queue() -> QueueSize:
+        return QueueSize(int(metrics.queue_depth.value), metrics.queue_oldest_age_seconds.value)
 
     recorder = Recorder(history, operators.worker_reports, queue, metrics)
     task = asyncio.create_task(recorder.run(), name="console recorder")

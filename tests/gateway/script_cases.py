@@ -10,6 +10,7 @@ from typing import NamedTuple
 import redis
 
 from gateway.change_events import scripts as event_scripts
+from gateway.console import recorder
 from gateway.delivery import proofs, quota
 from gateway.mailbox import scripts as mailbox_scripts
 from gateway.queue import lane_resets, quarantine, schedule, scripts, unreadable, worker_reports
@@ -161,6 +162,11 @@ def _marked_change_log(store: redis.Redis) -> None:
 
 def _proof(store: redis.Redis) -> None:
     store.hset(keys.credential_proof("one"), "bad", 2)
+
+
+def _samples(store: redis.Redis) -> None:
+    store.set(keys.CONSOLE_RECORDER, "one")
+    store.rpush(keys.console_history("5s"), b"older")
 
 
 def _windows(store: redis.Redis) -> None:
@@ -404,6 +410,12 @@ CASES: dict[str, Case] = {
         _marked_change_log,
         [keys.dead("bob"), keys.client("bob", "last_sync")],
         ["digest:1:gone:", "::Unregistered", 60],
+    ),
+    "record a sample": Case(
+        recorder.RECORD,
+        _samples,
+        [keys.CONSOLE_RECORDER, keys.console_history("5s")],
+        ["one", 12_000, b"sample", 61, 100],
     ),
     "an acceptance": Case(proofs.ACCEPTED, _proof, [keys.credential_proof("one")], [1000]),
     "a bad token": Case(proofs.COUNT, _proof, [keys.credential_proof("one")], [1]),

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.console.history import FINE, SERIES, Sample
-from gateway.console.recorder import LEASE_MS, History, QueueState, Recorder
+from gateway.console.recorder import LEASE_MS, History, QueueSize, Recorder
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.address import RedisAddress
@@ -35,7 +35,7 @@ class GrowingReports:
 
 
 def recorder(history: History) -> Recorder:
-    return Recorder(history, GrowingReports(), lambda: QueueState(4, 1.5), Metrics())
+    return Recorder(history, GrowingReports(), lambda: QueueSize(4, 1.5), Metrics())
 
 
 async def test_one_worker_records_and_another_takes_over(

@@ -35,7 +35,7 @@ async def rest(answer: aiohttp.ClientResponse) -> None:
 async def test_a_process_serves_a_limited_number(
     redis_client: Redis, redis_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams.Streams.__init__, "__defaults__", (2,))
+    monkeypatch.setattr(streams.LiveStreams.__init__, "__defaults__", (2,))
     async with open_console(redis_client, redis_address) as console, console.operator() as browser:
         first, second = await opened(browser), await opened(browser)
         refused = await opened(browser)
