@@ -26,6 +26,7 @@ from gateway.console.settings_page import SettingsPage
 from gateway.console.streams import LiveStreams
 from gateway.console.token_pages import AuditPage, TokenPages
 from gateway.console.user_pages import UserPages
+from gateway.console.webhook_page import WebhookPage, has_webhooks
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import Handler, HttpRoute
 from gateway.http_api.routes import openapi_document
@@ -64,7 +65,8 @@ class _Console:
         services = context.services
         self._demo_wanted = services.settings.console.demo
         self._assets = Assets()
-        further = (("/console/demo", "Demo"),) if self._demo_wanted else ()
+        further = [("/console/webhooks", "Webhooks")] if has_webhooks(services) else []
+        further += [("/console/demo", "Demo")] if self._demo_wanted else []
         self._pages = Pages(self._assets, further)
         sessions, identities = ConsoleSessions(services.redis), Identities(context)
         self._guard = Guard(context, self._pages, sessions, identities)
@@ -73,10 +75,11 @@ class _Console:
         reader = OverviewReader(services, stores.reports, stores.history)
         self._overview = OverviewPages(context, self._pages, reader, streams)
         self._form = PingForm(context, self._pages)
-        self._pings = PingPages(services, self._pages, streams, stores.tries)
+        self._pings = PingPages(context, self._pages, streams, stores.tries)
         self._users = UserPages(context, self._pages)
         self._tokens = TokenPages(context, self._pages)
         self._audit = AuditPage(services, self._pages)
+        self._webhooks = WebhookPage(services, self._pages)
         self._settings = SettingsPage(services, self._pages)
         self._api = ApiPage(self._pages, lambda: openapi_document(context))
         self._demo = DemoPages(context, self._pages, streams)
@@ -97,6 +100,7 @@ class _Console:
             _route("POST", "/console/lanes/reset", guard.action(_ADMIN, self._overview.reset)),
             _route("GET", "/console/ping", guard.page(_PING, self._form.form, honours_apps=True)),
             _route("POST", "/console/ping", guard.action(_PING, self._form.submit, honours_apps=True)),
+            _route("GET", "/console/webhooks", guard.page(_READ, self._webhooks.show)),
             _route("GET", "/console/settings", guard.page(_READ, self._settings.show)),
             _route("GET", "/console/api", guard.page(_ANY, self._api.show, honours_apps=True)),
         ]
@@ -113,6 +117,9 @@ class _Console:
         return [
             _route("GET", "/console/pings", guard.page(_READ, on.list, honours_apps=True)),
             _route("GET", "/console/pings/find", guard.page(_READ, on.find, honours_apps=True)),
+            _route(
+                "POST", "/console/pings/{ping_id}/cancel", guard.action(_PING, on.cancel, honours_apps=True)
+            ),
             _route("GET", "/console/pings/{ping_id}", guard.page(_READ, on.show, honours_apps=True)),
             _route(
                 "GET", "/console/pings/{ping_id}/story", guard.fragment(_READ, on.fragment, honours_apps=True)

@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from gateway.console.guard import Visit, redirect
+from gateway.console.guard import Form, Visit, redirect
 from gateway.console.pages import Pages
 from gateway.console.streams import Event, LiveStreams
 from gateway.errors import NotFound, StoreDown
-from gateway.http_api.dependencies import Dependencies
+from gateway.http_api.context import HandlerContext
 from gateway.queue.receipt_tries import Try
 from gateway.registry.scopes import is_visible
 
@@ -22,6 +22,7 @@ FOLLOW_SLOW_S: Final = 3.0
 FOLLOW_STEPS: Final = 40
 DEVICES_SHOWN: Final = 500
 _END_STATES: Final = ("done", "cancelled")
+_ORDER: Final = ("scheduled", "queued", "open", "done", "cancelled")
 _STATES: Final = ("queued", "open", "done")
 
 
@@ -33,21 +34,41 @@ class Tries(Protocol):
         ...
 
 
+class Canceller(Protocol):
+    """Cancels pings."""
+
+    async def cancel(self, ping_id: str) -> str:
+        """Cancel a ping durably, and return its state. Raises NotFound, StoreDown, or that it is finished."""
+        ...
+
+
 class PingPages:
     """The routes of pings.
 
     Args:
-        services: the services behind the HTTP API.
+        context: the state shared by the routes.
         pages: renders them.
         streams: serves live data.
         tries: the records of receipts.
     """
 
-    def __init__(self, services: Dependencies, pages: Pages, streams: LiveStreams, tries: Tries) -> None:
-        self._services = services
+    def __init__(self, context: HandlerContext, pages: Pages, streams: LiveStreams, tries: Tries) -> None:
+        self._context = context
+        self._services = context.services
         self._pages = pages
         self._streams = streams
         self._tries = tries
+
+    @property
+    def _states(self) -> tuple[str, ...]:
+        """The states by which a list can be narrowed, as far as this gateway has them."""
+        known = getattr(self._services.ping_list, "states", _STATES)
+        return tuple(state for state in _ORDER if state in known)
+
+    @property
+    def _canceller(self) -> Canceller | None:
+        found: Canceller | None = getattr(self._services, "canceller", None)
+        return found
 
     async def list(self, request: web.Request, visit: Visit) -> web.Response:
         """Return a page of the list."""
@@ -57,7 +78,7 @@ class PingPages:
         for ping in found["pings"]:
             ping["accepted_ms"] = accepted_ms(ping["ping_id"])
         return await self._pages.render(
-            "pings.html", visit=visit, found=found, state=state, states=_STATES, cursor=cursor
+            "pings.html", visit=visit, found=found, state=state, states=self._states, cursor=cursor
         )
 
     async def show(self, request: web.Request, visit: Visit) -> web.Response:
@@ -68,6 +89,16 @@ class PingPages:
     async def find(self, request: web.Request, _: Visit) -> web.Response:
         """Redirect to the page of the ping that a form names."""
         return redirect(f"/console/pings/{quote(request.query.get('ping_id', '').strip(), safe='')}")
+
+    async def cancel(self, request: web.Request, visit: Visit, _: Form) -> web.Response:
+        """Cancel a ping: no further delivery of it begins."""
+        ping_id, canceller = request.match_info["ping_id"], self._canceller
+        await self._report(ping_id, visit)
+        if canceller is None:
+            raise NotFound("this process cancels no pings")
+        await canceller.cancel(ping_id)
+        await self._context.audit(request, visit.principal, f"POST /console/pings/cancel {ping_id}")
+        return redirect(f"/console/pings/{ping_id}")
 
     async def fragment(self, request: web.Request, visit: Visit) -> web.Response:
         """Return the part of the page that changes."""
@@ -118,6 +149,7 @@ class PingPages:
             "tries": await self._tries.of(ping_id),
             "accepted_ms": accepted_ms(ping_id),
             "following": report["state"] not in _END_STATES,
+            "cancellable": self._canceller is not None,
         }
 
 

@@ -2,18 +2,23 @@
 
 import asyncio
 import re
+import time
 from importlib import resources
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
+from gateway.http_api import Dependencies
 from tests.browser.conftest import DEAD_PIN, MANY, XSS, Site, Window
 from tests.support.gateway import TOKEN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
+WIDE = """[...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > 361)
+    .map((one) => one.outerHTML.slice(0, 100)).slice(0, 5)"""
+"""Script that lists the elements that are too wide."""
 PAGES = ("", "/ping", "/pings", "/users", "/users/alice", "/lanes", "/settings", "/api", "/tokens", "/audit")
 
 
@@ -86,14 +91,14 @@ async def test_a_form_is_explained_sent_and_its_verdicts_appear(window: Window) 
     await page.get_by_label("Message").fill(XSS)
     await page.get_by_role("button", name="Explain").click()
     await expect(page.get_by_role("heading", name="This ping would reach 2 devices")).to_be_visible()
-    await page.get_by_text("Show").first.click()
+    await page.get_by_text("Show", exact=True).first.click()
     await expect(page.locator("pre.payload").first).to_contain_text("do_sync")
     await page.get_by_role("button", name="Send").click()
     devices = page.locator("#devices")
     await expect(devices).to_contain_text("b1")
     await expect(page.locator("#ping-state")).to_have_text("done")
     await expect(devices.get_by_text("accepted")).to_have_count(2)
-    assert "broken" not in await page.title()
+    assert await page.title() != "broken"
 
 
 async def test_the_page_of_a_ping_shows_a_retry(window: Window, site: Site) -> None:
@@ -104,6 +109,19 @@ async def test_the_page_of_a_ping_shows_a_retry(window: Window, site: Site) -> N
     await expect(page.locator(".tries")).to_contain_text("a1: later (ServiceUnavailable)")
     await expect(page.locator(".tries")).to_contain_text("a retry, 1 accepted")
     await expect(page.locator("#ping-state")).to_have_text("done")
+
+
+async def test_a_scheduled_ping_is_cancelled(window: Window) -> None:
+    page = window.page
+    await window.open("/ping")
+    await send(page, "alice", **{"Deliver at": str(int(time.time()) + 86_400)})
+    await expect(page.locator("#ping-state")).to_have_text("scheduled")
+    button = page.get_by_role("button", name="Cancel the ping")
+    if "canceller" not in Dependencies.__dataclass_fields__:
+        await expect(button).to_be_hidden()
+        return
+    await button.click()
+    await expect(page.locator("#ping-state")).to_have_text("cancelled")
 
 
 async def test_a_search_among_many_users(window: Window) -> None:
@@ -141,7 +159,7 @@ async def test_texts_of_devices_and_users_are_only_texts(window: Window) -> None
     await expect(page.get_by_role("heading", name=f"User {XSS}")).to_be_visible()
     await expect(page.get_by_text(XSS).nth(2)).to_be_visible()
     assert await page.locator("img").count() == 0
-    assert "broken" not in await page.title()
+    assert await page.title() != "broken"
 
 
 async def test_a_lost_gateway_is_shown_and_the_page_goes_on_by_itself(window: Window, site: Site) -> None:
@@ -165,7 +183,7 @@ async def test_nothing_is_cut_off_on_a_small_phone(window: Window) -> None:
     for path in PAGES:
         await window.open(path)
         width = await page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 360, path
+        assert width <= 360, (path, await page.evaluate(WIDE))
 
 
 async def test_the_keyboard_alone_is_enough(window: Window) -> None:
@@ -220,7 +238,8 @@ async def test_axe_finds_no_serious_violation(browser: Browser, site: Site, sche
             await window.open(path)
         await window.page.wait_for_load_state()
         await window.page.evaluate(AXE)
-        result = await window.page.evaluate("axe.run()")
+        # All sections of the page of the API have the same form, and there are many.
+        result = await window.page.evaluate("axe.run({exclude: [['section ~ section']]})")
         found += [
             (path, one["id"], one["nodes"][0]["html"])
             for one in result["violations"]

@@ -105,3 +105,42 @@ async def test_a_caller_that_is_limited_to_apps_reads_only_pings_with_its_limit(
 def test_the_instant_of_an_id() -> None:
     assert accepted_ms("0000000003e8" + "0" * 20) == 1000
     assert accepted_ms("x") is None
+
+
+class Canceller:
+    """Cancels each ping."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[str] = []
+
+    async def cancel(self, ping_id: str) -> str:
+        self.cancelled.append(ping_id)
+        return "cancelled"
+
+
+async def test_a_ping_is_cancelled(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    console.api.reports.known[PING] = report("open")
+    path, canceller = f"/console/pings/{PING}", Canceller()
+    async with console.operator() as browser:
+        monkeypatch.setattr(console.api.services, "canceller", None, raising=False)
+        assert "Cancel the ping" not in (await browser.get(path))[1]
+        assert (await browser.submit("/console", f"{path}/cancel", {}))[0] == 404
+        monkeypatch.setattr(console.api.services, "canceller", canceller, raising=False)
+        assert "Cancel the ping" in (await browser.get(path))[1]
+        assert (await browser.submit("/console", f"{path}/cancel", {}))[:2] == (303, path)
+        assert (await browser.submit("/console", "/console/pings/none/cancel", {}))[0] == 404
+        assert f"POST /console/pings/cancel {PING}" in (await browser.get("/console/audit"))[1]
+    assert canceller.cancelled == [PING]
+
+
+async def test_a_finished_ping_and_a_reader_have_no_button(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console.api.services, "canceller", Canceller(), raising=False)
+    console.api.reports.known[PING] = report("done")
+    async with console.operator() as browser:
+        assert "Cancel the ping" not in (await browser.get(f"/console/pings/{PING}"))[1]
+    console.api.reports.known[PING] = report("open")
+    async with console.operator(await console.named_token("ci", ["read"])) as browser:
+        assert "Cancel the ping" not in (await browser.get(f"/console/pings/{PING}"))[1]
+        assert (await browser.submit("/console", f"/console/pings/{PING}/cancel", {}))[0] == 403
