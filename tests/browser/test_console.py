@@ -19,6 +19,10 @@ AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
 WIDE = """[...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > 361)
     .map((one) => one.outerHTML.slice(0, 100)).slice(0, 5)"""
 """Script that lists the elements that are too wide."""
+RUN_AXE = (
+    "axe.run({exclude: [['section ~ section'], ['tr ~ tr'], ['li ~ li']]}, {resultTypes: ['violations']})"
+)
+"""Of sections, rows and items that have the same form, the first is checked: there are hundreds."""
 PAGES = ("", "/ping", "/pings", "/users", "/users/alice", "/lanes", "/settings", "/api", "/tokens", "/audit")
 
 
@@ -129,7 +133,7 @@ async def test_a_search_among_many_users(window: Window) -> None:
     await page.get_by_role("link", name="Users").click()
     await page.get_by_label("Login begins with").fill("user0999")
     await page.keyboard.press("Enter")
-    await expect(page.locator("#progress")).to_contain_text("50 users found")
+    await expect(page.locator("#progress")).to_have_text(re.compile(r"^5\d users found; compared [\d,]+ of 100,004"))
     await page.get_by_label("Login begins with").fill("alic")
     await page.get_by_role("button", name="Search").click()
     await expect(page.locator("#progress")).to_have_text(f"1 users found among {MANY + 4:,}")
@@ -238,8 +242,7 @@ async def test_axe_finds_no_serious_violation(browser: Browser, site: Site, sche
             await window.open(path)
         await window.page.wait_for_load_state()
         await window.page.evaluate(AXE)
-        # All sections of the page of the API have the same form, and there are many.
-        result = await window.page.evaluate("axe.run({exclude: [['section ~ section']]})")
+        result = await window.page.evaluate(RUN_AXE)
         found += [
             (path, one["id"], one["nodes"][0]["html"])
             for one in result["violations"]

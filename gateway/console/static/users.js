@@ -32,7 +32,7 @@ async function run(prefix, cursor, examined, shown) {
     const answer = await fetch(`/console/users/search?${query}`);
     if (!answer.ok || own !== search) return;
     const part = await answer.json();
-    list.append(...part.users.slice(0, Math.max(0, MOST - shown)).map(item));
+    list.append(...part.users.map(item));
     shown += part.users.length;
     examined += part.examined;
     following = part.cursor;
