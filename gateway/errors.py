@@ -19,6 +19,7 @@ __all__ = [
     "IdempotencyConflict",
     "InputError",
     "MetricsUnavailable",
+    "NotStored",
     "PossiblyAccepted",
     "ProviderUnreachable",
     "QueueFull",
@@ -27,6 +28,7 @@ __all__ = [
     "StoreBusy",
     "StoreDown",
     "StoreRefused",
+    "StreamsFull",
     "TooManyRequests",
     "UnreadableEntry",
     "UnsupportedCoding",
@@ -111,6 +113,15 @@ class AuthenticationBusy(RhoPushError):
     status = 503
     code = "authentication_busy"
     label = "authentication_busy"
+    retryable = True
+
+
+class StreamsFull(RhoPushError):
+    """The console serves as many live pages as one process may."""
+
+    status = 503
+    code = "streams_full"
+    label = "streams_full"
     retryable = True
 
 
@@ -283,12 +294,42 @@ class NotFound(InputError):
     label = "not_found"
 
 
+class NotStored(InputError):
+    """The data that this operation needs was not stored, or is damaged."""
+
+    status = 409
+    code = "not_stored"
+    label = "not_stored"
+
+
 class NotAllowed(InputError):
     """The settings forbid this operation to this caller (`auth.devices: off`)."""
 
     status = 403
     code = "not_allowed"
     label = "not_allowed"
+
+
+class NameTaken(InputError):
+    """A record of this name exists, or there is no room for a further one."""
+
+    status = 409
+    code = "name_taken"
+    label = "name_taken"
+
+
+class AppNotAllowed(NotAllowed):
+    """The caller's token is limited to apps, and the request concerns others."""
+
+    code = "app_not_allowed"
+    label = "app_not_allowed"
+
+
+class ScopeMissing(NotAllowed):
+    """The caller is valid and lacks a scope (`gateway.registry.scopes`). `field` is the name of the scope."""
+
+    code = "scope_missing"
+    label = "scope_missing"
 
 
 class ApiTokenRefused(InputError):

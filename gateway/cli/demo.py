@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple, cast
 import aiohttp
 import yaml
 
+from gateway.cli.demo_pushes import PushReporter, of_message, of_record
 from gateway.cli.options import port
 from gateway.errors import RhoPushError
 from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting, SimulatedRecord
@@ -35,6 +36,8 @@ _START_S: Final = 60.0
 _READY: Final = "ready "
 _RHOCONNECT_PUSH_APP: Final = "demo-app"
 _ID: Final = re.compile("[0-9a-f]{32}")
+_OWNERS: Final[Mapping[str, str]] = {"apns": "alice", "fcm": "bob"}
+"""Owner of the only device of each simulated provider."""
 
 
 class DemoFailed(RhoPushError):
@@ -76,7 +79,8 @@ async def _demo(at_port: int) -> int:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rhopush-demo-")))
         authority = Authority(["127.0.0.1"])
-        hosting = Hosting(authority=authority, on_push=_show)
+        pushes = _Pushes()
+        hosting = Hosting(authority=authority, on_push=pushes.on_record)
         apns = await stack.enter_async_context(ApnsSimulator(hosting=hosting))
         fcm = await stack.enter_async_context(FcmSimulator("demo-project", hosting=hosting))
         rhoconnect_push_port = _free_port()
@@ -92,8 +96,11 @@ async def _demo(at_port: int) -> int:
         stack.callback(ended.cancel)
         url = await _ready(gateway, ended)
         session = await stack.enter_async_context(aiohttp.ClientSession(url))
+        pushes.reporter = PushReporter(session, token)
+        reporting = asyncio.create_task(pushes.reporter.run())
+        stack.push_async_callback(_end, reporting)
         rhoconnect_push = await _register_users(
-            session, token, f"http://127.0.0.1:{rhoconnect_push_port}", stack
+            session, token, f"http://127.0.0.1:{rhoconnect_push_port}", stack, pushes
         )
         _print_instructions(url, token, rhoconnect_push)
         stopping = asyncio.create_task(stop.wait())
@@ -114,6 +121,7 @@ def _settings(path: Path, folder: Path, rhoconnect_push_port: int) -> Path:
         "auth": {"devices": "open"},
         "rhoconnect_push": {"port": rhoconnect_push_port},
         "resque": {"queues": []},
+        "console": {"demo": True},
     }
     path.write_text(yaml.safe_dump(found))
     return path
@@ -162,7 +170,11 @@ async def _stop(gateway: Process) -> None:
 
 
 async def _register_users(
-    session: aiohttp.ClientSession, token: str, rhoconnect_push_url: str, stack: AsyncExitStack
+    session: aiohttp.ClientSession,
+    token: str,
+    rhoconnect_push_url: str,
+    stack: AsyncExitStack,
+    pushes: "_Pushes",
 ) -> bool:
     """Register three users with one device each; returns whether the RhoConnect Push device could register."""
     for demo_device in (
@@ -171,9 +183,7 @@ async def _register_users(
     ):
         await _register(session, demo_device, await _log_in(session, demo_device.user))
     cookie = await _log_in(session, "carol")
-    device = RhoConnectPushDevice(
-        rhoconnect_push_url, "carol", "demo", cookie, on_message=_show_rhoconnect_push
-    )
+    device = RhoConnectPushDevice(rhoconnect_push_url, "carol", "demo", cookie, on_message=pushes.on_message)
     await stack.enter_async_context(device)
     try:
         pin = await device.register(_RHOCONNECT_PUSH_APP)
@@ -231,6 +241,7 @@ def _print_instructions(url: str, token: str, rhoconnect_push: bool) -> None:
     body = f'{{"user_id": [{listed}], "message": "hello world", "sources": "Product", "vibrate": 2000}}'
     _print(f"{_READY}{url}")
     _print(f"API token {token}")
+    _print(f"console {url}/console (log in with the API token)")
     _print(f"{devices}; ping them:")
     _print(
         f"curl -i {url}/rc/v1/users/ping -H 'Content-Type: application/json' "
@@ -238,13 +249,24 @@ def _print_instructions(url: str, token: str, rhoconnect_push: bool) -> None:
     )
 
 
-def _show(record: SimulatedRecord) -> None:
-    _print(f"{record.line()}{_latency(_ping_id(record))}")
+class _Pushes:
+    """Prints each push as one line, and reports the accepted ones to the console."""
 
+    def __init__(self) -> None:
+        self.reporter: PushReporter | None = None
 
-def _show_rhoconnect_push(received: Received) -> None:
-    words = [f"{name}={value}" for name, value in received.data.items() if name != "alert"]
-    _print(" ".join(["rhoconnect_push carol", repr(received.data.get("alert", "")), *words]))
+    def on_record(self, record: SimulatedRecord) -> None:
+        """Take a request to a simulator."""
+        _print(f"{record.line()}{_latency(_ping_id(record))}")
+        if record.accepted and self.reporter is not None:
+            self.reporter.add(of_record(record, _OWNERS[record.provider]))
+
+    def on_message(self, received: Received) -> None:
+        """Take a message of RhoConnect Push."""
+        words = [f"{name}={value}" for name, value in received.data.items() if name != "alert"]
+        _print(" ".join(["rhoconnect_push carol", repr(received.data.get("alert", "")), *words]))
+        if self.reporter is not None:
+            self.reporter.add(of_message(received.data, "carol"))
 
 
 def _ping_id(record: SimulatedRecord) -> str:

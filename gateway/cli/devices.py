@@ -1,8 +1,14 @@
-"""Explain a ping to users without sending it.
+"""List the devices of a user, or explain a ping to users without sending it.
 
-`rhopush devices explain USER...` asks a running gateway, and prints a line for each device: how the ping would reach
-it, or why it would not. Exit status 0: the ping would reach at least one device; 1: it would reach none, or the gateway
-refuses or cannot be reached; 2: wrong usage or a wrong setting.
+`rhopush devices USER` asks a running gateway, and prints a line for each device of the user: its lane, or the reason
+why no ping reaches it. `rhopush devices explain USER...` prints a line for each device: how the ping that the options
+describe would reach it, or why it would not.
+
+On a terminal the list of devices is a table; elsewhere it has no heading and its columns are separated by tabs. With
+--json, the gateway's answer is printed.
+
+Exit status 0: pings reach at least one device. 1: they reach none, there is no such user, or the gateway refuses or
+cannot be reached. 2: wrong usage or a wrong setting.
 """
 
 import argparse
@@ -11,8 +17,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gateway.cli.remote import add_gateway_arguments, client_of, server_of
-from gateway.client.errors import PingError
+from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json
+from gateway.cli.table import write_table
+from gateway.client.sync_client import SyncClient
+from gateway.errors import BadSetting
 
 _PARAMETERS: Final = (
     "user_id",
@@ -31,43 +39,89 @@ _HEAD: Final = ("user", "client", "provider", "app", "token", "result")
 _GAP: Final = "  "
 
 
+_HEADINGS: Final = ("DEVICE", "PROVIDER", "APP", "TOKEN", "LANE", "REGISTERED", "RESULT")
+_EXPLAIN: Final = "explain"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rhopush devices`."""
-    commands = parser.add_subparsers(dest="action", required=True, metavar="explain")
-    explain = commands.add_parser("explain", description=__doc__, help="what a ping would do; sends nothing")
-    explain.add_argument("user_id", metavar="USER", nargs="+")
-    explain.add_argument("--message", metavar="TEXT")
-    explain.add_argument("--title", metavar="TEXT")
-    explain.add_argument("--sources", metavar="A,B|all", help="what the apps are to synchronise")
-    explain.add_argument("--badge", type=int, metavar="N")
-    explain.add_argument("--sound", metavar="FILE")
-    explain.add_argument("--vibrate", type=int, metavar="MS")
-    explain.add_argument("--ttl", dest="ttl_s", type=int, metavar="S")
-    explain.add_argument("--priority", choices=("high", "normal"))
-    explain.add_argument("--collapse-id", metavar="ID")
-    explain.add_argument(
+    parser.add_argument(
+        "words",
+        metavar="USER",
+        nargs="+",
+        help="a login; `explain` and logins: what a ping would do; sends nothing",
+    )
+    ping = parser.add_argument_group("the ping of `explain`")
+    ping.add_argument("--message", metavar="TEXT")
+    ping.add_argument("--title", metavar="TEXT")
+    ping.add_argument("--sources", metavar="A,B|all", help="what the apps are to synchronise")
+    ping.add_argument("--badge", type=int, metavar="N")
+    ping.add_argument("--sound", metavar="FILE")
+    ping.add_argument("--vibrate", type=int, metavar="MS")
+    ping.add_argument("--ttl", dest="ttl_s", type=int, metavar="S")
+    ping.add_argument("--priority", choices=("high", "normal"))
+    ping.add_argument("--collapse-id", metavar="ID")
+    ping.add_argument(
         "--validate", action="store_true", default=None, help="let FCM check each message (validate_only)"
     )
-    explain.add_argument("--json", action="store_true", help="print the gateway's answer")
-    add_gateway_arguments(explain)
+    add_action_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask and print; 0 if the ping would reach a device.
+    """Ask and print; 0 if pings reach a device.
 
     Raises:
         PingError: the gateway refuses, or cannot be reached.
-        BadSetting: there is no token.
+        BadSetting: there is no token, or the words name no user, or several where one is expected.
     """
-    try:
-        answer = client_of(args).explain({name: getattr(args, name) for name in _PARAMETERS})
-    except PingError as error:
-        if error.refused_with is None:
-            hint = f"is `rhopush serve` running at {server_of(args)}? --server names another gateway"
-            raise PingError([f"{error.message} ({hint})"]) from error
-        raise
+    first, *users = args.words
+    args.action = _EXPLAIN if first == _EXPLAIN else "list"
+    if args.action == _EXPLAIN:
+        if not users:
+            raise BadSetting("explain needs the login of a user (user_id)", field="user_id")
+        args.user_id = users
+    else:
+        if users:
+            raise BadSetting("name one user, or `explain` and users", field="user_id")
+        described = [name for name in _PARAMETERS[1:] if getattr(args, name) is not None]
+        if described:
+            raise BadSetting(f"{described[0]} describes a ping: it needs `explain`", field=described[0])
+        args.user_id = first
+    return run_action(args, _ACTIONS)
+
+
+def _explain(args: argparse.Namespace, client: SyncClient) -> int:
+    answer = client.explain({name: getattr(args, name) for name in _PARAMETERS})
     sys.stdout.write(json.dumps(answer, indent=2) + "\n" if args.json else table(answer))
     return 0 if answer["totals"]["devices"] else 1
+
+
+def _list(args: argparse.Namespace, client: SyncClient) -> int:
+    answer = client.admin("GET", f"{ADMIN}/devices", {"user_id": args.user_id})
+    devices = answer["devices"]
+    if args.json:
+        write_json(answer)
+    else:
+        write_table(_HEADINGS, [_row(device) for device in devices])
+    return 0 if any(device["reachable"] for device in devices) else 1
+
+
+def _row(device: dict[str, Any]) -> tuple[str, ...]:
+    text = device["text"] or "reachable"
+    if device["reason"]:
+        text = f"{device['reason']}: {text}"
+    return (
+        device["client_id"],
+        device["provider"] or "-",
+        device["app"] or "-",
+        device["token"] or "-",
+        device["lane"] or "-",
+        device["registered"] or "-",
+        text,
+    )
+
+
+_ACTIONS: Final[dict[str, Action]] = {_EXPLAIN: _explain, "list": _list}
 
 
 def table(answer: dict[str, Any]) -> str:

@@ -2,13 +2,22 @@
 
 import argparse
 import contextlib
+import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 from gateway.cli.options import add_settings_arguments, api_token
 from gateway.client.errors import PingError
 from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S
 from gateway.client.sync_client import SyncClient
+
+ADMIN: Final = "/rc/v1/admin"
+"""Start of the paths of operators' routes."""
+
+Action = Callable[[argparse.Namespace, SyncClient], int]
+"""Carries out one action of a command against a gateway, and returns the exit status."""
 
 
 def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,4 +55,50 @@ def with_hint() -> Iterator[None]:
     except PingError as error:
         if error.refused_with is not None:
             raise
-        raise PingError([f"{error.message} (start a gateway, or name one with --server)"]) from error
+        raise PingError(
+            [f"{error.message} (start a gateway with `rhopush serve`, or name one with --server)"]
+        ) from error
+
+
+def add_action_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--json`, and the options of `add_gateway_arguments`."""
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    add_gateway_arguments(parser)
+
+
+def run_action(args: argparse.Namespace, actions: Mapping[str, Action]) -> int:
+    """Carry out the action that `args.action` names, and return its exit status.
+
+    Raises:
+        PingError: the gateway cannot be reached, or refuses.
+        BadSetting: there is no token.
+    """
+    client = client_of(args)
+    with with_hint():
+        return actions[args.action](args, client)
+
+
+def pages_of(client: SyncClient, path: str, parameters: Mapping[str, Any], name: str) -> Iterator[Any]:
+    """The elements of a list that the gateway returns in pages.
+
+    Args:
+        client: the client.
+        path: of the route, behind `ADMIN`.
+        parameters: of each request.
+        name: the member of an answer that holds the elements.
+
+    Raises:
+        PingError: the gateway cannot be reached, or refuses.
+    """
+    cursor: str | None = None
+    while True:
+        page = client.admin("GET", ADMIN + path, {**parameters, "cursor": cursor})
+        yield from page[name]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return
+
+
+def write_json(value: object) -> None:
+    """Write a JSON value on one line of stdout."""
+    sys.stdout.write(json.dumps(value) + "\n")

@@ -11,6 +11,7 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         headings: of the columns; written on a terminal alone.
         rows: as many texts as there are headings.
     """
+    rows = [[_printable(text) for text in row] for row in rows]
     if not sys.stdout.isatty():
         sys.stdout.writelines("\t".join(row) + "\n" for row in rows)
         return
@@ -22,3 +23,8 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n"
         for row in table
     )
+
+
+def _printable(text: str) -> str:
+    """The text without control characters: devices and providers choose some texts, and a terminal obeys escapes."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)

@@ -6,6 +6,7 @@
 Rules:
 - OPEN begins no request. Each further refusal restarts its time.
 - HALF_OPEN has one request at a time in flight, which tests the credential.
+- RESET closes the breaker from any state; the next refusal opens it again.
 - ACCEPTED does not close an OPEN breaker: such a response belongs to a request that was sent before the refusal.
 """
 
@@ -31,6 +32,7 @@ class BreakerEvent(IntEnum):
     ACCEPTED = auto()  # the provider accepted the credential
     TIME_OVER = auto()  # the breaker was open for `BREAKER_OPEN_S`
     CORRECTED = auto()  # the credential gives another provider token than the refused one
+    RESET = auto()  # an operator asked for it
 
 
 TRANSITIONS: Final[dict[tuple[BreakerState, BreakerEvent], BreakerState]] = {
@@ -38,14 +40,17 @@ TRANSITIONS: Final[dict[tuple[BreakerState, BreakerEvent], BreakerState]] = {
     (BreakerState.CLOSED, BreakerEvent.ACCEPTED): BreakerState.CLOSED,
     (BreakerState.CLOSED, BreakerEvent.TIME_OVER): BreakerState.CLOSED,
     (BreakerState.CLOSED, BreakerEvent.CORRECTED): BreakerState.CLOSED,
+    (BreakerState.CLOSED, BreakerEvent.RESET): BreakerState.CLOSED,
     (BreakerState.OPEN, BreakerEvent.REFUSED): BreakerState.OPEN,
     (BreakerState.OPEN, BreakerEvent.ACCEPTED): BreakerState.OPEN,
     (BreakerState.OPEN, BreakerEvent.TIME_OVER): BreakerState.HALF_OPEN,
     (BreakerState.OPEN, BreakerEvent.CORRECTED): BreakerState.HALF_OPEN,
+    (BreakerState.OPEN, BreakerEvent.RESET): BreakerState.CLOSED,
     (BreakerState.HALF_OPEN, BreakerEvent.REFUSED): BreakerState.OPEN,
     (BreakerState.HALF_OPEN, BreakerEvent.ACCEPTED): BreakerState.CLOSED,
     (BreakerState.HALF_OPEN, BreakerEvent.TIME_OVER): BreakerState.HALF_OPEN,
     (BreakerState.HALF_OPEN, BreakerEvent.CORRECTED): BreakerState.HALF_OPEN,
+    (BreakerState.HALF_OPEN, BreakerEvent.RESET): BreakerState.CLOSED,
 }
 
 

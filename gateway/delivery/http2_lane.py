@@ -109,6 +109,11 @@ class Http2Lane(Lane):
         self._pool.wake()
 
     @property
+    def connections(self) -> int:
+        """Number of connections that accept requests."""
+        return self._pool.connected
+
+    @property
     def in_flight(self) -> int:
         """Deliveries given to a connection that have no response yet."""
         return self._pool.in_flight

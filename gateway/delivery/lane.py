@@ -16,21 +16,28 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.backlog import Backlog, WaitingRoomSize, parked_until_ms
 from gateway.delivery.batch import Delivery, Postponed
-from gateway.delivery.circuit_breaker import BREAKER_OPEN_S, CLOSED_BREAKER, BreakerEvent, BreakerState
+from gateway.delivery.blockage import Blockage
+from gateway.delivery.circuit_breaker import (
+    BREAKER_OPEN_S,
+    CLOSED_BREAKER,
+    BreakerEvent,
+    BreakerState,
+    CircuitBreaker,
+)
 from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, TokenReports
-from gateway.delivery.link_state import UNTRIED_LINK, LinkEvent, LinkState
+from gateway.delivery.link_state import UNTRIED_LINK, Link, LinkEvent, LinkState
 from gateway.delivery.provider import Provider
 from gateway.delivery.reasons import reason_label
 from gateway.delivery.retry import EXPIRED, LANE_FULL, THROTTLED_S, RetryTiming, decide_retry
 from gateway.delivery.route import LaneInterface, Route
-from gateway.delivery.throttle import FREE, ThrottleState
+from gateway.delivery.throttle import FREE, Throttle, ThrottleState
 from gateway.delivery.unsaved import UnsavedCount, UnsavedVerdicts
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
@@ -59,22 +66,6 @@ _OPEN: Final = BreakerState.OPEN
 _DOWN: Final = LinkState.DOWN
 _FREE: Final = ThrottleState.FREE
 _PAUSED: Final = ThrottleState.PAUSED
-
-
-class Blockage(NamedTuple):
-    """The reason why a lane cannot send, as of its last sweep.
-
-    Attributes:
-        reason: reason code for a receipt; None: the lane can send.
-        since_s: monotonic seconds of the first sweep that found the lane unable to send.
-    """
-
-    reason: str | None = None
-    since_s: float = 0.0
-
-    def at(self, reason: str | None, now_s: float) -> "Blockage":
-        """The blockage after a sweep."""
-        return Blockage(reason, now_s if self.reason is None else self.since_s)
 
 
 class Lane(ABC):
@@ -175,6 +166,18 @@ class Lane(ABC):
         if self._is_down:
             return self._link.error or NO_CONNECTION
         return self._blockage.reason if self.stuck_s > GRACE_S else None
+
+    @property
+    def states(self) -> tuple[Link, CircuitBreaker, Throttle]:
+        """The states of the link, the circuit breaker and the throttle."""
+        return self._link, self._breaker, self._throttle
+
+    def reset_breaker(self) -> None:
+        """Close the circuit breaker at an operator's request, and send what waits."""
+        if self.halted:
+            _log.info("lane_breaker_closed", lane=self.name, reason=self._breaker.reason)
+            self._breaker = self._breaker.after(BreakerEvent.RESET)
+            self.wake()
 
     @property
     def _is_down(self) -> bool:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.http_api.aiohttp_handler import AiohttpConnection, report_begun
 from gateway.http_api.aiohttp_parser import HEADERS_MAX
-from gateway.http_api.app import make_app, with_single_slashes
+from gateway.http_api.app import FurtherRoutes, make_app, no_routes, with_single_slashes
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.dependencies import (
     CompletionSource,
@@ -99,10 +99,20 @@ def _hand_over(
     return AiohttpConnection(server, on_closed=on_closed, used=used, **options)
 
 
-async def open_http_api(services: Dependencies, sock: socket.socket) -> HttpApi:
-    """Serve the HTTP API on a bound socket, which several processes may share. Closing the API closes the socket."""
+async def open_http_api(
+    services: Dependencies, sock: socket.socket, further_routes: FurtherRoutes = no_routes
+) -> HttpApi:
+    """Serve the HTTP API on a bound socket, which several processes may share. Closing the API closes the socket.
+
+    Args:
+        services: the services behind the HTTP API.
+        sock: the socket.
+        further_routes: returns routes that are not part of the API, such as those of the console.
+    """
     context = HandlerContext(services)
-    runner = web.AppRunner(make_app(context), handle_signals=False, shutdown_timeout=_CLEANUP_S)
+    runner = web.AppRunner(
+        make_app(context, further_routes(context)), handle_signals=False, shutdown_timeout=_CLEANUP_S
+    )
     await runner.setup()
     aiohttp_server = runner.server
     if aiohttp_server is None:

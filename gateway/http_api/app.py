@@ -1,6 +1,7 @@
 """The aiohttp application: the table of routes, and the middleware that turns errors into responses."""
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -27,13 +28,22 @@ _STREAMING: Final = web.AppKey("streaming", frozenset)
 """Handlers that consume a body while it arrives, and limit it themselves."""
 
 
-def make_app(context: HandlerContext) -> web.Application:
-    """Create the application with all routes."""
+FurtherRoutes = Callable[[HandlerContext], Sequence[HttpRoute]]
+"""Returns routes that are served beside the API and are not in its OpenAPI document."""
+
+
+def no_routes(_: HandlerContext) -> Sequence[HttpRoute]:
+    """Return no further routes."""
+    return ()
+
+
+def make_app(context: HandlerContext, further: Sequence[HttpRoute] = ()) -> web.Application:
+    """Create the application with all routes of the API, and further ones."""
     # `requests.read_body` limits the body, because the limit can change while the gateway runs.
     app = web.Application(middlewares=[_close_while_draining, _errors_of(context)], client_max_size=0)
     app[CLIENT_ADDRESSES] = ClientAddresses(context.services.settings.http.trusted_proxies)
     app[BODY_ADMISSION] = BodyAdmission(context.services, context.tokens)
-    table = routes(context)
+    table = [*routes(context), *further]
     app[_STREAMING] = frozenset(route.handler for route in table if route.streams)
     for route in table:
         handler = _deprecated(route) if route.deprecated else route.handler
@@ -110,7 +120,7 @@ async def _close_while_draining(request: web.Request, handler: Handler) -> web.S
 def _errors_of(context: HandlerContext) -> Middleware:
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # No variable of this frame refers to the error: `gateway.http_api.token_cache.require_admin` gives the reason.
+        # No variable of this frame refers to the error: `gateway.http_api.token_cache.principal_of` gives the reason.
         holding = request[BODY_RESERVATION] = BodyReservation(context.services.bodies)
         try:
             refuse_unclear(request)

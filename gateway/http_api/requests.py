@@ -150,6 +150,15 @@ def text_of(values: dict[str, Any], name: str) -> str:
     return value
 
 
+def optional_text(values: dict[str, Any], name: str) -> str | None:
+    """Return a text parameter; None if it is missing or empty.
+
+    Raises:
+        InvalidField: the value is not a text.
+    """
+    return text_of(values, name) or None
+
+
 def json_response(value: object, status: int = 200) -> web.Response:
     """Return a JSON response."""
     return response(responses.of_json(value, status=status))

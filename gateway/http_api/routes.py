@@ -4,7 +4,7 @@
 (contract §1, §2). The OpenAPI document is generated from this table, so that both always agree.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from gateway.delivery.provider_registry import installed
 from gateway.http_api.admin import admin_routes
@@ -21,25 +21,40 @@ from gateway.http_api.users import UserRoutes
 
 def routes(context: HandlerContext) -> list[HttpRoute]:
     """The table, with its handlers bound to `context`."""
-    table = [
+    table = _table(context)
+    return table + _operation(context, _description(context, table))
+
+
+def openapi_document(context: HandlerContext) -> dict[str, Any]:
+    """The OpenAPI document of the table."""
+    return _description(context, _table(context))
+
+
+def _table(context: HandlerContext) -> list[HttpRoute]:
+    return [
         *_pings(PingRoutes(context), BulkRoutes(context)),
         *_users(UserRoutes(context)),
         *_devices(DeviceRoutes(context)),
         *_rhoconnect_push_logins(RhoConnectPushLoginRoutes(context)),
         *admin_routes(context),
     ]
+
+
+def _operation(context: HandlerContext, description: dict[str, Any]) -> list[HttpRoute]:
     own_listener = context.services.settings.metrics.port is not None  # /metrics is then not on this port
-    operation = _ops(OpsRoutes(context, {}), metrics=not own_listener)
+    return _ops(OpsRoutes(context, description), metrics=not own_listener)
+
+
+def _description(context: HandlerContext, table: list[HttpRoute]) -> dict[str, Any]:
     entries = installed().entries.values()
-    description = describe(
+    return describe(
         (
             DescribedRoute(route.method, route.path, route.who, route.summary, route.operation)
-            for route in (*table, *operation)
+            for route in (*table, *_operation(context, {}))
             if not route.deprecated
         ),
         {entry.name: entry.ping_addition for entry in entries if entry.ping_addition},
     )
-    return table + _ops(OpsRoutes(context, description), metrics=not own_listener)
 
 
 _PING: Final = "Ping users' devices"

@@ -30,6 +30,7 @@ from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
 from gateway.http_api import Dependencies, HttpApi, open_http_api
 from gateway.http_api.dependencies import Scrape
+from gateway.http_api.operator_stores import OperatorStores, operator_stores
 from gateway.mailbox.store import MailboxStore
 from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
@@ -46,12 +47,16 @@ from gateway.registry.registry import DeviceRegistry
 from gateway.registry.snapshot_warmup import SnapshotWarmup
 from gateway.registry.snapshots import SnapshotStore
 from gateway.scheduling.scheduler import Scheduler
+from gateway.server.console import open_console
 from gateway.server.ingress import BackgroundIngress, open_background_ingress
 from gateway.server.ipc import SettingsUpdate
 from gateway.server.maintenance import Maintenance
+from gateway.server.operator_access import OperatorAccess, open_operator_access
 from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
+from gateway.server.settings_feed import UpdateListener
 from gateway.server.worker_channels import WorkerContext
+from gateway.server.worker_reports import open_worker_reports
 from gateway.settings import Secret, Settings
 from gateway.store.address import RedisAddress, main_address, queue_address, rhoconnect_push_address
 from gateway.store.client_factory import HTTP_TIMEOUT_S, check_trust, client
@@ -89,11 +94,16 @@ async def run(context: WorkerContext) -> None:
             _pipeline(settings, f"{context.gateway_id}:{slot}", metrics, context.workers)
         )
         scrape = None if channels is None else channels.metrics_reporter.scrape
-        services = _services(settings, pipeline, metrics, scrape, context.workers)
+        access = await closing.enter_async_context(open_operator_access(settings, context.gateway_id, slot))
+        services = _services(settings, pipeline, access, metrics, scrape, context.workers)
         for redis in (services.redis, services.reserved_redis):
             if redis is not None:
                 closing.push_async_callback(redis.aclose)
-        http_api = await open_http_api(services, context.sock)
+        console = await closing.enter_async_context(
+            open_console(services, pipeline.receipts.connection, f"{context.gateway_id}:{slot}")
+        )
+        http_api = await open_http_api(services, context.sock, console)
+        await closing.enter_async_context(open_worker_reports(context, pipeline.lane_manager, services))
         rhoconnect_push = None
         if pipeline.mailbox is not None and context.rhoconnect_push_sock is not None:
             rhoconnect_push = await closing.enter_async_context(
@@ -110,7 +120,9 @@ async def run(context: WorkerContext) -> None:
         background_ingress = await closing.enter_async_context(
             open_background_ingress(settings, context.gateway_id, slot, pipeline.queue, metrics)
         )
-        settings_applier = SettingsApplier(settings, http_api, pipeline, background_ingress, metrics)
+        settings_applier = SettingsApplier(
+            settings, http_api, pipeline, background_ingress, metrics, access.on_update
+        )
         if channels is not None:
             channels.settings_feed.subscribe(settings_applier.on_update)
         context.ready()
@@ -136,6 +148,13 @@ class Producers(NamedTuple):
     schedule: ScheduleProducer
 
 
+class Inspection(NamedTuple):
+    """The parts that answer questions about pings, devices, lanes and the queue."""
+
+    explainer: PingExplainer
+    operators: OperatorStores
+
+
 class Pipeline:
     """The opened components between the ingresses and the providers."""
 
@@ -149,7 +168,7 @@ class Pipeline:
         lane_manager: LaneManager,
         maintenance: Maintenance,
         mailbox: MailboxStore | None,
-        explainer: PingExplainer,
+        inspection: Inspection,
     ) -> None:
         self.queue, self.schedule = producers
         self.receipts = receipts
@@ -159,7 +178,7 @@ class Pipeline:
         self.lane_manager = lane_manager
         self.maintenance = maintenance
         self.mailbox = mailbox
-        self.explainer = explainer
+        self.explainer, self.operators = inspection
 
     @property
     def deliveries(self) -> int:
@@ -182,6 +201,7 @@ class SettingsApplier:
         settings: the current settings.
         http_api, pipeline, background_ingress: components to which the settings are applied.
         metrics: receive whether the file on disk is the one in force.
+        audit: records the reload.
     """
 
     def __init__(
@@ -191,8 +211,10 @@ class SettingsApplier:
         pipeline: Pipeline,
         background_ingress: BackgroundIngress,
         metrics: Metrics,
+        audit: UpdateListener,
     ) -> None:
         self.settings = settings
+        self._audit = audit
         self._http_api = http_api
         self._pipeline = pipeline
         self._background = background_ingress
@@ -200,6 +222,7 @@ class SettingsApplier:
 
     def on_update(self, settings_feed: SettingsUpdate) -> None:
         """Apply new settings, or record that the file is invalid."""
+        self._audit(settings_feed)
         self._metrics.settings_reload_failed.set(int(settings_feed.settings is None))
         if settings_feed.settings is None:
             return
@@ -267,7 +290,8 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         )
         producers = _producers(settings, appends, consumer, scheduler)
         _start(opened, in_flight, consumer, maintenance)
-        explainer = PingExplainer(Examination(registry, look_ups), lane_manager, metrics, scheduler)
+        examination = Examination(registry, look_ups)
+        explainer = PingExplainer(examination, lane_manager, metrics, scheduler)
         yield Pipeline(
             producers,
             receipts,
@@ -277,7 +301,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
             lane_manager,
             maintenance,
             mailbox,
-            explainer,
+            Inspection(explainer, operator_stores(stream_link, look_ups, examination, lane_manager)),
         )
 
 
@@ -340,7 +364,12 @@ async def _check(settings: Settings, queued: RedisAddress) -> None:
 
 
 def _services(
-    settings: Settings, pipeline: Pipeline, metrics: Metrics, scrape: Scrape | None, workers: int
+    settings: Settings,
+    pipeline: Pipeline,
+    access: OperatorAccess,
+    metrics: Metrics,
+    scrape: Scrape | None,
+    workers: int,
 ) -> Dependencies:
     if settings.api_token is None:
         raise BadSetting("api_token: no API token is configured or generated", field="api_token")
@@ -352,9 +381,12 @@ def _services(
         queue=pipeline.queue,
         receipts=pipeline.receipts,
         ping_list=PingList(pipeline.receipts.connection),
+        operators=pipeline.operators,
         completions=pipeline.completions,
         redis=client(main, timeout_s=HTTP_TIMEOUT_S),
         reserved_redis=client(main, timeout_s=HTTP_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),
+        named_tokens=access.named_tokens,
+        audit_log=access.audit_log,
         readiness=pipeline.maintenance.readiness,
         metrics=metrics,
         explanations=pipeline.explainer,

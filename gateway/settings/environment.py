@@ -39,7 +39,7 @@ _LINK: Final = re.compile(r"\s*(tcp|udp|sctp)://[^\s/]+:\d{1,5}\s*", re.I)
 _OTHER_VARIABLES: Final = frozenset({"RHOPUSH_SERVER"})  # the address that the Python client uses
 _LINKS_OFF: Final = "enableServiceLinks: false disables them"
 _PORTS: Final = (Port, PortOrAny, PortOrAny | None)
-_BUILT: Final = frozenset({"documents", "sources", "warnings"})  # not settable by the environment
+_BUILT: Final = frozenset({"documents", "origins", "sources", "warnings"})  # not settable by the environment
 
 
 class EnvironmentLayer(msgspec.Struct, frozen=True):

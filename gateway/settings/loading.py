@@ -5,7 +5,7 @@ process environment. Then each value is converted to its type, each unknown key 
 resolved, and each app inherits the settings that it does not set itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,6 +58,7 @@ def load(
         tree,
         Converter(witness, _app_folder(file.path)),
         sources=sources.read(file.root.get("sources"), section),
+        origins={".".join(path): witness(path) for path in _leaves(tree)},
         warnings=given.warnings,
     )
 
@@ -142,6 +143,16 @@ def _mapping(file: document.Document, value: Any, setting_path: SettingPath) -> 
             f"{setting_path[-1]}: expected a mapping ({file.where(setting_path)})", field=setting_path[-1]
         )
     return value
+
+
+def _leaves(tree: Mapping[str, Any], above: SettingPath = ()) -> Iterator[SettingPath]:
+    """Yield the path of each value that a layer sets."""
+    for key, value in tree.items():
+        path = (*above, str(key))
+        if isinstance(value, Mapping):
+            yield from _leaves(value, path)
+        elif value is not None:
+            yield path
 
 
 def _at(tree: Mapping[str, Any], setting_path: SettingPath) -> Any:

@@ -190,6 +190,18 @@ class MetricsSettings(msgspec.Struct, frozen=True):
     port: PortOrAny | None = None
 
 
+class ConsoleSettings(msgspec.Struct, frozen=True):
+    """The console for operators.
+
+    Attributes:
+        enabled: whether the HTTP API serves `/console`.
+        demo: whether the console shows the simulated devices that `rhopush demo` reports to it.
+    """
+
+    enabled: bool = True
+    demo: bool = False
+
+
 class ReceiptSettings(msgspec.Struct, frozen=True):
     """Receipts of pings: their lifetime, and the largest number of stored receipts."""
 
@@ -234,6 +246,7 @@ class Settings(msgspec.Struct, frozen=True):
         apps: resolved settings by `device_app_id`; use `app`.
         drain_s: longest time in which a stopping worker finishes its work.
         sources: RhoConnect's sources by name.
+        origins: source of each setting that is not a default, by its name: a variable, or file and line.
         warnings: texts that are not errors, for the log.
     """
 
@@ -256,6 +269,7 @@ class Settings(msgspec.Struct, frozen=True):
     limits: LimitSettings = LimitSettings()
     http: HttpSettings = HttpSettings()
     metrics: MetricsSettings = MetricsSettings()
+    console: ConsoleSettings = ConsoleSettings()
     receipts: ReceiptSettings = ReceiptSettings()
     registry: RegistrySettings = RegistrySettings()
     auth: AuthSettings = AuthSettings()
@@ -263,6 +277,7 @@ class Settings(msgspec.Struct, frozen=True):
     documents: tuple[Secret, ...] = ()
     apps: Mapping[str, App] = {}
     sources: Mapping[str, Source] = {}
+    origins: Mapping[str, str] = {}
     warnings: tuple[str, ...] = ()
 
     def app(self, device_app_id: str) -> App:

@@ -21,6 +21,7 @@ RELOADABLE: Final = (
     "receipts",
     "drain_s",
     "sources",
+    "origins",
     "warnings",
 )
 """Settings, including everything below them, that a running gateway reloads, beside the sections of the providers.

@@ -47,6 +47,18 @@ PARKED: Final = "rhopush:{q}:parked"
 RECEIPTS: Final = "rhopush:{q}:receipts"
 """ZSET: receipt key -> epoch ms of its first verdict; oldest dropped first."""
 
+CONSOLE_RECORDER: Final = "rhopush:{q}:console:recorder"
+"""STRING: the worker that records the console's time series (PX: see `gateway.console.history`)."""
+
+
+def console_history(name: str) -> str:
+    """LIST: samples of one resolution of the console's time series, the newest last (EX CONSOLE_HISTORY_S)."""
+    return f"rhopush:{{q}}:console:{name}"
+
+
+CONSOLE_HISTORY_S: Final = 2 * 86_400
+"""Lifetime of the console's time series after the last sample."""
+
 PROBE: Final = "rhopush:{q}:probe"
 """A key that never exists: `SET … XX` on it probes whether Redis accepts writes."""
 UNREADABLE: Final = "rhopush:{q}:unreadable_entries"
@@ -59,6 +71,16 @@ UNREADABLE_BYTES: Final = 64 * 1024 * 1024
 """Most bytes of all records together."""
 UNREADABLE_ENTRY_BYTES: Final = 8 * 1024 * 1024
 """Longest entry in bytes that is stored unchanged: several times `ENTRY_BYTES`."""
+
+WORKER_REPORTS: Final = "rhopush:{q}:workers"
+"""HASH: name of a worker (`gateway:slot`) -> its latest report (EX WORKER_REPORTS_S)."""
+WORKER_REPORTS_S: Final = 3_600
+"""Lifetime of the reports after the last one."""
+LANE_RESETS: Final = "rhopush:{q}:lane_resets"
+"""HASH: lane -> number of the operator's last request to close its breaker; `number`: the last number given (EX
+LANE_RESETS_S)."""
+LANE_RESETS_S: Final = 3_600
+"""Lifetime of such requests: every worker reads them once a second."""
 
 MARKER_S: Final = 600
 """Lifetime of a marker: longer than any ingress waits for the result of an append whose reply was lost."""
@@ -239,6 +261,32 @@ LOGIN_WINDOW_S: Final = 60
 APP_USERS: Final = "app:application:users"
 """SET: every login but rhoadmin (contract §7)."""
 ADMIN_LOGIN: Final = "rhoadmin"
+
+
+CONSOLE_SESSION_S: Final = 12 * 3_600
+"""Lifetime of a session of the console."""
+
+
+def console_session(digest: str) -> str:
+    """STRING: a session of the console, encrypted by a key that only its cookie holds (EX CONSOLE_SESSION_S)."""
+    return f"rhopush:console:session:{digest}"
+
+
+NAMED_TOKENS: Final = "rhopush:{q}:named_tokens"
+"""HASH: SHA-256 of a named token (hex) -> its name, scopes, apps and instants as JSON. In the queue's Redis."""
+NAMED_TOKENS_BY_NAME: Final = "rhopush:{q}:named_tokens_by_name"
+"""HASH: name of a named token -> the SHA-256 of the token."""
+NAMED_TOKENS_USED: Final = "rhopush:{q}:named_tokens_used"
+"""HASH: SHA-256 of a named token -> epoch s of its last use, written at most once in `NAMED_TOKEN_USE_S`."""
+NAMED_TOKENS_MAX: Final = 1_000
+"""Most named tokens."""
+NAMED_TOKEN_USE_S: Final = 60
+AUDIT: Final = "rhopush:{q}:audit"
+"""STREAM: records of what operators did, the oldest dropped first: `r`, a JSON object. In the queue's Redis."""
+AUDIT_MAX: Final = 10_000
+"""Most records of the audit."""
+AUDIT_RECORD_BYTES: Final = 2_200
+"""Longest record; hence the audit takes 22 MB at most."""
 
 
 def login_attempts(scope: str) -> str:

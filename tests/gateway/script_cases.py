@@ -10,9 +10,10 @@ from typing import NamedTuple
 import redis
 
 from gateway.change_events import scripts as event_scripts
+from gateway.console import recorder
 from gateway.delivery import proofs, quota
 from gateway.mailbox import scripts as mailbox_scripts
-from gateway.queue import schedule, scripts, unreadable
+from gateway.queue import lane_resets, quarantine, schedule, scripts, unreadable, worker_reports
 from gateway.registry import change_log_scripts, client_scripts, login_limits, token_marks
 from gateway.resque import scripts as resque_scripts
 from gateway.store import keys
@@ -163,6 +164,11 @@ def _proof(store: redis.Redis) -> None:
     store.hset(keys.credential_proof("one"), "bad", 2)
 
 
+def _samples(store: redis.Redis) -> None:
+    store.set(keys.CONSOLE_RECORDER, "one")
+    store.rpush(keys.console_history("5s"), b"older")
+
+
 def _windows(store: redis.Redis) -> None:
     _counted(store)
     store.zadd(keys.WINDOWS, {"bob": 5, "ann": 6})
@@ -205,6 +211,11 @@ def _put_aside(store: redis.Redis) -> None:
     _settle(store)
     store.xadd(keys.UNREADABLE, {"size": 10, "stream": "pings"}, id="1-0")
     store.hset(keys.STATS, "unreadable_bytes", 10)
+
+
+def _requeue(store: redis.Redis) -> None:
+    _put_aside(store)
+    store.hset(RECEIPT, "0+1-0", "verdict")
 
 
 def _client(store: redis.Redis) -> None:
@@ -309,6 +320,25 @@ CASES: dict[str, Case] = {
     "settle nothing": Case(
         scripts.SETTLE, _settle, _SETTLE_KEYS, [keys.GROUP, "1-0", 1000, 3600, 0, 0, 0, 0, 0, 0, 0]
     ),
+    "reset lane": Case(
+        lane_resets.RECORD,
+        lambda store: store.hset(keys.LANE_RESETS, mapping={"number": 3, "lane:apns:A": 2}),
+        [keys.LANE_RESETS],
+        ["apns:A", 3600],
+    ),
+    "drop record": Case(quarantine.DROP, _put_aside, [keys.UNREADABLE, keys.STATS], ["1-0"]),
+    "requeue": Case(
+        quarantine.REQUEUE,
+        _requeue,
+        [keys.UNREADABLE, keys.STATS, keys.RETRIES, RECEIPT],
+        ["1-0", 3, 30, "0+1-0", "0:open", "e", b"entry", "n", 3],
+    ),
+    "remove reports": Case(
+        worker_reports.REMOVE_UNCHANGED,
+        lambda store: store.hset(keys.WORKER_REPORTS, mapping={"a:0": "packed", "b:0": "packed"}),
+        [keys.WORKER_REPORTS],
+        ["a:0", b"packed", "b:0", b"other"],
+    ),
     "save": Case(
         scripts.SAVE, _settle, [keys.PINGS, PROGRESS], [keys.GROUP, "one:0", "1-0", 3600, b"verdicts"]
     ),
@@ -380,6 +410,12 @@ CASES: dict[str, Case] = {
         _marked_change_log,
         [keys.dead("bob"), keys.client("bob", "last_sync")],
         ["digest:1:gone:", "::Unregistered", 60],
+    ),
+    "record a sample": Case(
+        recorder.RECORD,
+        _samples,
+        [keys.CONSOLE_RECORDER, keys.console_history("5s")],
+        ["one", 12_000, b"sample", 61, 100],
     ),
     "an acceptance": Case(proofs.ACCEPTED, _proof, [keys.credential_proof("one")], [1000]),
     "a bad token": Case(proofs.COUNT, _proof, [keys.credential_proof("one")], [1]),

@@ -22,6 +22,7 @@ CLEAN: Final = (
     "gateway/check",
     "gateway/cli",
     "gateway/client",
+    "gateway/console",
     "gateway/clock.py",
     "gateway/delivery",
     "gateway/errors.py",

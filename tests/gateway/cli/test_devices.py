@@ -1,10 +1,11 @@
-"""`rhopush devices explain` against a running gateway."""
+"""`rhopush devices` and `rhopush devices explain` against a running gateway."""
 
 import asyncio
 import json
 import sys
 from pathlib import Path
 
+from tests.gateway.cli.conftest import Command
 from tests.gateway.delivered import GOOD_PIN, delivered
 
 RUN = "import sys; from gateway.cli import main; sys.exit(main())"
@@ -49,3 +50,27 @@ async def test_a_gateway_that_is_not_there(tmp_path: Path, unused_tcp_port: int)
     assert "cannot be reached" in err
     assert "rhopush serve" in err
     assert (await explain(tmp_path, API_TOKEN="t"))[0] == 2
+
+
+async def test_the_devices_of_a_user(tmp_path: Path, command: Command) -> None:
+    async with delivered(tmp_path) as running:
+        gateway = running.gateway
+        for user in ("good", "dead"):
+            await gateway.ping(user, message="hello", wait=True)
+        good = await command(gateway, "devices", "good")
+        assert (good.status, good.err) == (0, "")
+        assert (good.rows[0][0], good.rows[0][1], good.rows[0][6]) == ("good" * 8, "apns", "reachable")
+        dead = await command(gateway, "devices", "dead")
+        while dead.status == 0:  # until the mark is written
+            dead = await command(gateway, "devices", "dead")
+        assert "dead_token: the provider reported the push token as dead (Unregistered)" in dead.rows[0][6]
+        (answer,) = (await command(gateway, "devices", "dead", "--json")).json
+        assert answer["devices"][0]["reachable"] is False
+        nobody = await command(gateway, "devices", "nobody")
+        assert nobody.status == 1
+        assert "no such user" in nobody.err
+
+
+async def test_wrong_usage_is_2(command: Command) -> None:
+    for words in ([], ["explain"], ["one", "two"], ["one", "--message", "hello"]):
+        assert (await command("http://127.0.0.1:1", "devices", *words)).status == 2, words

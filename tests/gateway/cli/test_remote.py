@@ -2,11 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.cli.options import api_token
-from gateway.cli.remote import add_gateway_arguments, server_of
+from gateway.cli.remote import add_gateway_arguments, pages_of, server_of
+from gateway.client.sync_client import SyncClient
 from gateway.errors import BadSetting
 
 
@@ -32,3 +34,22 @@ def test_the_token_is_the_settings_or_the_data_folders(
     file = tmp_path / "settings.yml"
     file.write_text(":development: {:api_token: sesame}\n")
     assert api_token(parsed("--settings", str(file))) == "sesame"
+
+
+def test_pages_are_read_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: dict[str | None, tuple[list[int], str | None]] = {
+        None: ([1, 2], "a"),
+        "a": ([], "b"),
+        "b": ([3], None),
+    }
+    asked = []
+
+    def admin(_: SyncClient, method: str, path: str, parameters: dict[str, Any]) -> dict[str, object]:
+        asked.append((method, path, parameters["app"]))
+        found, cursor = pages[parameters["cursor"]]
+        return {"things": found, "next_cursor": cursor}
+
+    monkeypatch.setattr(SyncClient, "admin", admin)
+    client = SyncClient("http://a", "hush", 1.0)
+    assert list(pages_of(client, "/things", {"app": "x"}, "things")) == [1, 2, 3]
+    assert asked == [("GET", "/rc/v1/admin/things", "x")] * 3

@@ -14,8 +14,18 @@ from gateway.delivery.circuit_breaker import (
 )
 
 AFTER = {
-    "CLOSED": {"REFUSED": "OPEN", "ACCEPTED": "CLOSED", "TIME_OVER": "CLOSED", "CORRECTED": "CLOSED"},
-    "OPEN": {"REFUSED": "OPEN", "ACCEPTED": "OPEN", "TIME_OVER": "HALF_OPEN", "CORRECTED": "HALF_OPEN"},
+    "CLOSED": {
+        "REFUSED": "OPEN",
+        "ACCEPTED": "CLOSED",
+        "TIME_OVER": "CLOSED",
+        "CORRECTED": "CLOSED",
+    },
+    "OPEN": {
+        "REFUSED": "OPEN",
+        "ACCEPTED": "OPEN",
+        "TIME_OVER": "HALF_OPEN",
+        "CORRECTED": "HALF_OPEN",
+    },
     "HALF_OPEN": {
         "REFUSED": "OPEN",
         "ACCEPTED": "CLOSED",
@@ -23,6 +33,10 @@ AFTER = {
         "CORRECTED": "HALF_OPEN",
     },
 }
+
+
+for _after in AFTER.values():
+    _after["RESET"] = "CLOSED"
 
 
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(BreakerState, BreakerEvent)))

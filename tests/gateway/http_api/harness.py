@@ -14,10 +14,12 @@ from redis.asyncio import Redis
 
 from gateway.errors import RhoPushError
 from gateway.http_api import Dependencies, HttpApi, HttpTimeouts, open_http_api
+from gateway.http_api.app import FurtherRoutes, no_routes
 from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
 from gateway.queue.ping_list import parse_query
 from gateway.queue.producer import Accepted, IdempotencyKey
+from gateway.registry.scopes import is_visible
 from gateway.settings import Secret, Settings
 from protocols.ping.model import Ping
 
@@ -83,6 +85,7 @@ class Reports:
 
     def __init__(self) -> None:
         self.known: dict[str, dict[str, Any]] = {}
+        self.waiting: dict[str, tuple[str, ...]] = {}
         self.finished: dict[str, Any] | None = None
         self.waited_s: list[float] = []
         self.ends: asyncio.Event | None = None  # given: waits last until `end_waits`
@@ -91,10 +94,18 @@ class Reports:
         return self.known.get(ping_id)
 
     async def page(
-        self, state: str | None = None, limit: str | int | None = None, cursor: str | None = None
+        self,
+        state: str | None = None,
+        limit: str | int | None = None,
+        cursor: str | None = None,
+        apps: frozenset[str] | None = None,
     ) -> dict[str, Any]:
         query = parse_query(frozenset({"queued", "done"}), state, limit, cursor)
-        return {"pings": [*self.known.values()][: query.limit], "next_cursor": None}
+        pings = [one for one in self.known.values() if is_visible(one.get("apps"), apps)]
+        return {"pings": pings[: query.limit], "next_cursor": None}
+
+    async def waiting_apps(self, ping_id: str) -> tuple[str, ...] | None:
+        return self.waiting.get(ping_id)
 
     def waiting_for(self, ping_id: str) -> AbstractContextManager[Completion]:
         return nullcontext(Completion())
@@ -138,11 +149,18 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(redis: Redis, *, send_bytes: int | None = None, **options: Any) -> AsyncIterator[House]:
+async def house(
+    redis: Redis,
+    *,
+    send_bytes: int | None = None,
+    further_routes: FurtherRoutes = no_routes,
+    **options: Any,
+) -> AsyncIterator[House]:
     """Open doors on a free port. `options` are those of `Dependencies`.
 
     Args:
         send_bytes: SO_SNDBUF of its connections: how many bytes of unread answers the kernel takes at most.
+        further_routes: those of the console.
     """
     queue, reports, missing = RecordingQueue(), Reports(), dict[str, str]()
 
@@ -169,7 +187,7 @@ async def house(redis: Redis, *, send_bytes: int | None = None, **options: Any) 
     if send_bytes is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
     port = sock.getsockname()[1]
-    async with await open_http_api(services, sock) as api:
+    async with await open_http_api(services, sock, further_routes) as api:
         yield House(api, services, queue, reports, port, missing)
 
 

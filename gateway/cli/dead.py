@@ -1,0 +1,113 @@
+"""List the devices whose push token a provider reported as dead, or restore them.
+
+list: the devices in no order, one a line; --app, --provider, --reason and --since narrow them. restore: remove the
+marks of the devices that are named, or of all that the options select, or of all devices (--all): the next ping is
+delivered to them again. If the provider still refuses a token, the device is marked again.
+
+On a terminal the output is a table; elsewhere it has no heading and its columns are separated by tabs. With --json,
+list prints one JSON object a line, and restore prints one.
+
+Exit status 0: done. 1: the gateway cannot be reached, or refuses the request. 2: wrong usage or a wrong setting.
+"""
+
+import argparse
+import sys
+from itertools import islice
+from typing import Any, Final
+
+from gateway.cli.options import count
+from gateway.cli.remote import ADMIN, Action, add_action_arguments, pages_of, run_action, write_json
+from gateway.cli.table import write_table
+from gateway.client.sync_client import SyncClient
+from gateway.errors import BadSetting
+
+_LIMIT: Final = 100
+_DEVICES_A_REQUEST: Final = 1_000
+_FILTERS: Final = ("app", "provider", "reason", "since")
+_HEADINGS: Final = ("DEVICE", "USER", "PROVIDER", "APP", "TOKEN", "REASON", "SINCE", "WHERE")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `rhopush dead`."""
+    actions = parser.add_subparsers(dest="action", metavar="list | restore", required=True)
+    listing = actions.add_parser("list", help="devices with dead push tokens")
+    listing.add_argument("--limit", type=count, default=_LIMIT, metavar="N", help=f"default: {_LIMIT}")
+    restoring = actions.add_parser("restore", help="deliver to these devices again")
+    restoring.add_argument("devices", metavar="DEVICE", nargs="*", help="client ids")
+    restoring.add_argument("--all", action="store_true", help="every device with a dead push token")
+    for action in (listing, restoring):
+        action.add_argument("--app", metavar="APP", help="only devices of this app")
+        action.add_argument("--provider", metavar="NAME", help="only devices of this provider")
+        action.add_argument(
+            "--reason", metavar="TEXT", help="only this reason of the provider (Unregistered)"
+        )
+        action.add_argument(
+            "--since", metavar="TIME", help="only marks from this time on (RFC 3339, or seconds)"
+        )
+        add_action_arguments(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List or restore.
+
+    Raises:
+        PingError: the gateway cannot be reached, or refuses.
+        BadSetting: there is no token, or nothing says which devices are to be restored.
+    """
+    if args.action == "restore" and not (args.devices or args.all or any(_filters(args).values())):
+        raise BadSetting("name devices, or give --app, --provider, --reason, --since or --all")
+    return run_action(args, _ACTIONS)
+
+
+def _filters(args: argparse.Namespace) -> dict[str, str | None]:
+    return {name: getattr(args, name) for name in _FILTERS}
+
+
+def _list(args: argparse.Namespace, client: SyncClient) -> int:
+    parameters = {**_filters(args), "limit": min(args.limit, _DEVICES_A_REQUEST)}
+    devices = islice(pages_of(client, "/dead", parameters, "devices"), args.limit)
+    if args.json:
+        for device in devices:
+            write_json(device)
+        return 0
+    write_table(_HEADINGS, [_row(device) for device in devices])
+    return 0
+
+
+def _row(device: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        device["client_id"],
+        device["user_id"],
+        device["provider"],
+        device["app"],
+        device["token"],
+        device["reason"],
+        device["since"] or "-",
+        "everywhere" if device["everywhere"] else "at one host",
+    )
+
+
+def _restore(args: argparse.Namespace, client: SyncClient) -> int:
+    wanted: dict[str, Any] = _filters(args)
+    restored = 0
+    if args.devices:
+        for start in range(0, len(args.devices), _DEVICES_A_REQUEST):
+            part = args.devices[start : start + _DEVICES_A_REQUEST]
+            restored += client.admin("POST", f"{ADMIN}/dead/restore", {**wanted, "devices": part})["restored"]
+    else:
+        wanted["all"] = args.all or None
+        cursor: str | None = None
+        while True:
+            answer = client.admin("POST", f"{ADMIN}/dead/restore", {**wanted, "cursor": cursor})
+            restored += answer["restored"]
+            cursor = answer["next_cursor"]
+            if cursor is None:
+                break
+    if args.json:
+        write_json({"restored": restored})
+    else:
+        sys.stdout.write(f"{restored} devices restored\n")
+    return 0
+
+
+_ACTIONS: Final[dict[str, Action]] = {"list": _list, "restore": _restore}

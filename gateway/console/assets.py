@@ -1,0 +1,95 @@
+"""The style sheets and scripts of the console: files of this package, and the style sheet of Bootstrap.
+
+Each address contains a digest of all files, so that a browser may store them for a year and still gets the files of
+another version.
+"""
+
+import gzip
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from aiohttp import hdrs, web
+from bootstrap_wrapper import get_bootstrap_css_dir
+
+from gateway.errors import NotFound
+from protocols.response_headers import SAFETY_HEADERS
+
+ASSETS_PATH: Final = "/console/static/{version}/{name}"
+_TYPES: Final[Mapping[str, str]] = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_BOOTSTRAP: Final = "bootstrap.min.css"
+_DIGEST_CHARACTERS: Final = 12
+_COMPRESSED_BYTES: Final = 1_024
+"""Shorter files are sent as they are."""
+
+
+class Asset(NamedTuple):
+    """One file.
+
+    Attributes:
+        content_type: its media type.
+        body: its bytes.
+        compressed: the bytes in gzip; b"": the file is short.
+    """
+
+    content_type: str
+    body: bytes
+    compressed: bytes
+
+
+class Assets:
+    """All files, in memory.
+
+    Attributes:
+        version: digest of all files.
+    """
+
+    def __init__(self) -> None:
+        folder = resources.files("gateway.console") / "static"
+        bodies = {one.name: one.read_bytes() for one in folder.iterdir() if Path(one.name).suffix in _TYPES}
+        bodies[_BOOTSTRAP] = _without_map((Path(get_bootstrap_css_dir()) / _BOOTSTRAP).read_bytes())
+        self._files = {name: _asset(name, body) for name, body in bodies.items()}
+        joined = b"\0".join(name.encode() + b"\0" + bodies[name] for name in sorted(bodies))
+        self.version = hashlib.sha256(joined).hexdigest()[:_DIGEST_CHARACTERS]
+
+    def address(self, name: str) -> str:
+        """Return the address of a file. Raises KeyError: there is no such file."""
+        if name not in self._files:
+            raise KeyError(name)
+        return ASSETS_PATH.format(version=self.version, name=name)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Return a file. A relative import of a script has the version of the page in its address.
+
+        Raises:
+            NotFound: there is no such file.
+        """
+        asset = self._files.get(request.match_info["name"])
+        if asset is None:
+            raise NotFound("there is no such file")
+        current = request.match_info["version"] == self.version
+        headers = dict(SAFETY_HEADERS) | {
+            hdrs.CONTENT_TYPE: asset.content_type,
+            hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable" if current else "no-cache",
+            hdrs.VARY: hdrs.ACCEPT_ENCODING,
+        }
+        if asset.compressed and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
+            return web.Response(body=asset.compressed, headers=headers)
+        return web.Response(body=asset.body, headers=headers)
+
+
+def _asset(name: str, body: bytes) -> Asset:
+    compressed = gzip.compress(body, mtime=0) if len(body) > _COMPRESSED_BYTES else b""
+    return Asset(_TYPES[Path(name).suffix], body, compressed)
+
+
+def _without_map(body: bytes) -> bytes:
+    """Remove the reference to a source map, which the console does not serve."""
+    return body.partition(b"/*# sourceMappingURL")[0]

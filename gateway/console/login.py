@@ -1,0 +1,134 @@
+"""Login and logout of the console."""
+
+import re
+import secrets
+from typing import Final
+
+from aiohttp import web
+
+from gateway.console.guard import (
+    LOGIN_PATH,
+    Form,
+    Visit,
+    read_form,
+    redirect,
+    require_csrf,
+    text_field,
+)
+from gateway.console.identities import Identities
+from gateway.console.pages import Pages
+from gateway.console.sessions import COOKIE, LOGIN_COOKIE, ConsoleSessions
+from gateway.errors import LoginRefused, NotAllowed, RhoPushError
+from gateway.http_api.client_address import used_tls
+from gateway.http_api.context import HandlerContext, client_of
+from gateway.registry.audit_log import DONE
+from gateway.store import keys
+
+HOME: Final = "/console"
+_COOKIE_PATH: Final = "/console"
+_LOGIN_COOKIE_S: Final = 3_600
+_NEXT: Final = re.compile(r"/console(/[0-9A-Za-z_%-][0-9A-Za-z_.%-]*)*")
+"""Paths to which a login may lead: pages of the console, and no other site."""
+_REFUSED: Final = "The gateway does not accept these credentials."
+
+
+class LoginPages:
+    """The routes of login and logout.
+
+    Args:
+        context: the state shared by the routes.
+        pages: renders the form.
+        sessions: receives the sessions.
+        identities: checks credentials.
+    """
+
+    def __init__(
+        self, context: HandlerContext, pages: Pages, sessions: ConsoleSessions, identities: Identities
+    ) -> None:
+        self._context = context
+        self._services = context.services
+        self._pages = pages
+        self._sessions = sessions
+        self._identities = identities
+
+    async def form(self, request: web.Request) -> web.Response:
+        """Return the form of the login."""
+        return await self._form(request, request.query.get("next", ""))
+
+    async def log_in(self, request: web.Request) -> web.StreamResponse:
+        """Check credentials, and begin a session with a new id."""
+        back = ""
+        try:
+            form = await read_form(request, self._services)
+            back = text_field(form, "next")
+            require_csrf(request, form, request.cookies.get(LOGIN_COOKIE, ""))
+            session_id = await self._begin(form, client_of(request))
+            name = text_field(form, "login").strip() or "token"
+            await self._context.audit_login(request, name, DONE if session_id else LoginRefused.code)
+            if session_id is None:
+                return await self._form(request, back, error=_REFUSED, status=401)
+            former = request.cookies.get(COOKIE, "")
+            if former:
+                await self._sessions.end(former)
+        except NotAllowed:
+            error = "The form has expired: send it again."
+            return await self._form(request, back, error=error, status=403)
+        except RhoPushError as error:
+            return await self._form(request, back, error=error.message, status=error.status)
+        answer = redirect(back if _NEXT.fullmatch(back) else HOME)
+        answer.set_cookie(
+            COOKIE,
+            session_id,
+            path=_COOKIE_PATH,
+            max_age=keys.CONSOLE_SESSION_S,
+            secure=used_tls(request),
+            httponly=True,
+            samesite="Strict",
+        )
+        answer.del_cookie(LOGIN_COOKIE, path=LOGIN_PATH)
+        return answer
+
+    async def log_out(self, _: web.Request, visit: Visit, __: Form) -> web.StreamResponse:
+        """End the session."""
+        await self._sessions.end(visit.session_id)
+        answer = redirect(LOGIN_PATH)
+        answer.del_cookie(COOKIE, path=_COOKIE_PATH)
+        return answer
+
+    async def _begin(self, form: Form, client: str) -> str | None:
+        """Begin a session of valid credentials, and return its id."""
+        token, login = text_field(form, "token").strip(), text_field(form, "login").strip()
+        if login:
+            user = await self._identities.log_in_by_password(login, text_field(form, "password"), client)
+            if user is None:
+                return None
+            return await self._sessions.begin("account", user.login, user.fingerprint)
+        principal = await self._identities.log_in_by_token(token, client)
+        if principal is None:
+            return None
+        if principal.fingerprint:
+            return await self._sessions.begin("token", principal.name, principal.fingerprint)
+        return await self._sessions.begin("api_token", "", token)
+
+    async def _form(
+        self, request: web.Request, back: str, *, error: str = "", status: int = 200
+    ) -> web.Response:
+        csrf = secrets.token_urlsafe(32)
+        page = await self._pages.render(
+            "login.html",
+            status,
+            visit=None,
+            csrf=csrf,
+            next=back if _NEXT.fullmatch(back) else HOME,
+            error=error,
+        )
+        page.set_cookie(
+            LOGIN_COOKIE,
+            csrf,
+            path=LOGIN_PATH,
+            max_age=_LOGIN_COOKIE_S,
+            secure=used_tls(request),
+            httponly=True,
+            samesite="Strict",
+        )
+        return page

@@ -1,0 +1,197 @@
+"""The overview and the lanes: the newest reports of all workers, and the time series.
+
+One reader for each process serves all open pages: it reads Redis only while a page is open, at most once in `EVERY_S`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.clock import SHARED_CLOCK
+from gateway.console.guard import Form, Visit, redirect, text_field
+from gateway.console.history import FINE, SERIES, Series, point
+from gateway.console.pages import Pages
+from gateway.console.recorder import History, Reports
+from gateway.console.streams import Event, LiveStreams
+from gateway.errors import NotFound, StoreDown
+from gateway.http_api.context import HandlerContext
+from gateway.http_api.dependencies import Dependencies
+from gateway.http_api.requests import json_response
+from gateway.telemetry.worker_report import LaneReport, WorkerReport
+
+EVERY_S: Final = 2.0
+_BY_NAME: Final[Mapping[str, Series]] = {series.name: series for series in SERIES}
+_STATES: Final[Mapping[str, int]] = {"open": 3, "down": 3, "half_open": 2, "paused": 2, "ramping": 1}
+"""Rank of the states of a lane that differ from normal: of several workers the worst is shown."""
+_NORMAL: Final = 0
+
+
+class OverviewReader:
+    """Reads the newest state for all open pages of this process.
+
+    Args:
+        services: the services behind the HTTP API.
+        reports: of all workers.
+        history: the time series.
+    """
+
+    def __init__(self, services: Dependencies, reports: Reports, history: History) -> None:
+        self._services = services
+        self._reports = reports
+        self._history = history
+        self._cpu: dict[str, tuple[int, float]] = {}
+        self._shares: dict[str, float] = {}
+        self._state: dict[str, Any] = {}
+        self._read_s = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def state(self) -> dict[str, Any]:
+        """Return the newest state, at most `EVERY_S` old."""
+        loop = asyncio.get_running_loop()
+        async with self._lock:
+            if loop.time() - self._read_s >= EVERY_S * 0.75:
+                self._state = await self._read()
+                self._read_s = loop.time()
+        return self._state
+
+    async def points(self, series: Series) -> list[dict[str, Any]]:
+        """Return the points of a series, oldest first. Raises StoreDown."""
+        return [point(sample) for sample in await self._history.read(series)]
+
+    async def _read(self) -> dict[str, Any]:
+        try:
+            reports = await self._reports.read()
+            newest = (await self.points(FINE))[-1:]
+        except StoreDown as error:
+            return {"at": SHARED_CLOCK.now_ms(), "problems": {"redis": error.message}, "lanes": []}
+        problems = await self._services.readiness()
+        metrics = self._services.metrics
+        return {
+            "at": SHARED_CLOCK.now_ms(),
+            "problems": dict(problems),
+            "point": newest[0] if newest else None,
+            "depth": metrics.queue_depth.value,
+            "age": metrics.queue_oldest_age_seconds.value,
+            "scheduled": metrics.scheduled_pings.value,
+            "waiting": sum(report.counts.waiting_devices for report in reports),
+            "lanes": lanes_of(reports),
+            "credentials": credentials_of(reports),
+            "workers": [self._worker(report) for report in reports],
+        }
+
+    def _worker(self, report: WorkerReport) -> dict[str, Any]:
+        """Return the row of a worker; its CPU share is that between its last two reports."""
+        before = self._cpu.get(report.name)
+        if before is None or before[0] != report.at_ms:
+            if before is not None and report.at_ms > before[0] and report.cpu_s >= before[1]:
+                self._shares[report.name] = (report.cpu_s - before[1]) * 1000 / (report.at_ms - before[0])
+            self._cpu[report.name] = (report.at_ms, report.cpu_s)
+        share = self._shares.get(report.name)
+        return {
+            "name": report.name,
+            "version": report.version,
+            "pid": report.pid,
+            "cpu": None if share is None else round(share * 100, 1),
+            "rss": report.rss_bytes,
+            "connections": report.connections,
+            "started": report.started_ms,
+        }
+
+
+class OverviewPages:
+    """The routes of the overview and the lanes.
+
+    Args:
+        context: the state shared by the routes.
+        pages: renders them.
+        reader: reads the state.
+        streams: serves live data.
+    """
+
+    def __init__(
+        self, context: HandlerContext, pages: Pages, reader: OverviewReader, streams: LiveStreams
+    ) -> None:
+        self._context = context
+        self._pages = pages
+        self._reader = reader
+        self._streams = streams
+
+    async def overview(self, _: web.Request, visit: Visit) -> web.Response:
+        """Return the overview."""
+        state = await self._reader.state()
+        return await self._pages.render("overview.html", visit=visit, state=state, series=SERIES)
+
+    async def lanes(self, _: web.Request, visit: Visit) -> web.Response:
+        """Return the table of lanes."""
+        return await self._pages.render("lanes.html", visit=visit, state=await self._reader.state())
+
+    async def reset(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
+        """Close the circuit breaker of a lane in every worker."""
+        operators, lane = self._context.services.operators, text_field(form, "lane")
+        if operators is None or lane not in {row["name"] for row in (await self._reader.state())["lanes"]}:
+            raise NotFound("no worker has a lane of this name", field="lane")
+        await operators.lane_resets.request(lane)
+        await self._context.audit(request, visit.principal, f"POST /console/lanes/reset {lane}")
+        return redirect("/console/lanes")
+
+    async def series(self, request: web.Request, _: Visit) -> web.Response:
+        """Return one series as JSON."""
+        series = _BY_NAME.get(request.match_info["name"])
+        if series is None:
+            raise NotFound("there is no such series")
+        points = await self._reader.points(series)
+        return json_response({"step": series.step_ms, "period": series.period_ms, "points": points})
+
+    async def live(self, request: web.Request, visit: Visit) -> web.StreamResponse:
+        """Send the newest state every two seconds."""
+        return await self._streams.serve(request, visit, self._states())
+
+    async def _states(self) -> AsyncIterator[Event]:
+        while True:
+            yield "state", await self._reader.state()
+            await asyncio.sleep(EVERY_S)
+
+
+def lanes_of(reports: Iterable[WorkerReport]) -> list[dict[str, Any]]:
+    """Return one row for each lane: sums over all workers, and the worst state."""
+    by_name: dict[str, list[LaneReport]] = {}
+    for report in reports:
+        for lane in report.lanes:
+            by_name.setdefault(lane.name, []).append(lane)
+    return [_lane(by_name[name]) for name in sorted(by_name)]
+
+
+def _lane(parts: Sequence[LaneReport]) -> dict[str, Any]:
+    counted = [part.connections for part in parts if part.connections is not None]
+    return {
+        "name": parts[0].name,
+        "provider": parts[0].provider,
+        "host": parts[0].host,
+        "workers": len(parts),
+        "backlog": sum(part.backlog for part in parts),
+        "streams": sum(part.in_flight for part in parts),
+        "parked": max(part.parked for part in parts),
+        "connections": sum(counted) if counted else None,
+        "link": _worst(part.link for part in parts),
+        "breaker": _worst(part.breaker for part in parts),
+        "throttle": _worst(part.throttle for part in parts),
+        "error": next((part.error for part in parts if part.error), ""),
+        "reason": next((part.breaker_reason or part.link_error for part in parts if part.error), ""),
+    }
+
+
+def _worst(states: Iterable[str]) -> str:
+    return max(states, key=lambda state: _STATES.get(state, _NORMAL))
+
+
+def credentials_of(reports: Iterable[WorkerReport]) -> list[dict[str, Any]]:
+    """Return the credentials whose expiry is known, the first to expire first."""
+    soonest: dict[tuple[str, str], float] = {}
+    for report in reports:
+        for one in report.counts.credential_expiry:
+            key = (one.app, one.provider)
+            soonest[key] = min(one.seconds, soonest.get(key, one.seconds))
+    rows = sorted(soonest.items(), key=lambda item: item[1])
+    return [{"app": app, "provider": provider, "seconds": seconds} for (app, provider), seconds in rows]

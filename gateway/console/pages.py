@@ -1,0 +1,135 @@
+"""Rendering of the console's pages: templates with automatic escaping, and the headers of each page."""
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from gateway import __version__
+from gateway.console.assets import Assets
+from gateway.errors import RhoPushError
+from gateway.http_api import responses
+
+CONTENT_SECURITY_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+"""Neither inline scripts nor inline styles, and no request to another host (Content Security Policy Level 3)."""
+PAGE_HEADERS: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_MS_MAX: Final = 253_402_300_800_000
+"""The end of the year 9999."""
+
+
+class Pages:
+    """Renders templates.
+
+    Args:
+        assets: the files to which pages refer.
+        further: paths and names of pages that only some gateways have.
+    """
+
+    def __init__(self, assets: Assets, further: Sequence[tuple[str, str]] = ()) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("gateway.console"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals |= {
+            "asset": assets.address,
+            "version": __version__,
+            "further_pages": tuple(further),
+        }
+        self._environment.filters |= {
+            "instant": instant,
+            "size": size,
+            "duration": duration,
+            "number": number,
+        }
+        self._compiling: asyncio.Task[None] | None = None
+
+    async def render(self, name: str, status: int = 200, **values: Any) -> web.Response:
+        """Return a page.
+
+        Args:
+            name: the template.
+            status: of the response.
+            values: for the template.
+        """
+        await self._compiled()
+        text = self._environment.get_template(name).render(values)
+        return web.Response(
+            text=text, status=status, content_type="text/html", charset="utf-8", headers=PAGE_HEADERS
+        )
+
+    async def error(self, error: RhoPushError, **values: Any) -> web.Response:
+        """Return the page of an error, with the status that the HTTP API gives it."""
+        status = error.status
+        message = "internal server error" if status == 500 else responses.error_object(error)["message"]
+        page = await self.render("error.html", status, text=message, code=status, **values)
+        after_s = responses.retry_after_s(error)
+        if after_s is not None:
+            page.headers[hdrs.RETRY_AFTER] = str(after_s)
+        return page
+
+    async def _compiled(self) -> None:
+        """Wait until all templates are compiled, which takes a tenth of a second of a thread, once."""
+        if self._compiling is None:
+            self._compiling = asyncio.ensure_future(asyncio.to_thread(self._compile))
+        await asyncio.shield(self._compiling)
+
+    def _compile(self) -> None:
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
+
+
+def instant(ms: float | None) -> str:
+    """Return epoch ms as a time in UTC; "" for none."""
+    if ms is None or not 0 < ms < _MS_MAX:
+        return ""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def size(count: float) -> str:
+    """Return a number of bytes with its unit."""
+    for suffix in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {suffix}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def duration(seconds: float) -> str:
+    """Return a number of seconds in the largest suitable unit."""
+    if not math.isfinite(seconds):
+        return ""
+    for limit, divisor, suffix in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
+        if abs(seconds) < limit:
+            return f"{seconds / divisor:.0f} {suffix}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def number(value: float) -> str:
+    """Return a number with a separator of thousands."""
+    return f"{value:,.0f}"

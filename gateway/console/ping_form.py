@@ -1,0 +1,155 @@
+"""The form of a ping: RhoConnect's own fields and the gateway's, explained before it is sent."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from gateway.console.guard import Form, Visit, redirect, text_field
+from gateway.console.pages import Pages
+from gateway.errors import NotFound, RhoPushError
+from gateway.http_api.context import HandlerContext
+from gateway.queue.producer import IdempotencyKey, PendingAppend, PingQueue
+from gateway.registry.scopes import Scope
+from protocols.errors import InvalidField
+from protocols.ping.parse import from_params
+
+_SEPARATORS: Final = re.compile(r"[\r\n,]+")
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "users": "",
+    "message": "push message",
+    "title": "",
+    "badge": "1",
+    "sound": "welcome.mp3",
+    "vibrate": "2000",
+    "ttl_s": "",
+    "deliver_at": "",
+    "sources": (),
+}
+"""The defaults of RhoConnect's console (contract §6); `sources` are then all that the settings name."""
+_NUMBERS: Final = ("badge", "vibrate", "ttl_s")
+_TEXTS: Final = ("message", "title", "sound", "deliver_at")
+
+
+class PingForm:
+    """The routes of the form.
+
+    Args:
+        context: the state shared by the routes.
+        pages: renders the form.
+    """
+
+    def __init__(self, context: HandlerContext, pages: Pages) -> None:
+        self._context = context
+        self._services = context.services
+        self._pages = pages
+
+    async def form(self, request: web.Request, visit: Visit) -> web.Response:
+        """Return the form; `users` in the query fills in the users."""
+        values = {**_DEFAULTS, "sources": tuple(self._services.settings.sources)}
+        values["users"] = request.query.get("users", "")
+        return await self._page(visit, values)
+
+    async def submit(self, request: web.Request, visit: Visit, form: Form) -> web.StreamResponse:
+        """Explain the ping, or send it and show its page."""
+        values = values_of(form)
+        try:
+            parameters = read_ping(values)
+            if text_field(form, "action") != "send":
+                return await self._explained(visit, values, parameters)
+            ping_id = await self._send(visit, text_field(form, "nonce"), parameters)
+            await self._context.audit(request, visit.principal, f"POST /console/ping {ping_id}")
+        except RhoPushError as error:
+            return await self._page(visit, values, error=error, status=error.status)
+        if not visit.can(Scope.READ):
+            return await self._page(visit, values, sent=ping_id)
+        return redirect(f"/console/pings/{ping_id}")
+
+    async def _explained(
+        self, visit: Visit, values: dict[str, Any], parameters: Mapping[str, Any]
+    ) -> web.Response:
+        explanations = self._services.explanations
+        if explanations is None:
+            raise NotFound("this process explains no pings")
+        submission = from_params({**parameters, "explain": "true"})
+        submission = self._context.admission.admit(submission, visit.principal)
+        found = await explanations.explain(submission.ping, validates=False)
+        return await self._page(visit, values, explanation=found)
+
+    async def _send(self, visit: Visit, nonce: str, parameters: Mapping[str, Any]) -> str:
+        """Queue the ping. The nonce of the form is its idempotency key: a form that is sent twice pings once."""
+        services = self._services
+        submission = self._context.admission.admit(from_params(parameters), visit.principal)
+        body = orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
+        scope = hashlib.sha256(f"console\n{visit.csrf}\n{nonce}".encode("utf-8", "surrogatepass")).digest()
+        key = IdempotencyKey(scope, hashlib.sha256(body).digest())
+        queue: PingQueue = services.queue
+        if submission.deliver_at_ms is not None:
+            queue = services.queue.at(submission.deliver_at_ms)
+        outcome = await PendingAppend(queue, submission.ping, len(body), key).outcome()
+        if isinstance(outcome, RhoPushError):
+            services.metrics.pings_refused(outcome.label).inc()
+            raise outcome
+        self._context.admission.accepted.inc()
+        return outcome.ping_id
+
+    async def _page(
+        self,
+        visit: Visit,
+        values: Mapping[str, Any],
+        *,
+        explanation: Mapping[str, Any] | None = None,
+        error: RhoPushError | None = None,
+        sent: str = "",
+        status: int = 200,
+    ) -> web.Response:
+        names = tuple(self._services.settings.sources)
+        further = tuple(name for name in values["sources"] if name not in names)
+        return await self._pages.render(
+            "ping.html",
+            status,
+            visit=visit,
+            values=values,
+            sources=(*names, *further),
+            explanation=explanation,
+            error=error,
+            sent=sent,
+            nonce=secrets.token_urlsafe(16),
+        )
+
+
+def values_of(form: Form) -> dict[str, Any]:
+    """Return the fields of the form as texts; `sources` is a tuple."""
+    values: dict[str, Any] = {name: text_field(form, name) for name in _DEFAULTS if name != "sources"}
+    sources = form.get("sources", ())
+    chosen = [sources] if isinstance(sources, str) else sources if isinstance(sources, list) else []
+    further = _SEPARATORS.split(text_field(form, "further_sources"))
+    named = [name.strip() for name in (*chosen, *further) if isinstance(name, str)]
+    values["sources"] = tuple(dict.fromkeys(name for name in named if name))
+    return values
+
+
+def read_ping(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of RhoConnect's ping; an empty field is left out.
+
+    Raises:
+        InvalidField: there is no user.
+    """
+    users = [name.strip() for name in _SEPARATORS.split(values["users"])]
+    users = [name for name in users if name]
+    if not users:
+        raise InvalidField("name at least one user", field="user_id")
+    parameters: dict[str, Any] = {"user_id": users}
+    if values["sources"]:
+        parameters["sources"] = list(values["sources"])
+    for name in _TEXTS:
+        if values[name].strip():
+            parameters[name] = values[name]
+    for name in _NUMBERS:
+        if values[name].strip():
+            parameters[name] = values[name].strip()
+    return parameters

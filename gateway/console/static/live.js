@@ -1,0 +1,73 @@
+// Server-sent events, with a banner while the gateway does not answer.
+
+const AGAIN_MS = 2000;
+// A stream without a message for this long is lost: the gateway sends at least a comment every 15 s, which scripts
+// do not see, so pages with a periodic message pass their own limit.
+const CHECK_MS = 1000;
+
+function show(lost) {
+  const banner = document.getElementById("lost");
+  if (banner) banner.hidden = !lost;
+}
+
+// Call `handlers[name](content)` for each event. `onOpen` is called at each connection.
+export function follow(path, handlers, { onOpen = () => {}, silentMs = 0 } = {}) {
+  let source = null;
+  let heard = Date.now();
+  let ended = false;
+
+  function connect() {
+    source = new EventSource(path);
+    source.addEventListener("open", () => {
+      heard = Date.now();
+      show(false);
+      onOpen();
+    });
+    for (const [name, handler] of Object.entries(handlers)) {
+      source.addEventListener(name, (event) => {
+        heard = Date.now();
+        handler(JSON.parse(event.data));
+      });
+    }
+    source.onerror = () => {
+      if (ended) return;
+      show(true);
+      if (source.readyState === EventSource.CLOSED) again();
+    };
+  }
+
+  // The browser gives up after a response that is no stream: the session ended, or a proxy answered.
+  async function again() {
+    source.close();
+    await new Promise((done) => setTimeout(done, AGAIN_MS));
+    if (ended) return;
+    try {
+      const answer = await fetch(path, { headers: { Accept: "text/event-stream" }, signal: AbortSignal.timeout(5000) });
+      answer.body?.cancel();
+      if (answer.status === 401) {
+        window.location.reload();
+        return;
+      }
+    } catch {
+      // The gateway is still lost.
+    }
+    connect();
+  }
+
+  if (silentMs) {
+    setInterval(() => {
+      if (!ended && Date.now() - heard > silentMs) {
+        show(true);
+        heard = Date.now();
+        source.close();
+        connect();
+      }
+    }, CHECK_MS);
+  }
+
+  connect();
+  return () => {
+    ended = true;
+    source.close();
+  };
+}

@@ -1,0 +1,131 @@
+// The overview and the table of lanes.
+import { follow } from "./live.js";
+import { plot, short } from "./plot.js";
+
+const PLOTS = { "plot-rates": ["pings", "pushes", "rejected"], "plot-latency": ["p50", "p99"], "plot-depth": ["depth"] };
+const SILENT_MS = 8000;
+const root = document.getElementById("overview");
+const known = { name: "5s", step: 5000, period: 300000, points: [] };
+
+function cell(tag, text, className = "") {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function put(id, text) {
+  const found = document.getElementById(id);
+  if (found && found.textContent !== text) found.textContent = text;
+}
+
+function draw(now) {
+  for (const [id, fields] of Object.entries(PLOTS)) {
+    const svg = document.getElementById(id);
+    if (svg) plot(svg, known.points, fields, { end: now, period: known.period, step: known.step });
+  }
+  const body = document.getElementById("reasons");
+  if (!body) return;
+  const sums = new Map();
+  for (const one of known.points) {
+    for (const [reason, count] of Object.entries(one.reasons)) sums.set(reason, (sums.get(reason) ?? 0) + count);
+  }
+  const rows = [...sums].sort((a, b) => b[1] - a[1]).map(([reason, count]) => {
+    const row = document.createElement("tr");
+    const head = cell("th", reason, "fw-normal text-break");
+    head.scope = "row";
+    row.append(head, cell("td", count.toLocaleString("en"), "text-end"));
+    return row;
+  });
+  if (!rows.length) {
+    const row = document.createElement("tr");
+    const none = cell("td", "None");
+    none.colSpan = 2;
+    row.append(none);
+    rows.push(row);
+  }
+  body.replaceChildren(...rows);
+}
+
+async function load(name) {
+  const answer = await fetch(`/console/series/${name}`);
+  if (!answer.ok) return;
+  Object.assign(known, await answer.json(), { name });
+  draw(Date.now());
+}
+
+function figures(state) {
+  const point = state.point ?? {};
+  put("now-pings", short(point.pings ?? 0));
+  put("now-pushes", short(point.pushes ?? 0));
+  put("now-p50", point.p50 == null ? "–" : `${short(point.p50)} ms`);
+  put("now-p99", point.p99 == null ? "–" : `${short(point.p99)} ms`);
+  put("now-depth", short(state.depth));
+  put("now-age", `${short(state.age)} s`);
+  put("now-scheduled", short(state.scheduled));
+  put("now-waiting", short(state.waiting));
+}
+
+function lanes(rows) {
+  const body = document.querySelector("#lanes tbody");
+  if (!body || !rows.length) return;
+  body.replaceChildren(...rows.map((lane) => {
+    const row = document.createElement("tr");
+    const head = cell("th", lane.name, "fw-normal text-break");
+    head.scope = "row";
+    if (lane.host) head.append(document.createElement("br"), cell("span", lane.host, "small text-body-secondary"));
+    const state = document.createElement("td");
+    if (lane.error) state.append(cell("span", lane.error, "state-bad"));
+    else state.textContent = lane.throttle === "free" ? lane.link : `${lane.link}, ${lane.throttle}`;
+    const breaker = document.createElement("td");
+    breaker.append(cell("span", lane.breaker, lane.breaker === "closed" ? "" : "state-bad"));
+    const numbers = [lane.connections ?? "–", lane.streams, lane.backlog, lane.parked];
+    row.append(head, state, breaker, ...numbers.map((one) => cell("td", one.toLocaleString("en"), "text-end")));
+    return row;
+  }));
+}
+
+function workers(rows) {
+  for (const row of document.querySelectorAll("#workers tbody tr[data-name]")) {
+    const one = rows.find((worker) => worker.name === row.dataset.name);
+    if (!one) continue;
+    row.querySelector("[data-field=cpu]").textContent = one.cpu === null ? "–" : `${one.cpu.toFixed(1)} %`;
+    row.querySelector("[data-field=rss]").textContent = `${(one.rss / 1048576).toFixed(0)} MiB`;
+    row.querySelector("[data-field=connections]").textContent = one.connections;
+  }
+}
+
+function problems(found) {
+  const place = document.getElementById("problems");
+  const text = JSON.stringify(found);
+  if (place.dataset.shown === text) return;
+  place.dataset.shown = text;
+  place.replaceChildren(...Object.entries(found).map(([name, about]) => {
+    const box = cell("div", "", "alert alert-warning my-2");
+    box.setAttribute("role", "status");
+    box.append(cell("strong", name), `: ${about}`);
+    return box;
+  }));
+}
+
+function take(state) {
+  problems(state.problems);
+  if (!state.workers) return; // Redis does not answer: the last known state stays
+  figures(state);
+  lanes(state.lanes);
+  workers(state.workers);
+  const last = known.points[known.points.length - 1];
+  if (state.point && known.name === "5s" && (!last || state.point.at > last.at)) {
+    known.points = [...known.points.filter((one) => one.at > state.at - known.period), state.point];
+    draw(state.at);
+  } else if (state.point && known.points.length && state.at - last.at > 1.5 * known.step) {
+    load(known.name);
+  }
+}
+
+for (const radio of document.querySelectorAll("input[name=series]")) {
+  radio.addEventListener("change", () => load(radio.value));
+}
+const chosen = document.querySelector("input[name=series]:checked");
+follow(root.dataset.live, { state: take }, { onOpen: () => chosen && load(known.name), silentMs: SILENT_MS });
+if (chosen && chosen.value !== known.name) load(chosen.value);

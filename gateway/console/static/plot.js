@@ -1,0 +1,64 @@
+// Line plots as SVG. Everything is an attribute or a class, since the page allows no inline style.
+
+const SVG = "http://www.w3.org/2000/svg";
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [480, 160, 44, 18, 8];
+
+function element(name, attributes, text = "") {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.textContent = text;
+  return made;
+}
+
+export function short(value) {
+  if (value === null || value === undefined) return "–";
+  if (value >= 1e6) return `${(value / 1e6).toFixed(1)} M`;
+  if (value >= 1e4) return `${(value / 1e3).toFixed(0)} k`;
+  return value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(1);
+}
+
+// The smallest of 1, 2, 5, 10, 20, ... that is not below the value.
+function ceiling(value) {
+  const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
+  return [1, 2, 5, 10].map((one) => one * power).find((one) => one >= value);
+}
+
+function clock(ms) {
+  return new Date(ms).toISOString().slice(11, 16);
+}
+
+// Draw the `fields` of `points` over the period that ends at `end`.
+export function plot(svg, points, fields, { end, period, step }) {
+  const top = ceiling(Math.max(0, ...points.flatMap((one) => fields.map((field) => one[field] ?? 0))));
+  const x = (at) => LEFT + ((at - end + period) / period) * (WIDTH - LEFT);
+  const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - BOTTOM - TOP);
+  const drawn = [
+    element("line", { class: "axis", x1: LEFT, y1: y(0), x2: WIDTH, y2: y(0) }),
+    element("line", { class: "axis", x1: LEFT, y1: y(top), x2: WIDTH, y2: y(top) }),
+    element("text", { x: LEFT - 6, y: y(0), "text-anchor": "end" }, "0"),
+    element("text", { x: LEFT - 6, y: y(top) + 8, "text-anchor": "end" }, short(top)),
+    element("text", { x: LEFT, y: HEIGHT - 3 }, clock(end - period)),
+    element("text", { x: WIDTH, y: HEIGHT - 3, "text-anchor": "end" }, `${clock(end)} UTC`),
+  ];
+  fields.forEach((field, index) => {
+    let path = "";
+    let before = null;
+    for (const one of points) {
+      if (one.at < end - period || one[field] === null) {
+        before = null;
+        continue;
+      }
+      // A gap of more than two samples is not bridged.
+      const joins = before !== null && one.at - before <= 2.5 * step;
+      path += `${joins ? "L" : "M"}${x(one.at).toFixed(1)} ${y(one[field]).toFixed(1)}`;
+      if (!joins) path += "h0.1";
+      before = one.at;
+    }
+    drawn.push(element("path", { class: `line line-${index + 1}`, d: path }));
+  });
+  svg.replaceChildren(...drawn);
+  const last = points[points.length - 1];
+  const label = svg.closest("figure").querySelector("figcaption").textContent;
+  const values = last ? fields.map((field) => `${field} ${short(last[field])}`).join(", ") : "no data";
+  svg.setAttribute("aria-label", `${label}; newest values: ${values}`);
+}

@@ -1,0 +1,255 @@
+"""The console in Chromium, in front of a real gateway with simulated providers."""
+
+import asyncio
+import re
+import time
+from importlib import resources
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, expect
+
+from gateway.http_api import Dependencies
+from tests.browser.conftest import DEAD_PIN, MANY, XSS, Site, Window
+from tests.support.gateway import TOKEN
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
+WIDE = """[...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > 361)
+    .map((one) => one.outerHTML.slice(0, 100)).slice(0, 5)"""
+"""Script that lists the elements that are too wide."""
+RUN_AXE = (
+    "axe.run({exclude: [['section ~ section'], ['tr ~ tr'], ['li ~ li']]}, {resultTypes: ['violations']})"
+)
+"""Of sections, rows and items that have the same form, the first is checked: there are hundreds."""
+PAGES = ("", "/ping", "/pings", "/users", "/users/alice", "/lanes", "/settings", "/api", "/tokens", "/audit")
+
+
+async def send(page: Page, users: str, **fields: str) -> None:
+    """Fill in the form of a ping on the page, and send it."""
+    await page.get_by_label("Users, separated").fill(users)
+    for label, value in fields.items():
+        await page.get_by_label(label).fill(value)
+    await page.get_by_role("button", name="Send").click()
+    await page.wait_for_url(re.compile("/console/pings/[0-9a-f]{32}$"))
+
+
+async def test_a_wrong_token_is_refused_and_the_right_one_accepted(
+    context: BrowserContext, site: Site
+) -> None:
+    window = Window(await context.new_page(), site)
+    page = window.page
+    await window.open("/settings")
+    await page.get_by_label("API token").fill("wrong")
+    window.lost = True  # Chromium reports the status 401 as an error
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.get_by_role("alert").first).to_contain_text("does not accept these credentials")
+    window.lost = False
+    await page.get_by_label("API token").fill(TOKEN)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="Settings")).to_be_visible()
+    assert await page.evaluate("document.cookie") == ""
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    await page.go_back()
+    await page.reload()
+    await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    assert window.faults == []
+
+
+async def test_the_plots_move_under_load(window: Window, site: Site) -> None:
+    page = window.page
+    line = page.locator("#plot-rates path.line-1")
+    await expect(line).to_have_attribute("d", re.compile("M"))
+    stop = asyncio.Event()
+
+    async def load() -> None:
+        while not stop.is_set():
+            await site.gateway.ping(["alice", "bob"], message="load")
+
+    loading = asyncio.create_task(load())
+    try:
+        await expect(page.locator("#now-pings")).not_to_have_text(re.compile("^[^1-9]*$"))
+        await expect(page.locator("#now-p50")).to_contain_text("ms")
+        await expect(page.locator("#lanes tbody")).to_contain_text("apns:")
+        first = await line.get_attribute("d")
+        await expect(line).not_to_have_attribute("d", first or "")
+        heights = {
+            one.split(" ")[1]
+            for one in re.findall(r"[ML]([\d.]+ [\d.]+)", await line.get_attribute("d") or "")
+        }
+        assert len(heights) > 1, "the line is not flat"
+    finally:
+        stop.set()
+        await loading
+    await page.get_by_label("24 h").check()
+    await expect(page.locator("#plot-rates text").last).to_contain_text("UTC")
+
+
+async def test_a_form_is_explained_sent_and_its_verdicts_appear(window: Window) -> None:
+    page = window.page
+    await page.get_by_role("link", name="Ping", exact=True).click()
+    await expect(page.get_by_label("Product")).to_be_checked()
+    await page.get_by_label("Users, separated").fill("alice, bob, nobody")
+    await page.get_by_label("Message").fill(XSS)
+    await page.get_by_role("button", name="Explain").click()
+    await expect(page.get_by_role("heading", name="This ping would reach 2 devices")).to_be_visible()
+    await page.get_by_text("Show", exact=True).first.click()
+    await expect(page.locator("pre.payload").first).to_contain_text("do_sync")
+    await page.get_by_role("button", name="Send").click()
+    devices = page.locator("#devices")
+    await expect(devices).to_contain_text("b1")
+    await expect(page.locator("#ping-state")).to_have_text("done")
+    await expect(devices.get_by_text("accepted")).to_have_count(2)
+    assert await page.title() != "broken"
+
+
+async def test_the_page_of_a_ping_shows_a_retry(window: Window, site: Site) -> None:
+    page = window.page
+    site.apns.faults.add("503=1:next=1")
+    await window.open("/ping")
+    await send(page, "alice", Message="with a retry")
+    await expect(page.locator(".tries")).to_contain_text("a1: later (ServiceUnavailable)")
+    await expect(page.locator(".tries")).to_contain_text("a retry, 1 accepted")
+    await expect(page.locator("#ping-state")).to_have_text("done")
+
+
+async def test_a_scheduled_ping_is_cancelled(window: Window) -> None:
+    page = window.page
+    await window.open("/ping")
+    await send(page, "alice", **{"Deliver at": str(int(time.time()) + 86_400)})
+    await expect(page.locator("#ping-state")).to_have_text("scheduled")
+    button = page.get_by_role("button", name="Cancel the ping")
+    if "canceller" not in Dependencies.__dataclass_fields__:
+        await expect(button).to_be_hidden()
+        return
+    await button.click()
+    await expect(page.locator("#ping-state")).to_have_text("cancelled")
+
+
+async def test_a_search_among_many_users(window: Window) -> None:
+    page = window.page
+    await page.get_by_role("link", name="Users").click()
+    await page.get_by_label("Login begins with").fill("user0999")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#progress")).to_have_text(re.compile(r"^5\d users found; compared [\d,]+ of 100,004"))
+    await page.get_by_label("Login begins with").fill("alic")
+    await page.get_by_role("button", name="Search").click()
+    await expect(page.locator("#progress")).to_have_text(f"1 users found among {MANY + 4:,}")
+    await page.get_by_role("link", name="alice").click()
+    await expect(page.get_by_role("heading", name="User alice")).to_be_visible()
+
+
+async def test_a_dead_token_is_restored(window: Window, site: Site) -> None:
+    page = window.page
+    site.apns.faults.add(f"410:token={DEAD_PIN}")
+    await window.open("/ping")
+    await send(page, "dora")
+    await expect(page.locator("#devices")).to_contain_text("Unregistered")
+    await window.open("/users/dora")
+    await expect(page.get_by_text("dead_token")).to_be_visible()
+    await page.get_by_role("button", name="Restore").click()
+    await expect(page.get_by_text("reachable")).to_be_visible()
+
+
+async def test_texts_of_devices_and_users_are_only_texts(window: Window) -> None:
+    page = window.page
+    for path in ("/users?prefix=%3C", "/ping", "/settings"):
+        await window.open(path)
+        await expect(page.get_by_text(XSS).first).to_be_visible()
+    await window.open("/users?prefix=%3C")
+    await page.get_by_role("link", name=XSS).click()
+    await expect(page.get_by_role("heading", name=f"User {XSS}")).to_be_visible()
+    await expect(page.get_by_text(XSS).nth(2)).to_be_visible()
+    assert await page.locator("img").count() == 0
+    assert await page.title() != "broken"
+
+
+async def test_a_lost_gateway_is_shown_and_the_page_goes_on_by_itself(window: Window, site: Site) -> None:
+    page = window.page
+    banner = page.get_by_text("The gateway does not answer")
+    await expect(page.locator("#plot-depth path")).to_have_count(1)
+    await expect(banner).to_be_hidden()
+    window.lost = True
+    worker = site.gateway.workers[0]
+    site.gateway.kill(worker)  # the supervisor starts another one
+    await expect(banner).to_be_visible()
+    await expect(banner).to_be_hidden()
+    async with page.expect_response(re.compile("/console/series/")):
+        pass
+    window.lost = False
+
+
+async def test_nothing_is_cut_off_on_a_small_phone(window: Window) -> None:
+    page = window.page
+    await page.set_viewport_size({"width": 360, "height": 640})
+    for path in PAGES:
+        await window.open(path)
+        width = await page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 360, (path, await page.evaluate(WIDE))
+
+
+async def test_the_keyboard_alone_is_enough(window: Window) -> None:
+    page = window.page
+    await window.open()
+    await page.keyboard.press("Tab")
+    assert await _focused(page) == "Skip to the content"
+    for _ in range(3):
+        await page.keyboard.press("Tab")
+    assert await _focused(page) == "Ping"
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(re.compile("/console/ping$"))
+    await _tab_to(page, "users")
+    await page.keyboard.type("bob")
+    await _tab_to(page, "Explain")
+    await page.keyboard.press("Space")
+    await expect(page.get_by_role("heading", name="This ping would reach 1 device")).to_be_visible()
+    await _tab_to(page, "Show")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("pre.payload").first).to_be_visible()
+    await _tab_to(page, "Send", backwards=True)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#ping-state")).to_have_text("done")
+
+
+async def _focused(page: Page) -> str:
+    found: str = await page.evaluate("document.activeElement.id || document.activeElement.textContent")
+    return found.strip()
+
+
+async def _tab_to(page: Page, name: str, *, backwards: bool = False) -> None:
+    for _ in range(60):
+        if await _focused(page) == name:
+            outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            shadow = await page.evaluate("getComputedStyle(document.activeElement).boxShadow")
+            assert outline != "none" or shadow != "none", f"{name} does not show its focus"
+            return
+        await page.keyboard.press("Shift+Tab" if backwards else "Tab")
+    raise AssertionError(f"{name} cannot be reached with the keyboard")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_no_serious_violation(browser: Browser, site: Site, scheme: Any) -> None:
+    context = await browser.new_context(color_scheme=scheme, reduced_motion="reduce")
+    window = Window(await context.new_page(), site)
+    found = []
+    await window.open("/login")
+    for path in ("/login", *PAGES):
+        if path == "":
+            await window.log_in()
+        elif path != "/login":
+            await window.open(path)
+        await window.page.wait_for_load_state()
+        await window.page.evaluate(AXE)
+        result = await window.page.evaluate(RUN_AXE)
+        found += [
+            (path, one["id"], one["nodes"][0]["html"])
+            for one in result["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+    background = await window.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(33, 37, 41)")
+    await context.close()
+    assert found == []
+    assert window.faults == []

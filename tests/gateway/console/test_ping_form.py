@@ -1,0 +1,166 @@
+"""The form of a ping: RhoConnect's fields, explained before it is sent, sent once."""
+
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.console.ping_form import read_ping, values_of
+from gateway.errors import QueueFull
+from gateway.settings import Settings
+from gateway.settings.model import Source
+from protocols.errors import InvalidField
+from protocols.ping.model import Ping
+from tests.gateway.console.harness import NONCE, Browser, Console, open_console
+
+FIELDS = {"users": "bob, eve\r\nann", "message": "hello", "badge": "2", "sound": "x.mp3", "vibrate": "10"}
+XSS = "\"><script>alert('x')</script><img src=x onerror=alert(1)>"
+
+
+class Explanations:
+    """Explains each ping with one device, whose texts a device or provider could have chosen."""
+
+    def __init__(self) -> None:
+        self.pings: list[Ping] = []
+
+    async def explain(self, ping: Ping, *, validates: bool) -> dict[str, Any]:
+        self.pings.append(ping)
+        device = {
+            "client_id": XSS,
+            "user_id": XSS,
+            "provider": "apns",
+            "lane": XSS,
+            "bytes": 5,
+            "note": XSS,
+            "payload": {"aps": {"alert": XSS}},
+        }
+        left_out = {"client_id": XSS, "user_id": XSS, "text": XSS}
+        return {
+            "devices": [device],
+            "left_out": [left_out],
+            "unknown_users": [XSS],
+            "totals": {"devices": 1},
+        }
+
+
+async def send(browser: Browser, **fields: Any) -> tuple[int, str, str]:
+    _, text = await browser.get("/console/ping")
+    nonce = NONCE.search(text)
+    assert nonce
+    data = {"nonce": nonce.group(1), **FIELDS, "action": "send", **fields}
+    return await browser.submit("/console/ping", "/console/ping", data)
+
+
+async def test_the_form_has_rhoconnects_defaults_and_the_sources_of_the_settings(
+    redis_client: Redis, redis_address: str
+) -> None:
+    settings = Settings(sources={"Product": Source(), "Customer": Source()})
+    async with (
+        open_console(redis_client, redis_address, settings=settings) as console,
+        console.operator() as browser,
+    ):
+        _, text = await browser.get("/console/ping?users=bob")
+    for part in ('value="push message"', 'value="welcome.mp3"', 'value="2000"', ">bob</textarea>"):
+        assert part in text
+    assert text.count(" checked>") == 2
+
+
+async def test_a_sent_ping_is_queued_and_its_page_follows(console: Console) -> None:
+    async with console.operator() as browser:
+        status, location, _ = await send(
+            browser,
+            **{"sources[]": "Product", "further_sources": "Order, Product", "ttl_s": "60", "title": "Hi"},
+        )
+    (ping,) = console.api.queue.pings
+    assert (status, location) == (303, f"/console/pings/{0:032x}")
+    assert ping.users == ("bob", "eve", "ann")
+    assert ping.sources == ("Product", "Order")
+    assert (ping.message, ping.title, ping.badge, ping.sound) == ("hello", "Hi", 2, "x.mp3")
+    assert (ping.vibrate, ping.ttl_s) == (10, 60)
+    assert 'rhopush_pings_accepted_total{ingress="http"} 1' in console.api.metrics
+
+
+async def test_the_nonce_of_a_form_makes_a_second_send_harmless(console: Console) -> None:
+    async with console.operator() as browser:
+        for _ in range(2):
+            await send(browser, nonce="one")
+        await send(browser, nonce="two")
+        await send(browser, nonce="one", message="other")
+    same, again, other, changed = console.api.queue.keys
+    assert same == again
+    assert same is not None
+    assert other is not None
+    assert changed is not None
+    assert same.scope == changed.scope != other.scope
+    assert same.body != changed.body
+
+
+async def test_a_scheduled_ping(console: Console) -> None:
+    async with console.operator() as browser:
+        assert (await send(browser, deliver_at="1970-01-01T00:00:02Z"))[0] == 303
+    assert console.api.queue.instants == [2_000]
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"users": " , \n"}, "user_id"),
+        ({"ttl_s": "-5"}, "ttl_s"),
+        ({"deliver_at": "tomorrow"}, "deliver_at"),
+    ],
+)
+async def test_an_invalid_field_is_named_and_the_form_keeps_its_values(
+    console: Console, fields: dict[str, str], names: str
+) -> None:
+    async with console.operator() as browser:
+        status, _, text = await send(browser, message="kept text", **fields)
+    assert status == 400
+    assert f"<strong>{names}</strong>" in text
+    assert "kept text" in text
+    assert console.api.queue.pings == []
+
+
+async def test_an_explanation_sends_nothing_and_is_escaped(redis_client: Redis, redis_address: str) -> None:
+    explanations = Explanations()
+    async with open_console(redis_client, redis_address, explanations=explanations) as console:
+        async with console.operator() as browser:
+            status, _, text = await send(browser, action="explain", message=XSS, users=XSS, title=XSS)
+        assert console.api.queue.pings == []
+    assert status == 200
+    assert explanations.pings[0].message == XSS
+    assert "<script>alert" not in text
+    assert "<img" not in text
+    assert "This ping would reach 1 device<" in text
+
+
+async def test_a_sender_that_may_not_read_gets_the_id_in_the_form(console: Console) -> None:
+    async with console.operator(await console.named_token("sender", ["ping"])) as browser:
+        status, _, text = await send(browser)
+        assert status == 200
+        assert f"{0:032x}" in text
+        assert (await send(browser, action="explain"))[0] in (403, 404)
+        assert len(console.api.queue.pings) == 1
+
+
+async def test_the_apps_of_a_caller_limit_its_ping(console: Console) -> None:
+    token = await console.named_token("sender", ["ping", "read"], ["com.example.a"])
+    async with console.operator(token) as browser:
+        await send(browser)
+    assert console.api.queue.pings[0].apps == ("com.example.a",)
+
+
+async def test_a_refused_ping_is_an_error_in_the_form(console: Console) -> None:
+    console.api.queue.failure = QueueFull("the queue is full")
+    async with console.operator() as browser:
+        status, _, text = await send(browser)
+    assert status == 503
+    assert "the queue is full" in text
+
+
+def test_values_and_parameters() -> None:
+    values = values_of({"users": "bob", "sources": ["A", "A", 5], "message": ["no text"]})
+    assert values["sources"] == ("A",)
+    assert values["message"] == ""
+    assert read_ping(values) == {"user_id": ["bob"], "sources": ["A"]}
+    with pytest.raises(InvalidField):
+        read_ping(values_of({}))

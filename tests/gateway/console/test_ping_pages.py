@@ -1,0 +1,146 @@
+"""The list of pings and the page of one, with texts that a device or provider chose."""
+
+import json
+
+import pytest
+
+from gateway.console.ping_pages import DEVICES_SHOWN, accepted_ms
+from gateway.queue.receipt_tries import Try
+from tests.gateway.console.harness import Browser, Console
+
+PING = "01a2324ac4c37d55819102a06eab0000"
+XSS = "<script>alert(1)</script>"
+
+
+def report(state: str = "done", count: int = 1) -> dict[str, object]:
+    device = {"client_id": XSS, "provider": "apns", "verdict": "rejected", "reason": f"Bad{XSS}"}
+    return {
+        "ping_id": PING,
+        "state": state,
+        "counts": {"accepted": 1, "rejected": 2, "later": 0},
+        "skipped": {XSS: 1},
+        "devices": [device] * count,
+    }
+
+
+async def test_the_list_links_to_each_ping_and_to_the_states(console: Console) -> None:
+    console.api.reports.known[PING] = report()
+    async with console.operator() as browser:
+        status, text = await browser.get("/console/pings")
+        assert status == 200
+        assert f'href="/console/pings/{PING}"' in text
+        assert (await browser.get("/console/pings?state=done"))[0] == 200
+        assert (await browser.get("/console/pings?state=%3Cb%3E"))[0] == 400
+        assert (await browser.get("/console/pings?cursor=%22%3E"))[0] == 400
+
+
+async def test_an_id_is_found(console: Console) -> None:
+    async with console.operator() as browser:
+        headers = await browser.headers(f"/console/pings/find?ping_id=%20{PING}")
+        assert headers["Location"] == f"/console/pings/{PING}"
+        headers = await browser.headers("/console/pings/find?ping_id=//evil.example/x%0d%0aA:b")
+        assert headers["Location"] == "/console/pings/%2F%2Fevil.example%2Fx%0D%0AA%3Ab"
+
+
+async def test_a_page_shows_devices_reasons_and_tries_escaped(console: Console) -> None:
+    console.api.reports.known[PING] = report()
+    device = {"client_id": XSS, "provider": "apns", "verdict": "later", "reason": XSS}
+    console.tries.known[PING] = [Try("first", 1_700_000_000_000, 1, (device,)), Try("retry", None, 0, ())]
+    async with console.operator() as browser:
+        status, text = await browser.get(f"/console/pings/{PING}")
+    assert status == 200
+    assert XSS not in text
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 4
+    assert "a retry" in text
+    assert "2023-11-14 22:13:20 UTC" in text
+
+
+async def test_a_long_receipt_is_cut(console: Console) -> None:
+    console.api.reports.known[PING] = report(count=DEVICES_SHOWN + 7)
+    async with console.operator() as browser:
+        _, text = await browser.get(f"/console/pings/{PING}")
+    assert "7 further devices" in text
+
+
+async def events(browser: Browser, path: str) -> list[tuple[str, object]]:
+    """All events of a stream that ends."""
+    _, text = await browser.get(path)
+    found = []
+    for block in text.replace("\r\n", "\n").split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
+        if fields.get("data"):
+            found.append((fields["event"], json.loads(fields["data"])))
+    return found
+
+
+async def test_a_stream_follows_the_receipt_to_its_end(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console.api.reports.known[PING] = report("queued")
+    states = iter(["queued", "open", "open", "done"])
+
+    async def changing(_: str) -> dict[str, object]:
+        return report(next(states))
+
+    async with console.operator() as browser:
+        monkeypatch.setattr(console.api.reports, "report", changing)
+        found = await events(browser, f"/console/pings/{PING}/live")
+    assert found == [
+        ("changed", {"state": "open"}),
+        ("changed", {"state": "done"}),
+        ("done", {"state": "done"}),
+    ]
+
+
+async def test_a_caller_that_is_limited_to_apps_reads_only_pings_with_its_limit(console: Console) -> None:
+    token = await console.named_token("ci", ["read"], ["com.example.a"])
+    console.api.reports.known[PING] = report()
+    async with console.operator(token) as browser:
+        for path in ("", "/story", "/live"):
+            assert (await browser.get(f"/console/pings/{PING}{path}"))[0] == 404
+        console.api.reports.known[PING] = report() | {"apps": ["com.example.a"]}
+        assert (await browser.get(f"/console/pings/{PING}"))[0] == 200
+
+
+def test_the_instant_of_an_id() -> None:
+    assert accepted_ms("0000000003e8" + "0" * 20) == 1000
+    assert accepted_ms("x") is None
+
+
+class Canceller:
+    """Cancels each ping."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[str] = []
+
+    async def cancel(self, ping_id: str) -> str:
+        self.cancelled.append(ping_id)
+        return "cancelled"
+
+
+async def test_a_ping_is_cancelled(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    console.api.reports.known[PING] = report("open")
+    path, canceller = f"/console/pings/{PING}", Canceller()
+    async with console.operator() as browser:
+        monkeypatch.setattr(console.api.services, "canceller", None, raising=False)
+        assert "Cancel the ping" not in (await browser.get(path))[1]
+        assert (await browser.submit("/console", f"{path}/cancel", {}))[0] == 404
+        monkeypatch.setattr(console.api.services, "canceller", canceller, raising=False)
+        assert "Cancel the ping" in (await browser.get(path))[1]
+        assert (await browser.submit("/console", f"{path}/cancel", {}))[:2] == (303, path)
+        assert (await browser.submit("/console", "/console/pings/none/cancel", {}))[0] == 404
+        assert f"POST /console/pings/cancel {PING}" in (await browser.get("/console/audit"))[1]
+    assert canceller.cancelled == [PING]
+
+
+async def test_a_finished_ping_and_a_reader_have_no_button(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console.api.services, "canceller", Canceller(), raising=False)
+    console.api.reports.known[PING] = report("done")
+    async with console.operator() as browser:
+        assert "Cancel the ping" not in (await browser.get(f"/console/pings/{PING}"))[1]
+    console.api.reports.known[PING] = report("open")
+    async with console.operator(await console.named_token("ci", ["read"])) as browser:
+        assert "Cancel the ping" not in (await browser.get(f"/console/pings/{PING}"))[1]
+        assert (await browser.submit("/console", f"/console/pings/{PING}/cancel", {}))[0] == 403

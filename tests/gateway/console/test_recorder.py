@@ -1,0 +1,122 @@
+"""The recorder: one at a time, bounded lists, and coarser series from finer ones."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.console.history import FINE, SERIES, Sample
+from gateway.console.recorder import LEASE_MS, History, QueueSize, Recorder
+from gateway.metrics import Metrics
+from gateway.store import keys
+from gateway.store.address import RedisAddress
+from gateway.store.connection import RedisConnection
+from gateway.telemetry.worker_report import WorkerCounts, WorkerReport
+
+
+@pytest.fixture
+async def connection(redis_address: str) -> AsyncIterator[RedisConnection]:
+    made = RedisConnection(RedisAddress.parse(redis_address), "test")
+    await made.open(10.0)
+    yield made
+    await made.close()
+
+
+class GrowingReports:
+    """One worker that accepts ten pings between two readings."""
+
+    def __init__(self) -> None:
+        self.pings = 0
+
+    async def read(self) -> list[WorkerReport]:
+        self.pings += 10
+        return [WorkerReport("g", 0, 1, counts=WorkerCounts(accepted={"http": self.pings}))]
+
+
+def recorder(history: History) -> Recorder:
+    return Recorder(history, GrowingReports(), lambda: QueueSize(4, 1.5), Metrics())
+
+
+async def test_one_worker_records_and_another_takes_over(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    one, two = History(connection, "one"), History(connection, "two")
+    assert await one.may_record()
+    assert not await two.may_record()
+    assert not await two.add(FINE, Sample(1, 1))
+    assert await one.add(FINE, Sample(1, 1))
+    assert 0 < await redis_client.pttl(keys.CONSOLE_RECORDER) <= LEASE_MS
+    await redis_client.delete(keys.CONSOLE_RECORDER)
+    assert await two.may_record()
+    assert not await one.add(FINE, Sample(2, 1))
+    assert [sample.at_ms for sample in await one.read(FINE)] == [1]
+
+
+async def test_a_list_keeps_the_newest_samples_and_expires(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    history = History(connection, "one")
+    for at_ms in range(FINE.samples + 10):
+        await history.add(FINE, Sample(at_ms, 1))
+    found = await history.read(FINE)
+    assert [sample.at_ms for sample in found] == list(range(10, FINE.samples + 10))
+    assert 0 < await redis_client.ttl(keys.console_history(FINE.name)) <= keys.CONSOLE_HISTORY_S
+
+
+async def test_a_step_stores_what_happened_since_the_step_before(connection: RedisConnection) -> None:
+    history = History(connection, "one")
+    made = recorder(history)
+    await made.step()
+    assert await history.read(FINE) == []
+    await asyncio.sleep(0.002)
+    await made.step()
+    (sample,) = await history.read(FINE)
+    assert (sample.pings, sample.depth, sample.age_s) == (10, 4, 1.5)
+
+
+async def test_coarser_series_are_the_sums_of_finer_ones(connection: RedisConnection) -> None:
+    history = History(connection, "one")
+    made = recorder(history)
+    minute = SERIES[1]
+    for number in range(12):
+        await history.add(FINE, Sample(1_000 + number * 5_000, 5_000, pings=2))
+    await made._extend(FINE, minute, 10**12)
+    (sample,) = await history.read(minute)
+    assert (sample.pings, sample.span_ms, sample.at_ms) == (24, 60_000, 56_000)
+    assert not await made._extend(FINE, minute, 10**12)  # the next is not due
+    for number in range(12, 24):
+        await history.add(FINE, Sample(1_000 + number * 5_000, 5_000, pings=3))
+    assert await made._extend(FINE, minute, 10**12)
+    assert [one.pings for one in await history.read(minute)] == [24, 36]
+
+
+async def test_a_sample_of_another_version_is_left_out(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    history = History(connection, "one")
+    await redis_client.rpush(keys.console_history(FINE.name), b"\xc1", b"text")
+    await history.add(FINE, Sample(1, 1))
+    assert [one.at_ms for one in await history.read(FINE)] == [1]
+
+
+async def test_it_runs_until_it_is_cancelled_and_counts_failures(connection: RedisConnection) -> None:
+    made = recorder(History(connection, "one"))
+    steps = asyncio.Event()
+    count = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal count
+        assert seconds == 5
+        count += 1
+        if count == 2:
+            await connection.close()
+        if count == 3:
+            steps.set()
+        await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(made.run(sleep))
+    await asyncio.wait_for(steps.wait(), 30)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert made._metrics.store_errors("console").value >= 1

@@ -1,0 +1,102 @@
+"""Live streams: their number, their end with the session and at the shutdown, and idle connections."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+
+from gateway.console import streams
+from gateway.console.guard import Guard
+from gateway.errors import StoreDown
+from gateway.http_api import HttpTimeouts
+from tests.gateway.console.harness import Browser, Console, open_console
+
+LIVE = "/console/live/overview"
+
+
+async def opened(browser: Browser) -> aiohttp.ClientResponse:
+    answer = await browser.session.get(LIVE)
+    if answer.status == 200:
+        assert await answer.content.readline()
+    return answer
+
+
+async def rest(answer: aiohttp.ClientResponse) -> None:
+    """Read to the end of a stream."""
+    async with asyncio.timeout(30):
+        try:
+            while await answer.content.readany():
+                pass
+        except aiohttp.ClientError:
+            pass
+
+
+async def test_a_process_serves_a_limited_number(
+    redis_client: Redis, redis_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams.LiveStreams.__init__, "__defaults__", (2,))
+    async with open_console(redis_client, redis_address) as console, console.operator() as browser:
+        first, second = await opened(browser), await opened(browser)
+        refused = await opened(browser)
+        assert refused.status == 503
+        assert "no further live pages" in await refused.text()
+        first.close()
+        async with asyncio.timeout(30):
+            while (again := await opened(browser)).status != 200:
+                await asyncio.sleep(0.05)
+        for one in (second, again):
+            one.close()
+
+
+async def test_a_stream_outlives_the_limit_of_idle_connections(
+    redis_client: Redis, redis_address: str
+) -> None:
+    timeouts = HttpTimeouts(head_s=0.1, idle_s=0.1, read_s=0.1, body_s=0.1, tick_s=0.02)
+    async with (
+        open_console(redis_client, redis_address, timeouts=timeouts) as console,
+        console.operator() as browser,
+    ):
+        answer = await opened(browser)
+        lines = 0
+        async with asyncio.timeout(30):
+            async for line in answer.content:
+                lines += line.startswith(b"event: state")
+                if lines == 2:  # the second comes two seconds later
+                    break
+        answer.close()
+
+
+async def test_a_stream_ends_with_its_session(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_SESSION_S", 0.05)
+    async with console.operator() as browser:
+        answer = await opened(browser)
+        await browser.submit("/console", "/console/logout", {})
+        await rest(answer)
+
+
+async def test_a_stream_survives_a_redis_that_is_down_for_a_moment(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_SESSION_S", 0.05)
+    async with console.operator() as browser:
+        answer = await opened(browser)
+        failed = asyncio.Event()
+
+        async def fails(*_: object) -> None:
+            failed.set()
+            raise StoreDown("down")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Guard, "visit", fails)
+            await asyncio.wait_for(failed.wait(), 30)
+        assert await answer.content.readline()
+        answer.close()
+
+
+async def test_the_shutdown_ends_streams(redis_client: Redis, redis_address: str) -> None:
+    async with open_console(redis_client, redis_address) as console, console.operator() as browser:
+        answer = await opened(browser)
+        closing = asyncio.create_task(console.api.api.close(20.0))
+        await rest(answer)
+        await asyncio.wait_for(closing, 10)

@@ -1,0 +1,40 @@
+"""The console of a real gateway."""
+
+import asyncio
+import re
+
+import aiohttp
+
+from gateway.console.history import FINE
+from tests.conftest import StartGateway
+from tests.support.gateway import TOKEN
+
+
+async def log_in(session: aiohttp.ClientSession) -> int:
+    async with session.get("/console/login") as answer:
+        csrf = re.search(r'name="csrf" value="([^"]+)"', await answer.text())
+    assert csrf
+    data = {"csrf": csrf.group(1), "token": TOKEN}
+    async with session.post("/console/login", data=data, allow_redirects=False) as answer:
+        return answer.status
+
+
+async def test_a_gateway_serves_it_and_records_the_time_series(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(workers=2)
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(gateway.url, cookie_jar=jar) as session:
+        assert await log_in(session) == 303
+        async with asyncio.timeout(60):
+            points: list[object] = []
+            while not points:
+                await asyncio.sleep(0.2)
+                async with session.get(f"/console/series/{FINE.name}") as answer:
+                    points = (await answer.json())["points"]
+        async with session.get("/console") as answer:
+            text = await answer.text()
+    assert text.count('<tr data-name="') == 2  # both workers, whichever answered
+
+
+async def test_it_can_be_disabled(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway({"console": {"enabled": False}})
+    assert (await gateway.request("GET", "/console/login")).status == 404
