@@ -190,6 +190,16 @@ class MetricsSettings(msgspec.Struct, frozen=True):
     port: PortOrAny | None = None
 
 
+class ReadyzSettings(msgspec.Struct, frozen=True):
+    """The answer of `/readyz`.
+
+    Attributes:
+        strict: whether a part that only some pings need makes the gateway not ready.
+    """
+
+    strict: bool = False
+
+
 class ReceiptSettings(msgspec.Struct, frozen=True):
     """Receipts of pings: their lifetime, and the largest number of stored receipts."""
 
@@ -256,6 +266,7 @@ class Settings(msgspec.Struct, frozen=True):
     limits: LimitSettings = LimitSettings()
     http: HttpSettings = HttpSettings()
     metrics: MetricsSettings = MetricsSettings()
+    readyz: ReadyzSettings = ReadyzSettings()
     receipts: ReceiptSettings = ReceiptSettings()
     registry: RegistrySettings = RegistrySettings()
     auth: AuthSettings = AuthSettings()
