@@ -37,12 +37,14 @@ class Case(NamedTuple):
         seed: writes what the store holds before.
         names: KEYS.
         words: ARGV.
+        writes: whether it writes anything.
     """
 
     script: Script
     seed: Callable[[redis.Redis], object]
     names: Sequence[str]
     words: Sequence[Word]
+    writes: bool = True
 
 
 BATCH = "0" * 28
@@ -340,6 +342,7 @@ CASES: dict[str, Case] = {
         lambda store: store.xadd(keys.PINGS, {"e": b"\x94\xbc" + BATCH.encode()}, id="5-0"),
         [keys.PINGS],
         ["XRANGE", "0", "9", 1, BATCH],
+        writes=False,
     ),
     "remove idle consumers": Case(
         idle_consumers.REMOVE_IDLE, _idle, [keys.PINGS], [keys.GROUP, 0, "working:0"]
