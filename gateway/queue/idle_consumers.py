@@ -38,6 +38,8 @@ return gone
 async def remove_idle_consumers(connection: RedisConnection, idle_ms: int = IDLE_S * 1000) -> list[str]:
     """Remove idle consumer names from all streams, except those of workers that report; returns the names.
 
+    The reports of killed workers are removed, too.
+
     Args:
         connection: to the queue's Redis.
         idle_ms: time without a read.
@@ -45,7 +47,9 @@ async def remove_idle_consumers(connection: RedisConnection, idle_ms: int = IDLE
     Raises:
         StoreDown: Redis did not answer.
     """
-    working = [report.name for report in await WorkerReports(connection).read()]
+    reports = WorkerReports(connection)
+    await reports.remove_stale()
+    working = [report.name for report in await reports.read()]
     removed: set[str] = set()
     for stream in keys.STREAMS:
         try:

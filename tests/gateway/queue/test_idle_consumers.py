@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from gateway.clock import SHARED_CLOCK
 from gateway.queue.consumer import Streams
 from gateway.queue.idle_consumers import remove_idle_consumers
-from gateway.queue.worker_reports import WorkerReports
+from gateway.queue.worker_reports import KEPT_S, WorkerReports
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.telemetry.worker_report import WorkerReport
@@ -44,7 +44,10 @@ async def test_a_name_without_entries_is_removed_from_every_stream(
 async def test_a_name_that_read_lately_or_reports_stays(
     streams: Streams, connection: RedisConnection, redis_client: Redis
 ) -> None:
+    stale = WorkerReport("killed", 0, SHARED_CLOCK.now_ms() - int(KEPT_S * 2000))
+    await WorkerReports(connection).write(stale)
     await streams.remove_idle_consumers()
+    assert await redis_client.exists(keys.WORKER_REPORTS) == 0
     assert await remove_idle_consumers(connection, 60_000) == []
     await WorkerReports(connection).write(WorkerReport("gone", 0, SHARED_CLOCK.now_ms()))
     assert await remove_idle_consumers(connection, 1) == []
