@@ -28,6 +28,7 @@ from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, To
 from gateway.delivery.link_state import UNTRIED_LINK, LinkEvent, LinkState
 from gateway.delivery.provider import Provider
 from gateway.delivery.reasons import reason_label
+from gateway.delivery.request_times import RequestTimes
 from gateway.delivery.retry import EXPIRED, LANE_FULL, THROTTLED_S, RetryTiming, decide_retry
 from gateway.delivery.route import LaneInterface, Route
 from gateway.delivery.throttle import FREE, ThrottleState
@@ -109,6 +110,7 @@ class Lane(ABC):
         self._metrics = metrics
         self._token_reports = tokens
         self._deadline_s = deadline_s
+        self._times = RequestTimes(metrics, provider.name)
         self._backlog = Backlog()
         self._room = WaitingRoomSize()
         self._begun = 0

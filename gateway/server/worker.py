@@ -31,7 +31,7 @@ from gateway.fanout.planner import Planner
 from gateway.http_api import Dependencies, HttpApi, open_http_api
 from gateway.http_api.dependencies import Scrape
 from gateway.mailbox.store import MailboxStore
-from gateway.metrics import Metrics
+from gateway.metrics import APPEND, Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
@@ -51,6 +51,7 @@ from gateway.server.ipc import SettingsUpdate
 from gateway.server.maintenance import Maintenance
 from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
+from gateway.server.runtime_metrics import runtime_metrics
 from gateway.server.worker_channels import WorkerContext
 from gateway.settings import Secret, Settings
 from gateway.store.address import RedisAddress, main_address, queue_address, rhoconnect_push_address
@@ -85,6 +86,7 @@ async def run(context: WorkerContext) -> None:
     if channels is not None:
         channels.metrics_reporter.begin(metrics)
     async with AsyncExitStack() as closing:
+        closing.enter_context(runtime_metrics(metrics))
         pipeline = await closing.enter_async_context(
             _pipeline(settings, f"{context.gateway_id}:{slot}", metrics, context.workers)
         )
@@ -230,7 +232,9 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
     async with AsyncExitStack() as opened:
 
         async def link(address: RedisAddress, purpose: str, reply_s: float = 5.0) -> RedisConnection:
-            made = RedisConnection(address, purpose, reply_s=reply_s)
+            blocks = purpose.startswith("read:")  # its round trips are waits for entries
+            seconds = None if blocks else metrics.redis_seconds(purpose)
+            made = RedisConnection(address, purpose, reply_s=reply_s, seconds=seconds)
             await made.open(_OPEN_S)
             opened.push_async_callback(made.close)
             return made
@@ -266,6 +270,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )
         producers = _producers(settings, appends, consumer, scheduler)
+        producers.queue.seconds = producers.schedule.seconds = metrics.stage_seconds(APPEND, "")
         _start(opened, in_flight, consumer, maintenance)
         explainer = PingExplainer(Examination(registry, look_ups), lane_manager, metrics, scheduler)
         yield Pipeline(
