@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway.clock import SHARED_CLOCK
+from gateway.delivery.awaited import AwaitedSyncs
 from gateway.delivery.backlog import Backlog, WaitingRoomSize, parked_until_ms
 from gateway.delivery.batch import Delivery, Postponed
 from gateway.delivery.circuit_breaker import BREAKER_OPEN_S, CLOSED_BREAKER, BreakerEvent, BreakerState
@@ -107,6 +108,8 @@ class Lane(ABC):
         """Settings for the times of retries; replaced when settings are reloaded."""
         self.unsaved = UnsavedVerdicts()
         """Whether verdicts can be recorded; the lane manager replaces it with the worker's object."""
+        self.awaited: AwaitedSyncs | None = None
+        """Waits for the syncs that accepted deliveries cause; set by the lane manager."""
         self._metrics = metrics
         self._token_reports = tokens
         self._deadline_s = deadline_s
@@ -386,6 +389,8 @@ class Lane(ABC):
             if not route.accepted:
                 self._report_accepted(route)
         self._metrics.delivery_seconds(self.provider.name).observe_many(seconds)
+        if self.awaited is not None:
+            self.awaited.on_accepted(self.provider.name, deliveries)
 
     def _report_accepted(self, route: Route) -> None:
         """Report an accepted delivery, after which responses about device tokens are believed."""

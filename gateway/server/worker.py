@@ -35,6 +35,7 @@ from gateway.metrics import APPEND, Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
+from gateway.queue.effects import EffectStore
 from gateway.queue.ping_list import PingList
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
@@ -52,6 +53,7 @@ from gateway.server.maintenance import Maintenance
 from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
 from gateway.server.runtime_metrics import runtime_metrics
+from gateway.server.sync_effects import open_sync_effects
 from gateway.server.worker_channels import WorkerContext
 from gateway.settings import Secret, Settings
 from gateway.store.address import RedisAddress, main_address, queue_address, rhoconnect_push_address
@@ -247,7 +249,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         await streams.read_clock()
         await _prepare(streams)
         scheduler = Scheduler()
-        registry = await _registry(opened, settings, look_ups, name, scheduler)
+        registry, invalidations = await _registry(opened, settings, look_ups, name, scheduler)
         receipts = Receipts(stream_link)
         completions = CompletionWaiters(queued, receipts)
         await completions.open()
@@ -258,6 +260,10 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         mailbox = await opened.enter_async_context(open_mailbox(settings))
         unsaved = UnsavedVerdicts()
         lane_manager = LaneManager(settings, metrics, dead, mailbox, Quota(stream_link), scheduler, unsaved)
+        effects = EffectStore(stream_link, settings.receipts.ttl_s, name)
+        await opened.enter_async_context(
+            open_sync_effects(effects, look_ups, metrics, invalidations, lane_manager)
+        )
         lane_manager.log_unusable()
         in_flight = InFlight(streams, scheduler, completions, metrics, unsaved)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
@@ -288,7 +294,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
 
 async def _registry(
     opened: AsyncExitStack, settings: Settings, look_ups: RedisConnection, name: str, scheduler: Scheduler
-) -> DeviceRegistry:
+) -> tuple[DeviceRegistry, InvalidationListener]:
     """Open the registry with its cache, snapshots and invalidation."""
     change_log = ChangeLog()
     snapshots = SnapshotStore(look_ups, change_log, wanted=settings.registry.snapshots)
@@ -299,7 +305,7 @@ async def _registry(
     invalidations = InvalidationListener(main_address(settings), registry, change_log, name, on_lapse)
     await invalidations.open()
     opened.push_async_callback(invalidations.close)
-    return registry
+    return registry, invalidations
 
 
 def _producers(
