@@ -17,10 +17,10 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway.clock import SHARED_CLOCK
-from gateway.delivery.awaited import AWAIT_S, DEVICES_MAX, AwaitedSync, AwaitedSyncs, Sync
+from gateway.delivery.awaited import AWAIT_S, DEVICES_MAX, AwaitedSyncs, Sync
 from gateway.errors import StoreDown
 from gateway.metrics import Metrics
-from gateway.queue.effects import SYNCS_MAX, EffectStore, JournalEntry, RecordedSync
+from gateway.queue.effects import SYNCS_MAX, EffectStore, JournalEntry
 from gateway.registry.registry import RegistryChanges
 from gateway.registry.token_marks import synced_ms
 from gateway.registry.user_devices import SYNC, sync_name
@@ -77,10 +77,9 @@ class SyncEffects:
             entries = []
         for entry in entries:
             for added in entry.added:
-                self.awaited.add(AwaitedSync(*added))
+                self.awaited.add(added)
             self.awaited.forget(entry.done)
             self._keep(entry)
-        self.awaited.take_added()  # they are in the journal
         self.awaited.expire(SHARED_CLOCK.now_ms())
         self._task = asyncio.create_task(self._flush_loop(), name="sync effects")
 
@@ -154,7 +153,10 @@ class SyncEffects:
             self._unwritten.popleft()
 
     async def _write(self, write: _Write) -> None:
-        recorded = [_recorded(sync) for sync in write.syncs]
+        recorded = [
+            (ping_id, "" if bulk else client_id, seconds)
+            for (client_id, ping_id, _, _, _, bulk), seconds in write.syncs
+        ]
         try:
             first = await self._store.record(recorded, write.entry, write.drop)
         except StoreDown as error:
@@ -175,7 +177,7 @@ class SyncEffects:
             for _ in syncs:
                 self._found.popleft()
             self._number += 1
-            done = tuple((sync.awaited.client_id, sync.awaited.ping_id) for sync in syncs)
+            done = tuple([awaited[:2] for awaited, _ in syncs])
             entry = JournalEntry(self._number, SHARED_CLOCK.now_ms(), tuple(added), done)
             added = []
             self._unwritten.append(_Write(syncs, entry, self._keep(entry)))
@@ -193,12 +195,7 @@ class SyncEffects:
 
     def _count(self, syncs: Iterable[Sync]) -> None:
         by_app: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-        for awaited, seconds in syncs:
-            by_app[awaited.provider, awaited.app].append(seconds)
+        for (_, _, _, provider, app, _), seconds in syncs:
+            by_app[provider, app].append(seconds)
         for labels, times in by_app.items():
             self._metrics.sync_after_ping_seconds(*labels).observe_many(times)
-
-
-def _recorded(sync: Sync) -> RecordedSync:
-    awaited = sync.awaited
-    return RecordedSync(awaited.ping_id, "" if awaited.bulk else awaited.client_id, sync.seconds)
