@@ -30,6 +30,19 @@ class ReceiptReader(Protocol):
         """Return counts and the verdicts of devices; None: the ping is not known."""
 
 
+class AcknowledgementStore(Protocol):
+    """Records acknowledgements in receipts (`gateway.queue.effects.EffectStore`)."""
+
+    async def acknowledge(self, ping_id: str, client_id: str, *, known: bool = False) -> bool | None:
+        """Return whether an acknowledgement was recorded, and not before; None: there is no such receipt.
+
+        Args:
+            ping_id: 32 hex digits.
+            client_id: the device.
+            known: whether the ping exists although it may have no receipt yet.
+        """
+
+
 class PingLister(Protocol):
     """Lists pings (`gateway.queue.ping_list.PingList`)."""
 
@@ -116,6 +129,7 @@ class Dependencies:
         readiness: returns the problems of this gateway by component; empty: ready.
         metrics: counts accepted and refused requests.
         scrape: returns the rendered metrics of the whole gateway; None: those of `metrics` are complete.
+        acknowledgements: records acknowledgements; None: this process has no receipts.
         explanations: explains pings; None: this process cannot explain pings.
         mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: number of processes that share the configured rate limit.
@@ -138,6 +152,7 @@ class Dependencies:
     redis: Redis
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
+    acknowledgements: AcknowledgementStore | None = None
     explanations: PingExplanations | None = None
     mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None

@@ -7,6 +7,7 @@
 from typing import Final
 
 from gateway.delivery.provider_registry import installed
+from gateway.http_api.acknowledgement import acknowledgement_route
 from gateway.http_api.admin import admin_routes
 from gateway.http_api.bulk import BulkRoutes
 from gateway.http_api.context import HandlerContext
@@ -25,6 +26,7 @@ def routes(context: HandlerContext) -> list[HttpRoute]:
         *_pings(PingRoutes(context), BulkRoutes(context)),
         *_users(UserRoutes(context)),
         *_devices(DeviceRoutes(context)),
+        acknowledgement_route(context),
         *_rhoconnect_push_logins(RhoConnectPushLoginRoutes(context)),
         *admin_routes(context),
     ]

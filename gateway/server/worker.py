@@ -362,6 +362,7 @@ def _services(
         owns_store=_own(main, settings),
         queue=pipeline.queue,
         receipts=pipeline.receipts,
+        acknowledgements=EffectStore(pipeline.receipts.connection, settings.receipts.ttl_s, ""),
         ping_list=PingList(pipeline.receipts.connection),
         completions=pipeline.completions,
         redis=client(main, timeout_s=HTTP_TIMEOUT_S),
