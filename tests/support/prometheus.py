@@ -47,7 +47,7 @@ class Prometheus:
 
 @asynccontextmanager
 async def scraping(folder: Path, targets: Sequence[str], rules: Path) -> AsyncIterator[Prometheus]:
-    """Run Prometheus until the block ends; it scrapes twice a second.
+    """Run Prometheus until the block ends; it scrapes once a second.
 
     Args:
         folder: an empty folder.
@@ -56,7 +56,7 @@ async def scraping(folder: Path, targets: Sequence[str], rules: Path) -> AsyncIt
     """
     program, port = need_program("prometheus", PACKAGE), free_port()
     config = {
-        "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)],
         "scrape_configs": [{"job_name": "rhopush", "static_configs": [{"targets": list(targets)}]}],
     }
