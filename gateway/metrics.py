@@ -33,6 +33,53 @@ DELIVERY_BUCKETS_S: Final = (
 )
 """Time from acceptance to verdict: normally milliseconds, up to an hour if a provider asks for a later retry."""
 
+STAGE_BUCKETS_S: Final = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    120.0,
+)
+"""Time in one stage of a ping's path: parts of a millisecond to seconds, minutes behind a backlog."""
+
+PAUSE_BUCKETS_S: Final = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    1.0,
+    5.0,
+)
+"""Time for which the event loop stands still, and round trips to Redis."""
+
+SYNC_BUCKETS_S: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
+"""Time from a ping to the sync of a device: whole seconds, up to the end of the wait (`gateway.delivery.awaited`)."""
+
+APPEND: Final = "append"
+FANOUT: Final = "fanout"
+REQUEST: Final = "request"
+RESPONSE: Final = "response"
+SETTLEMENT: Final = "settlement"
+"""The stages of `Metrics.stage_seconds`, in the order of a ping's path."""
+
 _PREFIX: Final = "rhopush_"
 
 Kind = TypeVar("Kind", Counter, Gauge, Histogram)
@@ -66,6 +113,16 @@ class Metrics:
         deliveries: final verdicts of deliveries, by provider, app, verdict and reason.
         retries: delivery attempts put on the retry schedule, by provider and reason.
         delivery_seconds: seconds from the acceptance of a ping to the provider's acceptance of a delivery, by provider.
+        stage_seconds: seconds that pings and deliveries spend in one stage of their path, by stage and provider.
+        provider_responses: responses of providers, by provider and HTTP status.
+        redis_seconds: seconds from a command to Redis to its reply, by purpose of the connection.
+        event_loop_lag_seconds: seconds by which a worker's event loop runs a timer late.
+        gc_pause_seconds: seconds for which the cycle collector stops a worker, by generation.
+        sync_after_ping_seconds: seconds from the acceptance of a ping with sources to the sync of a device, by
+            provider and app.
+        sync_awaited: accepted deliveries of pings with sources, by provider and app.
+        sync_dropped: awaited syncs that were given up early to bound memory.
+        acknowledgements: devices that acknowledged a ping, by provider.
         queue_depth: pings that are accepted and not finished.
         queue_oldest_age_seconds: age of the oldest unfinished ping, in seconds.
         scheduled_pings: pings that wait for their `deliver_at`.
@@ -95,6 +152,8 @@ class Metrics:
         self._define_pings(self.values)
         self._define_deliveries(self.values)
         self._define_lanes(self.values)
+        self._define_latencies(self.values)
+        self._define_effects(self.values)
         self._define_ingresses(self.values)
         self._define_process(self.values, version)
 
@@ -218,6 +277,71 @@ class Metrics:
             "provider",
         )
 
+    def _define_latencies(self, registry: MetricRegistry) -> None:
+        self.stage_seconds = _histogram_family(
+            registry,
+            "stage_seconds",
+            "Seconds that pings and deliveries spend in one stage of their path, by stage and provider.",
+            STAGE_BUCKETS_S,
+            "stage",
+            "provider",
+        )
+        self.provider_responses = _counter_family(
+            registry,
+            "provider_responses",
+            "Responses of providers to deliveries, by provider and HTTP status; none: no response arrived.",
+            "provider",
+            "status",
+        )
+        self.redis_seconds = _histogram_family(
+            registry,
+            "redis_seconds",
+            "Seconds from a command to Redis to its reply, sampled once in each round trip, by purpose.",
+            PAUSE_BUCKETS_S,
+            "purpose",
+        )
+        self.event_loop_lag_seconds = _histogram(
+            registry,
+            "event_loop_lag_seconds",
+            "Seconds by which the event loop of a worker runs a timer late.",
+            PAUSE_BUCKETS_S,
+        )
+        self.gc_pause_seconds = _histogram_family(
+            registry,
+            "gc_pause_seconds",
+            "Seconds for which Python's cycle collector stops a worker, by generation.",
+            PAUSE_BUCKETS_S,
+            "generation",
+        )
+
+    def _define_effects(self, registry: MetricRegistry) -> None:
+        self.sync_after_ping_seconds = _histogram_family(
+            registry,
+            "sync_after_ping_seconds",
+            "Seconds from the acceptance of a ping with sources to the first sync of each device after it.",
+            SYNC_BUCKETS_S,
+            "provider",
+            "app",
+        )
+        self.sync_awaited = _counter_family(
+            registry,
+            "sync_awaited",
+            "Accepted deliveries of pings with sources, after which the gateway waits for the device's sync.",
+            "provider",
+            "app",
+        )
+        self.sync_dropped = _counter(
+            registry,
+            "sync_dropped",
+            "Awaited syncs that the gateway gave up before their time, to bound its memory.",
+        )
+        self.acknowledgements = _counter_family(
+            registry,
+            "acknowledgements",
+            "Devices that acknowledged a ping, by provider.",
+            "provider",
+        )
+
     def _define_ingresses(self, registry: MetricRegistry) -> None:
         self.rhoconnect_push_waiting_devices = _gauge(
             registry,
@@ -311,11 +435,17 @@ def _alarm_family(registry: MetricRegistry, name: str, text: str, *labels: str) 
     return _gauge_family(registry, name, text, Merge.MAX, *labels)
 
 
+def _histogram(
+    registry: MetricRegistry, name: str, text: str, buckets: tuple[float, ...], *labels: str
+) -> Histogram:
+    definition = Definition(_PREFIX + name, "histogram", text, labels, buckets=buckets)
+    return _added(registry, Histogram(definition))
+
+
 def _histogram_family(
     registry: MetricRegistry, name: str, text: str, buckets: tuple[float, ...], *labels: str
 ) -> Family[Histogram]:
-    definition = Definition(_PREFIX + name, "histogram", text, labels, buckets=buckets)
-    return Family(_added(registry, Histogram(definition)))
+    return Family(_histogram(registry, name, text, buckets, *labels))
 
 
 def _added(registry: MetricRegistry, metric: Kind) -> Kind:

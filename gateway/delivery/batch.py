@@ -113,6 +113,7 @@ class DeliveryBatch:
         "open",
         "other_verdicts",
         "pings",
+        "planned_ms",
         "postponed",
         "prefix",
         "since_ms",
@@ -148,6 +149,8 @@ class DeliveryBatch:
         # The common prefix of the UUIDs of this batch's requests (see `planner`).
         self.prefix: Final = f"{batch_id[:8]}-{batch_id[8:12]}-{batch_id[12:16]}-{batch_id[16:20]}-".encode()
         self.node: Final = int(batch_id[20:], 16) << 16
+        self.planned_ms = 0
+        """Time at which the lanes get the deliveries, by the shared clock; 0: they are still being planned."""
         self._on_complete: Final = on_complete
         self.chosen: Final[list[tuple[str, str]]] = []
         """Client id and provider of each index."""
@@ -233,6 +236,10 @@ class DeliveryBatch:
         if self.states[index] == OPEN:
             self.postponed[index] = later
             self._end(index, verdict.kind, verdict.reason)
+
+    def begin_delivery(self, now_ms: int) -> None:
+        """Record that the deliveries that are planned go to their lanes."""
+        self.planned_ms = now_ms
 
     def finish_planning(self) -> None:
         """Finish the planning. A batch without open deliveries is settled at once."""

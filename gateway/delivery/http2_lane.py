@@ -178,7 +178,7 @@ class Http2Lane(Lane):
                 self._wanted = False
             n = self._rate_limiter.allow(min(n, waiting))
         now_ms = SHARED_CLOCK.now_ms()
-        requests: list[tuple[list[Header], bytes, object]] = []
+        requests: list[tuple[list[Header], bytes, Delivery]] = []
         while len(requests) < n and (delivery := self._next(small, bulk, now_ms)) is not None:
             message = delivery.message
             headers = [*self._head, (b":path", delivery.path), *authorization, *message.headers]
@@ -186,6 +186,8 @@ class Http2Lane(Lane):
                 headers.append(never_indexed(b"apns-id", delivery.request_id))
             requests.append((headers, message.body(delivery.device.pin, delivery.device.phone_id), delivery))
         self._count_begun(len(requests))
+        if requests:
+            self._times.begun(requests[0][2], len(requests), now_ms)
         if self._rate_limiter is not None:
             self._rate_limiter.consume(len(requests))
         return requests
@@ -202,11 +204,14 @@ class Http2Lane(Lane):
             elif kind is OutcomeKind.UNTRIED:
                 self._untried(delivery)
             elif kind is OutcomeKind.UNKNOWN:
+                self._times.answered(delivery, 0)
                 reason = "deadline" if outcome.reason == "deadline" else "connection_lost"
                 self._later(delivery, Verdict(VerdictKind.UNKNOWN, reason), 0)
             else:
+                self._times.answered(delivery, status)
                 self._judge(delivery, outcome)
         if accepted:
+            self._times.accepted(accepted)
             self._accept(accepted)
 
     def on_connections_changed(self, connected: int, error: str | None) -> None:
@@ -318,6 +323,7 @@ class Http2Lane(Lane):
             self.credential.refresh()
 
     def _untried(self, delivery: Delivery) -> None:
+        self._times.unprocessed(delivery)
         delivery.unprocessed += 1
         if delivery.unprocessed < UNTRIED_MAX:
             self._requeue(delivery)

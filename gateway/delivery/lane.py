@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from gateway.clock import SHARED_CLOCK
+from gateway.delivery.awaited import AwaitedSyncs
 from gateway.delivery.backlog import Backlog, WaitingRoomSize, parked_until_ms
 from gateway.delivery.batch import Delivery, Postponed
 from gateway.delivery.blockage import Blockage
@@ -35,6 +36,7 @@ from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, To
 from gateway.delivery.link_state import UNTRIED_LINK, Link, LinkEvent, LinkState
 from gateway.delivery.provider import Provider
 from gateway.delivery.reasons import reason_label
+from gateway.delivery.request_times import RequestTimes
 from gateway.delivery.retry import EXPIRED, LANE_FULL, THROTTLED_S, RetryTiming, decide_retry
 from gateway.delivery.route import LaneInterface, Route
 from gateway.delivery.throttle import FREE, Throttle, ThrottleState
@@ -97,9 +99,12 @@ class Lane(ABC):
         """Settings for the times of retries; replaced when settings are reloaded."""
         self.unsaved = UnsavedVerdicts()
         """Whether verdicts can be recorded; the lane manager replaces it with the worker's object."""
+        self.awaited: AwaitedSyncs | None = None
+        """Waits for the syncs that accepted deliveries cause; set by the lane manager."""
         self._metrics = metrics
         self._token_reports = tokens
         self._deadline_s = deadline_s
+        self._times = RequestTimes(metrics, provider.name)
         self._backlog = Backlog()
         self._room = WaitingRoomSize()
         self._begun = 0
@@ -387,6 +392,8 @@ class Lane(ABC):
             if not route.accepted:
                 self._report_accepted(route)
         self._metrics.delivery_seconds(self.provider.name).observe_many(seconds)
+        if self.awaited is not None:
+            self.awaited.on_accepted(self.provider.name, deliveries)
 
     def _report_accepted(self, route: Route) -> None:
         """Report an accepted delivery, after which responses about device tokens are believed."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
+from gateway.delivery.awaited import AwaitedSyncs
 from gateway.delivery.credential_check import unusable_credentials
 from gateway.delivery.dead_tokens import TokenReports
 from gateway.delivery.endpoint_lane import ENDPOINT_LANES_MAX, EndpointLane
@@ -54,6 +55,7 @@ class LaneManager:
         metrics: see above.
         tokens: see above.
         mailbox: see above.
+        awaited: handed to each new lane: waits for the syncs that deliveries cause.
         device_types: device type -> provider, as `protocols.devices.platform_of` takes it.
     """
 
@@ -70,6 +72,7 @@ class LaneManager:
     ) -> None:
         self._unsaved = UnsavedVerdicts() if unsaved is None else unsaved
         self._unsaved.on_resumed = self._wake_all
+        self.awaited: AwaitedSyncs | None = None
         self.settings = settings
         self.metrics = metrics
         self.tokens = tokens
@@ -245,7 +248,7 @@ class LaneManager:
         known = name in self._up_to_date or self._configurations.get(name) == spec.configuration
         if name not in self._lanes or not known:
             self._lanes[name], self._configurations[name] = self._make(provider, spec), spec.configuration
-            self._lanes[name].unsaved = self._unsaved
+            self._lanes[name].unsaved, self._lanes[name].awaited = self._unsaved, self.awaited
         self._up_to_date.add(name)
         return self._lanes[name]
 
@@ -254,7 +257,7 @@ class LaneManager:
         lane = next((lane for lane in self._lanes.values() if lane.provider is provider), None) or make()
         if lane is not None:
             self._lanes[lane.name], self._configurations[lane.name] = lane, None
-            lane.unsaved = self._unsaved
+            lane.unsaved, lane.awaited = self._unsaved, self.awaited
         return lane
 
     def _wake_all(self) -> None:

@@ -67,10 +67,13 @@ class BuiltinRhoConnectPushLane(Lane):
         may_begin = self._may_begin(min(len(self._backlog), IN_FLIGHT_MAX - self._in_flight))
         small, bulk = self._backlog.small, self._backlog.bulk
         now_ms = SHARED_CLOCK.now_ms()
-        begun = 0
+        begun, first = 0, None
         while begun < may_begin and (delivery := self._next(small, bulk, now_ms)) is not None:
+            first = first or delivery
             begun += 1
             self._enqueue_message(delivery)
+        if first is not None:
+            self._times.begun(first, begun, now_ms)
         self._count_begun(begun)
 
     @property
@@ -100,11 +103,14 @@ class BuiltinRhoConnectPushLane(Lane):
         if not self._in_flight:
             self._idle.set()
         if isinstance(reply, ConnectionLost):
+            self._times.unprocessed(delivery)
             self._requeue(delivery)
             self._on_link(LinkEvent.FAILED, _NO_REDIS)
         elif isinstance(reply, StoreDown):
+            self._times.ended((delivery,))
             self._later(delivery, Verdict(VerdictKind.UNKNOWN, reply.label), 0)
         elif not reply:
+            self._times.ended((delivery,))
             self._reject(delivery, NOT_REGISTERED)
         else:
             if not self._accepted:
@@ -116,4 +122,5 @@ class BuiltinRhoConnectPushLane(Lane):
 
     def _count(self) -> None:
         deliveries, self._accepted = self._accepted, []
+        self._times.ended(deliveries)
         self._count_accepted(deliveries)

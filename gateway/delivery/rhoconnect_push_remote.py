@@ -129,8 +129,11 @@ class RemoteRhoConnectPushLane(Lane):
         """The next delivery that may begin; while the server is down, only `_reconnect` tries to reach it."""
         if not len(self._backlog) or self._link.state is _DOWN or not self._may_begin(1):
             return None
-        delivery = self._next(self._backlog.small, self._backlog.bulk, SHARED_CLOCK.now_ms())
+        now_ms = SHARED_CLOCK.now_ms()
+        delivery = self._next(self._backlog.small, self._backlog.bulk, now_ms)
         self._count_begun(int(delivery is not None))
+        if delivery is not None:
+            self._times.begun(delivery, 1, now_ms)
         return delivery
 
     async def _post(self, session: aiohttp.ClientSession, delivery: Delivery) -> None:
@@ -144,12 +147,15 @@ class RemoteRhoConnectPushLane(Lane):
             ) as answer:
                 body = await answer.read()
         except aiohttp.ClientConnectorError as error:
+            self._times.unprocessed(delivery)
             self._requeue(delivery)  # the request was not sent
             self._unreachable(error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._times.answered(delivery, 0)
             reason = "deadline" if isinstance(error, TimeoutError) else "connection_lost"
             self._later(delivery, Verdict(VerdictKind.UNKNOWN, reason), 0)
         else:
+            self._times.answered(delivery, answer.status)
             self._on_link(LinkEvent.CONNECTED)
             headers = [(name.lower(), value) for name, value in answer.raw_headers]
             verdict = self.provider.judge(answer.status, headers, body, SHARED_CLOCK.now_s())

@@ -19,7 +19,7 @@ from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.settlement import build_settlement, split_waiters, without_own_keys
 from gateway.fanout.unreadable import UnreadableEntries
-from gateway.metrics import Metrics
+from gateway.metrics import SETTLEMENT, Metrics
 from gateway.queue.consumer import (
     RENEW_S,
     SETTLED,
@@ -96,8 +96,10 @@ class InFlight:
         self._settled_before: set[tuple[str, str]] = set()
         """Entries settled during the last one or two periods of `RENEW_S`: a reply about the leases of this
         consumer may be older."""
+        self._seconds = (Metrics() if metrics is None else metrics).stage_seconds(SETTLEMENT, "")
         self._writing = 0
-        self._unwritten: deque[Settlement] = deque()
+        self._unwritten: deque[tuple[Settlement, int]] = deque()
+        """Settlements that Redis has not stored, each with the `steady_ms` of its first attempt."""
         self._retry_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
@@ -241,7 +243,7 @@ class InFlight:
     def settle(self, settlement: Settlement) -> None:
         """Write a settlement, repeatedly until Redis has stored it."""
         self._writing += 1
-        self._write(settlement)
+        self._write(settlement, SHARED_CLOCK.steady_ms())
 
     async def attempt(self, lease: Lease, work: Awaitable[None]) -> StoreDown | None:
         """Await work on one entry; `on_failure` handles an error.
@@ -298,8 +300,17 @@ class InFlight:
             if await self._try_quarantine(lease, error):
                 return
 
-    def _write(self, settlement: Settlement, *, probe: bool = False, whole: Settlement | None = None) -> None:
-        """Write a settlement. `whole` is the complete settlement if this one omits the parts that Redis refused."""
+    def _write(
+        self, settlement: Settlement, since_ms: int, *, probe: bool = False, whole: Settlement | None = None
+    ) -> None:
+        """Write a settlement.
+
+        Args:
+            settlement: the settlement.
+            since_ms: `steady_ms` of its first attempt.
+            probe: whether other settlements wait for the result.
+            whole: the complete settlement if this one omits the parts that Redis refused.
+        """
 
         def on_reply(reply: Reply) -> None:
             if isinstance(reply, StoreDown):
@@ -307,31 +318,34 @@ class InFlight:
                 if reduced is not None:
                     # A key of this entry alone may have another type: retries must not be lost together with the
                     # receipt.
-                    self._write(reduced, probe=probe, whole=settlement)
+                    self._write(reduced, since_ms, probe=probe, whole=settlement)
                     return
-                self._keep_unwritten(whole or settlement, reply)
+                self._keep_unwritten(whole or settlement, since_ms, reply)
                 return
             if whole is not None:
                 _log.error(
                     "receipt_write_failed", stream=settlement.lease.stream, entry=settlement.lease.entry
                 )
+            self._seconds.observe_times(
+                (SHARED_CLOCK.steady_ms() - since_ms) / 1000, settlement.lease.pings or 1
+            )
             self._writing -= 1
             self._settled.add((settlement.lease.stream, settlement.lease.entry))
             self._unwritable.discard((settlement.lease.stream, settlement.lease.entry))
             self.release(settlement.lease)
             if probe:
                 other_verdicts, self._unwritten = self._unwritten, deque()
-                for one in other_verdicts:
-                    self._write(one)
+                for one, first_ms in other_verdicts:
+                    self._write(one, first_ms)
 
         self._streams.settle(settlement, SHARED_CLOCK.steady_ms(), on_reply)
 
-    def _keep_unwritten(self, settlement: Settlement, error: StoreDown) -> None:
+    def _keep_unwritten(self, settlement: Settlement, since_ms: int, error: StoreDown) -> None:
         """Keep a settlement for a retry. Thousands may wait during an outage: one of them at a time probes whether
         Redis is back."""
         if not self._unwritten:
             _log.warning("settlement_retry", stream=settlement.lease.stream, error=error.message)
-        self._unwritten.append(settlement)
+        self._unwritten.append((settlement, since_ms))
         if error.of_data:
             self._unwritable.add((settlement.lease.stream, settlement.lease.entry))
         if self._retry_timer is None:
@@ -340,7 +354,8 @@ class InFlight:
     def _retry_write(self) -> None:
         self._retry_timer = None
         if self._unwritten:
-            self._write(self._unwritten.popleft(), probe=True)
+            settlement, since_ms = self._unwritten.popleft()
+            self._write(settlement, since_ms, probe=True)
 
     async def _save_loop(self) -> None:
         while True:

@@ -31,9 +31,9 @@ from gateway.fanout.recipients import (
     within_apps,
 )
 from gateway.fanout.splitting import LargePingSplitter, SplitPart, is_large
-from gateway.metrics import Metrics
+from gateway.metrics import FANOUT, Metrics
 from gateway.queue.consumer import BatchProgress, Streams
-from gateway.queue.entries import Chunk, Lease, pings_of, read_chunk, read_entry
+from gateway.queue.entries import Chunk, Lease, pings_of, read_chunk, read_entry, stored_ms
 from gateway.registry.registry import DeviceRegistry
 from gateway.registry.user_devices import MARKED_DEAD, UNKNOWN_USER, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
@@ -77,6 +77,7 @@ class Planner(DevicePlanner):
         self._streams = streams
         self._in_flight = in_flight
         super().__init__(metrics)
+        self._fanout_seconds = metrics.stage_seconds(FANOUT, "")
         self._scheduler = scheduler
         self._splitting = LargePingSplitter(registry, targets, in_flight, scheduler, self._count_skipped)
 
@@ -357,6 +358,10 @@ class Planner(DevicePlanner):
     # -- offering --------------------------------------------------------------------------------------------
 
     def _begin(self, batch: DeliveryBatch, parts: Sequence[SplitPart] = ()) -> None:
+        batch.begin_delivery(SHARED_CLOCK.now_ms())
+        self._fanout_seconds.observe_times(
+            SHARED_CLOCK.seconds_since((stored_ms(batch.lease),))[0], len(batch.pings)
+        )
         self._in_flight.hold(batch)
         if parts:
             self._splitting.begin(batch, parts)

@@ -48,6 +48,19 @@ class ReceiptReader(Protocol):
         """Return the limit to apps of a ping without a verdict; None: it has none, or is not found."""
 
 
+class AcknowledgementStore(Protocol):
+    """Records acknowledgements in receipts (`gateway.queue.effects.EffectStore`)."""
+
+    async def acknowledge(self, ping_id: str, client_id: str, *, known: bool = False) -> bool | None:
+        """Return whether an acknowledgement was recorded, and not before; None: there is no such receipt.
+
+        Args:
+            ping_id: 32 hex digits.
+            client_id: the device.
+            known: whether the ping exists although it may have no receipt yet.
+        """
+
+
 class PingLister(Protocol):
     """Lists pings (`gateway.queue.ping_list.PingList`)."""
 
@@ -141,6 +154,7 @@ class Dependencies:
         audit_log: records what operators do; None: nothing is recorded.
         scrape: returns the rendered metrics of the whole gateway; None: those of `metrics` are complete.
         operators: the stores of the routes of operators; None: this process has none.
+        acknowledgements: records acknowledgements; None: this process has no receipts.
         explanations: explains pings; None: this process cannot explain pings.
         mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: number of processes that share the configured rate limit.
@@ -164,6 +178,7 @@ class Dependencies:
     readiness: Callable[[], Awaitable[Readiness]]
     metrics: Metrics
     operators: OperatorStores | None = None
+    acknowledgements: AcknowledgementStore | None = None
     explanations: PingExplanations | None = None
     mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None

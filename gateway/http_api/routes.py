@@ -7,6 +7,7 @@
 from typing import Any, Final
 
 from gateway.delivery.provider_registry import installed
+from gateway.http_api.acknowledgement import acknowledgement_route
 from gateway.http_api.admin import admin_routes
 from gateway.http_api.bulk import BulkRoutes
 from gateway.http_api.context import HandlerContext
@@ -35,6 +36,7 @@ def _table(context: HandlerContext) -> list[HttpRoute]:
         *_pings(PingRoutes(context), BulkRoutes(context)),
         *_users(UserRoutes(context)),
         *_devices(DeviceRoutes(context)),
+        acknowledgement_route(context),
         *_rhoconnect_push_logins(RhoConnectPushLoginRoutes(context)),
         *admin_routes(context),
     ]

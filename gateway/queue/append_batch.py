@@ -8,6 +8,7 @@ from gateway.clock import SHARED_CLOCK
 from gateway.errors import IdempotencyConflict, PossiblyAccepted, RhoPushError
 from gateway.queue.entries import PING_INDEXES
 from gateway.store import keys
+from gateway.telemetry.values import Histogram
 from protocols.ping.model import Ping
 
 
@@ -149,8 +150,13 @@ class AppendBatch:
             or self.users >= keys.ENTRY_USERS
         )
 
-    def notify(self, outcome: RhoPushError | None) -> None:
-        """Report the outcome of the append to the callers; None: the pings are durable."""
+    def notify(self, outcome: RhoPushError | None, seconds: Histogram | None = None) -> None:
+        """Report the outcome of the append to the callers; None: the pings are durable.
+
+        `seconds` counts the age of the batch for each ping that is durable: the wait of its first ping.
+        """
+        if outcome is None and seconds is not None:
+            seconds.observe_times(SHARED_CLOCK.seconds_since((self.accepted_ms,))[0], len(self.pings))
         if self.renumbered:
             self._notify_renumbered(outcome)
             return

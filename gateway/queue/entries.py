@@ -9,7 +9,7 @@ import msgspec
 from gateway.errors import BAD_DATA, UnreadableEntry
 from gateway.store import keys
 from gateway.store.former_words import INGRESSES
-from protocols.numbers import whole
+from protocols.numbers import stored, whole
 from protocols.ping.model import Ping
 
 Kind = TypeVar("Kind")
@@ -72,6 +72,11 @@ class Lease(NamedTuple):
     def users(self) -> int:
         """Number of users of the pings; the number of pings if this process has not written the entry."""
         return self.pings if self.decoded is None else sum(len(ping.users) for ping in self.decoded.pings)
+
+
+def stored_ms(lease: Lease) -> int:
+    """Epoch ms at which Redis stored the entry, by Redis' clock: the first part of the entry's id."""
+    return stored(lease.entry.partition("-")[0])
 
 
 def decoder(kind: type[Kind]) -> Callable[[bytes], Kind]:

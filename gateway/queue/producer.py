@@ -32,6 +32,7 @@ from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Reply, Script
 from gateway.store.error_text import refused_text
+from gateway.telemetry.values import Histogram
 from protocols.ping.model import Ping
 
 __all__ = [
@@ -150,6 +151,7 @@ class QueueProducer:
         """The limits in force; replaced when settings are reloaded."""
         self.schedule: Callable[[int], PingQueue] | None = None
         """Gives the queue for pings of an instant in epoch ms (`ScheduleProducer.at`)."""
+        self.seconds: Histogram | None = None  # counts the stage `APPEND` of the pings
         self._replicas = replicas
         self._open: AppendBatch | None = None
         self._open_keyed: AppendBatch | None = None
@@ -186,10 +188,8 @@ class QueueProducer:
         elif key is not None and ping.reply_to is None:
             batch = self._keyed_batch(key)
         else:
-            batch = (
-                self._small_batch()
-                # In an entry of its own: a waiting caller should not wait for slow devices of unrelated pings.
-            )
+            # In an entry of its own: a waiting caller should not wait for slow devices of unrelated pings.
+            batch = self._small_batch()
             self._ready.append(batch)
         ping_id = batch.add(ping, size, done) if key is None else batch.add_keyed(ping, size, done, key)
         self._waiting_bytes += size
@@ -251,7 +251,7 @@ class QueueProducer:
     def _notify(self, batch: AppendBatch, outcome: RhoPushError | None) -> None:
         """Report the outcome of a batch."""
         self._finish(batch)
-        batch.notify(outcome)
+        batch.notify(outcome, self.seconds)
 
     def _finish(self, batch: AppendBatch) -> None:
         if batch.stream == keys.PINGS:

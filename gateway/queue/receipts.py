@@ -14,6 +14,7 @@ import structlog
 
 from gateway.errors import UnreadableEntry
 from gateway.queue import batch_search, schedule
+from gateway.queue.effects import add_effects
 from gateway.queue.entries import decoder
 from gateway.queue.waiting_pings import ATTEMPTS, waiting_apps
 from gateway.store import keys
@@ -150,7 +151,8 @@ class Receipts:
         is_open = stored(fields.get(f"{ping_index}:open")) > 0
         if records is None and not is_open:
             return None
-        return _report(ping_id, "open" if is_open else "done", records or [])
+        report = _report(ping_id, "open" if is_open else "done", records or [])
+        return add_effects(report, fields, ping_index)
 
     async def _is_queued(self, ping_id: str, batch: str) -> bool:
         """Whether the entry of the batch is still in its stream: the marker may outlive the entry and the receipt, and

@@ -12,7 +12,7 @@ import structlog
 
 from gateway.errors import StoreDown
 from gateway.registry.change_log import ChangeLog, ChangeLogWriter
-from gateway.registry.registry import DeviceRegistry, changes
+from gateway.registry.registry import DeviceRegistry, RegistryChanges, changes
 from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection, Reply
@@ -40,6 +40,10 @@ class InvalidationListener:
         change_log: the state of the change log in this process.
         name: unique name of the listener.
         on_lapse: called after a possible gap in listening.
+
+    Attributes:
+        on_changes: called with the changes of devices that Redis reports.
+        on_tracked: called when Redis begins to report changes, at the start and after a gap.
     """
 
     def __init__(
@@ -50,6 +54,8 @@ class InvalidationListener:
         name: str,
         on_lapse: Callable[[], None] = lambda: None,
     ) -> None:
+        self.on_changes: Callable[[RegistryChanges], None] = _nothing_about
+        self.on_tracked: Callable[[], None] = _nothing
         self._registry = registry
         self._connection = RedisConnection(
             address, "tracking", reply_s=REPLY_S, on_push=self._pushed, on_up=self._up, on_down=self._down
@@ -81,6 +87,7 @@ class InvalidationListener:
             self._registry.invalidate(None)
             self._registry.cache.enabled = True
             self.writer.start()
+            self.on_tracked()
 
     def _down(self) -> None:
         self.writer.stop()
@@ -98,5 +105,15 @@ class InvalidationListener:
             return
         found = changes(keys_changed)
         self._registry.invalidate(found.names | found.syncs)
+        if found.syncs:
+            self.on_changes(found)
         if found.names:
             self.writer.on_changes(found.names, found.written)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _nothing_about(_: RegistryChanges) -> None:
+    pass

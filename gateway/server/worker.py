@@ -32,10 +32,11 @@ from gateway.http_api import Dependencies, HttpApi, open_http_api
 from gateway.http_api.dependencies import Scrape
 from gateway.http_api.operator_stores import OperatorStores, operator_stores
 from gateway.mailbox.store import MailboxStore
-from gateway.metrics import Metrics
+from gateway.metrics import APPEND, Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
+from gateway.queue.effects import EffectStore
 from gateway.queue.ping_list import PingList
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
@@ -55,7 +56,9 @@ from gateway.server.maintenance import Maintenance, Stores
 from gateway.server.operator_access import OperatorAccess, open_operator_access
 from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
+from gateway.server.runtime_metrics import runtime_metrics
 from gateway.server.settings_feed import UpdateListener
+from gateway.server.sync_effects import open_sync_effects
 from gateway.server.worker_channels import WorkerContext
 from gateway.server.worker_reports import open_worker_reports
 from gateway.settings import Secret, Settings
@@ -91,6 +94,7 @@ async def run(context: WorkerContext) -> None:
     if channels is not None:
         channels.metrics_reporter.begin(metrics)
     async with AsyncExitStack() as closing:
+        closing.enter_context(runtime_metrics(metrics))
         pipeline = await closing.enter_async_context(
             _pipeline(settings, f"{context.gateway_id}:{slot}", metrics, context.workers)
         )
@@ -254,7 +258,9 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
     async with AsyncExitStack() as opened:
 
         async def link(address: RedisAddress, purpose: str, reply_s: float = 5.0) -> RedisConnection:
-            made = RedisConnection(address, purpose, reply_s=reply_s)
+            blocks = purpose.startswith("read:")  # its round trips are waits for entries
+            seconds = None if blocks else metrics.redis_seconds(purpose)
+            made = RedisConnection(address, purpose, reply_s=reply_s, seconds=seconds)
             await made.open(_OPEN_S)
             opened.push_async_callback(made.close)
             return made
@@ -267,7 +273,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         await streams.read_clock()
         await _prepare(streams)
         scheduler = Scheduler()
-        registry = await _registry(opened, settings, look_ups, name, scheduler)
+        registry, invalidations = await _registry(opened, settings, look_ups, name, scheduler)
         receipts = Receipts(stream_link)
         completions = CompletionWaiters(queued, receipts)
         await completions.open()
@@ -278,6 +284,10 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         mailbox = await opened.enter_async_context(open_mailbox(settings))
         unsaved = UnsavedVerdicts()
         lane_manager = LaneManager(settings, metrics, dead, mailbox, Quota(stream_link), scheduler, unsaved)
+        effects = EffectStore(stream_link, settings.receipts.ttl_s, name)
+        await opened.enter_async_context(
+            open_sync_effects(effects, look_ups, metrics, invalidations, lane_manager)
+        )
         lane_manager.log_unusable()
         in_flight = InFlight(streams, scheduler, completions, metrics, unsaved)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
@@ -291,6 +301,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )
         producers = _producers(settings, appends, consumer, scheduler)
+        producers.queue.seconds = producers.schedule.seconds = metrics.stage_seconds(APPEND, "")
         _start(opened, in_flight, consumer, maintenance)
         examination = Examination(registry, look_ups)
         explainer = PingExplainer(examination, lane_manager, metrics, scheduler)
@@ -309,7 +320,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
 
 async def _registry(
     opened: AsyncExitStack, settings: Settings, look_ups: RedisConnection, name: str, scheduler: Scheduler
-) -> DeviceRegistry:
+) -> tuple[DeviceRegistry, InvalidationListener]:
     """Open the registry with its cache, snapshots and invalidation."""
     change_log = ChangeLog()
     snapshots = SnapshotStore(look_ups, change_log, wanted=settings.registry.snapshots)
@@ -320,7 +331,7 @@ async def _registry(
     invalidations = InvalidationListener(main_address(settings), registry, change_log, name, on_lapse)
     await invalidations.open()
     opened.push_async_callback(invalidations.close)
-    return registry
+    return registry, invalidations
 
 
 def _producers(
@@ -382,6 +393,7 @@ def _services(
         owns_store=_own(main, settings),
         queue=pipeline.queue,
         receipts=pipeline.receipts,
+        acknowledgements=EffectStore(pipeline.receipts.connection, settings.receipts.ttl_s, ""),
         ping_list=PingList(pipeline.receipts.connection),
         operators=pipeline.operators,
         completions=pipeline.completions,

@@ -8,7 +8,6 @@ was lost ends with `ConnectionLost`, and the caller decides whether to repeat it
 
 import asyncio
 import contextlib
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -23,8 +22,11 @@ from gateway.store.client_factory import locate, tls_context
 from gateway.store.command_encoding import Argument, UnsendableCommand, pack
 from gateway.store.error_replies import ERROR_REPLY_LOG
 from gateway.store.handshake import handshake
-from gateway.store.replies import ConnectionLost, RedisReplyError, RedisReplyRefused, reply_error
+from gateway.store.replies import ConnectionLost, RedisReplyError, RedisReplyRefused, reply_error, resolver
+from gateway.store.round_trips import RoundTrips
+from gateway.store.script import Script
 from gateway.system.network_errors import describe
+from gateway.telemetry.values import Histogram
 
 __all__ = [
     "Argument",
@@ -54,15 +56,6 @@ _READ_ONLY: Final = "READONLY"
 _SUBSCRIBED: Final = (b"subscribe", b"psubscribe")
 
 
-class Script:
-    """A Lua script. It is called by its digest; its text is sent only to a server that has not cached it."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        # Redis names scripts by SHA-1; the digest protects nothing.
-        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
 class RedisProtocol(asyncio.Protocol):
     """The protocol of one TCP or unix connection: commands out, replies in, in order."""
 
@@ -77,6 +70,7 @@ class RedisProtocol(asyncio.Protocol):
         """The last error of Redis, if Redis closed the connection with one."""
         self.transport: asyncio.Transport | None = None
         self.answered = 0
+        self.round_trips: RoundTrips | None = None
         self.name = ""
         """The purpose of the connection, set after the handshake: from then on lasting refusals are logged."""
 
@@ -93,6 +87,8 @@ class RedisProtocol(asyncio.Protocol):
             while True:
                 reply = reader.gets()
                 if reply is False:
+                    if self.round_trips is not None:
+                        self.round_trips.answered(self.answered)
                     return
                 if self._on_push is not None and isinstance(reply, hiredis.PushNotification):
                     if reply[0] in _SUBSCRIBED:
@@ -176,6 +172,8 @@ class RedisProtocol(asyncio.Protocol):
     def _flush(self) -> None:
         if self._outgoing and self.transport is not None and not self.transport.is_closing():
             self.transport.write(b"".join(self._outgoing))
+            if self.round_trips is not None:
+                self.round_trips.sent(self.answered + len(self._waiting))
         self._outgoing.clear()
 
     @property
@@ -221,6 +219,7 @@ class RedisConnection:
         on_push: receives out-of-band messages (invalidations).
         on_up: called with each new connection, before anything else is sent on it.
         on_down: called when a connection was lost.
+        seconds: counts round trips; not for a connection with blocking commands. None: not measured.
     """
 
     def __init__(
@@ -232,7 +231,9 @@ class RedisConnection:
         on_push: Callback | None = None,
         on_up: Callable[[], None] | None = None,
         on_down: Callable[[], None] | None = None,
+        seconds: Histogram | None = None,
     ) -> None:
+        self._seconds = seconds
         self._address = address
         self._name = name
         self._reply_s = reply_s
@@ -313,7 +314,7 @@ class RedisConnection:
             ConnectionLost: the connection was lost before its reply.
         """
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.call_then(words, _resolver(future))
+        self.call_then(words, resolver(future))
         return future
 
     def send_many(self, packed: Sequence[bytes]) -> asyncio.Future[list[Reply]]:
@@ -382,7 +383,7 @@ class RedisConnection:
     ) -> asyncio.Future[Reply]:
         """Run a script. Raises the same errors as `call`."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.eval_then(script, keys, args, _resolver(future))
+        self.eval_then(script, keys, args, resolver(future))
         return future
 
     def _not_connected(self) -> StoreDown:
@@ -467,11 +468,13 @@ class RedisConnection:
             if protocol.closing:  # connection_lost has already run and would not call this callback
                 raise protocol.ended()
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-            protocol.call(words, _resolver(future))
+            protocol.call(words, resolver(future))
             return await future
 
         await handshake(ask, self._address, self._name, resp3=self._on_push is not None)
         protocol.name = self._name
+        if self._seconds is not None:
+            protocol.round_trips = RoundTrips(self._seconds)
 
     def _lost(self, protocol: RedisProtocol) -> None:
         if self._protocol is protocol:
@@ -485,15 +488,3 @@ class RedisConnection:
                 _log.error("redis_connection_closed", connection=self._name, error=protocol.reason)
             if self._on_down is not None:
                 self._on_down()
-
-
-def _resolver(future: asyncio.Future[Reply]) -> Callback:
-    def resolve(reply: Reply) -> None:
-        if future.done():
-            return
-        if isinstance(reply, StoreDown):
-            future.set_exception(reply)
-        else:
-            future.set_result(reply)
-
-    return resolve

@@ -133,6 +133,11 @@ def receipt(batch: str) -> str:
     return f"rhopush:{{q}}:receipt:{batch}"
 
 
+def awaited_syncs(worker: str) -> str:
+    """LIST: journal of the syncs that this worker awaits (`gateway.queue.effects`; EX JOURNAL_S)."""
+    return f"rhopush:{{q}}:awaited:{worker}"
+
+
 def broadcast_users(ping_id: str) -> str:
     """HASH: chunk number -> msgpack list of logins."""
     return f"rhopush:{{q}}:users:{ping_id}"

@@ -1,5 +1,9 @@
 """Errors that replies on a `RedisConnection` become: error replies, and replies lost with the connection."""
 
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
 from gateway.errors import StoreDown, StoreRefused
 from gateway.store.error_replies import is_lasting, one_line
 from gateway.store.lua import BAD_VALUE
@@ -48,3 +52,17 @@ class RedisReplyRefused(RedisReplyError, StoreRefused):
 def reply_error(words: str) -> RedisReplyError:
     """The exception for an error reply."""
     return RedisReplyRefused(words) if is_lasting(words) else RedisReplyError(words)
+
+
+def resolver(future: asyncio.Future[Any]) -> Callable[[Any], None]:
+    """A callback that ends a future with a reply, unless the future has ended."""
+
+    def resolve(reply: Any) -> None:
+        if future.done():
+            return
+        if isinstance(reply, StoreDown):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+    return resolve

@@ -107,6 +107,12 @@ PURPOSES: Final = (
     ),
     CommandPurpose(
         "queue",
+        "syncs of devices after pings",
+        "receipts and metrics do not show whether devices synced after a ping",
+        _on(keys.PROBE, "LINDEX KEY 0", "LLEN KEY", "LRANGE KEY 0 -1", "LTRIM KEY 0 -1", "RPUSH KEY v"),
+    ),
+    CommandPurpose(
+        "queue",
         "facts about the server and names of connections",
         "queue.durability and maxmemory-policy cannot be checked; CLIENT LIST does not name the connections",
         ("INFO", "CONFIG GET appendfsync", "CLIENT SETNAME n"),
