@@ -396,6 +396,7 @@ class Lane(ABC):
     def _report_dead(self, delivery: Delivery, verdict: Verdict, others: tuple[str, ...] = ()) -> None:
         """Report that the provider called this delivery's token dead; `others`: keys of further scopes in which it
         is."""
+        delivery.batch.mark_dead(delivery.index)
         route = delivery.route
         if (
             route.lane is self

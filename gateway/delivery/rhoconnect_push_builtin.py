@@ -105,6 +105,7 @@ class BuiltinRhoConnectPushLane(Lane):
         elif isinstance(reply, StoreDown):
             self._later(delivery, Verdict(VerdictKind.UNKNOWN, reply.label), 0)
         elif not reply:
+            delivery.batch.mark_dead(delivery.index)
             self._reject(delivery, NOT_REGISTERED)
         else:
             if not self._accepted:

@@ -12,7 +12,7 @@ import redis
 from gateway.change_events import scripts as event_scripts
 from gateway.delivery import proofs, quota
 from gateway.mailbox import scripts as mailbox_scripts
-from gateway.queue import schedule, scripts, unreadable
+from gateway.queue import outbox, schedule, scripts, unreadable
 from gateway.registry import change_log_scripts, client_scripts, login_limits, token_marks
 from gateway.resque import scripts as resque_scripts
 from gateway.store import keys
@@ -104,6 +104,20 @@ def _settle(store: redis.Redis) -> None:
     store.hset(keys.PARKED, "lane", 4)
     store.hset(USERS, "0", "packed")
     store.hset(REACHED, "digest", "0")
+
+
+def _settle_with_events(store: redis.Redis) -> None:
+    _settle(store)
+    store.hset(RECEIPT, mapping={"0:open": -1, "0:accepted": 3})
+    _outbox(store)
+
+
+def _outbox(store: redis.Redis) -> None:
+    for number in range(1, 4):
+        store.xadd(
+            keys.WEBHOOK_EVENTS, {"s": 40, "q": number, "w": "packed", "b": BATCH, "d": ""}, id=f"{number}-0"
+        )
+    store.hset(keys.WEBHOOK_OUTBOX, mapping={"bytes": 120, "number": 3})
 
 
 def _cut(store: redis.Redis) -> None:
@@ -246,6 +260,8 @@ _SETTLE_KEYS = [
     keys.RECEIPTS,
     keys.PARKED,
 ]
+_EVENTS: list[Word] = [180, b"body", BATCH, 1, RECEIPT, 0, 2, 1, 0, 0]
+_EVENT_KEYS = [*_SETTLE_KEYS, keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX]
 _HEAR: list[Word] = [100, 60_000, 3600, "change", "Product", 0, 2, "bob", "ann", "", "Order", 1, 1, "bob"]
 _CLOSE: list[Word] = [
     b"\x94head",
@@ -308,6 +324,9 @@ CASES: dict[str, Case] = {
     "settle": Case(scripts.SETTLE, _settle, _SETTLE_KEYS, _SETTLE),
     "settle nothing": Case(
         scripts.SETTLE, _settle, _SETTLE_KEYS, [keys.GROUP, "1-0", 1000, 3600, 0, 0, 0, 0, 0, 0, 0]
+    ),
+    "settle with events": Case(
+        outbox.SETTLE_WITH_EVENTS, _settle_with_events, _EVENT_KEYS, [*_SETTLE, *_EVENTS]
     ),
     "save": Case(
         scripts.SAVE, _settle, [keys.PINGS, PROGRESS], [keys.GROUP, "one:0", "1-0", 3600, b"verdicts"]
