@@ -25,7 +25,7 @@ from gateway.delivery.backlog import Backlog, WaitingRoomSize, parked_until_ms
 from gateway.delivery.batch import Delivery, Postponed
 from gateway.delivery.circuit_breaker import BREAKER_OPEN_S, CLOSED_BREAKER, BreakerEvent, BreakerState
 from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, TokenReports
-from gateway.delivery.link_state import UNTRIED_LINK, LinkEvent, LinkState
+from gateway.delivery.link_state import UNTRIED_LINK, Link, LinkEvent, LinkState
 from gateway.delivery.provider import Provider
 from gateway.delivery.reasons import reason_label
 from gateway.delivery.retry import EXPIRED, LANE_FULL, THROTTLED_S, RetryTiming, decide_retry
@@ -166,6 +166,11 @@ class Lane(ABC):
     def halted(self) -> bool:
         """Whether the provider refused the credential and has not accepted it since."""
         return self._breaker.state is not _CLOSED
+
+    @property
+    def link(self) -> Link:
+        """Whether the provider was reached at the last attempt, and the reason if it was not."""
+        return self._link
 
     @property
     def error_text(self) -> str | None:

@@ -16,7 +16,7 @@ import msgspec
 from gateway.queue.scripts import SETTLE
 from gateway.store.connection import Argument, Script
 from gateway.store.lua import CHECKS
-from protocols.webhooks.events import PING_COMPLETED, PING_FAILED_DEVICES, DEVICE_INVALID
+from protocols.webhooks.events import DEVICE_INVALID, PING_COMPLETED, PING_FAILED_DEVICES
 
 REMOVED_MAX: Final = 100
 """Most records that one step removes: Redis serves no other client meanwhile."""

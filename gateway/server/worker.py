@@ -51,6 +51,7 @@ from gateway.server.ipc import SettingsUpdate
 from gateway.server.maintenance import Maintenance
 from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
+from gateway.server.webhooks import open_webhooks
 from gateway.server.worker_channels import WorkerContext
 from gateway.settings import Secret, Settings
 from gateway.store.address import RedisAddress, main_address, queue_address, rhoconnect_push_address
@@ -58,6 +59,7 @@ from gateway.store.client_factory import HTTP_TIMEOUT_S, check_trust, client
 from gateway.store.connection import RedisConnection, RedisReplyError
 from gateway.store.durability import check_durability
 from gateway.store.health import redis_healths
+from gateway.webhooks.dispatcher import WebhookDispatcher
 
 _log = structlog.get_logger("worker")
 
@@ -136,14 +138,21 @@ class Producers(NamedTuple):
     schedule: ScheduleProducer
 
 
+class Outcomes(NamedTuple):
+    """The ways in which callers and operators get the outcomes of pings."""
+
+    receipts: Receipts
+    completions: CompletionWaiters
+    webhooks: WebhookDispatcher
+
+
 class Pipeline:
     """The opened components between the ingresses and the providers."""
 
     def __init__(
         self,
         producers: Producers,
-        receipts: Receipts,
-        completions: CompletionWaiters,
+        outcomes: Outcomes,
         in_flight: InFlight,
         consumer: QueueConsumer,
         lane_manager: LaneManager,
@@ -152,8 +161,7 @@ class Pipeline:
         explainer: PingExplainer,
     ) -> None:
         self.queue, self.schedule = producers
-        self.receipts = receipts
-        self.completions = completions
+        self.receipts, self.completions, self.webhooks = outcomes
         self.in_flight = in_flight
         self.consumer = consumer
         self.lane_manager = lane_manager
@@ -209,6 +217,7 @@ class SettingsApplier:
         self._pipeline.queue.limits = _limits(settings_feed.settings)
         self._pipeline.schedule.limits = _schedule_limits(settings_feed.settings)
         self._pipeline.lane_manager.apply_settings(settings_feed.settings)
+        self._pipeline.webhooks.apply_settings(settings_feed.settings)
         self._pipeline.maintenance.apply_settings(settings_feed.settings)
         _log.info("settings_applied")
 
@@ -255,7 +264,10 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         unsaved = UnsavedVerdicts()
         lane_manager = LaneManager(settings, metrics, dead, mailbox, Quota(stream_link), scheduler, unsaved)
         lane_manager.log_unusable()
-        in_flight = InFlight(streams, scheduler, completions, metrics, unsaved)
+        webhooks, events = await opened.enter_async_context(
+            open_webhooks(settings, stream_link, name, lane_manager, metrics)
+        )
+        in_flight = InFlight(streams, scheduler, completions, metrics, unsaved, events)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         broadcast_targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
         planner = Planner(registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler)
@@ -270,8 +282,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         explainer = PingExplainer(Examination(registry, look_ups), lane_manager, metrics, scheduler)
         yield Pipeline(
             producers,
-            receipts,
-            completions,
+            Outcomes(receipts, completions, webhooks),
             in_flight,
             consumer,
             lane_manager,
@@ -358,6 +369,7 @@ def _services(
         readiness=pipeline.maintenance.readiness,
         metrics=metrics,
         explanations=pipeline.explainer,
+        webhooks=pipeline.webhooks,
         mailbox=pipeline.mailbox if rhoconnect_push_address(settings) != main else None,
         scrape=scrape,
         workers=workers,
