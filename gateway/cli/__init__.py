@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "serve": "run the gateway",
     "ping": "send one ping, or the pings of a file, to a gateway",
     "pings": "list the pings of a gateway, or show one",
+    "webhooks": "list, replay or test the webhooks of a gateway",
     "devices": "explain what a ping would do for the devices of users",
     "check": "check settings, credentials, Redis and providers",
     "rps": "run the RhoConnect Push service alone",
