@@ -13,7 +13,7 @@ def check_webhooks(settings: Settings) -> list[Finding]:
         signed = {0: "not signed", 1: "one secret", 2: "two secrets"}[len(endpoint.secret)]
         text = f"{endpoint.target.shown}, {signed}, {', '.join(endpoint.events)}"
         findings.append(Finding(Level.GOOD, f"webhook {name}", text))
-        if endpoint.target.address.startswith("http:") and endpoint.insecure:
+        if endpoint.target.shown.startswith("http://") and endpoint.insecure:
             warning = "insecure: true: events are sent without encryption"
             findings.append(Finding(Level.WARNING, f"webhook {name}", warning))
     try:

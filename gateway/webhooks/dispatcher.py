@@ -25,7 +25,7 @@ from gateway.webhooks.sink import Sink
 from gateway.webhooks.stream_sink import StreamSink
 from gateway.webhooks.unusable_sink import UnusableSink
 from protocols.webhooks.attempts import Outcome
-from protocols.webhooks.events import instant_text, test_message
+from protocols.webhooks.events import instant_text, trial_message
 from protocols.webhooks.target import TargetKind
 
 _log = structlog.get_logger("webhooks")
@@ -137,7 +137,7 @@ class WebhookDispatcher:
             StoreDown: Redis does not answer.
         """
         delivery = self._known(name)
-        message = test_message(name, secrets.token_hex(12), SHARED_CLOCK.now_ms())
+        message = trial_message(name, secrets.token_hex(12), SHARED_CLOCK.now_ms())
         attempt = await delivery.sink.send(message)
         if attempt.outcome is Outcome.DELIVERED:
             await self._states.change(name, {}, delete=("disabled", "due"), as_leader=False)

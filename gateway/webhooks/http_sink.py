@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -37,7 +38,7 @@ class HttpSink:
         self._url = settings.target.address
         self._keys = [signature.key_of(secret.reveal()) for secret in settings.secret]
         self._context: ssl.SSLContext | None = None
-        if self._url.startswith("https:"):
+        if urlsplit(self._url).scheme == "https":
             self._context = client_context(ca_file=settings.ca_file)
             self._context.set_alpn_protocols(["http/1.1"])
         self._session: aiohttp.ClientSession | None = None

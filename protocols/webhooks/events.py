@@ -109,7 +109,7 @@ def _message(record: EventRecord, kind: str, events: Sequence[Event]) -> Message
     return Message(name, kind, record.at_ms, events)
 
 
-def test_message(name: str, unique: str, now_ms: int) -> Message:
+def trial_message(name: str, unique: str, now_ms: int) -> Message:
     """The message that an operator sends to test the endpoint `name`; `unique` makes its id."""
     return Message(f"msg_test_{unique}", TEST, now_ms, [{"endpoint": name}])
 

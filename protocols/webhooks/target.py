@@ -53,32 +53,42 @@ def target_of(url: str, *, insecure: bool = False) -> Target:
     Raises:
         InvalidField: no endpoint has such a URL. The error does not contain the URL.
     """
+    scheme, found, rest = url.partition("://")
+    scheme = scheme.lower()
+    if found and scheme in ("http", "https"):
+        return _server(url, insecure=insecure)
+    if found and scheme == "redis-stream":
+        return _stream(url, unquote(rest))
+    if found and scheme == "file":
+        return _file(url, unquote(rest))
+    raise InvalidField("expected a URL that begins with https://, http://, redis-stream:// or file:///")
+
+
+def _server(url: str, *, insecure: bool) -> Target:
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise InvalidField("not a URL") from error
-    if parts.scheme in ("http", "https"):
-        if not parts.hostname or port == 0:
-            raise InvalidField("expected a URL with a host")
-        if parts.username is not None or parts.password is not None or parts.fragment:
-            raise InvalidField("the URL must contain neither a user, a password nor a fragment")
-        if parts.scheme == "http" and not insecure and not is_loopback(parts.hostname):
-            raise InvalidField("http:// to another machine requires insecure: true")
-        return Target(TargetKind.HTTP, url, f"{parts.scheme}://{parts.netloc}{parts.path}")
-    if parts.scheme == "redis-stream":
-        name = unquote(url.partition("://")[2])
-        if not name or len(name) > NAME_CHARACTERS or name.startswith(OWN_PREFIX):
-            raise InvalidField(
-                f"expected redis-stream:// and the name of a stream, not of a key {OWN_PREFIX}*"
-            )
-        return Target(TargetKind.STREAM, name, url)
-    if parts.scheme == "file":
-        path = unquote(parts.path)
-        if parts.netloc or not path.startswith("/") or path.endswith("/") or "\0" in path:
-            raise InvalidField("expected file:/// and the absolute path of a file")
-        return Target(TargetKind.FILE, path, url)
-    raise InvalidField("expected a URL that begins with https://, http://, redis-stream:// or file:///")
+    if not parts.hostname or port == 0:
+        raise InvalidField("expected a URL with a host")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise InvalidField("the URL must contain neither a user, a password nor a fragment")
+    if parts.scheme == "http" and not insecure and not is_loopback(parts.hostname):
+        raise InvalidField("http:// to another machine requires insecure: true")
+    return Target(TargetKind.HTTP, url, f"{parts.scheme}://{parts.netloc}{parts.path}")
+
+
+def _stream(url: str, name: str) -> Target:
+    if not name or len(name) > NAME_CHARACTERS or name.startswith(OWN_PREFIX):
+        raise InvalidField(f"expected redis-stream:// and the name of a stream, not of a key {OWN_PREFIX}*")
+    return Target(TargetKind.STREAM, name, url)
+
+
+def _file(url: str, path: str) -> Target:
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise InvalidField("expected file:/// and the absolute path of a file")
+    return Target(TargetKind.FILE, path, url)
 
 
 def is_loopback(host: str) -> bool:
