@@ -3,7 +3,9 @@
 Without endpoints no settlement calls it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from gateway.delivery.batch import DeliveryBatch
 from gateway.queue.entries import encode
@@ -18,6 +20,10 @@ from gateway.queue.outbox import (
 from gateway.queue.receipts import PingRecord
 from gateway.store import keys
 from protocols.verdict import VerdictKind
+
+CANCELLED: Final = "cancelled"
+"""Reason for which the users and devices of a cancelled ping are left out."""
+_NONE_SKIPPED: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 def settled_events(
@@ -54,26 +60,32 @@ def settled_events(
     return OutboxRecord(plan.limit, body, batch.batch_id, unfinished)
 
 
-def broadcast_events(batch_id: str, plan: EventPlan, skipped: int = 0) -> OutboxRecord | None:
+def broadcast_events(
+    batch_id: str, plan: EventPlan, skipped: Mapping[str, int] = _NONE_SKIPPED
+) -> OutboxRecord | None:
     """Return the events at the end of a broadcast's splitting; None: there are none.
 
     Args:
         batch_id: the batch id in the broadcast's ping id.
         plan: the events that endpoints receive.
-        skipped: number of skipped chunks.
+        skipped: number of users, or of their chunks, that are left out, by reason.
     """
     if not plan.completed:
         return None
-    ping = FinishedPing(0, skipped=skipped)
+    ping = _verdicts(0, PingRecord(skipped=dict(skipped)))
     return OutboxRecord(plan.limit, b"", batch_id, (UnfinishedPing(keys.receipt(batch_id), ping),))
 
 
 def _verdicts(index: int, record: PingRecord) -> FinishedPing:
-    skipped = sum(record.skipped.values()) if record.skipped else 0
+    skipped, cancelled = 0, 0
+    if record.skipped:
+        cancelled = record.skipped.get(CANCELLED, 0)
+        skipped = sum(record.skipped.values()) - cancelled
     if not record.other_verdicts:
-        return FinishedPing(index, record.accepted, 0, skipped)
-    rejected = sum(one.kind == VerdictKind.REJECTED for one in record.other_verdicts)
-    return FinishedPing(index, record.accepted, rejected, skipped)
+        return FinishedPing(index, record.accepted, 0, skipped, cancelled)
+    rejected = [one.reason for one in record.other_verdicts if one.kind == VerdictKind.REJECTED]
+    left_out = rejected.count(CANCELLED)
+    return FinishedPing(index, record.accepted, len(rejected) - left_out, skipped, cancelled + left_out)
 
 
 def _rejected(batch: DeliveryBatch, plan: EventPlan) -> Iterator[RejectedDevice]:
@@ -81,6 +93,6 @@ def _rejected(batch: DeliveryBatch, plan: EventPlan) -> Iterator[RejectedDevice]
         return
     for index, (kind, reason) in sorted(batch.other_verdicts.items()):
         dead = index in batch.dead
-        if kind == VerdictKind.REJECTED and (plan.rejected or dead):
+        if kind == VerdictKind.REJECTED and reason != CANCELLED and (plan.rejected or dead):
             number = batch.first_ping_index + batch.ping_of(index)
             yield RejectedDevice(number, *batch.chosen[index], reason, dead)

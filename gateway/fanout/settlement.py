@@ -95,10 +95,12 @@ def broadcast_without_users(
     """The settlement of a broadcast of which Redis has no users left; its receipt consists of `skipped`."""
     record = pack_delta(PingRecord(skipped=skipped))
     field = ReceiptField(keys.receipt(batch_id), field_of(0, keys.CHUNKS, lease.entry), record)
-    return _of_broadcast(lease, field, ping, broadcast_events(batch_id, plan, sum(skipped.values())))
+    return _of_broadcast(lease, field, ping, broadcast_events(batch_id, plan, skipped))
 
 
-def _of_broadcast(lease: Lease, field: ReceiptField, ping: Ping, events: OutboxRecord | None) -> Settlement:
+def _of_broadcast(
+    lease: Lease, field: ReceiptField, ping: Ping, events: OutboxRecord | None = None
+) -> Settlement:
     waiters = [PingWaiter(ping.reply_to, ping.id, field.key, "0:open")] if ping.reply_to else []
     return Settlement(lease, [field], (), waiters, events=events)
 

@@ -5,7 +5,8 @@ them. The outbox never makes a settlement fail: beyond its limit the oldest reco
 the record because the settlement has removed an entry before, and a key of another type is left alone.
 
 A ping that one settlement finishes is in the record's body (`w`). Of other pings only Redis has the number of open
-chunks and retries: the script counts their verdicts in the receipt, and lists those that it finds finished in `d`.
+chunks and retries: the script counts their verdicts in the receipt (`INDEX:events_accepted` and so on), and lists those
+that it finds finished in `d`.
 """
 
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ class FinishedPing(msgspec.Struct, frozen=True, array_like=True, omit_defaults=T
         index: index of the ping in its batch.
         accepted, rejected: number of deliveries by verdict.
         skipped: number of devices and users that got no delivery.
-        cancelled: number of deliveries that were cancelled.
+        cancelled: number of users and devices that were left out because the ping was cancelled.
     """
 
     index: int
@@ -183,7 +184,7 @@ for _ = 1, ARGV[at] do
     local key, index = ARGV[at + 1], ARGV[at + 2]
     local totals = {index}
     for number, name in ipairs({'accepted', 'rejected', 'skipped', 'cancelled'}) do
-        totals[number + 1] = string.format('%.0f', add(key, index .. ':' .. name, ARGV[at + 2 + number]))
+        totals[number + 1] = string.format('%.0f', add(key, index .. ':events_' .. name, ARGV[at + 2 + number]))
     end
     if stored(redis.call('HGET', key, index .. ':open')) <= 0 then
         finished[#finished + 1] = table.concat(totals, ' ')

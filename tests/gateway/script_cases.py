@@ -111,7 +111,7 @@ def _settle(store: redis.Redis) -> None:
 
 def _settle_with_events(store: redis.Redis) -> None:
     _settle(store)
-    store.hset(RECEIPT, mapping={"0:open": -1, "0:accepted": 3})
+    store.hset(RECEIPT, mapping={"0:open": -1, "0:events_accepted": 3})
     _outbox(store)
 
 
