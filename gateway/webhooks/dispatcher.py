@@ -119,7 +119,9 @@ class WebhookDispatcher:
             StoreDown: Redis does not answer.
         """
         self._known(name)
-        since_ms = max(1, since_ms // 1000 * 1000)  # whole seconds, of which the messages are the same again
+        since_ms = max(
+            1_000, since_ms // 1000 * 1000
+        )  # whole seconds, of which the messages are the same again
         await self._states.change(name, {"replay": since_ms}, as_leader=False)
         oldest_ms = await self._outbox.oldest_ms()
         _log.info("webhook_replayed", endpoint=name, since=instant_text(since_ms))
