@@ -75,7 +75,7 @@ class WebhookDispatcher:
             try:
                 await self._states.begin(settings.webhooks)
             except StoreDown as error:
-                _log.warning("webhooks_not_begun", error=error.message)
+                _log.warning("webhook_start_delayed", error=error.message)
         self.apply_settings(settings)
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ from gateway.settings import WebhookSettings
 from gateway.webhooks.endpoint_state import EndpointState, EndpointStates
 from gateway.webhooks.outbox import Outbox, StoredRecord, event_record
 from gateway.webhooks.sink import Sink
-from protocols.webhooks.attempts import RETRY_AFTER_MAX_S, Attempt, Outcome, delay_s
+from protocols.webhooks.attempts import RETRY_AFTER_MAX_S, DeliveryAttempt, Outcome, delay_s
 from protocols.webhooks.events import Message, messages_of
 
 _log = structlog.get_logger("webhooks")
@@ -142,7 +142,7 @@ class EndpointDelivery:
         await self._store_failure(attempt, state.attempts + 1, message)
         return False
 
-    async def _store_failure(self, attempt: Attempt, failures: int, message: Message) -> None:
+    async def _store_failure(self, attempt: DeliveryAttempt, failures: int, message: Message) -> None:
         wait_s = delay_s(failures, _noise(), attempt.retry_after_s)
         error = attempt.error[:_ERROR_CHARACTERS]
         values: dict[str, str | int] = {

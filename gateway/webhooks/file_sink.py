@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from protocols.webhooks.attempts import DELIVERED, Attempt, failed
+from protocols.webhooks.attempts import DELIVERED, DeliveryAttempt, failed
 from protocols.webhooks.events import Message
 
 FILE_BYTES: Final = 64 * 1024 * 1024
@@ -28,7 +28,7 @@ class FileSink:
         self._path = path
         self._most_bytes = most_bytes
 
-    async def send(self, message: Message) -> Attempt:
+    async def send(self, message: Message) -> DeliveryAttempt:
         """Append a line and write it to the disk."""
         value = {"id": message.id, **json.loads(message.body())}
         line = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -13,7 +13,7 @@ from gateway.settings import WebhookSettings
 from gateway.system.network_errors import describe
 from gateway.transport.tls import client_context
 from protocols.webhooks import signature
-from protocols.webhooks.attempts import Attempt, failed, judge
+from protocols.webhooks.attempts import DeliveryAttempt, failed, judge
 from protocols.webhooks.events import Message
 
 ATTEMPT_S: Final = 15.0
@@ -43,7 +43,7 @@ class HttpSink:
             self._context.set_alpn_protocols(["http/1.1"])
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, message: Message) -> Attempt:
+    async def send(self, message: Message) -> DeliveryAttempt:
         """Post a message once."""
         body = message.body()
         headers = {

@@ -36,7 +36,7 @@ _log = structlog.get_logger("webhooks")
 READ_RECORDS: Final = 500
 """Records of one read: Redis serves no other client for some milliseconds."""
 _SECOND_MS: Final = 1_000
-_settled: Final = decoder(SettledEvents)
+_read_settlement: Final = decoder(SettledEvents)
 _condition: Final = decoder(ConditionEvent)
 
 SWEEP: Final = Script(
@@ -192,13 +192,13 @@ def event_record(record: StoredRecord, wanted: frozenset[str]) -> EventRecord:
 def _ping_events(fields: dict[bytes, bytes]) -> dict[str, Sequence[Event]]:
     batch = fields[b"b"].decode("ascii", "replace")
     packed = fields[b"w"]
-    settled = _settled(packed) if packed else SettledEvents(batch)
+    body = _read_settlement(packed) if packed else SettledEvents(batch)
     failed: dict[int, list[Event]] = {}
-    for one in settled.rejected:
+    for one in body.rejected:
         failed.setdefault(one.index, []).append(
             {"client_id": one.client_id, "provider": one.provider, "reason": one.reason}
         )
-    finished = [*settled.finished, *_finished(fields.get(b"d", b""))]
+    finished = [*body.finished, *_finished(fields.get(b"d", b""))]
     return {
         PING_FAILED_DEVICES: [
             {"ping_id": _ping_id(batch, index), "devices": devices} for index, devices in failed.items()
@@ -210,7 +210,7 @@ def _ping_events(fields: dict[bytes, bytes]) -> dict[str, Sequence[Event]]:
                 "reason": one.reason,
                 "ping_id": _ping_id(batch, one.index),
             }
-            for one in settled.rejected
+            for one in body.rejected
             if one.dead
         ],
         PING_COMPLETED: [_completed(batch, ping) for ping in finished],

@@ -2,14 +2,14 @@
 
 from typing import Protocol
 
-from protocols.webhooks.attempts import Attempt
+from protocols.webhooks.attempts import DeliveryAttempt
 from protocols.webhooks.events import Message
 
 
 class Sink(Protocol):
     """The receiving side of an endpoint."""
 
-    async def send(self, message: Message) -> Attempt:
+    async def send(self, message: Message) -> DeliveryAttempt:
         """Make one attempt to deliver a message. Every failure of the endpoint is an outcome.
 
         Raises:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from gateway.store.connection import RedisConnection, RedisReplyError
-from protocols.webhooks.attempts import DELIVERED, Attempt, failed
+from protocols.webhooks.attempts import DELIVERED, DeliveryAttempt, failed
 from protocols.webhooks.events import Message
 
 ENTRIES_MAX: Final = 100_000
@@ -24,7 +24,7 @@ class StreamSink:
         self._name = name
         self._most = most
 
-    async def send(self, message: Message) -> Attempt:
+    async def send(self, message: Message) -> DeliveryAttempt:
         """Append an entry with the fields `id`, `type` and `body`, which is the body that a server would receive.
 
         Raises:

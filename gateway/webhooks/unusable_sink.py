@@ -1,6 +1,6 @@
 """The receiving side of an endpoint whose settings cannot be used; each attempt fails with the reason."""
 
-from protocols.webhooks.attempts import Attempt, failed
+from protocols.webhooks.attempts import DeliveryAttempt, failed
 from protocols.webhooks.events import Message
 
 
@@ -14,7 +14,7 @@ class UnusableSink:
     def __init__(self, error: str) -> None:
         self._error = error
 
-    async def send(self, message: Message) -> Attempt:
+    async def send(self, message: Message) -> DeliveryAttempt:
         """Return the reason as the error of the attempt."""
         return failed(self._error)
 

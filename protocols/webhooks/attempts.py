@@ -30,7 +30,7 @@ class Outcome(Enum):
     DISABLED = "disabled"
 
 
-class Attempt(NamedTuple):
+class DeliveryAttempt(NamedTuple):
     """The result of one attempt.
 
     Attributes:
@@ -46,15 +46,15 @@ class Attempt(NamedTuple):
     retry_after_s: float | None = None
 
 
-DELIVERED: Final = Attempt(Outcome.DELIVERED)
+DELIVERED: Final = DeliveryAttempt(Outcome.DELIVERED)
 
 
-def failed(error: str) -> Attempt:
+def failed(error: str) -> DeliveryAttempt:
     """An attempt without an answer."""
-    return Attempt(Outcome.FAILED, error=error)
+    return DeliveryAttempt(Outcome.FAILED, error=error)
 
 
-def judge(status: int, retry_after: str = "") -> Attempt:
+def judge(status: int, retry_after: str = "") -> DeliveryAttempt:
     """Judge an answer.
 
     Args:
@@ -62,17 +62,21 @@ def judge(status: int, retry_after: str = "") -> Attempt:
         retry_after: the value of the Retry-After header; only a number of seconds is read.
     """
     if 200 <= status < 300:
-        return Attempt(Outcome.DELIVERED, status)
+        return DeliveryAttempt(Outcome.DELIVERED, status)
     if status == 410:
-        return Attempt(Outcome.DISABLED, status, "the receiver answered 410: it wants no further message")
+        return DeliveryAttempt(
+            Outcome.DISABLED, status, "the receiver answered 410: it wants no further message"
+        )
     if 300 <= status < 400:
-        return Attempt(Outcome.FAILED, status, f"the receiver answered {status}: redirects are not followed")
+        return DeliveryAttempt(
+            Outcome.FAILED, status, f"the receiver answered {status}: redirects are not followed"
+        )
     delay_s = (
         float(retry_after)
         if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 9
         else None
     )
-    return Attempt(Outcome.FAILED, status, f"the receiver answered {status}", delay_s)
+    return DeliveryAttempt(Outcome.FAILED, status, f"the receiver answered {status}", delay_s)
 
 
 def delay_s(failures: int, noise: float, retry_after_s: float | None = None) -> float:

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.settings import Secret, WebhookSettings
 from gateway.webhooks.http_sink import HttpSink
-from protocols.webhooks.attempts import Attempt, Outcome
+from protocols.webhooks.attempts import DeliveryAttempt, Outcome
 from protocols.webhooks.events import PING_COMPLETED, Message
 from tests.support.ports import free_port
 from tests.support.requirements import need_program
@@ -58,7 +58,7 @@ async def receiving(words: Sequence[str], port: int) -> AsyncIterator[asyncio.su
         await process.wait()
 
 
-async def sent(port: int, message: Message, *secrets: str) -> Attempt:
+async def sent(port: int, message: Message, *secrets: str) -> DeliveryAttempt:
     url = Secret(f"http://127.0.0.1:{port}/")
     sink = HttpSink(WebhookSettings(url, tuple(map(Secret, secrets)), (PING_COMPLETED,)))
     attempt = await sink.send(message)

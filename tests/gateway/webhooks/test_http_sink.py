@@ -12,7 +12,7 @@ from gateway.errors import CredentialError
 from gateway.settings import Secret, WebhookSettings
 from gateway.webhooks import http_sink
 from gateway.webhooks.http_sink import HttpSink
-from protocols.webhooks.attempts import Attempt, Outcome
+from protocols.webhooks.attempts import DeliveryAttempt, Outcome
 from protocols.webhooks.events import PING_COMPLETED, Message
 from tests.support.ports import free_port
 from tests.support.webhooks import OTHER_SECRET, SECRET, Receiver, receiving
@@ -24,7 +24,7 @@ def endpoint(url: str, *secrets: str, ca_file: Path | None = None) -> WebhookSet
     return WebhookSettings(Secret(url), tuple(map(Secret, secrets or (SECRET,))), (PING_COMPLETED,), ca_file)
 
 
-async def sent(settings: WebhookSettings, times: int = 1) -> Attempt:
+async def sent(settings: WebhookSettings, times: int = 1) -> DeliveryAttempt:
     sink = HttpSink(settings)
     try:
         for _ in range(times):
