@@ -141,6 +141,10 @@ class Metrics:
         change_events_unmonitored_seconds: seconds without a subscription to data changes.
         resque_jobs: jobs taken from Resque's queues, by outcome.
         entries_unreadable: quarantined queue entries that could not be read or planned, by stream.
+        webhook_deliveries: attempts to deliver a message to a webhook endpoint, by endpoint and result.
+        webhook_oldest_age_seconds: age of the oldest event that an endpoint has not accepted, by endpoint.
+        webhook_disabled: 1 while an endpoint is disabled because it answered 410, by endpoint.
+        webhook_records_lost: records of the outbox that were removed before an endpoint accepted their events.
         settings_reload_failed: 1 while the settings file is invalid and the previous settings are in force.
         store_errors: failed Redis calls of background work, by operation.
         log_lines_dropped: log lines that were not written because the reader of stderr or the disk accepted no more.
@@ -155,6 +159,7 @@ class Metrics:
         self._define_latencies(self.values)
         self._define_effects(self.values)
         self._define_ingresses(self.values)
+        self._define_webhooks(self.values)
         self._define_process(self.values, version)
 
     def _define_pings(self, registry: MetricRegistry) -> None:
@@ -365,6 +370,35 @@ class Metrics:
         )
         self.resque_jobs = _counter_family(
             registry, "resque_jobs", "Jobs that were taken from Resque queues, by outcome.", "outcome"
+        )
+
+    def _define_webhooks(self, registry: MetricRegistry) -> None:
+        self.webhook_deliveries = _counter_family(
+            registry,
+            "webhook_deliveries",
+            "Attempts to deliver a message to a webhook endpoint, by endpoint and result.",
+            "endpoint",
+            "result",
+        )
+        # Only the leader of an endpoint has a value other than 0.
+        self.webhook_oldest_age_seconds = _gauge_family(
+            registry,
+            "webhook_oldest_age_seconds",
+            "Age in seconds of the oldest event that a webhook endpoint has not accepted; 0 if there is none.",
+            Merge.MAX,
+            "endpoint",
+        )
+        self.webhook_disabled = _alarm_family(
+            registry,
+            "webhook_disabled",
+            "1 while a webhook endpoint receives nothing because it answered 410, otherwise 0.",
+            "endpoint",
+        )
+        self.webhook_records_lost = _counter_family(
+            registry,
+            "webhook_records_lost",
+            "Records of the webhook outbox that were removed before an endpoint accepted their events.",
+            "endpoint",
         )
 
     def _define_process(self, registry: MetricRegistry, version: str) -> None:

@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "lanes": "list the lanes to the providers, or close a circuit breaker",
     "tokens": "create, list and revoke named API tokens",
     "audit": "list what operators did",
+    "webhooks": "list, replay or test the webhooks of a gateway",
     "check": "check settings, credentials, Redis and providers",
     "rps": "run the RhoConnect Push service alone",
     "simulate": "run simulators of APNs and FCM",

@@ -28,6 +28,7 @@ from gateway.check.findings import Finding, Level
 from gateway.check.keyspace_notifications import check_keyspace_notifications
 from gateway.check.migration import check_migration
 from gateway.check.rhoconnect_push import check_push_port
+from gateway.check.webhooks import check_webhooks
 from gateway.cli.options import add_settings_arguments, load_settings
 from gateway.logs.redaction import scrub
 from gateway.settings import Settings
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     findings = [Finding(Level.GOOD, "settings", f"read, {len(settings.apps)} apps of their own")]
     findings += [Finding(Level.WARNING, "settings", warning) for warning in settings.warnings]
     findings += check_files(settings)
+    findings += check_webhooks(settings)
     findings += asyncio.run(_run_checks(settings))
     for finding in findings:
         sys.stdout.write(f"{_MARKS[finding.level]:<5} {scrub(finding.subject):<32} {scrub(finding.text)}\n")

@@ -6,6 +6,7 @@ a verdict, the batch is settled in Redis in one step.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 from gateway.delivery.provider import ProviderMessage
@@ -29,6 +30,7 @@ OPEN: Final = 0
 ACCEPTED: Final = 1
 OTHER: Final = 2
 _FIRST_TRY: Final = Chunk(Ping())
+_NONE: Final[AbstractSet[int]] = frozenset()
 _DIGITS: Final = bytes(ord("1") if state == ACCEPTED else ord("0") for state in range(256))
 
 
@@ -104,6 +106,7 @@ class DeliveryBatch:
         "bulk",
         "chosen",
         "chunk_index",
+        "dead",
         "first_ms",
         "first_ping_index",
         "lane",
@@ -160,6 +163,8 @@ class DeliveryBatch:
         self.states: Final = bytearray()
         self.other_verdicts: Final[dict[int, tuple[VerdictKind, str]]] = {}
         self.postponed: Final[dict[int, Postponed]] = {}
+        self.dead: AbstractSet[int] = _NONE
+        """Indexes whose push token the provider called dead."""
         # One more than the indexes without a verdict, until `finish_planning`: a delivery that ends while others
         # are still being planned must not settle the batch.
         self.open = 1
@@ -197,6 +202,10 @@ class DeliveryBatch:
         self.open += 1
         return index
 
+    def mark_dead(self, index: int) -> None:
+        """Record that the provider called the push token of this index dead."""
+        self.dead = self.dead | {index}
+
     def restore(self, progress: BatchProgress) -> None:
         """Restore the verdicts of an earlier delivery of the same plan."""
         for index in range(len(self.states)):
@@ -207,6 +216,8 @@ class DeliveryBatch:
         for index, kind, reason in progress.other_verdicts:
             self._close(index, OTHER)
             self.other_verdicts[index] = (VerdictKind(kind), reason)
+        if progress.dead:
+            self.dead = frozenset(progress.dead)
 
     def lose_lease(self) -> None:
         """Mark the entry as taken over or quarantined: no delivery of it is sent or settled here any longer."""
@@ -281,7 +292,9 @@ class DeliveryBatch:
         if self._plan is None:
             clients = [client for client, _ in self.chosen]
             self._plan = tuple(tuple(clients[first:last]) for first, last in self.spans())
-        return BatchProgress(self._plan, self._accepted(), tuple(other_verdicts), tuple(self.skipped))
+        return BatchProgress(
+            self._plan, self._accepted(), tuple(other_verdicts), tuple(self.skipped), tuple(self.dead)
+        )
 
     def _accepted(self) -> bytes:
         """The bitmap of `BatchProgress`, as a binary number whose last digit is the first index; computed in C."""

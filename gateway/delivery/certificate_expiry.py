@@ -54,7 +54,7 @@ class CertificateExpiryMonitor:
 
     def apply_settings(self, settings: Settings) -> None:
         """Read the certificates of new settings. Warnings about an unchanged certificate are not repeated."""
-        endings = list(_certificate_expiries(settings, self._providers))
+        endings = list(certificate_expiries(settings, self._providers))
         self._warned = {expiry: self._warned.get(expiry, 0) for expiry in endings}
         self._told_at = -_EVERY_S
 
@@ -80,7 +80,8 @@ class CertificateExpiryMonitor:
             _log.warning("certificate_expiry_near", app=expiry.app, topic=expiry.topic, days=days)
 
 
-def _certificate_expiries(settings: Settings, providers: Providers) -> Iterator[CertificateExpiry]:
+def certificate_expiries(settings: Settings, providers: Providers) -> Iterator[CertificateExpiry]:
+    """Yield the expiry of each certificate in the settings. A certificate that cannot be read is omitted."""
     for provider, app in providers.credentials(settings):
         try:
             expiry = provider.expiry(settings, app)

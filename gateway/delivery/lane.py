@@ -164,6 +164,11 @@ class Lane(ABC):
         return self._breaker.state is not _CLOSED
 
     @property
+    def link(self) -> Link:
+        """Whether the provider was reached at the last attempt, and the reason if it was not."""
+        return self._link
+
+    @property
     def error_text(self) -> str | None:
         """The reason why this lane cannot send now; None if it can, or if no delivery waits for it."""
         if self.halted:
@@ -406,6 +411,7 @@ class Lane(ABC):
     def _report_dead(self, delivery: Delivery, verdict: Verdict, others: tuple[str, ...] = ()) -> None:
         """Report that the provider called this delivery's token dead; `others`: keys of further scopes in which it
         is."""
+        delivery.batch.mark_dead(delivery.index)
         route = delivery.route
         if (
             route.lane is self

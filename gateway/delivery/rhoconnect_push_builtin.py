@@ -111,6 +111,7 @@ class BuiltinRhoConnectPushLane(Lane):
             self._later(delivery, Verdict(VerdictKind.UNKNOWN, reply.label), 0)
         elif not reply:
             self._times.ended((delivery,))
+            delivery.batch.mark_dead(delivery.index)
             self._reject(delivery, NOT_REGISTERED)
         else:
             if not self._accepted:

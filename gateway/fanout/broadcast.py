@@ -76,7 +76,7 @@ class BroadcastSplitter:
             while waiting > AHEAD_CHUNKS:
                 await asyncio.sleep(_PAUSE_S)
                 waiting = await self._store.waiting_chunks()
-        self._in_flight.settle(split_broadcast(lease, entry.batch_id, ping))
+        self._in_flight.settle(split_broadcast(lease, entry.batch_id, ping, self._in_flight.events))
 
     async def _finish_without_users(self, lease: Lease, entry: Entry, ping: Ping) -> bool:
         """Settle a broadcast of which Redis has no users left, instead of appending empty chunks."""
@@ -89,7 +89,8 @@ class BroadcastSplitter:
             return False
         _log.error("broadcast_chunk_missing", ping_id=ping.id, chunk_count=entry.chunk_count)
         skipped = {CHUNK_MISSING: entry.chunk_count}
-        self._in_flight.settle(broadcast_without_users(lease, entry.batch_id, ping, skipped))
+        plan = self._in_flight.events
+        self._in_flight.settle(broadcast_without_users(lease, entry.batch_id, ping, skipped, plan))
         return True
 
 

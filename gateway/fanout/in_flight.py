@@ -17,7 +17,7 @@ from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import DeliveryBatch
 from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BAD_DATA, StoreDown
-from gateway.fanout.settlement import build_settlement, split_waiters, without_own_keys
+from gateway.fanout.settlement import NO_EVENTS, build_settlement, split_waiters, without_own_keys
 from gateway.fanout.unreadable import UnreadableEntries
 from gateway.metrics import SETTLEMENT, Metrics
 from gateway.queue.consumer import (
@@ -28,6 +28,7 @@ from gateway.queue.consumer import (
     Streams,
 )
 from gateway.queue.entries import Lease
+from gateway.queue.outbox import EventPlan
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
 from gateway.store.connection import Reply
@@ -68,6 +69,7 @@ class InFlight:
             callers are notified through Redis.
         metrics: counts quarantined entries; a new one by default.
         unsaved: receives whether verdicts are recorded, for the lanes; a new one by default.
+        events: the events that settlements add to the outbox of webhooks; none by default.
     """
 
     def __init__(
@@ -77,8 +79,11 @@ class InFlight:
         local_waiters: LocalWaiters | None = None,
         metrics: Metrics | None = None,
         unsaved: UnsavedVerdicts | None = None,
+        events: EventPlan = NO_EVENTS,
     ) -> None:
         self._streams = streams
+        self.events: Final = events
+        """The plan passed to the constructor."""
         self._unsaved = UnsavedVerdicts() if unsaved is None else unsaved
         self._settling: set[DeliveryBatch] | None = None
         """Batches whose settlement the present pass waits for: those that were finished at its beginning, and those
@@ -227,7 +232,7 @@ class InFlight:
     def on_complete(self, batch: DeliveryBatch) -> None:
         """Settle a batch of which every delivery has a verdict, unless its lease is lost."""
         if not batch.lease_lost:
-            self.settle(self._notify_local_waiters(build_settlement(batch)))
+            self.settle(self._notify_local_waiters(build_settlement(batch, self.events)))
 
     def _notify_local_waiters(self, settlement: Settlement) -> Settlement:
         """Notify the callers in this process while the settlement is written: the verdicts of the providers are

@@ -13,18 +13,27 @@ import msgspec
 
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import ACCEPTED, DeliveryBatch
+from gateway.fanout.settled_events import broadcast_events, settled_events
 from gateway.queue.consumer import PingWaiter, ReachedChunk, ReceiptField, ScheduledRetry, Settlement
 from gateway.queue.entries import Chunk, Lease
+from gateway.queue.outbox import EventPlan, OutboxRecord
 from gateway.queue.receipts import DeviceVerdict, PingRecord, field_of, pack_base, pack_delta
 from gateway.store import keys
 from protocols.ping.model import Ping
 
+NO_EVENTS: Final = EventPlan()
+"""The plan without endpoints of webhooks."""
 _LISTED_MAX: Final = 200
 """Most accepted devices that a receipt lists one by one; for more only the number is stored."""
 
 
-def build_settlement(batch: DeliveryBatch) -> Settlement:
-    """Build the settlement of a finished delivery batch."""
+def build_settlement(batch: DeliveryBatch, plan: EventPlan = NO_EVENTS) -> Settlement:
+    """Build the settlement of a finished delivery batch.
+
+    Args:
+        batch: the batch.
+        plan: the events that the endpoints of webhooks receive.
+    """
     key = keys.receipt(batch.batch_id)
     whole = batch.lease.stream == keys.PINGS
     records = _with_apps(batch, _records(batch))
@@ -69,27 +78,33 @@ def build_settlement(batch: DeliveryBatch) -> Settlement:
         for number in batch.split
         # the record of reached devices is not needed any longer
     ]
-    return Settlement(batch.lease, receipts, retries, waiters, unparked, reached_chunks)
+    events = settled_events(batch, records, opened, plan) if plan.wanted else None
+    return Settlement(batch.lease, receipts, retries, waiters, unparked, reached_chunks, events)
 
 
-def split_broadcast(lease: Lease, batch_id: str, ping: Ping) -> Settlement:
+def split_broadcast(lease: Lease, batch_id: str, ping: Ping, plan: EventPlan = NO_EVENTS) -> Settlement:
     """The settlement of a broadcast whose chunks are all on their stream.
 
     The count of chunks that are still to come held one more, for the splitting itself (`scripts.SPLIT_USERS`).
     """
-    return _of_broadcast(lease, ReceiptField(keys.receipt(batch_id), "0:open", -1), ping)
+    field = ReceiptField(keys.receipt(batch_id), "0:open", -1)
+    return _of_broadcast(lease, field, ping, broadcast_events(batch_id, plan))
 
 
-def broadcast_without_users(lease: Lease, batch_id: str, ping: Ping, skipped: dict[str, int]) -> Settlement:
+def broadcast_without_users(
+    lease: Lease, batch_id: str, ping: Ping, skipped: dict[str, int], plan: EventPlan = NO_EVENTS
+) -> Settlement:
     """The settlement of a broadcast of which Redis has no users left; its receipt consists of `skipped`."""
     record = pack_delta(PingRecord(skipped=skipped, apps=ping.apps))
     field = ReceiptField(keys.receipt(batch_id), field_of(0, keys.CHUNKS, lease.entry), record)
-    return _of_broadcast(lease, field, ping)
+    return _of_broadcast(lease, field, ping, broadcast_events(batch_id, plan, skipped))
 
 
-def _of_broadcast(lease: Lease, field: ReceiptField, ping: Ping) -> Settlement:
+def _of_broadcast(
+    lease: Lease, field: ReceiptField, ping: Ping, events: OutboxRecord | None = None
+) -> Settlement:
     waiters = [PingWaiter(ping.reply_to, ping.id, field.key, "0:open")] if ping.reply_to else []
-    return Settlement(lease, [field], (), waiters)
+    return Settlement(lease, [field], (), waiters, events=events)
 
 
 def split_waiters(settlement: Settlement, channel: str) -> tuple[list[PingWaiter], Settlement]:
@@ -106,7 +121,8 @@ def without_own_keys(settlement: Settlement) -> Settlement | None:
     """The settlement without the keys that belong to this entry's pings alone; None if it has no such keys."""
     if not (settlement.receipts or settlement.waiters or settlement.reached_chunks):
         return None
-    return settlement._replace(receipts=(), waiters=(), reached_chunks=())
+    events = None if settlement.events is None else settlement.events._replace(unfinished=())
+    return settlement._replace(receipts=(), waiters=(), reached_chunks=(), events=events)
 
 
 def _records(batch: DeliveryBatch) -> list[PingRecord]:

@@ -105,6 +105,19 @@ class PingExplanations(Protocol):
         """
 
 
+class WebhookOperations(Protocol):
+    """Operations on the endpoints of webhooks (`gateway.webhooks.dispatcher.WebhookDispatcher`)."""
+
+    async def listing(self) -> list[dict[str, Any]]:
+        """The endpoints with their states, without secrets."""
+
+    async def replay(self, name: str, since_ms: int) -> dict[str, Any]:
+        """Deliver the events since an instant again. Raises NotFound."""
+
+    async def test(self, name: str) -> dict[str, Any]:
+        """Send a test message, and return its result. Raises NotFound."""
+
+
 @dataclass(kw_only=True)
 class HttpTimeouts:
     """Time limits of callers, in seconds.
@@ -156,6 +169,7 @@ class Dependencies:
         operators: the stores of the routes of operators; None: this process has none.
         acknowledgements: records acknowledgements; None: this process has no receipts.
         explanations: explains pings; None: this process cannot explain pings.
+        webhooks: operations on the endpoints of webhooks; None: this process has none.
         mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: number of processes that share the configured rate limit.
         now: epoch seconds by the clock that all gateways share.
@@ -180,6 +194,7 @@ class Dependencies:
     operators: OperatorStores | None = None
     acknowledgements: AcknowledgementStore | None = None
     explanations: PingExplanations | None = None
+    webhooks: WebhookOperations | None = None
     mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None
     named_tokens: NamedTokens | None = None

@@ -16,6 +16,7 @@ from gateway.clock import SHARED_CLOCK, SharedClock
 from gateway.errors import BAD_DATA
 from gateway.queue import idle_consumers, schedule, scripts, unreadable
 from gateway.queue.entries import Chunk, Lease, decoder, encode, leases_of, outline
+from gateway.queue.outbox import SETTLE_WITH_EVENTS, OutboxRecord
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, RedisReplyError, Reply
 from gateway.store.consumer_groups import ensure_group
@@ -33,7 +34,7 @@ FIRST: Final = "0-0"
 """Id before every entry of a stream."""
 
 
-class BatchProgress(msgspec.Struct, frozen=True, array_like=True):
+class BatchProgress(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """The verdicts of a batch so far, by the indexes of its plan.
 
     Attributes:
@@ -41,12 +42,14 @@ class BatchProgress(msgspec.Struct, frozen=True, array_like=True):
         accepted: bitmap with one bit for each index.
         other_verdicts: (index, kind, reason) of each other final verdict.
         skipped: number of omitted devices by reason, for each ping.
+        dead: indexes whose push token the provider called dead.
     """
 
     plan: tuple[tuple[str, ...], ...]
     accepted: bytes
     other_verdicts: tuple[tuple[int, int, str], ...]
     skipped: tuple[dict[str, int], ...] = ()
+    dead: tuple[int, ...] = ()
 
     def fits(self, pings: int) -> bool:
         """Whether this can be the progress of a batch with this number of pings."""
@@ -56,6 +59,7 @@ class BatchProgress(msgspec.Struct, frozen=True, array_like=True):
             and 8 * len(self.accepted) >= total
             and len(self.skipped) in (0, pings)
             and all(0 <= ping_index < total and kind in _KINDS for ping_index, kind, _ in self.other_verdicts)
+            and all(0 <= index < total for index in self.dead)
         )
 
     def ended(self) -> set[int]:
@@ -135,6 +139,7 @@ class Settlement(NamedTuple):
     waiters: Sequence[PingWaiter] = ()
     unparked: Sequence[tuple[str, int]] = ()
     reached_chunks: Sequence[ReachedChunk] = ()
+    events: OutboxRecord | None = None
 
 
 _KINDS: Final = frozenset(map(int, VerdictKind))
@@ -317,7 +322,12 @@ class Streams:
             words += chunk_index
         names = [lease.stream, keys.STATS, keys.progress(lease.stream, lease.entry)]
         names += [keys.SCHEDULE, keys.SCHEDULE_BODIES, keys.RECEIPTS, keys.PARKED]
-        self._connection.eval_then(scripts.SETTLE, names, words, on_reply)
+        if settlement.events is None:
+            self._connection.eval_then(scripts.SETTLE, names, words, on_reply)
+            return
+        names += [keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX]
+        words += settlement.events.arguments()
+        self._connection.eval_then(SETTLE_WITH_EVENTS, names, words, on_reply)
 
     async def quarantine(self, lease: Lease, reason: str, now_ms: int) -> bool:
         """Remove an entry that cannot be delivered from its stream, and store a record of it (`keys.UNREADABLE`).

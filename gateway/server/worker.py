@@ -59,6 +59,7 @@ from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
 from gateway.server.runtime_metrics import runtime_metrics
 from gateway.server.settings_feed import UpdateListener
 from gateway.server.sync_effects import open_sync_effects
+from gateway.server.webhooks import open_webhooks
 from gateway.server.worker_channels import WorkerContext
 from gateway.server.worker_reports import open_worker_reports
 from gateway.settings import Secret, Settings
@@ -67,6 +68,7 @@ from gateway.store.client_factory import HTTP_TIMEOUT_S, check_trust, client
 from gateway.store.connection import RedisConnection, RedisReplyError
 from gateway.store.durability import check_durability
 from gateway.store.health import redis_healths
+from gateway.webhooks.dispatcher import WebhookDispatcher
 
 _log = structlog.get_logger("worker")
 
@@ -160,14 +162,21 @@ class Inspection(NamedTuple):
     operators: OperatorStores
 
 
+class Outcomes(NamedTuple):
+    """The ways in which callers and operators get the outcomes of pings."""
+
+    receipts: Receipts
+    completions: CompletionWaiters
+    webhooks: WebhookDispatcher
+
+
 class Pipeline:
     """The opened components between the ingresses and the providers."""
 
     def __init__(
         self,
         producers: Producers,
-        receipts: Receipts,
-        completions: CompletionWaiters,
+        outcomes: Outcomes,
         in_flight: InFlight,
         consumer: QueueConsumer,
         lane_manager: LaneManager,
@@ -176,8 +185,7 @@ class Pipeline:
         inspection: Inspection,
     ) -> None:
         self.queue, self.schedule = producers
-        self.receipts = receipts
-        self.completions = completions
+        self.receipts, self.completions, self.webhooks = outcomes
         self.in_flight = in_flight
         self.consumer = consumer
         self.lane_manager = lane_manager
@@ -237,6 +245,7 @@ class SettingsApplier:
         self._pipeline.queue.limits = _limits(settings_feed.settings)
         self._pipeline.schedule.limits = _schedule_limits(settings_feed.settings)
         self._pipeline.lane_manager.apply_settings(settings_feed.settings)
+        self._pipeline.webhooks.apply_settings(settings_feed.settings)
         self._pipeline.maintenance.apply_settings(settings_feed.settings)
         _log.info("settings_applied")
 
@@ -289,7 +298,10 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
             open_sync_effects(effects, look_ups, metrics, invalidations, lane_manager)
         )
         lane_manager.log_unusable()
-        in_flight = InFlight(streams, scheduler, completions, metrics, unsaved)
+        webhooks, events = await opened.enter_async_context(
+            open_webhooks(settings, stream_link, name, lane_manager, metrics)
+        )
+        in_flight = InFlight(streams, scheduler, completions, metrics, unsaved, events)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         broadcast_targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
         planner = Planner(registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler)
@@ -307,8 +319,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         explainer = PingExplainer(examination, lane_manager, metrics, scheduler)
         yield Pipeline(
             producers,
-            receipts,
-            completions,
+            Outcomes(receipts, completions, webhooks),
             in_flight,
             consumer,
             lane_manager,
@@ -404,6 +415,7 @@ def _services(
         readiness=pipeline.maintenance.readiness,
         metrics=metrics,
         explanations=pipeline.explainer,
+        webhooks=pipeline.webhooks,
         mailbox=pipeline.mailbox if rhoconnect_push_address(settings) != main else None,
         scrape=scrape,
         workers=workers,

@@ -28,6 +28,7 @@ from gateway.settings.model import (
 from gateway.settings.provider_settings import ProviderSettings
 from gateway.settings.secret import Secret
 from gateway.settings.serialization import from_json, to_json
+from gateway.settings.webhooks import WebhookSettings
 
 __all__ = [
     "DEFAULT_PATH",
@@ -50,6 +51,7 @@ __all__ = [
     "Secret",
     "Settings",
     "Source",
+    "WebhookSettings",
     "from_json",
     "load",
     "to_json",

@@ -174,7 +174,7 @@ def _value(name: str, setting_path: SettingPath, type_: Any, text: str) -> Any:
 
 
 def _is_json(setting_path: SettingPath, type_: Any) -> bool:
-    return is_section(type_) or setting_path == ("apps",) or "tuple" in str(type_)
+    return is_section(type_) or setting_path in (("apps",), ("webhooks",)) or "tuple" in str(type_)
 
 
 def _nested(setting_path: SettingPath, value: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.errors import BadSetting
-from gateway.settings import document, environment, rhoconnect, sources
+from gateway.settings import document, environment, rhoconnect, sources, webhooks
 from gateway.settings.convert import Converter, SettingPath
 from gateway.settings.credentials import one_credential
 from gateway.settings.layers import overlay
@@ -66,6 +66,7 @@ def load(
 def _settings(kind: type[Settings], tree: dict[str, Any], convert: Converter, **ready: Any) -> Settings:
     tree.setdefault("data_dir", "data")  # converted like a given value: relative to the app
     listed = convert.mapping(tree.pop("apps", None), ("apps",))
+    ready["webhooks"] = webhooks.read(convert, tree.pop("webhooks", None))
     settings = convert.struct(kind, tree, (), apps={}, **ready)
     one_credential(convert, settings.app(""), ())
     _check_proxies(convert, settings)

@@ -17,6 +17,7 @@ from gateway.settings.fcm import FcmSettings
 from gateway.settings.kinds import URL_PATTERN, PortOrAny, PositiveInt, PositiveSeconds, Seconds
 from gateway.settings.provider_settings import ProviderSettings
 from gateway.settings.secret import Secret
+from gateway.settings.webhooks import WebhookSettings
 
 RHOCONNECT_PUSH_PORT = 8675
 
@@ -151,6 +152,7 @@ class LimitSettings(msgspec.Struct, frozen=True):
         queue_pings, queue_bytes: most pings, and bytes of them, that may wait in the queue (else 503).
         scheduled_pings, scheduled_bytes: most pings, and bytes of them, that may wait for their `deliver_at` (else
             503).
+        webhook_bytes: most bytes of events that are stored for webhooks; beyond it the oldest are removed.
         requests_per_s: most pings per second and gateway (else 429); None: no limit.
         connections: most HTTP connections of one process on each of its ports; None: derived from RLIMIT_NOFILE.
         devices_per_user: most devices that one user may have (else 422).
@@ -165,6 +167,7 @@ class LimitSettings(msgspec.Struct, frozen=True):
     queue_bytes: PositiveInt = 2_147_483_648
     scheduled_pings: PositiveInt = 1_000_000
     scheduled_bytes: PositiveInt = 1_073_741_824
+    webhook_bytes: PositiveInt = 268_435_456
     requests_per_s: Annotated[float, Meta(gt=0)] | None = None
     connections: PositiveInt | None = None
     devices_per_user: PositiveInt = 1_000
@@ -254,6 +257,7 @@ class Settings(msgspec.Struct, frozen=True):
         documents: every Redis over which RhoConnect distributes its documents, beginning with `redis`; empty: `redis`
             alone.
         apps: resolved settings by `device_app_id`; use `app`.
+        webhooks: endpoints of webhooks by name.
         drain_s: longest time in which a stopping worker finishes its work.
         sources: RhoConnect's sources by name.
         origins: source of each setting that is not a default, by its name: a variable, or file and line.
@@ -287,6 +291,7 @@ class Settings(msgspec.Struct, frozen=True):
     drain_s: Seconds = 25.0
     documents: tuple[Secret, ...] = ()
     apps: Mapping[str, App] = {}
+    webhooks: Mapping[str, WebhookSettings] = {}
     sources: Mapping[str, Source] = {}
     origins: Mapping[str, str] = {}
     warnings: tuple[str, ...] = ()

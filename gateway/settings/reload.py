@@ -12,9 +12,11 @@ import msgspec
 
 from gateway.settings.model import Settings
 from gateway.settings.provider_settings import ProviderSettings
+from gateway.settings.webhooks import ca_files
 
 RELOADABLE: Final = (
     "apps",
+    "webhooks",
     "retry",
     "ping",
     "limits",
@@ -63,10 +65,11 @@ def _changed_below(name: str, old: object, new: object) -> str:
 
 
 def files_of(settings: Settings) -> tuple[Path, ...]:
-    """Return the files of the credentials: a file that is replaced under its old name is a new credential."""
+    """Return the files of credentials and of webhooks: one that is replaced under its old name is a new credential."""
     sections = settings.provider_types()
     parts = [app.provider(name) for app in (settings.app(""), *settings.apps.values()) for name in sections]
-    return tuple(sorted({path for part in parts for path in _files(part)}))
+    files = {path for part in parts for path in _files(part)}
+    return tuple(sorted(files.union(ca_files(settings.webhooks))))
 
 
 def _files(part: ProviderSettings) -> Iterator[Path]:

@@ -81,6 +81,28 @@ LANE_RESETS: Final = "rhopush:{q}:lane_resets"
 LANE_RESETS_S)."""
 LANE_RESETS_S: Final = 3_600
 """Lifetime of such requests: every worker reads them once a second."""
+WEBHOOK_EVENTS: Final = "rhopush:{q}:webhook_events"
+"""STREAM: the outbox of webhooks, one record a settlement (`w`, `d`) or change of a condition (`c`); `s`: its bytes,
+`q`: its number."""
+WEBHOOK_OUTBOX: Final = "rhopush:{q}:webhook_outbox"
+"""HASH: `bytes` of all records in the outbox, and the `number` of the newest."""
+WEBHOOK_CONDITIONS: Final = "rhopush:{q}:webhook_conditions"
+"""HASH: lane or credential -> its condition, while it is not the normal one."""
+WEBHOOK_OUTBOX_S: Final = 4 * 86_400
+"""Lifetime of the outbox after the last sweep: longer than an event is delivered (three days)."""
+WEBHOOK_ENDPOINT_S: Final = 30 * 86_400
+"""Lifetime of an endpoint's state after the last sweep of a gateway that has the endpoint."""
+
+
+def webhook_endpoint(name: str) -> str:
+    """HASH: the delivery state of a webhook endpoint (see `gateway.webhooks.endpoint_state`)."""
+    return f"rhopush:{{q}}:webhook:{name}"
+
+
+def webhook_leader(name: str) -> str:
+    """STRING: the worker that delivers to a webhook endpoint (PX, see `gateway.webhooks.endpoint_state`)."""
+    return f"rhopush:{{q}}:webhook_leader:{name}"
+
 
 MARKER_S: Final = 600
 """Lifetime of a marker: longer than any ingress waits for the result of an append whose reply was lost."""

@@ -19,6 +19,7 @@ from gateway.queue import (
     effects,
     idle_consumers,
     lane_resets,
+    outbox,
     quarantine,
     schedule,
     scripts,
@@ -29,6 +30,8 @@ from gateway.registry import change_log_scripts, client_scripts, login_limits, t
 from gateway.resque import scripts as resque_scripts
 from gateway.store import keys
 from gateway.store.connection import Script
+from gateway.webhooks import endpoint_state
+from gateway.webhooks import outbox as webhook_outbox
 
 Word = str | bytes | int | float
 
@@ -57,6 +60,7 @@ USERS = keys.broadcast_users(BATCH + "0000")
 JOURNAL = keys.awaited_syncs("one:0")
 REACHED = keys.broadcast_devices(BATCH + "0000")
 ONCE = keys.idempotency(b"scope")
+LEADER, ENDPOINT = keys.webhook_leader("crm"), keys.webhook_endpoint("crm")
 OTHER_ONCE = keys.idempotency(b"other scope")
 TAKEN = keys.RESQUE_TAKEN + "one"
 _FUTURE_MS = 4_102_444_800_000  # the year 2100
@@ -119,6 +123,29 @@ def _settle(store: redis.Redis) -> None:
     store.hset(keys.PARKED, "lane", 4)
     store.hset(USERS, "0", "packed")
     store.hset(REACHED, "digest", "0")
+
+
+def _settle_with_events(store: redis.Redis) -> None:
+    _settle(store)
+    store.hset(RECEIPT, mapping={"0:open": -1, "0:events_accepted": 3})
+    _outbox(store)
+
+
+def _outbox(store: redis.Redis) -> None:
+    for number in range(1, 4):
+        store.xadd(
+            keys.WEBHOOK_EVENTS, {"s": 40, "q": number, "w": "packed", "b": BATCH, "d": ""}, id=f"{number}-0"
+        )
+    store.hset(keys.WEBHOOK_OUTBOX, mapping={"bytes": 120, "number": 3})
+
+
+def _endpoint(store: redis.Redis) -> None:
+    _outbox(store)
+    store.set(LEADER, "one:0", px=30_000)
+    store.hset(
+        ENDPOINT, mapping={"cursor": "5000-1", "number": 2, "sent": "msg", "replay": 2000, "failed": 3}
+    )
+    store.hset(keys.WEBHOOK_CONDITIONS, "lane:one", "down")
 
 
 def _cut(store: redis.Redis) -> None:
@@ -284,6 +311,9 @@ _SETTLE_KEYS = [
     keys.RECEIPTS,
     keys.PARKED,
 ]
+_EVENTS: list[Word] = [180, b"body", BATCH, 1, RECEIPT, 0, 2, 1, 0, 0]
+_EVENT_KEYS = [*_SETTLE_KEYS, keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX]
+_CONDITION_KEYS = [keys.WEBHOOK_CONDITIONS, keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX]
 _HEAR: list[Word] = [100, 60_000, 3600, "change", "Product", 0, 2, "bob", "ann", "", "Order", 1, 1, "bob"]
 _CLOSE: list[Word] = [
     b"\x94head",
@@ -402,6 +432,30 @@ CASES: dict[str, Case] = {
         [keys.STATS, keys.RECEIPTS],
         [BATCH + "0000", "phone", 10_000, 3600, 1],
     ),
+    "settle with events": Case(
+        outbox.SETTLE_WITH_EVENTS, _settle_with_events, _EVENT_KEYS, [*_SETTLE, *_EVENTS]
+    ),
+    "sweep events": Case(
+        webhook_outbox.SWEEP, _outbox, [keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX], [1000, 100, 2, 3600]
+    ),
+    "sweep no events": Case(
+        webhook_outbox.SWEEP, _counted, [keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX], [1000, 100, 2, 3600]
+    ),
+    "a lane is down": Case(
+        webhook_outbox.CHANGE_CONDITION, _outbox, _CONDITION_KEYS, [150, "lane:one", "down", b"event"]
+    ),
+    "a lane is up": Case(
+        webhook_outbox.CHANGE_CONDITION, _endpoint, _CONDITION_KEYS, [500, "lane:one", "", b"event"]
+    ),
+    "begin an endpoint": Case(endpoint_state.BEGIN, _outbox, [ENDPOINT, keys.WEBHOOK_EVENTS], [3600]),
+    "lead an endpoint": Case(endpoint_state.HOLD, _endpoint, [LEADER, ENDPOINT], ["one:0", 30_000, 3600]),
+    "change an endpoint": Case(
+        endpoint_state.CHANGE,
+        _endpoint,
+        [LEADER, ENDPOINT],
+        ["one:0", 30_000, 1, "sent", 2, "cursor", "6-0", "error", "none", "failed", 1],
+    ),
+    "release an endpoint": Case(endpoint_state.RELEASE, _endpoint, [LEADER], ["one:0"]),
     "save": Case(
         scripts.SAVE, _settle, [keys.PINGS, PROGRESS], [keys.GROUP, "one:0", "1-0", 3600, b"verdicts"]
     ),

@@ -20,10 +20,12 @@ from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.consumer import QueueConsumer, Readers
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
+from gateway.fanout.settlement import NO_EVENTS
 from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.consumer import Streams
 from gateway.queue.entries import Lease
+from gateway.queue.outbox import EventPlan
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.registry.registry import DeviceRegistry
@@ -87,7 +89,12 @@ class WorkerCore:
 
 @asynccontextmanager
 async def pipeline(
-    redis: str, folder: Path, settings: dict[str, Any] | None = None, *, name: str = "tested:0"
+    redis: str,
+    folder: Path,
+    settings: dict[str, Any] | None = None,
+    *,
+    name: str = "tested:0",
+    events: EventPlan = NO_EVENTS,
 ) -> AsyncIterator[WorkerCore]:
     """Open the parts of the consumer `name`. Leaving the block ends it as a kill would: nothing is drained.
 
@@ -95,6 +102,8 @@ async def pipeline(
         redis: the store's address.
         folder: for a settings file.
         settings: the `:gateway:` part.
+        name: the consumer.
+        events: the events that settlements store.
     """
     file = folder / f"{name.replace(':', '-')}.yml"
     file.write_text(yaml.safe_dump({"development": {"gateway": settings or {}}}))
@@ -120,7 +129,7 @@ async def pipeline(
         stack.push_async_callback(dead.close)
         unsaved = UnsavedVerdicts()
         lanes = LaneManager(said, metrics, dead, scheduler=scheduler, unsaved=unsaved)
-        in_flight = InFlight(streams, scheduler, metrics=metrics, unsaved=unsaved)
+        in_flight = InFlight(streams, scheduler, metrics=metrics, unsaved=unsaved, events=events)
         broadcasts = BroadcastStore(main, RECEIPT_S)
         targets = BroadcastTargets(broadcasts, registry, lanes, scheduler)
         planner = ClaimingPlanner(registry, targets, lanes, streams, in_flight, metrics, scheduler)

@@ -44,6 +44,7 @@ CLEAN: Final = (
     "gateway/system",
     "gateway/telemetry",
     "gateway/transport",
+    "gateway/webhooks",
     "protocols",
     "tools/docs_site.py",
 )

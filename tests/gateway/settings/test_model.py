@@ -22,7 +22,7 @@ OTHER_NAMES = {
 def rows() -> dict[str, tuple[str, list[str], str]]:
     cells = [
         [cell.strip() for cell in line.strip("|\n").split(" | ")]
-        for line in TABLE.read_text().partition("\n## Options\n")[2].splitlines()
+        for line in TABLE.read_text().partition("\n## Options\n")[2].partition("\n## ")[0].splitlines()
         if line.startswith("| `")
     ]
     return {

@@ -1,0 +1,98 @@
+"""List the webhook endpoints of a running gateway, deliver events again, or send a test message.
+
+list: one endpoint a line, with its state. replay NAME --since TIME: deliver the events since then again, as far as the
+gateway stores them. test NAME: send one signed message of the type webhook.test; a success enables an endpoint that is
+disabled.
+
+On a terminal the output is a table; elsewhere it has no heading and its columns are separated by tabs. With --json,
+list prints one JSON object a line, and the others print one.
+
+Exit status 0: done. 1: the gateway cannot be reached, refuses the request, or does not have the endpoint; for test
+also: the message was not delivered. 2: wrong usage or a wrong setting.
+"""
+
+import argparse
+import json
+import sys
+from typing import Any, Final
+from urllib.parse import quote
+
+from gateway.cli.remote import add_gateway_arguments, client_of, with_hint
+from gateway.cli.table import write_table
+from gateway.client.sync_client import SyncClient
+
+_PATH: Final = "/rc/v1/admin/webhooks"
+_HEADINGS: Final = ("WEBHOOK", "STATE", "OLDEST", "DELIVERED", "FAILED", "LOST", "URL", "EVENTS", "ERROR")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `rhopush webhooks`."""
+    actions = parser.add_subparsers(dest="action", metavar="list | replay | test", required=True)
+    listing = actions.add_parser("list", help="the endpoints and their states")
+    replay = actions.add_parser("replay", help="deliver events again")
+    replay.add_argument("name", metavar="NAME")
+    replay.add_argument(
+        "--since", required=True, metavar="TIME", help="2026-12-01T12:00:00Z, or seconds since 1970"
+    )
+    test = actions.add_parser("test", help="send a test message")
+    test.add_argument("name", metavar="NAME")
+    for action in (listing, replay, test):
+        action.add_argument("--json", action="store_true", help="JSON instead of a table")
+        add_gateway_arguments(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List, replay or test.
+
+    Raises:
+        PingError: the gateway cannot be reached, or refuses.
+        BadSetting: there is no token.
+    """
+    client = client_of(args)
+    with with_hint():
+        if args.action == "list":
+            return _list(client, as_json=args.json)
+        path = f"{_PATH}/{quote(args.name, safe='')}"
+        if args.action == "replay":
+            return _replay(client.admin("POST", f"{path}/replay", {"since": args.since}), as_json=args.json)
+        return _test(client.admin("POST", f"{path}/test", {}), as_json=args.json)
+
+
+def _list(client: SyncClient, *, as_json: bool) -> int:
+    endpoints = client.admin("GET", _PATH, {})["webhooks"]
+    if as_json:
+        sys.stdout.writelines(json.dumps(endpoint) + "\n" for endpoint in endpoints)
+        return 0
+    write_table(_HEADINGS, [_row(endpoint) for endpoint in endpoints])
+    return 0
+
+
+def _row(endpoint: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        endpoint["name"],
+        endpoint["state"],
+        f"{endpoint['oldest_age_s']} s",
+        *(str(endpoint[count]) for count in ("delivered", "failed", "lost")),
+        endpoint["url"],
+        ",".join(endpoint["events"]),
+        endpoint["error"] or "",
+    )
+
+
+def _replay(found: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return 0
+    stored = f"the oldest stored event is of {found['oldest']}" if found["oldest"] else "no event is stored"
+    sys.stdout.write(f"{found['endpoint']} receives the events since {found['since']} again; {stored}\n")
+    return 0
+
+
+def _test(found: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        sys.stdout.write(json.dumps(found) + "\n")
+    else:
+        status = "" if found["status"] is None else f" (status {found['status']})"
+        error = f": {found['error']}" if found["error"] else ""
+        sys.stdout.write(f"{found['endpoint']} {found['result']}{status} {found['id']}{error}\n")
+    return 0 if found["result"] == "delivered" else 1

@@ -1,0 +1,98 @@
+"""The events of webhooks that a settlement causes. This module does no I/O.
+
+Without endpoints no settlement calls it.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from gateway.delivery.batch import DeliveryBatch
+from gateway.queue.entries import encode
+from gateway.queue.outbox import (
+    EventPlan,
+    FinishedPing,
+    OutboxRecord,
+    RejectedDevice,
+    SettledEvents,
+    UnfinishedPing,
+)
+from gateway.queue.receipts import PingRecord
+from gateway.store import keys
+from protocols.verdict import VerdictKind
+
+CANCELLED: Final = "cancelled"
+"""Reason for which the users and devices of a cancelled ping are left out."""
+_NONE_SKIPPED: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+def settled_events(
+    batch: DeliveryBatch, records: Sequence[PingRecord], opened: Sequence[int], plan: EventPlan
+) -> OutboxRecord | None:
+    """Return the events of a finished batch; None: it has none.
+
+    Args:
+        batch: the batch.
+        records: the record of each ping.
+        opened: number of chunks and retries that this settlement opens, less those that it closes, of each ping.
+        plan: the events that endpoints receive.
+    """
+    rejected = tuple(_rejected(batch, plan)) if batch.other_verdicts else ()
+    finished: tuple[FinishedPing, ...] = ()
+    unfinished: list[UnfinishedPing] = []
+    if plan.completed:
+        first = batch.first_ping_index
+        pings = [_verdicts(first + number, record) for number, record in enumerate(records)]
+        if batch.lease.stream == keys.PINGS and not any(opened):
+            finished = tuple(pings)
+        else:
+            key = keys.receipt(batch.batch_id)
+            whole = batch.lease.stream == keys.PINGS
+            finished = tuple([ping for ping, more in zip(pings, opened, strict=True) if whole and not more])
+            unfinished = [
+                UnfinishedPing(key, ping)
+                for ping, more in zip(pings, opened, strict=True)
+                if more or not whole
+            ]
+    if not (finished or rejected or unfinished):
+        return None
+    body = encode(SettledEvents(batch.batch_id, finished, rejected)) if finished or rejected else b""
+    return OutboxRecord(plan.limit, body, batch.batch_id, unfinished)
+
+
+def broadcast_events(
+    batch_id: str, plan: EventPlan, skipped: Mapping[str, int] = _NONE_SKIPPED
+) -> OutboxRecord | None:
+    """Return the events at the end of a broadcast's splitting; None: there are none.
+
+    Args:
+        batch_id: the batch id in the broadcast's ping id.
+        plan: the events that endpoints receive.
+        skipped: number of users, or of their chunks, that are left out, by reason.
+    """
+    if not plan.completed:
+        return None
+    ping = _verdicts(0, PingRecord(skipped=dict(skipped)))
+    return OutboxRecord(plan.limit, b"", batch_id, (UnfinishedPing(keys.receipt(batch_id), ping),))
+
+
+def _verdicts(index: int, record: PingRecord) -> FinishedPing:
+    skipped, cancelled = 0, 0
+    if record.skipped:
+        cancelled = record.skipped.get(CANCELLED, 0)
+        skipped = sum(record.skipped.values()) - cancelled
+    if not record.other_verdicts:
+        return FinishedPing(index, record.accepted, 0, skipped, cancelled)
+    rejected = [one.reason for one in record.other_verdicts if one.kind == VerdictKind.REJECTED]
+    left_out = rejected.count(CANCELLED)
+    return FinishedPing(index, record.accepted, len(rejected) - left_out, skipped, cancelled + left_out)
+
+
+def _rejected(batch: DeliveryBatch, plan: EventPlan) -> Iterator[RejectedDevice]:
+    if not (plan.rejected or plan.dead):
+        return
+    for index, (kind, reason) in sorted(batch.other_verdicts.items()):
+        dead = index in batch.dead
+        if kind == VerdictKind.REJECTED and reason != CANCELLED and (plan.rejected or dead):
+            number = batch.first_ping_index + batch.ping_of(index)
+            yield RejectedDevice(number, *batch.chosen[index], reason, dead)

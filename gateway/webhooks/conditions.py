@@ -1,0 +1,145 @@
+"""Events of lanes and credentials: one for each change of a condition, however many workers and gateways notice it.
+
+Every worker compares its lanes and certificates with its last report once a second. It stores a changed condition in
+Redis in one step with the event, if the stored condition is another one (`outbox.CHANGE_CONDITION`).
+
+| subject | condition | event | back to normal |
+| --- | --- | --- | --- |
+| lane | `down` | `lane.down` | `lane.up` |
+| credential of a lane | `refused` | `credential.refused` | no event |
+| certificate | `expires_30_days`, `expires_7_days`, `expires_1_days`, `expired` | `credential.expiring` | no event |
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from gateway.clock import SHARED_CLOCK
+from gateway.delivery.certificate_expiry import (
+    DAY_S,
+    WARN_DAYS,
+    CertificateExpiry,
+    certificate_expiries,
+    warnings_due,
+)
+from gateway.delivery.lane import Lane
+from gateway.delivery.link_state import LinkState
+from gateway.delivery.provider_registry import installed
+from gateway.queue.outbox import ConditionEvent, EventPlan
+from gateway.settings import Settings
+from gateway.webhooks.outbox import Outbox
+from protocols.webhooks.events import (
+    CREDENTIAL_EXPIRING,
+    CREDENTIAL_REFUSED,
+    LANE_DOWN,
+    LANE_UP,
+    instant_text,
+)
+
+NORMAL: Final = ""
+_TYPES: Final = frozenset({LANE_DOWN, LANE_UP, CREDENTIAL_REFUSED, CREDENTIAL_EXPIRING})
+
+
+class Condition(NamedTuple):
+    """A condition as this worker sees it.
+
+    Attributes:
+        subject: the lane or credential.
+        value: the condition; `NORMAL`: there is no problem.
+        event: the event if another worker did not report the condition before; None: there is none.
+    """
+
+    subject: str
+    value: str
+    event: ConditionEvent | None = None
+
+
+class ConditionMonitor:
+    """Reports the conditions of this worker's lanes and certificates.
+
+    Args:
+        settings: the settings in force.
+        plan: the events that endpoints receive.
+        lanes: returns the lanes.
+        outbox: receives the events.
+    """
+
+    def __init__(
+        self, settings: Settings, plan: EventPlan, lanes: Callable[[], Iterable[Lane]], outbox: Outbox
+    ) -> None:
+        self._plan = plan
+        self._lanes = lanes
+        self._outbox = outbox
+        self._reported: dict[str, str] = {}
+        self._certificates: list[CertificateExpiry] | None = None
+        self.apply_settings(settings)
+
+    def apply_settings(self, settings: Settings) -> None:
+        """Apply new settings: certificates are read again at the next step."""
+        self._settings = settings
+        self._certificates = None
+
+    async def step(self) -> None:
+        """Report what has changed since the last step. Without an endpoint for such events nothing is read.
+
+        Raises:
+            StoreDown: Redis does not answer; the next step repeats the report.
+        """
+        wanted = self._plan.wanted & _TYPES
+        if not wanted:
+            return
+        for condition in list(self._observe()):
+            if self._reported.get(condition.subject) == condition.value:
+                continue
+            event = condition.event
+            if event is not None and event.kind not in wanted:
+                event = None
+            await self._outbox.change(condition.subject, condition.value, event, self._plan.limit)
+            self._reported[condition.subject] = condition.value
+
+    def _observe(self) -> Iterator[Condition]:
+        for lane in self._lanes():
+            yield from lane_conditions(lane)
+        if self._certificates is None:
+            self._certificates = list(certificate_expiries(self._settings, installed()))
+        now_s = SHARED_CLOCK.now_s()
+        for certificate in self._certificates:
+            yield certificate_condition(certificate, now_s)
+
+
+def lane_conditions(lane: Lane) -> Iterator[Condition]:
+    """Yield the conditions of a lane and of its credential; none as long as the lane has tried nothing."""
+    link, subject = lane.link, f"lane:{lane.name}"
+    if link.state is LinkState.DOWN:
+        event = {"lane": lane.name, "provider": lane.provider.name, "error": link.error}
+        yield Condition(subject, "down", ConditionEvent(LANE_DOWN, dict(event)))
+    elif link.state is LinkState.UP:
+        event = {"lane": lane.name, "provider": lane.provider.name}
+        yield Condition(subject, NORMAL, ConditionEvent(LANE_UP, dict(event)))
+    subject = f"credential:{lane.name}"
+    if lane.halted:
+        refused = {
+            "lane": lane.name,
+            "provider": lane.provider.name,
+            "reason": lane.error_text or "",
+        }
+        yield Condition(subject, "refused", ConditionEvent(CREDENTIAL_REFUSED, dict(refused)))
+    elif link.state is LinkState.UP:
+        yield Condition(subject, NORMAL)
+
+
+def certificate_condition(certificate: CertificateExpiry, now_s: float) -> Condition:
+    """Return the condition of a certificate."""
+    subject = f"certificate:{certificate.provider}:{certificate.app}:{certificate.topic}"
+    due = warnings_due(certificate.expires_s - now_s)
+    if not due:
+        return Condition(subject, NORMAL)
+    days = WARN_DAYS[due - 1]
+    event: dict[str, str | int] = {
+        "provider": certificate.provider,
+        "app": certificate.app,
+        "topic": certificate.topic,
+        "expires_at": instant_text(int(certificate.expires_s * 1000)),
+        "days_left": int((certificate.expires_s - now_s) // DAY_S),
+    }
+    value = f"expires_{days}_days" if days else "expired"
+    return Condition(subject, value, ConditionEvent(CREDENTIAL_EXPIRING, event))

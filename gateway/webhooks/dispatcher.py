@@ -1,0 +1,252 @@
+"""All endpoints of a worker: one task for each, so that an endpoint that is slow or down delays no other one."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from gateway.clock import SHARED_CLOCK
+from gateway.errors import CredentialError, NotFound, StoreDown
+from gateway.metrics import Metrics
+from gateway.queue.outbox import EventPlan
+from gateway.settings import Settings, WebhookSettings
+from gateway.store.connection import RedisConnection
+from gateway.webhooks.conditions import ConditionMonitor
+from gateway.webhooks.endpoint_delivery import EndpointDelivery, digest_of
+from gateway.webhooks.endpoint_state import EndpointState, EndpointStates
+from gateway.webhooks.file_sink import FileSink
+from gateway.webhooks.http_sink import HttpSink
+from gateway.webhooks.outbox import Outbox
+from gateway.webhooks.sink import Sink
+from gateway.webhooks.stream_sink import StreamSink
+from gateway.webhooks.unusable_sink import UnusableSink
+from protocols.webhooks.attempts import Outcome
+from protocols.webhooks.events import instant_text, trial_message
+from protocols.webhooks.target import TargetKind
+
+_log = structlog.get_logger("webhooks")
+
+SWEEP_S: Final = 60.0
+CONDITIONS_S: Final = 1.0
+_RETRY_S: Final = 1.0
+"""Pause after Redis did not answer, or after a defect."""
+
+
+class WebhookDispatcher:
+    """The endpoints of this worker.
+
+    Args:
+        connection: the queue's Redis.
+        worker: name of this worker, different in each worker of all gateways.
+        plan: receives the events that settlements must store.
+        metrics: for the endpoints.
+        conditions: reports lanes and credentials.
+    """
+
+    def __init__(
+        self,
+        connection: RedisConnection,
+        worker: str,
+        plan: EventPlan,
+        metrics: Metrics,
+        conditions: ConditionMonitor,
+    ) -> None:
+        self._connection = connection
+        self._plan = plan
+        self._metrics = metrics
+        self._conditions = conditions
+        self._outbox = Outbox(connection)
+        self._states = EndpointStates(connection, worker)
+        self._deliveries: dict[str, EndpointDelivery] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def open(self, settings: Settings) -> None:
+        """Begin to deliver. New endpoints get the events from now on.
+
+        Raises:
+            StoreDown: Redis does not answer.
+        """
+        if settings.webhooks:
+            try:
+                await self._states.begin(settings.webhooks)
+            except StoreDown as error:
+                _log.warning("webhook_start_delayed", error=error.message)
+        self.apply_settings(settings)
+
+    async def close(self) -> None:
+        """Stop to deliver. The next leader of each endpoint repeats at most the message that was being sent."""
+        for name in list(self._tasks):
+            self._end(name)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def apply_settings(self, settings: Settings) -> None:
+        """Begin, change and end endpoints as the settings say."""
+        webhooks = settings.webhooks
+        self._plan.limit = settings.limits.webhook_bytes
+        self._plan.wanted = frozenset(kind for one in webhooks.values() for kind in one.events)
+        self._conditions.apply_settings(settings)
+        for name in [*self._deliveries]:
+            if webhooks.get(name) != self._deliveries[name].settings:
+                self._end(name)
+        for name, endpoint in webhooks.items():
+            if name not in self._deliveries:
+                self._begin(name, endpoint)
+        if webhooks and _COMMON not in self._tasks:
+            self._tasks[_COMMON] = asyncio.create_task(self._common(), name="webhooks")
+        elif not webhooks and _COMMON in self._tasks:
+            self._end(_COMMON)
+
+    # -- operators -------------------------------------------------------------------------------------------
+
+    async def listing(self) -> list[dict[str, Any]]:
+        """The endpoints with their states, without secrets.
+
+        Raises:
+            StoreDown: Redis does not answer.
+        """
+        return [await self._described(delivery) for _, delivery in sorted(self._deliveries.items())]
+
+    async def replay(self, name: str, since_ms: int) -> dict[str, Any]:
+        """Deliver the events since an instant again, as far as the outbox holds them.
+
+        Raises:
+            NotFound: there is no such endpoint.
+            StoreDown: Redis does not answer.
+        """
+        self._known(name)
+        since_ms = max(
+            1_000, since_ms // 1000 * 1000
+        )  # whole seconds, of which the messages are the same again
+        await self._states.change(name, {"replay": since_ms}, as_leader=False)
+        oldest_ms = await self._outbox.oldest_ms()
+        _log.info("webhook_replayed", endpoint=name, since=instant_text(since_ms))
+        return {
+            "endpoint": name,
+            "since": instant_text(since_ms),
+            "oldest": None if oldest_ms is None else instant_text(oldest_ms),
+        }
+
+    async def test(self, name: str) -> dict[str, Any]:
+        """Send one message of the type `webhook.test`; a success enables an endpoint that is disabled.
+
+        Raises:
+            NotFound: there is no such endpoint.
+            StoreDown: Redis does not answer.
+        """
+        delivery = self._known(name)
+        message = trial_message(name, secrets.token_hex(12), SHARED_CLOCK.now_ms())
+        attempt = await delivery.sink.send(message)
+        if attempt.outcome is Outcome.DELIVERED:
+            await self._states.change(name, {}, delete=("disabled", "due"), as_leader=False)
+        return {
+            "endpoint": name,
+            "id": message.id,
+            "result": attempt.outcome.value,
+            "status": attempt.status,
+            "error": attempt.error or None,
+        }
+
+    def _known(self, name: str) -> EndpointDelivery:
+        delivery = self._deliveries.get(name)
+        if delivery is None:
+            raise NotFound(f"there is no webhook {name}")
+        return delivery
+
+    async def _described(self, delivery: EndpointDelivery) -> dict[str, Any]:
+        state = await self._states.read(delivery.name)
+        now_ms = SHARED_CLOCK.now_ms()
+        age_s = max(0, now_ms - state.oldest_ms) // 1000 if state.oldest_ms else 0
+        return {
+            "name": delivery.name,
+            "url": delivery.settings.target.shown,
+            "events": list(delivery.settings.events),
+            "state": _word(delivery, state),
+            "oldest_age_s": age_s,
+            "error": state.error or None,
+            "next_attempt": instant_text(state.due_ms) if state.due_ms else None,
+            "delivered": state.delivered,
+            "failed": state.failed,
+            "lost": state.lost,
+        }
+
+    # -- tasks -----------------------------------------------------------------------------------------------
+
+    def _begin(self, name: str, endpoint: WebhookSettings) -> None:
+        delivery = EndpointDelivery(
+            name, endpoint, self._sink(endpoint), self._states, self._outbox, self._metrics
+        )
+        self._deliveries[name] = delivery
+        self._tasks[name] = asyncio.create_task(self._run(delivery), name=f"webhook:{name}")
+
+    def _sink(self, endpoint: WebhookSettings) -> Sink:
+        target = endpoint.target
+        if target.kind is TargetKind.STREAM:
+            return StreamSink(self._connection, target.address)
+        if target.kind is TargetKind.FILE:
+            return FileSink(Path(target.address))
+        try:
+            return HttpSink(endpoint)
+        except CredentialError as error:
+            return UnusableSink(error.message)
+
+    def _end(self, name: str) -> None:
+        task = asyncio.create_task(self._ended(self._tasks.pop(name), self._deliveries.pop(name, None)))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    @staticmethod
+    async def _ended(task: asyncio.Task[None], delivery: EndpointDelivery | None) -> None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        if delivery is not None:
+            with contextlib.suppress(StoreDown):
+                await delivery.close()
+
+    async def _run(self, delivery: EndpointDelivery) -> None:
+        with contextlib.suppress(StoreDown):
+            await self._states.begin((delivery.name,))
+        while True:
+            wait_s = await self._tried(delivery.step)
+            await asyncio.sleep(wait_s)
+
+    async def _common(self) -> None:
+        """Report conditions, and sweep the outbox."""
+        swept_s = float("-inf")
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._tried(self._conditions.step)
+            if loop.time() - swept_s >= SWEEP_S:
+                swept_s = loop.time()
+                await self._tried(self._sweep)
+            await asyncio.sleep(CONDITIONS_S)
+
+    async def _sweep(self) -> None:
+        await self._outbox.sweep(self._plan.limit)
+
+    async def _tried(self, step: Callable[[], Awaitable[float | None]]) -> float:
+        """Await a step; returns its result, or the pause after an error."""
+        (found,) = await asyncio.gather(step(), return_exceptions=True)
+        if isinstance(found, StoreDown):
+            self._metrics.store_errors("webhooks").inc()
+            _log.debug("redis_unavailable", error=found.message)
+            return _RETRY_S
+        if isinstance(found, BaseException):  # a defect must not end the deliveries
+            _log.error("webhook_step_failed", exc_info=found)
+            return _RETRY_S
+        return found or 0.0
+
+
+_COMMON: Final = ""
+"""Name of the task that belongs to no endpoint; no endpoint has it."""
+
+
+def _word(delivery: EndpointDelivery, state: EndpointState) -> str:
+    if state.disabled == digest_of(delivery.settings):
+        return "disabled"
+    return "failing" if state.attempts else "delivering"

@@ -1,0 +1,230 @@
+"""The state of each endpoint in Redis: its leader, its cursor in the outbox, and its failures.
+
+One worker of all gateways is the leader of an endpoint and delivers to it. Only the leader changes the state; each
+change checks the leadership in the same step, so that a leader whose lease expired changes nothing.
+
+| field | meaning |
+| --- | --- |
+| `cursor`, `number` | id and number of the last record whose events are all delivered |
+| `sent` | id of the last delivered message of the next second |
+| `attempts`, `due`, `error` | failed attempts of the next message, epoch ms of its next attempt, and the last error |
+| `oldest` | epoch ms of the oldest event that is not delivered, while deliveries fail |
+| `disabled` | digest of the settings with which the receiver answered 410 |
+| `delivered`, `failed`, `lost` | number of delivered messages, failed attempts, and records that were removed before |
+| `replay` | epoch ms from which an operator wants the events again |
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from gateway.store import keys
+from gateway.store.connection import Argument, RedisConnection, Script
+from gateway.store.lua import CHECKS
+from protocols.numbers import stored
+
+LEASE_S: Final = 30.0
+"""Lifetime of a leadership after its last renewal; longer than an attempt may take."""
+NO_RECORD: Final = "0-0"
+"""Id before every record."""
+_ID: Final = re.compile(r"[0-9]{1,18}-[0-9]{1,20}")
+_LAST_SEQUENCE: Final = "18446744073709551615"
+
+BEGIN: Final = Script(
+    CHECKS
+    + """
+-- KEYS: state, outbox; ARGV: lifetime s
+local life = seconds(ARGV[1])
+if redis.call('HGET', KEYS[1], 'cursor') then return 0 end
+local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+redis.call('HDEL', KEYS[1], 'sent')  -- first, so that a full Redis accepts the rest
+redis.call('HSET', KEYS[1], 'cursor', newest and newest[1] or '0-0')
+if newest and newest[2][3] == 'q' then redis.call('HSET', KEYS[1], 'number', count(stored(newest[2][4]))) end
+redis.call('EXPIRE', KEYS[1], life)
+return 1
+"""
+)
+"""Begin a new endpoint after the newest record; 0: the endpoint is known."""
+
+HOLD: Final = Script(
+    CHECKS
+    + """
+-- KEYS: leader, state; ARGV: worker, lease ms, lifetime of the state s
+local lease, life = natural(ARGV[2]), seconds(ARGV[3])
+if lease == 0 then missing('the lease') end
+local holder = redis.call('GET', KEYS[1])
+local replay, cursor = unpack(redis.call('HMGET', KEYS[2], 'replay', 'cursor'))
+if holder and holder ~= ARGV[1] then return {} end
+redis.call('EXPIRE', KEYS[2], life)  -- first, so that a full Redis accepts the rest
+redis.call('SET', KEYS[1], ARGV[1], 'PX', lease)
+if replay then
+    local from = count(stored(replay))
+    redis.call('HDEL', KEYS[2], 'replay', 'attempts', 'due', 'sent')
+    if from > 0 and stored(string.match(cursor or '', '^%d+')) >= from then
+        redis.call('HSET', KEYS[2], 'cursor', string.format('%.0f-@LAST@', from - 1))
+        redis.call('HDEL', KEYS[2], 'number')
+    end
+end
+local time = redis.call('TIME')
+return {string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), redis.call('HGETALL', KEYS[2])}
+""".replace("@LAST@", _LAST_SEQUENCE)
+)
+"""Become, or stay, the leader of an endpoint, and apply a replay; returns Redis' time in ms and the state, or an empty
+list if another worker is the leader."""
+
+CHANGE: Final = Script(
+    CHECKS
+    + """
+-- KEYS: leader, state
+-- ARGV: worker or '' for any, lease ms, number of fields to delete, these, number of fields to set, each with its
+--       value, then counters, each with the number to add
+local lease, at = natural(ARGV[2]), 3
+if lease == 0 then missing('the lease') end
+local function next_natural()
+    local number = natural(ARGV[at])
+    at = at + 1
+    return number
+end
+local deleted, set = {}, {}
+for _ = 1, next_natural() do
+    if not ARGV[at] then missing('a field') end
+    deleted[#deleted + 1] = ARGV[at]
+    at = at + 1
+end
+for _ = 1, next_natural() * 2 do
+    if not ARGV[at] then missing('a field') end
+    set[#set + 1] = ARGV[at]
+    at = at + 1
+end
+for counter = at, #ARGV, 2 do natural(ARGV[counter + 1]) end
+redis.call('HLEN', KEYS[2])
+if ARGV[1] ~= '' then
+    if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+    redis.call('PEXPIRE', KEYS[1], lease)
+end
+redis.call('HDEL', KEYS[2], '', unpack(deleted))  -- first, so that a full Redis accepts the rest
+if #set > 0 then redis.call('HSET', KEYS[2], unpack(set)) end
+for counter = at, #ARGV, 2 do add(KEYS[2], ARGV[counter], ARGV[counter + 1]) end
+return 1
+"""
+)
+"""Change the state of an endpoint, and renew the lease of its leader; 0: the worker is not its leader."""
+
+RELEASE: Final = Script(
+    """
+-- KEYS: leader; ARGV: worker
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+)
+"""End a leadership, so that another worker can begin at once."""
+
+
+class EndpointState(NamedTuple):
+    """The state of an endpoint. The docstring of the module describes the fields.
+
+    Attributes:
+        now_ms: Redis' time in epoch ms.
+    """
+
+    now_ms: int = 0
+    cursor: str = NO_RECORD
+    number: int = 0
+    sent: str = ""
+    attempts: int = 0
+    due_ms: int = 0
+    error: str = ""
+    oldest_ms: int = 0
+    disabled: str = ""
+    delivered: int = 0
+    failed: int = 0
+    lost: int = 0
+
+
+class EndpointStates:
+    """The states of all endpoints.
+
+    Args:
+        connection: the queue's Redis.
+        worker: name of this worker, which differs from that of every other worker of all gateways.
+    """
+
+    def __init__(self, connection: RedisConnection, worker: str) -> None:
+        self._connection = connection
+        self._worker = worker
+
+    async def begin(self, names: Iterable[str]) -> None:
+        """Give each new endpoint its cursor: it receives the events from now on."""
+        for name in names:
+            known = [keys.webhook_endpoint(name), keys.WEBHOOK_EVENTS]
+            await self._connection.eval(BEGIN, known, [keys.WEBHOOK_ENDPOINT_S])
+
+    async def hold(self, name: str) -> EndpointState | None:
+        """Become, or stay, the leader of an endpoint; None: another worker is."""
+        words: list[Argument] = [self._worker, int(LEASE_S * 1000), keys.WEBHOOK_ENDPOINT_S]
+        reply = await self._connection.eval(HOLD, self._keys(name), words)
+        return _state(stored(reply[0]), reply[1]) if reply else None
+
+    async def read(self, name: str) -> EndpointState:
+        """The state of an endpoint, whichever worker is the leader."""
+        return _state(0, await self._connection.call("HGETALL", keys.webhook_endpoint(name)))
+
+    async def change(
+        self,
+        name: str,
+        values: Mapping[str, str | int],
+        *,
+        delete: Sequence[str] = (),
+        add: Mapping[str, int] | None = None,
+        as_leader: bool = True,
+    ) -> bool:
+        """Change fields; False: this worker is not the leader any longer.
+
+        Args:
+            name: the endpoint.
+            values: fields to set.
+            delete: fields to delete.
+            add: numbers to add to counters.
+            as_leader: False: whichever worker is the leader.
+        """
+        words: list[Argument] = [self._worker if as_leader else "", int(LEASE_S * 1000)]
+        words += [len(delete), *delete, len(values)]
+        for pair in (*values.items(), *(add or {}).items()):
+            words += pair
+        return bool(await self._connection.eval(CHANGE, self._keys(name), words))
+
+    async def release(self, name: str) -> None:
+        """End the leadership of this worker."""
+        await self._connection.eval(RELEASE, [keys.webhook_leader(name)], [self._worker])
+
+    @staticmethod
+    def _keys(name: str) -> list[str]:
+        return [keys.webhook_leader(name), keys.webhook_endpoint(name)]
+
+
+def _state(now_ms: int, flat: Sequence[bytes]) -> EndpointState:
+    found = {
+        name.decode("utf-8", "replace"): value for name, value in zip(flat[::2], flat[1::2], strict=True)
+    }
+
+    def number(name: str) -> int:
+        return max(0, stored(found.get(name)))
+
+    def text(name: str) -> str:
+        return found.get(name, b"").decode("utf-8", "replace")
+
+    cursor = text("cursor")
+    return EndpointState(
+        now_ms=now_ms,
+        cursor=cursor if _ID.fullmatch(cursor) else NO_RECORD,
+        number=number("number"),
+        sent=text("sent"),
+        attempts=number("attempts"),
+        due_ms=number("due"),
+        error=text("error"),
+        oldest_ms=number("oldest"),
+        disabled=text("disabled"),
+        delivered=number("delivered"),
+        failed=number("failed"),
+        lost=number("lost"),
+    )

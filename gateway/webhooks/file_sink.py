@@ -1,0 +1,73 @@
+"""Delivery of messages to a file with one JSON text on each line, which is replaced when it is long."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+from protocols.webhooks.attempts import DELIVERED, DeliveryAttempt, failed
+from protocols.webhooks.events import Message
+
+FILE_BYTES: Final = 64 * 1024 * 1024
+"""Length from which a file gets the suffix `.1` and a new one begins."""
+KEPT_FILES: Final = 4
+"""Number of earlier files that are kept: `.1` is the newest."""
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class FileSink:
+    """A file on the machine of the gateway that delivers.
+
+    Args:
+        path: the file; its folder must exist.
+        most_bytes: see `FILE_BYTES`.
+    """
+
+    def __init__(self, path: Path, most_bytes: int = FILE_BYTES) -> None:
+        self._path = path
+        self._most_bytes = most_bytes
+
+    async def send(self, message: Message) -> DeliveryAttempt:
+        """Append a line and write it to the disk."""
+        value = {"id": message.id, **json.loads(message.body())}
+        line = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        try:
+            await asyncio.to_thread(self._write, line)
+        except OSError as error:
+            return failed(f"{self._path}: {error.strerror or 'cannot be written'}")
+        return DELIVERED
+
+    async def close(self) -> None:
+        """Do nothing: no file stays open."""
+
+    def _write(self, line: bytes) -> None:
+        self._rotate()
+        descriptor = os.open(self._path, _APPEND, 0o600)
+        try:
+            before = os.fstat(descriptor).st_size
+            try:
+                left = line
+                while left:
+                    left = left[os.write(descriptor, left) :]
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, before)  # a part of a line would damage the next one
+                raise
+        finally:
+            os.close(descriptor)
+
+    def _rotate(self) -> None:
+        """Rename the file, and each earlier one, if it is long."""
+        try:
+            if self._path.stat().st_size < self._most_bytes:
+                return
+        except FileNotFoundError:
+            return
+        for number in range(KEPT_FILES, 0, -1):
+            older = self._numbered(number - 1) if number > 1 else self._path
+            if older.exists():
+                older.replace(self._numbered(number))
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")

@@ -1,0 +1,80 @@
+"""Delivery of messages to an HTTP server: signed, without redirects, and with bounds on time and response."""
+
+import asyncio
+import ssl
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from gateway import __version__
+from gateway.clock import SHARED_CLOCK
+from gateway.settings import WebhookSettings
+from gateway.system.network_errors import describe
+from gateway.transport.tls import client_context
+from protocols.webhooks import signature
+from protocols.webhooks.attempts import DeliveryAttempt, failed, judge
+from protocols.webhooks.events import Message
+
+ATTEMPT_S: Final = 15.0
+"""Longest time of one attempt: the specification recommends 15 to 30 s for the receiver's answer."""
+_CONNECT_S: Final = 5.0
+_READ_BYTES: Final = 65_536
+"""Bytes of a response that are read, so that its connection can be used again; a longer response ends it."""
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=ATTEMPT_S, connect=_CONNECT_S)
+
+
+class HttpSink:
+    """An HTTP server.
+
+    Args:
+        settings: the endpoint.
+
+    Raises:
+        CredentialError: the file of certificate authorities cannot be read.
+    """
+
+    def __init__(self, settings: WebhookSettings) -> None:
+        self._url = settings.target.address
+        self._keys = [signature.key_of(secret.reveal()) for secret in settings.secret]
+        self._context: ssl.SSLContext | None = None
+        if urlsplit(self._url).scheme == "https":
+            self._context = client_context(ca_file=settings.ca_file)
+            self._context.set_alpn_protocols(["http/1.1"])
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, message: Message) -> DeliveryAttempt:
+        """Post a message once."""
+        body = message.body()
+        headers = {
+            "content-type": "application/json",
+            "user-agent": f"rhopush/{__version__}",
+            **signature.headers(self._keys, message.id, int(SHARED_CLOCK.now_s()), body),
+        }
+        try:
+            async with self._opened().post(
+                self._url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                await response.content.read(_READ_BYTES)
+                return judge(response.status, response.headers.get("Retry-After", ""))
+        except TimeoutError:
+            return failed(f"no complete answer within {ATTEMPT_S:g} s")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return failed(describe(error))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+            await asyncio.sleep(0)  # aiohttp closes TLS connections in the next turn of the loop
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=2, ssl=self._context or True),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=_TIMEOUT,
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session

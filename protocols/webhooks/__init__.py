@@ -1,0 +1,1 @@
+"""Webhooks: event types, addresses of endpoints, signatures, answers of receivers and delays (docs/webhooks.md)."""

@@ -1,0 +1,271 @@
+"""Delivery to one endpoint: order, repeats, back-off with a clock under control, and what is lost."""
+
+import asyncio
+import itertools
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.metrics import Metrics
+from gateway.queue.outbox import FinishedPing, RejectedDevice
+from gateway.settings import Secret, WebhookSettings
+from gateway.store import keys
+from gateway.store.connection import RedisConnection
+from gateway.webhooks import endpoint_delivery
+from gateway.webhooks.endpoint_delivery import EndpointDelivery, digest_of
+from gateway.webhooks.endpoint_state import EndpointStates
+from gateway.webhooks.http_sink import HttpSink
+from gateway.webhooks.outbox import Outbox
+from protocols.webhooks.attempts import RETRY_S
+from protocols.webhooks.events import PING_COMPLETED, PING_FAILED_DEVICES
+from tests.gateway.webhooks.conftest import Settling, batch_id
+from tests.support.webhooks import SECRET, Receiver, receiving, repeats
+
+TEN_MINUTES_S = 600.0
+LOAD = 300
+"""Pings that are settled while the endpoint is down: the work of some seconds."""
+BOTH = (PING_COMPLETED, PING_FAILED_DEVICES)
+
+
+class Clock:
+    """The clock of the delays between attempts; the test alone moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000_000
+
+    def now_ms(self) -> int:
+        return self.now
+
+
+class One:
+    """One endpoint, and one worker that may deliver to it."""
+
+    def __init__(
+        self,
+        connection: RedisConnection,
+        url: str,
+        *events: str,
+        worker: str = "tested:0",
+        name: str = "crm",
+    ) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.states = EndpointStates(connection, worker)
+        self.settings = WebhookSettings(Secret(url), (Secret(SECRET),), events or BOTH)
+        self.delivery = EndpointDelivery(
+            name,
+            self.settings,
+            HttpSink(self.settings),
+            self.states,
+            Outbox(connection),
+            self.metrics,
+            self.clock.now_ms,
+        )
+
+    async def step(self) -> float:
+        """One step, after which the clock under control moves to the next attempt."""
+        wait_s = await self.delivery.step()
+        due_ms = (await self.states.read("crm")).due_ms
+        if due_ms > self.clock.now:
+            self.clock.now = due_ms
+            return 0.0
+        return wait_s
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Step until a condition is true."""
+        async with asyncio.timeout(60):
+            while not condition():
+                await asyncio.sleep(min(await self.step(), 0.2))
+
+    def count(self, name: str, **labels: str) -> float:
+        """The value of a metric."""
+        found = self.metrics.registry.get_sample_value(f"rhopush_{name}", {"endpoint": "crm", **labels})
+        return float(found or 0.0)
+
+
+@pytest.fixture
+async def one(connection: RedisConnection, receiver: Receiver) -> Any:
+    found = One(connection, receiver.url)
+    await found.states.begin(["crm"])
+    yield found
+    await found.delivery.close()
+
+
+async def settle(settling: Settling, number: int) -> None:
+    """A ping with a rejected device, whose last delivery is settled later."""
+    batch = batch_id(number)
+    await settling.settle(batch, rejected=(RejectedDevice(0, "phone", "apns", "Unregistered", True),))
+    await settling.settle(batch, FinishedPing(0, 1, 1))
+
+
+async def test_events_of_a_second_arrive_as_messages(
+    one: One, receiver: Receiver, settling: Settling
+) -> None:
+    for number in range(3):
+        await settle(settling, number)
+    await one.until(lambda: len(receiver.events(PING_COMPLETED)) == 3)
+    assert [event["ping_id"] for event in receiver.events(PING_COMPLETED)] == [
+        f"{batch_id(number)}0000" for number in range(3)
+    ]
+    assert one.count("webhook_deliveries_total", result="delivered") == len(receiver.messages)
+    while await one.step() == 0.0:
+        pass
+    assert one.count("webhook_oldest_age_seconds") == 0
+    state = await one.states.read("crm")
+    assert (state.delivered, state.sent, state.number) == (len(receiver.messages), "", 6)
+
+
+async def test_an_endpoint_down_for_ten_minutes_under_load_gets_everything_in_order(
+    one: One, receiver: Receiver, settling: Settling
+) -> None:
+    """Settlements go on all the time; the clock moves from one attempt to the next."""
+    done: list[int] = []
+
+    async def load() -> None:
+        while True:
+            await settle(settling, len(done))
+            done.append(len(done))
+            await asyncio.sleep(0.002)
+
+    statuses = itertools.cycle((503, 500, 302, 429, 404))
+    receiver.status = lambda: next(statuses)
+    loading = asyncio.create_task(load())
+    await one.until(lambda: receiver.messages)
+    began_ms = one.clock.now
+    settled = 0
+    while one.clock.now < began_ms + TEN_MINUTES_S * 1000 or settled < LOAD:
+        await one.step()
+        await asyncio.sleep(0.1)
+        settled = len(done)
+    assert not receiver.accepted
+    assert len({message.id for message in receiver.messages}) == 1
+    assert len(receiver.messages) >= len(RETRY_S) - 2
+    assert one.count("webhook_deliveries_total", result="failed") == len(receiver.messages)
+    assert one.count("webhook_oldest_age_seconds") > 0
+
+    answers = itertools.cycle((204, 204, 503))
+    receiver.status = lambda: next(answers)
+    await one.until(lambda: len(receiver.accepted) > 3)
+    loading.cancel()
+    await asyncio.gather(loading, return_exceptions=True)
+    pings = [f"{batch_id(number)}0000" for number in done]
+    await one.until(lambda: set(pings) <= {event["ping_id"] for event in receiver.events(PING_COMPLETED)})
+
+    repeats(receiver.messages)
+    order: defaultdict[str, list[str]] = defaultdict(list)
+    for message in receiver.accepted:
+        for event in message.data:
+            order[event["ping_id"]].append(message.kind)
+    assert [order[ping] for ping in pings] == [[PING_FAILED_DEVICES, PING_COMPLETED]] * len(pings)
+    assert [event["ping_id"] for event in receiver.events(PING_COMPLETED)][: len(pings)] == pings
+
+
+async def test_the_next_leader_repeats_with_the_same_id(
+    one: One, receiver: Receiver, settling: Settling, connection: RedisConnection, redis_client: Redis
+) -> None:
+    """A worker is killed after the receiver accepted a message, and before that was stored."""
+    await settle(settling, 1)
+    await settle(settling, 2)
+    await one.until(lambda: receiver.accepted)
+    before = [message.id for message in receiver.accepted]
+    state = keys.webhook_endpoint("crm")
+    await redis_client.hdel(state, "sent")
+    await redis_client.hset(state, "cursor", "0-0")
+    await redis_client.delete(keys.webhook_leader("crm"))
+    other = One(connection, receiver.url, worker="other:0")
+    await other.until(lambda: len(receiver.accepted) >= len(before) + 2)
+    repeats(receiver.messages)
+    assert {message.id for message in receiver.accepted[len(before) :]} >= set(before)
+    assert await one.delivery.step() == endpoint_delivery.STANDBY_S
+    await other.delivery.close()
+    assert await one.delivery.step() < endpoint_delivery.STANDBY_S
+
+
+async def test_410_disables_until_the_settings_change(
+    one: One, receiver: Receiver, settling: Settling, connection: RedisConnection
+) -> None:
+    await settle(settling, 1)
+    receiver.status = 410
+    await one.until(lambda: receiver.messages)
+    receiver.status = 204
+    for _ in range(3):
+        assert await one.step() <= endpoint_delivery.POLL_S
+    assert len(receiver.messages) == 1
+    assert one.count("webhook_disabled") == 1
+    assert one.count("webhook_oldest_age_seconds") > 0
+    assert (await one.states.read("crm")).disabled == digest_of(one.settings)
+    changed = One(connection, receiver.url, PING_COMPLETED)
+    await changed.until(lambda: receiver.accepted)
+    assert changed.count("webhook_disabled") == 0
+    await changed.delivery.sink.close()
+
+
+async def test_records_that_were_removed_are_counted(
+    one: One, receiver: Receiver, settling: Settling
+) -> None:
+    await settling.settle(batch_id(0), FinishedPing(0, 1))
+    await one.until(lambda: receiver.accepted)
+    while await one.step() == 0.0:
+        pass
+    for number in range(1, 40):
+        await settling.settle(batch_id(number), FinishedPing(0, 1), limit=600)
+    await one.until(lambda: len(receiver.events(PING_COMPLETED)) > 1)
+    while await one.step() == 0.0:
+        pass
+    arrived = len(receiver.events(PING_COMPLETED))
+    lost = 40 - arrived
+    assert lost > 20
+    assert one.count("webhook_records_lost_total") == lost
+    assert (await one.states.read("crm")).lost == lost
+
+
+async def test_a_replay_repeats_with_the_same_ids(one: One, receiver: Receiver, settling: Settling) -> None:
+    await settle(settling, 1)
+    await one.until(lambda: receiver.events(PING_COMPLETED))
+    while await one.step() == 0.0:
+        pass
+    before = [message.id for message in receiver.accepted]
+    await one.states.change("crm", {"replay": 1000}, as_leader=False)
+    await one.until(lambda: len(receiver.accepted) == 2 * len(before))
+    assert [message.id for message in receiver.accepted] == before * 2
+    repeats(receiver.messages)
+
+
+async def test_a_slow_endpoint_delays_no_other(
+    one: One, receiver: Receiver, settling: Settling, connection: RedisConnection
+) -> None:
+    await settle(settling, 1)
+    async with receiving() as slow:
+        slow.delay_s = 30.0
+        other = One(connection, slow.url, name="slow")
+        waiting = asyncio.create_task(other.delivery.step())
+        await one.until(lambda: receiver.events(PING_COMPLETED))
+        assert not slow.messages
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await other.delivery.sink.close()
+
+
+async def test_types_that_an_endpoint_does_not_want_are_passed_over(
+    connection: RedisConnection, receiver: Receiver, settling: Settling
+) -> None:
+    only = One(connection, receiver.url, PING_COMPLETED)
+    await only.states.begin(["crm"])
+    for number in range(3):
+        await settle(settling, number)
+    await only.until(lambda: len(receiver.events(PING_COMPLETED)) == 3)
+    assert {message.kind for message in receiver.messages} == {PING_COMPLETED}
+    await only.delivery.close()
+
+
+async def test_a_delay_from_before_a_change_of_the_clock_does_not_hold(
+    one: One, receiver: Receiver, settling: Settling, redis_client: Redis
+) -> None:
+    await settle(settling, 1)
+    await redis_client.hset(keys.webhook_endpoint("crm"), "due", one.clock.now + 10**9)
+    async with asyncio.timeout(30):
+        while not receiver.messages:
+            await asyncio.sleep(min(await one.delivery.step(), 0.2))
