@@ -14,11 +14,13 @@ __all__ = [
     "BadProvider",
     "BadSetting",
     "BodiesFull",
+    "CancellationsFull",
     "ChannelBroken",
     "CredentialError",
     "IdempotencyConflict",
     "InputError",
     "MetricsUnavailable",
+    "PingFinished",
     "PossiblyAccepted",
     "ProviderUnreachable",
     "QueueFull",
@@ -215,6 +217,23 @@ class IdempotencyConflict(RhoPushError):
     status = 409
     code = "idempotency_conflict"
     label = "idempotency_conflict"
+
+
+class PingFinished(InputError):
+    """The ping cannot be cancelled: all of its deliveries have their final verdicts."""
+
+    status = 409
+    code = "ping_finished"
+    label = "ping_finished"
+
+
+class CancellationsFull(RhoPushError):
+    """As many pings are cancelled and not finished as the workers keep in memory (`keys.CANCELLED_MAX`)."""
+
+    status = 503
+    code = "cancellations_full"
+    label = "cancellations_full"
+    retryable = True
 
 
 class RequestTimeout(InputError):

@@ -23,6 +23,7 @@ import structlog
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.backlog import Backlog, WaitingRoomSize, parked_until_ms
 from gateway.delivery.batch import Delivery, Postponed
+from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.circuit_breaker import BREAKER_OPEN_S, CLOSED_BREAKER, BreakerEvent, BreakerState
 from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, TokenReports
 from gateway.delivery.link_state import UNTRIED_LINK, LinkEvent, LinkState
@@ -106,6 +107,8 @@ class Lane(ABC):
         """Settings for the times of retries; replaced when settings are reloaded."""
         self.unsaved = UnsavedVerdicts()
         """Whether verdicts can be recorded; the lane manager replaces it with the worker's object."""
+        self.cancelled = CancelledPings(metrics)
+        """The cancelled pings; replaced as `unsaved` is."""
         self._metrics = metrics
         self._token_reports = tokens
         self._deadline_s = deadline_s
@@ -134,6 +137,8 @@ class Lane(ABC):
         if self._retired:
             self._hand_to_successor(deliveries, bulk=bulk)
             return
+        if self.cancelled.ids:
+            deliveries = self.cancelled.end_own(deliveries)
         self._backlog.add(deliveries, bulk=bulk)
         self._wanted = True
         self.wake()
@@ -189,6 +194,10 @@ class Lane(ABC):
     def shed_backlog(self) -> None:
         """Park the deliveries beyond this lane's share, since other lanes need the worker's room."""
         self._park_above(max(WAITING_DELIVERIES, self._room.soon(self._begun)), BUSY)
+
+    def end_cancelled(self) -> None:
+        """End the waiting deliveries of pings that were cancelled."""
+        self.cancelled.end_own(self._backlog.remove(self.cancelled.has))
 
     async def retire(self, successor: LaneInterface | None) -> None:
         """Stop permanently: give waiting deliveries to a successor, or to the schedule, and finish the requests in
@@ -353,6 +362,8 @@ class Lane(ABC):
 
     def _requeue(self, delivery: Delivery) -> None:
         """Put a delivery that did not begin in front of the others, or give it to the successor."""
+        if self.cancelled.ids and not self.cancelled.end_own((delivery,)):
+            return
         if self._retired:
             self._hand_to_successor([delivery], bulk=delivery.batch.bulk)
             return

@@ -15,6 +15,7 @@ import structlog
 
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import DeliveryBatch
+from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.settlement import build_settlement, split_waiters, without_own_keys
@@ -68,6 +69,7 @@ class InFlight:
             callers are notified through Redis.
         metrics: counts quarantined entries; a new one by default.
         unsaved: receives whether verdicts are recorded, for the lanes; a new one by default.
+        cancelled: the cancelled pings of this worker; none by default.
     """
 
     def __init__(
@@ -77,15 +79,18 @@ class InFlight:
         local_waiters: LocalWaiters | None = None,
         metrics: Metrics | None = None,
         unsaved: UnsavedVerdicts | None = None,
+        cancelled: CancelledPings | None = None,
     ) -> None:
         self._streams = streams
+        metrics = Metrics() if metrics is None else metrics
+        self._cancelled = CancelledPings(metrics) if cancelled is None else cancelled
         self._unsaved = UnsavedVerdicts() if unsaved is None else unsaved
         self._settling: set[DeliveryBatch] | None = None
         """Batches whose settlement the present pass waits for: those that were finished at its beginning, and those
         that it could not save; None: no pass has begun."""
         self._unwritable: set[tuple[str, str]] = set()
         """Entries whose settlement Redis refuses because of one of their own keys: no pass waits for them."""
-        self._unreadable = UnreadableEntries(streams, Metrics() if metrics is None else metrics)
+        self._unreadable = UnreadableEntries(streams, metrics)
         self._quarantines: set[asyncio.Task[None]] = set()
         self._local_waiters = local_waiters
         self.scheduler = Scheduler() if scheduler is None else scheduler
@@ -225,6 +230,8 @@ class InFlight:
     def on_complete(self, batch: DeliveryBatch) -> None:
         """Settle a batch of which every delivery has a verdict, unless its lease is lost."""
         if not batch.lease_lost:
+            if batch.postponed and self._cancelled.ids:
+                self._cancelled.end_postponed(batch)
             self.settle(self._notify_local_waiters(build_settlement(batch)))
 
     def _notify_local_waiters(self, settlement: Settlement) -> Settlement:

@@ -12,8 +12,8 @@ from typing import Final
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import ACCEPTED, DeliveryBatch
 from gateway.queue.consumer import PingWaiter, ReachedChunk, ReceiptField, ScheduledRetry, Settlement
-from gateway.queue.entries import Chunk, Lease
-from gateway.queue.receipts import DeviceVerdict, PingRecord, field_of, pack_base, pack_delta
+from gateway.queue.entries import Chunk, Entry, Lease
+from gateway.queue.receipts import CANCELLED, DeviceVerdict, PingRecord, field_of, pack_base, pack_delta
 from gateway.store import keys
 from protocols.ping.model import Ping
 
@@ -83,6 +83,26 @@ def broadcast_without_users(lease: Lease, batch_id: str, ping: Ping, skipped: di
     record = pack_delta(PingRecord(skipped=skipped))
     field = ReceiptField(keys.receipt(batch_id), field_of(0, keys.CHUNKS, lease.entry), record)
     return _of_broadcast(lease, field, ping)
+
+
+def cancelled_broadcast(lease: Lease, entry: Entry, ping: Ping, cursor: int, left_out: int) -> Settlement:
+    """The settlement of a broadcast that was cancelled before all of its chunks were on their stream.
+
+    Args:
+        lease: its lease.
+        entry: its entry.
+        ping: its ping.
+        cursor: index of the first chunk that is not on the stream.
+        left_out: number of users of this chunk and those after it.
+    """
+    key = keys.receipt(entry.batch_id)
+    record = pack_delta(PingRecord(skipped={CANCELLED: left_out}))
+    # The number of open chunks is written in any case: it shows that the ping is finished.
+    settlement = _of_broadcast(lease, ReceiptField(key, "0:open", -1 if cursor else 0), ping)
+    return settlement._replace(
+        receipts=[*settlement.receipts, ReceiptField(key, field_of(0, keys.CHUNKS, lease.entry), record)],
+        reached_chunks=[ReachedChunk.of(ping.id, entry.chunk_count - 1)],
+    )
 
 
 def _of_broadcast(lease: Lease, field: ReceiptField, ping: Ping) -> Settlement:

@@ -39,6 +39,13 @@ class PingLister(Protocol):
         """One page, the newest ping first. Raises InvalidField."""
 
 
+class PingCancellations(Protocol):
+    """Cancels pings (`gateway.queue.canceller.PingCanceller`)."""
+
+    async def cancel(self, ping_id: str) -> str:
+        """Cancel a ping durably, and return its state. Raises NotFound, PingFinished, StoreDown."""
+
+
 class CompletionSource(Protocol):
     """Notifies a waiting request that its ping is finished, whichever process delivered it."""
 
@@ -117,6 +124,7 @@ class Dependencies:
         metrics: counts accepted and refused requests.
         scrape: returns the rendered metrics of the whole gateway; None: those of `metrics` are complete.
         explanations: explains pings; None: this process cannot explain pings.
+        canceller: cancels pings; None: this process cannot cancel pings.
         mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: number of processes that share the configured rate limit.
         now: epoch seconds by the clock that all gateways share.
@@ -139,6 +147,7 @@ class Dependencies:
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
     explanations: PingExplanations | None = None
+    canceller: PingCancellations | None = None
     mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None
     scrape: Scrape | None = None

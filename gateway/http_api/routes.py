@@ -15,6 +15,7 @@ from gateway.http_api.http_route import HttpRoute
 from gateway.http_api.openapi import DescribedRoute, describe
 from gateway.http_api.ops import OpsRoutes
 from gateway.http_api.ping import PingRoutes
+from gateway.http_api.ping_cancel import cancel_route
 from gateway.http_api.rhoconnect_push_login import RhoConnectPushLoginRoutes
 from gateway.http_api.users import UserRoutes
 
@@ -23,6 +24,7 @@ def routes(context: HandlerContext) -> list[HttpRoute]:
     """The table, with its handlers bound to `context`."""
     table = [
         *_pings(PingRoutes(context), BulkRoutes(context)),
+        cancel_route(context),
         *_users(UserRoutes(context)),
         *_devices(DeviceRoutes(context)),
         *_rhoconnect_push_logins(RhoConnectPushLoginRoutes(context)),
