@@ -80,6 +80,7 @@ PURPOSES: Final = (
                 *("EXISTS KEY", "GET KEY", "MGET KEY", "PEXPIRE KEY 1", "PTTL KEY", "UNLINK KEY"),
                 *(
                     "HDEL KEY f",
+                    "HSCAN KEY 0",
                     "HGET KEY f",
                     "HGETALL KEY",
                     "HINCRBY KEY f 1",
