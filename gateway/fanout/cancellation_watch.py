@@ -19,7 +19,7 @@ import structlog
 
 from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.unsaved import UnsavedVerdicts
-from gateway.errors import StoreDown
+from gateway.errors import StoreDown, StoreRefused
 from gateway.queue.cancelled_ids import CancelledIds
 
 _log = structlog.get_logger("cancellation")
@@ -142,7 +142,9 @@ class CancellationWatch:
         names = sorted(ids - self._withdrawn)
         if self._withdraw is None or not names:
             return 0
-        messages = await self._withdraw(names)
+        messages = 0
+        with contextlib.suppress(StoreRefused):  # logged by the connection; a later sweep would fail, too
+            messages = await self._withdraw(names)
         self._withdrawn = ids
         return messages
 

@@ -222,6 +222,12 @@ PURPOSES: Final = (
     ),
     CommandPurpose(
         "rhoconnect_push",
+        "RhoConnect Push: withdrawal of the waiting messages of cancelled pings",
+        "devices still get the messages of a cancelled ping that waited for them",
+        ("SCAN 0",),
+    ),
+    CommandPurpose(
+        "rhoconnect_push",
         "RhoConnect Push: wake-up of waiting polls",
         "messages reach RhoConnect Push devices up to 2 s later",
         (f"SUBSCRIBE {keys.MAILBOX_WAKE}", f"PUBLISH {keys.MAILBOX_WAKE} m"),
