@@ -14,13 +14,13 @@ BATCH = "0" * 28
 PINGS = tuple(Ping(users=(f"user{n}",), message="m" * (1 + 100 * n)) for n in range(3))
 
 
-def body(*pings: Ping, size: int = 300, kind: str = "p", chunks: int = 0) -> bytes:
+def body(*pings: Ping, kind: str = "p", chunks: int = 0) -> bytes:
     entry = Entry(BATCH, 1_700_000_000_000, pings, chunks)
-    return schedule.body(len(pings), size, kind, encode(entry), entry.accepted_ms)
+    return schedule.body(len(pings), 300, kind, encode(entry), entry.accepted_ms)
 
 
-def parsed(*pings: Ping, **more: object) -> ScheduledBatch:
-    return parse_scheduled(5, body(*pings, **more))  # type: ignore[arg-type]
+def parsed(*pings: Ping, kind: str = "p", chunks: int = 0) -> ScheduledBatch:
+    return parse_scheduled(5, body(*pings, kind=kind, chunks=chunks))
 
 
 def test_a_batch_is_read_as_it_was_stored() -> None:
