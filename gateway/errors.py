@@ -228,7 +228,7 @@ class PingFinished(InputError):
 
 
 class CancellationsFull(RhoPushError):
-    """As many pings are cancelled and not finished as the workers keep in memory (`keys.CANCELLED_MAX`)."""
+    """The set of pings that are cancelled and not finished has reached `keys.CANCELLED_MAX`."""
 
     status = 503
     code = "cancellations_full"

@@ -114,7 +114,7 @@ class CancellationWatch:
             due = await self._ids.sweep_retries()
             messages = await self._withdraw_messages()
             done = version
-            _log.info("cancelled_pings_swept", retries=due, messages=messages)
+            _log.info("cancellation_sweep_completed", retries=due, messages=messages)
         finally:
             with contextlib.suppress(StoreDown):
                 await self._ids.end_sweep(done)
@@ -155,12 +155,12 @@ class CancellationWatch:
         self._timer = self._loop.call_at(self._read_s + STALE_S, self._stall)
         if self._stalled:
             self._stalled = False
-            _log.info("cancellations_read_again")
+            _log.info("cancellation_reads_resumed")
             self._unsaved.hold(held=False)
 
     def _stall(self) -> None:
         self._stalled = True
-        _log.warning("cancellations_unread", older_than_s=STALE_S)
+        _log.warning("cancellation_reads_stalled", older_than_s=STALE_S)
         self._unsaved.hold(held=True)
 
     async def _poll_later(self) -> None:

@@ -73,7 +73,8 @@ redis.call(
     'scheduled_bytes', count(stored(held[2]) - size),
     'receipt_bytes', count(stored(held[3]) + #record)
 )
-redis.call('HSET', KEYS[4], index .. '+0-0-0', record, index .. ':cancelled', now, 'size', count(written))
+redis.call('HSET', KEYS[4], index .. '+0-0-0', record, 'size', count(written))
+redis.call('HSET', KEYS[4], index .. ':cancelled', now, index .. ':open', 0)
 redis.call('EXPIRE', KEYS[4], receipt_life)
 redis.call('ZADD', KEYS[5], 'NX', now, KEYS[4])
 return 'cancelled'

@@ -7,7 +7,6 @@ from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.fanout.cancellation_watch import CancellationWatch
-from gateway.mailbox.store import MailboxStore
 from gateway.queue.cancelled_ids import CancelledIds
 from gateway.store.connection import RedisConnection
 
@@ -18,9 +17,9 @@ async def open_cancellation(
     cancelled: CancelledPings,
     unsaved: UnsavedVerdicts,
     lane_manager: LaneManager,
-    mailbox: MailboxStore | None,
 ) -> AsyncIterator[None]:
     """Follow the cancelled pings, from before the first entry is read. Raises StoreDown."""
+    mailbox = lane_manager.mailbox
     watch = CancellationWatch(
         CancelledIds(connection),
         cancelled,

@@ -264,10 +264,8 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         lane_manager.log_unusable()
         in_flight = InFlight(streams, scheduler, completions, metrics, unsaved, cancelled)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
-        broadcast_targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
-        planner = Planner(
-            registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler, cancelled
-        )
+        targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
+        planner = Planner(registry, targets, lane_manager, streams, in_flight, metrics, scheduler, cancelled)
         broadcast_tasks = BroadcastTasks(BroadcastSplitter(broadcasts, in_flight, cancelled), in_flight)
         consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight, siblings=workers > 1)
         stores = redis_healths(main, look_ups, queued, stream_link)
@@ -275,9 +273,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )
         producers = _producers(settings, appends, consumer, scheduler, receipts)
-        await opened.enter_async_context(
-            open_cancellation(stream_link, cancelled, unsaved, lane_manager, mailbox)
-        )
+        await opened.enter_async_context(open_cancellation(stream_link, cancelled, unsaved, lane_manager))
         _start(opened, in_flight, consumer, maintenance)
         explainer = PingExplainer(Examination(registry, look_ups), lane_manager, metrics, scheduler)
         yield Pipeline(

@@ -146,7 +146,7 @@ async def test_lanes_are_held_while_the_set_cannot_be_read(
         assert watched.cancelled.ids == frozenset(IDS[:1])
         await watched.watch.close()
     events = [line["event"] for line in logs]
-    assert {"cancellations_unread", "cancellations_read_again"} <= set(events)
+    assert {"cancellation_reads_stalled", "cancellation_reads_resumed"} <= set(events)
 
 
 async def test_a_defect_does_not_end_the_watch(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
