@@ -86,7 +86,7 @@ async def test_a_broadcast_is_not_split_further_and_every_user_is_counted(
         report = await one.done(ping_id)
         assert await redis_client.xlen(keys.CHUNKS) == 0
     assert (report["state"], report["counts"], report["skipped"]) == ("cancelled", NONE, {"cancelled": USERS})
-    assert apns.received == []
+    assert not apns.received
     assert await redis_client.exists(keys.broadcast_users(ping_id), keys.broadcast_devices(ping_id)) == 0
 
 
@@ -125,7 +125,7 @@ async def test_a_large_ping_is_not_split_further(
             await asyncio.sleep(0.01)
         report = await one.done(ping_id)
     assert (report["counts"], report["skipped"]) == (NONE, {"cancelled": devices})
-    assert apns.received == []
+    assert not apns.received
 
 
 async def test_a_retry_of_a_gone_device_ends_without_a_look_up(opened: Open, redis_client: Redis) -> None:

@@ -46,7 +46,7 @@ class Watched:
 
 
 @pytest.fixture
-def watched(connection: RedisConnection) -> Watched:
+async def watched(connection: RedisConnection) -> Watched:
     return Watched(connection)
 
 

@@ -263,12 +263,12 @@ async def test_the_waiting_messages_of_a_name_are_withdrawn_and_no_others(
         await post(
             store,
             MailboxMessage(f"tok-{number}", b'{"n":1}', name="0a"),
-            MailboxMessage(f"tok-{number}", b'{"n":2}', "3", name="0a"),
-            MailboxMessage(f"tok-{number}", b'{"n":3}', "4", name="0a"),
+            MailboxMessage(f"tok-{number}", b'{"n":2}', "3", name="0d"),
+            MailboxMessage(f"tok-{number}", b'{"n":3}', "4", name="0e"),
             MailboxMessage(f"tok-{number}", b'{"n":4}', "4", name="0b"),
             MailboxMessage(f"tok-{number}", b'{"n":5}', name="0c"),
         )
-    assert await store.withdraw(["0a", "0c", "0d"]) == 90
+    assert await store.withdraw(["0a", "0c", "0d", "0e", "0f"]) == 90
     for number in range(30):
         (left,) = await redis_client.zrange(f"que:phone {number}", 0, -1)
         assert json.loads(left)["data"] == {"n": 4}
