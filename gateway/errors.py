@@ -14,12 +14,14 @@ __all__ = [
     "BadProvider",
     "BadSetting",
     "BodiesFull",
+    "CancellationsFull",
     "ChannelBroken",
     "CredentialError",
     "IdempotencyConflict",
     "InputError",
     "MetricsUnavailable",
     "NotStored",
+    "PingFinished",
     "PossiblyAccepted",
     "ProviderUnreachable",
     "QueueFull",
@@ -226,6 +228,23 @@ class IdempotencyConflict(RhoPushError):
     status = 409
     code = "idempotency_conflict"
     label = "idempotency_conflict"
+
+
+class PingFinished(InputError):
+    """The ping cannot be cancelled: all of its deliveries have their final verdicts."""
+
+    status = 409
+    code = "ping_finished"
+    label = "ping_finished"
+
+
+class CancellationsFull(RhoPushError):
+    """The set of pings that are cancelled and not finished has reached `keys.CANCELLED_MAX`."""
+
+    status = 503
+    code = "cancellations_full"
+    label = "cancellations_full"
+    retryable = True
 
 
 class RequestTimeout(InputError):

@@ -1,12 +1,13 @@
-"""List the pings of a running gateway, or show one.
+"""List the pings of a running gateway, show one, or cancel one.
 
-list: the newest first, one a line. show ID: the receipt of one ping, with the verdict on each device.
+list: the newest first, one a line. show ID: the receipt of one ping, with the verdict on each device. cancel ID: end
+the ping; devices to which no request has begun get no push.
 
 On a terminal the output is a table; elsewhere it has no heading and its columns are separated by tabs. With --json,
-list prints one JSON object a line, and show prints one.
+list prints one JSON object a line; show and cancel print one.
 
-Exit status 0: done. 1: the gateway cannot be reached, refuses the request, or does not know the ping. 2: wrong usage or
-a wrong setting.
+Exit status 0: done. 1: the gateway cannot be reached, refuses the request, does not know the ping, or the ping to be
+cancelled is finished. 2: wrong usage or a wrong setting.
 """
 
 import argparse
@@ -24,26 +25,28 @@ from gateway.client.sync_client import SyncClient
 
 _TIMEOUT_S: Final = 30.0
 _LIMIT: Final = 50
-_STATES: Final = ("queued", "open", "done")
+_STATES: Final = ("scheduled", "queued", "open", "done", "cancelled")
 _HEADINGS: Final = ("PING", "STATE", "ACCEPTED AT", "INGRESS", "VERDICTS")
 _DEVICE_HEADINGS: Final = ("DEVICE", "PROVIDER", "VERDICT", "REASON")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rhopush pings`."""
-    actions = parser.add_subparsers(dest="action", metavar="list | show", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="list | show | cancel", required=True)
     listing = actions.add_parser("list", help="pings, the newest first")
     listing.add_argument("--state", choices=_STATES, help="only pings in this state")
     listing.add_argument("--limit", type=count, default=_LIMIT, metavar="N", help=f"default: {_LIMIT}")
     showing = actions.add_parser("show", help="the receipt of one ping")
-    showing.add_argument("ping_id", metavar="ID")
-    for action in (listing, showing):
+    cancelling = actions.add_parser("cancel", help="cancel one ping")
+    for action in (showing, cancelling):
+        action.add_argument("ping_id", metavar="ID")
+    for action in (listing, showing, cancelling):
         action.add_argument("--json", action="store_true", help="JSON instead of a table")
         add_gateway_arguments(action)
 
 
 def run(args: argparse.Namespace) -> int:
-    """List or show.
+    """List, show or cancel.
 
     Raises:
         PingError: the gateway cannot be reached, or refuses.
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """
     client = client_of(args)
     with with_hint():
-        (_list if args.action == "list" else _show)(args, client)
+        _ACTIONS[args.action](args, client)
     return 0
 
 
@@ -103,6 +106,18 @@ def _show(args: argparse.Namespace, client: SyncClient) -> None:
         for device in report.get("devices", ())
     ]
     write_table(_DEVICE_HEADINGS, rows)
+
+
+def _cancel(args: argparse.Namespace, client: SyncClient) -> None:
+    found = client.cancel(args.ping_id)
+    if args.json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    more = "deliveries in flight keep their verdicts" if found["state"] == "open" else "finished"
+    sys.stdout.write(f"ping {found['ping_id']} is cancelled; {more}\n")
+
+
+_ACTIONS: Final = {"list": _list, "show": _show, "cancel": _cancel}
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -12,6 +12,8 @@ from gateway.client.messages import (
     ClientRequest,
     ClientResponse,
     Parameters,
+    cancel_request,
+    cancelled_of,
     failure,
     ping_request,
     report_of,
@@ -38,6 +40,19 @@ async def deliver(server: str, token: str, timeout_s: float, parameters: Paramet
     except TimeoutError as error:
         raise PingError([f"not every device has a verdict after {timeout_s:g} s"], ping_id) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise PingError([f"{server} cannot be reached: {failure(error)}"], ping_id) from error
+
+
+async def cancel(server: str, token: str, timeout_s: float, ping_id: str) -> dict[str, Any]:
+    """Cancel a ping (`SyncClient.cancel`).
+
+    Raises:
+        PingError: the ping is unknown or finished, or the gateway refuses or cannot be reached.
+    """
+    try:
+        async with asyncio.timeout(timeout_s), aiohttp.ClientSession(server.rstrip("/") + "/") as session:
+            return cancelled_of(await _ask(session, cancel_request(ping_id, token)))
+    except (aiohttp.ClientError, OSError, ValueError) as error:  # includes TimeoutError
         raise PingError([f"{server} cannot be reached: {failure(error)}"], ping_id) from error
 
 

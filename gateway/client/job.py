@@ -83,6 +83,25 @@ class PingJob:
         return None
 
     @classmethod
+    def cancel(cls, ping_id: str) -> str:
+        """Cancel a ping: devices to which the gateway has begun no request get no push.
+
+        Returns:
+            The state of the ping: `open` while deliveries are in flight, `cancelled` once it is finished.
+
+        Raises:
+            PingError: the ping is unknown or finished, or the gateway refuses or cannot be reached.
+        """
+        return str(cls._client().cancel(ping_id)["state"])
+
+    @classmethod
+    async def acancel(cls, ping_id: str) -> str:
+        """`cancel` for asyncio programs."""
+        awaiting = importlib.import_module("gateway.client.async_client")
+        answer = await awaiting.cancel(cls._address(), cls._secret(), cls._timeout_s, ping_id)
+        return str(answer["state"])
+
+    @classmethod
     def bulk(cls, pings: Iterable[BulkItem]) -> Iterator[BulkResult]:
         """Send many pings through one streamed request, and give each result, in order, as soon as it is there.
 

@@ -15,6 +15,11 @@ RETRY_PAUSE_S: Final = 1.0
 PAGE_MAX: Final = 500
 """Most pings of one page of a list."""
 
+_FINISHED: Final = ("done", "cancelled")
+"""States of a ping that has all of its verdicts."""
+_FINAL: Final = ("accepted", "cancelled")
+"""Verdicts that are no failure of one device."""
+
 Parameters = Mapping[str, Any]
 
 
@@ -85,6 +90,23 @@ def report_request(ping_id: str, token: str) -> ClientRequest:
     return ClientRequest("GET", f"/rc/v1/pings/{quote(ping_id, safe='')}", token_header(token))
 
 
+def cancel_request(ping_id: str, token: str) -> ClientRequest:
+    """Return the request that cancels a ping."""
+    return ClientRequest("DELETE", f"/rc/v1/pings/{quote(ping_id, safe='')}", token_header(token))
+
+
+def cancelled_of(answer: ClientResponse) -> dict[str, Any]:
+    """The answer to a cancellation: `ping_id` and `state`.
+
+    Raises:
+        PingError: the gateway refused: the ping is unknown or finished.
+    """
+    found = _json(answer)
+    if answer.status != 202 or "state" not in found:
+        raise refusal(answer)
+    return found
+
+
 def list_request(query: str, token: str) -> ClientRequest:
     """One page of the list of pings; `query`: its parameters, encoded for a URL."""
     return ClientRequest("GET", f"/rc/v1/pings?{query}", token_header(token))
@@ -141,17 +163,19 @@ def report_of(answer: ClientResponse) -> dict[str, Any] | None:
         return None
     report = _json(answer)
     if "devices" in report:
-        return report if report.get("state", "done") == "done" else None
+        return report if report.get("state", "done") in _FINISHED else None
     raise refusal(answer)
 
 
 def failures(report: Mapping[str, Any]) -> list[str]:
-    """One text for each device that the ping did not reach."""
-    return [
+    """One text for each device that the ping did not reach, and one for those that a cancelled ping left out."""
+    texts = [
         f"{device.get('client_id', '?')}: {device.get('reason') or device['verdict']}"
         for device in report.get("devices", ())
-        if device["verdict"] != "accepted"
+        if device["verdict"] not in _FINAL
     ]
+    left_out = report.get("skipped", {}).get("cancelled")
+    return [*texts, f"cancelled: {left_out} not sent"] if left_out else texts
 
 
 def failure(error: Exception) -> str:

@@ -13,6 +13,8 @@ from gateway.client.messages import (
     Parameters,
     accepted,
     admin_request,
+    cancel_request,
+    cancelled_of,
     explain_request,
     explanation_of,
     failure,
@@ -85,6 +87,14 @@ class SyncClient:
             PingError: the gateway does not know the ping, refuses, or cannot be reached.
         """
         return json_of(self._ask(report_request(ping_id, self._token), self._timeout_s))
+
+    def cancel(self, ping_id: str) -> dict[str, Any]:
+        """Cancel a ping: its `ping_id` and its `state`, `open` while deliveries are in flight, then `cancelled`.
+
+        Raises:
+            PingError: the ping is unknown or finished, or the gateway refuses or cannot be reached.
+        """
+        return cancelled_of(self._ask(cancel_request(ping_id, self._token), self._timeout_s))
 
     def admin(self, method: str, path: str, parameters: Parameters) -> dict[str, Any]:
         """The JSON object that a route of operators answers; the arguments are those of `admin_request`.

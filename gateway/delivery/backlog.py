@@ -5,7 +5,7 @@ No I/O and no clock. Small pings overtake broadcasts. Deliveries that cannot wai
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from gateway.delivery.batch import Delivery
@@ -54,6 +54,18 @@ class Backlog:
         for waiting in (self.bulk, self.small):
             while waiting and len(self) > room:
                 yield waiting.pop()
+
+    def remove(self, is_removed: Callable[[Delivery], bool]) -> list[Delivery]:
+        """Remove the deliveries for which the condition is true; the others keep their order."""
+        removed: list[Delivery] = []
+        for waiting in (self.small, self.bulk):
+            kept: list[Delivery] = []
+            for delivery in waiting:
+                (removed if is_removed(delivery) else kept).append(delivery)
+            if len(kept) < len(waiting):
+                waiting.clear()
+                waiting.extend(kept)
+        return removed
 
     def drain(self) -> tuple[list[Delivery], list[Delivery]]:
         """Remove all deliveries: those of small pings, and those of broadcasts."""

@@ -252,6 +252,11 @@ class DeliveryBatch:
         """Record that the deliveries that are planned go to their lanes."""
         self.planned_ms = now_ms
 
+    def end_postponed(self, index: int, reason: str) -> None:
+        """Replace the retry of a delivery by a final verdict other than acceptance."""
+        if self.postponed.pop(index, None) is not None:
+            self.other_verdicts[index] = (VerdictKind.REJECTED, reason)
+
     def finish_planning(self) -> None:
         """Finish the planning. A batch without open deliveries is settled at once."""
         self.open -= 1

@@ -25,6 +25,7 @@ from gateway.delivery.awaited import AwaitedSyncs
 from gateway.delivery.backlog import Backlog, WaitingRoomSize, parked_until_ms
 from gateway.delivery.batch import Delivery, Postponed
 from gateway.delivery.blockage import Blockage
+from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.circuit_breaker import (
     BREAKER_OPEN_S,
     CLOSED_BREAKER,
@@ -33,6 +34,7 @@ from gateway.delivery.circuit_breaker import (
     CircuitBreaker,
 )
 from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, TokenReports
+from gateway.delivery.lane_gauges import LaneGauges
 from gateway.delivery.link_state import UNTRIED_LINK, Link, LinkEvent, LinkState
 from gateway.delivery.provider import Provider
 from gateway.delivery.reasons import reason_label
@@ -101,7 +103,10 @@ class Lane(ABC):
         """Whether verdicts can be recorded; the lane manager replaces it with the worker's object."""
         self.awaited: AwaitedSyncs | None = None
         """Waits for the syncs that accepted deliveries cause; set by the lane manager."""
+        self.cancelled = CancelledPings(metrics)
+        """The cancelled pings; replaced as `unsaved` is."""
         self._metrics = metrics
+        self._gauges: Final = LaneGauges(metrics, name)
         self._token_reports = tokens
         self._deadline_s = deadline_s
         self._times = RequestTimes(metrics, provider.name)
@@ -130,6 +135,8 @@ class Lane(ABC):
         if self._retired:
             self._hand_to_successor(deliveries, bulk=bulk)
             return
+        if self.cancelled.ids:
+            deliveries = self.cancelled.end_own(deliveries)
         self._backlog.add(deliveries, bulk=bulk)
         self._wanted = True
         self.wake()
@@ -203,6 +210,10 @@ class Lane(ABC):
         """Park the deliveries beyond this lane's share, since other lanes need the worker's room."""
         self._park_above(max(WAITING_DELIVERIES, self._room.soon(self._begun)), BUSY)
 
+    def end_cancelled(self) -> None:
+        """End the waiting deliveries of pings that were cancelled."""
+        self.cancelled.end_own(self._backlog.remove(self.cancelled.has))
+
     async def retire(self, successor: LaneInterface | None) -> None:
         """Stop permanently: give waiting deliveries to a successor, or to the schedule, and finish the requests in
         flight.
@@ -262,25 +273,18 @@ class Lane(ABC):
             self._park_above(0, Verdict(VerdictKind.LATER, reason))
 
     def _export(self) -> None:
-        metrics, name = self._metrics, self.name
         down = self._is_down or (not self.halted and self.error_text is not None)
-        metrics.lane_in_flight(name).set(self.in_flight)
-        metrics.lane_unsaved(name).set(self._unsaved_count.total(self.unsaved))
-        metrics.lane_down(name).set(int(down))
-        metrics.lane_breaker_open(name).set(int(self.halted))
-        metrics.lane_throttled(name).set(int(self._throttle.state is not _FREE))
+        self._gauges.set(
+            in_flight=self.in_flight,
+            unsaved=self._unsaved_count.total(self.unsaved),
+            is_down=down,
+            is_halted=self.halted,
+            is_throttled=self._throttle.state is not _FREE,
+        )
 
     def clear_metrics(self) -> None:
-        """Remove the gauges of this lane, which has ended; no other lane has its name."""
-        metrics = self._metrics
-        for gauges in (
-            metrics.lane_in_flight,
-            metrics.lane_unsaved,
-            metrics.lane_down,
-            metrics.lane_breaker_open,
-            metrics.lane_throttled,
-        ):
-            gauges(self.name).set(0)
+        """Set the gauges of this lane, which has ended, to 0; no other lane has its name."""
+        self._gauges.clear()
 
     # -- states ----------------------------------------------------------------------------------------------
 
@@ -366,6 +370,8 @@ class Lane(ABC):
 
     def _requeue(self, delivery: Delivery) -> None:
         """Put a delivery that did not begin in front of the others, or give it to the successor."""
+        if self.cancelled.ids and not self.cancelled.end_own((delivery,)):
+            return
         if self._retired:
             self._hand_to_successor([delivery], bulk=delivery.batch.bulk)
             return

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 import structlog
 
 from gateway.delivery.awaited import AwaitedSyncs
+from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.credential_check import unusable_credentials
 from gateway.delivery.dead_tokens import TokenReports
 from gateway.delivery.endpoint_lane import ENDPOINT_LANES_MAX, EndpointLane
@@ -49,6 +50,7 @@ class LaneManager:
         scheduler: tracks whether small pings are in flight; a new one for each lane by default.
         unsaved: whether this worker can record verdicts; a new one by default.
         providers: all providers; None: the installed ones.
+        cancelled: the cancelled pings of this worker; none by default.
 
     Attributes:
         settings: those in force.
@@ -69,7 +71,9 @@ class LaneManager:
         scheduler: Scheduler | None = None,
         unsaved: UnsavedVerdicts | None = None,
         providers: Providers | None = None,
+        cancelled: CancelledPings | None = None,
     ) -> None:
+        self._cancelled = CancelledPings(metrics) if cancelled is None else cancelled
         self._unsaved = UnsavedVerdicts() if unsaved is None else unsaved
         self._unsaved.on_resumed = self._wake_all
         self.awaited: AwaitedSyncs | None = None
@@ -186,6 +190,11 @@ class LaneManager:
         task.add_done_callback(self._retiring.discard)
         _log.info("lane_retired", lane=name, successor=successor.name if successor is not None else None)
 
+    def end_cancelled(self) -> None:
+        """End the waiting deliveries of pings that were cancelled."""
+        for lane in self._lanes.values():
+            lane.end_cancelled()
+
     def update_parked(self, parked: Mapping[str, int]) -> None:
         """Update the number of deliveries that each lane has parked in Redis, over all gateways."""
         for name, lane in self._lanes.items():
@@ -248,7 +257,7 @@ class LaneManager:
         known = name in self._up_to_date or self._configurations.get(name) == spec.configuration
         if name not in self._lanes or not known:
             self._lanes[name], self._configurations[name] = self._make(provider, spec), spec.configuration
-            self._lanes[name].unsaved, self._lanes[name].awaited = self._unsaved, self.awaited
+            self._share(self._lanes[name])
         self._up_to_date.add(name)
         return self._lanes[name]
 
@@ -257,8 +266,11 @@ class LaneManager:
         lane = next((lane for lane in self._lanes.values() if lane.provider is provider), None) or make()
         if lane is not None:
             self._lanes[lane.name], self._configurations[lane.name] = lane, None
-            lane.unsaved, lane.awaited = self._unsaved, self.awaited
+            self._share(lane)
         return lane
+
+    def _share(self, lane: Lane) -> None:
+        lane.unsaved, lane.cancelled, lane.awaited = self._unsaved, self._cancelled, self.awaited
 
     def _wake_all(self) -> None:
         for lane in self._lanes.values():

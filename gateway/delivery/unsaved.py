@@ -22,20 +22,28 @@ class UnsavedVerdicts:
     """Progress of the recording of verdicts, shared by all lanes of a worker.
 
     Attributes:
-        stalled: whether verdicts that are older than `UNSAVED_MAX_S` are not recorded.
+        stalled: whether no lane may begin a request: verdicts that are older than `UNSAVED_MAX_S` are not recorded, or
+            `hold` was called.
         number: number of the next pass, which records the present verdicts.
         recorded: the passes below this number have ended.
         on_resumed: called after `stalled` became false.
     """
 
-    __slots__ = ("_timer", "number", "on_resumed", "recorded", "stalled")
+    __slots__ = ("_held", "_late", "_timer", "number", "on_resumed", "recorded", "stalled")
 
     def __init__(self) -> None:
         self.stalled = False
         self.number = 0
         self.recorded = 0
         self.on_resumed: Callable[[], None] = _nothing
+        self._late = False
+        self._held = False
         self._timer: asyncio.TimerHandle | None = None
+
+    def hold(self, *, held: bool) -> None:
+        """Let no lane begin a request, for another reason, until this is called with False."""
+        self._held = held
+        self._update()
 
     def begin_pass(self) -> None:
         """Begin to write the verdicts up to now. The previous pass has ended."""
@@ -46,10 +54,10 @@ class UnsavedVerdicts:
         """Record that the verdicts of the latest pass are stored."""
         self.recorded = self.number
         self.close()
-        if self.stalled:
-            self.stalled = False
+        if self._late:
+            self._late = False
             _log.info("verdict_writes_resumed")
-            self.on_resumed()
+            self._update()
 
     def close(self) -> None:
         """Stop monitoring the pass."""
@@ -57,8 +65,14 @@ class UnsavedVerdicts:
             self._timer.cancel()
             self._timer = None
 
+    def _update(self) -> None:
+        before, self.stalled = self.stalled, self._late or self._held
+        if before and not self.stalled:
+            self.on_resumed()
+
     def _stall(self) -> None:
-        self.stalled = True
+        self._late = True
+        self._update()
         _log.warning("verdict_writes_stalled", older_than_s=UNSAVED_MAX_S)
 
 

@@ -14,11 +14,13 @@ from typing import Final
 import structlog
 
 from gateway.clock import SHARED_CLOCK
+from gateway.delivery.cancelled import CancelledPings
 from gateway.errors import UnreadableEntry
 from gateway.fanout.background_tasks import BackgroundTasks
 from gateway.fanout.broadcast_targets import CHUNK_MISSING
 from gateway.fanout.in_flight import InFlight
-from gateway.fanout.settlement import broadcast_without_users, split_broadcast
+from gateway.fanout.settlement import broadcast_without_users, cancelled_broadcast, split_broadcast
+from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.entries import Chunk, Entry, Lease, pings_of, read_broadcast
 from protocols.ping.model import Ping
@@ -45,11 +47,15 @@ class BroadcastSplitter:
     Args:
         store: stores the cursor and the chunks.
         in_flight: keeps the lease while a broadcast is split.
+        cancelled: the cancelled pings of this worker; none by default.
     """
 
-    def __init__(self, store: BroadcastStore, in_flight: InFlight) -> None:
+    def __init__(
+        self, store: BroadcastStore, in_flight: InFlight, cancelled: CancelledPings | None = None
+    ) -> None:
         self._store = store
         self._in_flight = in_flight
+        self._cancelled = CancelledPings(Metrics()) if cancelled is None else cancelled
 
     async def split(self, lease: Lease) -> None:
         """Split one broadcast from its stored cursor to its end.
@@ -61,9 +67,13 @@ class BroadcastSplitter:
         entry = read_broadcast(lease.payload)
         (ping,) = pings_of(entry, SHARED_CLOCK.corrected(entry.accepted_ms))
         cursor = await self._store.cursor(lease)
-        if not cursor and await self._finish_without_users(lease, entry, ping):
+        is_new = not cursor and ping.id not in self._cancelled.ids
+        if is_new and await self._finish_without_users(lease, entry, ping):
             return
         while cursor < entry.chunk_count:
+            if ping.id in self._cancelled.ids:
+                await self._leave_out_rest(lease, entry, ping, cursor)
+                return
             chunks = [
                 Chunk(ping, chunk) for chunk in range(cursor, min(cursor + STEP_CHUNKS, entry.chunk_count))
             ]
@@ -77,6 +87,13 @@ class BroadcastSplitter:
                 await asyncio.sleep(_PAUSE_S)
                 waiting = await self._store.waiting_chunks()
         self._in_flight.settle(split_broadcast(lease, entry.batch_id, ping, self._in_flight.events))
+
+    async def _leave_out_rest(self, lease: Lease, entry: Entry, ping: Ping, cursor: int) -> None:
+        """Settle a cancelled broadcast whose chunks from the cursor on are not on the stream yet."""
+        left_out = await self._store.drop_users(ping.id, cursor, entry.chunk_count)
+        self._cancelled.count(left_out)
+        plan = self._in_flight.events
+        self._in_flight.settle(cancelled_broadcast(lease, entry, ping, cursor, left_out, plan))
 
     async def _finish_without_users(self, lease: Lease, entry: Entry, ping: Ping) -> bool:
         """Settle a broadcast of which Redis has no users left, instead of appending empty chunks."""

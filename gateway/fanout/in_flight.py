@@ -15,6 +15,7 @@ import structlog
 
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import DeliveryBatch
+from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.settlement import NO_EVENTS, build_settlement, split_waiters, without_own_keys
@@ -70,6 +71,7 @@ class InFlight:
         metrics: counts quarantined entries; a new one by default.
         unsaved: receives whether verdicts are recorded, for the lanes; a new one by default.
         events: the events that settlements add to the outbox of webhooks; none by default.
+        cancelled: the cancelled pings of this worker; none by default.
     """
 
     def __init__(
@@ -80,17 +82,20 @@ class InFlight:
         metrics: Metrics | None = None,
         unsaved: UnsavedVerdicts | None = None,
         events: EventPlan = NO_EVENTS,
+        cancelled: CancelledPings | None = None,
     ) -> None:
         self._streams = streams
         self.events: Final = events
         """The plan passed to the constructor."""
+        metrics = Metrics() if metrics is None else metrics
+        self._cancelled = CancelledPings(metrics) if cancelled is None else cancelled
         self._unsaved = UnsavedVerdicts() if unsaved is None else unsaved
         self._settling: set[DeliveryBatch] | None = None
         """Batches whose settlement the present pass waits for: those that were finished at its beginning, and those
         that it could not save; None: no pass has begun."""
         self._unwritable: set[tuple[str, str]] = set()
         """Entries whose settlement Redis refuses because of one of their own keys: no pass waits for them."""
-        self._unreadable = UnreadableEntries(streams, Metrics() if metrics is None else metrics)
+        self._unreadable = UnreadableEntries(streams, metrics)
         self._quarantines: set[asyncio.Task[None]] = set()
         self._local_waiters = local_waiters
         self.scheduler = Scheduler() if scheduler is None else scheduler
@@ -232,6 +237,8 @@ class InFlight:
     def on_complete(self, batch: DeliveryBatch) -> None:
         """Settle a batch of which every delivery has a verdict, unless its lease is lost."""
         if not batch.lease_lost:
+            if batch.postponed and self._cancelled.ids:
+                self._cancelled.end_postponed(batch)
             self.settle(self._notify_local_waiters(build_settlement(batch, self.events)))
 
     def _notify_local_waiters(self, settlement: Settlement) -> Settlement:

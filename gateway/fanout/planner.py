@@ -15,11 +15,13 @@ import structlog
 
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import Delivery, DeliveryBatch
+from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.route import LaneInterface
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.batch_plan import BatchPlan
 from gateway.fanout.broadcast_targets import BroadcastTargets
+from gateway.fanout.cancellation import end_chunk, known_of, users_of, was_left_out
 from gateway.fanout.device_planner import DevicePlanner
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.recipients import (
@@ -34,6 +36,7 @@ from gateway.fanout.splitting import LargePingSplitter, SplitPart, is_large
 from gateway.metrics import FANOUT, Metrics
 from gateway.queue.consumer import BatchProgress, Streams
 from gateway.queue.entries import Chunk, Lease, pings_of, read_chunk, read_entry, stored_ms
+from gateway.queue.receipts import CANCELLED
 from gateway.registry.registry import DeviceRegistry
 from gateway.registry.user_devices import MARKED_DEAD, UNKNOWN_USER, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
@@ -59,6 +62,7 @@ class Planner(DevicePlanner):
         in_flight: receives every batch before its first delivery is sent.
         metrics: counts omitted users and devices.
         scheduler: serves small pings between slices of this work.
+        cancelled: the cancelled pings of this worker; none by default.
     """
 
     def __init__(
@@ -70,7 +74,9 @@ class Planner(DevicePlanner):
         in_flight: InFlight,
         metrics: Metrics,
         scheduler: Scheduler,
+        cancelled: CancelledPings | None = None,
     ) -> None:
+        self._cancelled = CancelledPings(metrics) if cancelled is None else cancelled
         self._registry = registry
         self._targets = targets
         self._lane_manager = lane_manager
@@ -79,7 +85,9 @@ class Planner(DevicePlanner):
         super().__init__(metrics)
         self._fanout_seconds = metrics.stage_seconds(FANOUT, "")
         self._scheduler = scheduler
-        self._splitting = LargePingSplitter(registry, targets, in_flight, scheduler, self._count_skipped)
+        self._splitting = LargePingSplitter(
+            registry, targets, in_flight, scheduler, self._count_skipped, self._cancelled
+        )
 
     async def close(self) -> None:
         """Stop background work; the consumer that gets the leases resumes it."""
@@ -152,9 +160,9 @@ class Planner(DevicePlanner):
 
     async def _deliver_fresh(self, batches: list[DeliveryBatch]) -> list[Lease]:
         """Plan pings that were not begun before; returns the leases whose look-up failed."""
-        users = [user for batch in batches for ping in batch.pings for user in ping.users]
+        cancelled = self._cancelled.ids
         try:
-            known = await self._registry.devices_of(users)
+            known = await self._registry.devices_of(users_of(batches, cancelled))
         except StoreDown as error:
             if error.of_data:
                 return await self._deliver_one_by_one(batches, error)
@@ -165,7 +173,7 @@ class Planner(DevicePlanner):
         now_ms = SHARED_CLOCK.now_ms()
         found = iter(known)
         for batch in batches:
-            of_pings = [tuple(islice(found, len(ping.users))) for ping in batch.pings]
+            of_pings = known_of(batch, found, cancelled)
             try:
                 parts = await self._plan_fresh(BatchPlan(batch, now_ms, by_lane), of_pings)
                 self._begin(batch, parts)
@@ -174,12 +182,14 @@ class Planner(DevicePlanner):
         self._offer(by_lane)
         return []
 
-    async def _plan_fresh(self, plan: BatchPlan, known: Sequence[Sequence[UserDevices]]) -> list[SplitPart]:
+    async def _plan_fresh(
+        self, plan: BatchPlan, known: Sequence[Sequence[UserDevices] | None]
+    ) -> list[SplitPart]:
         """Plan the pings of a batch, except those for very many devices.
 
         Args:
             plan: the plan of the batch.
-            known: the devices of each ping's users.
+            known: the devices of each ping's users; None: the ping is cancelled.
 
         Returns:
             The parts that must be split.
@@ -187,6 +197,11 @@ class Planner(DevicePlanner):
         parts: list[SplitPart] = []
         finish_planning = 0
         for number, known_users in enumerate(known):
+            if known_users is None:
+                left_out = len(plan.batch.pings[number].users)
+                plan.begin_ping(number, {CANCELLED: left_out})
+                self._cancelled.count(left_out)
+                continue
             if is_large(known_users):
                 plan.begin_ping(number, {})
                 plan.batch.mark_split(number)
@@ -224,7 +239,14 @@ class Planner(DevicePlanner):
 
     async def _deliver_chunks(self, chunks: list[tuple[DeliveryBatch, Chunk]]) -> list[Lease]:
         """Plan chunks and retries; returns the leases whose look-up failed."""
-        undone = await self._deliver_retries(
+        undone: list[Lease] = []
+        if ids := self._cancelled.ids:
+            own = [one for one in chunks if one[1].ping.id in ids]
+            chunks = [one for one in chunks if one[1].ping.id not in ids]
+            for batch, chunk in own:
+                if await self._in_flight.attempt(batch.lease, self._end_chunk(batch, chunk)) is not None:
+                    undone.append(batch.lease)
+        undone += await self._deliver_retries(
             [(batch, chunk) for batch, chunk in chunks if chunk.chunk_index < 0]
         )
         for batch, chunk in chunks:
@@ -233,6 +255,11 @@ class Planner(DevicePlanner):
                 if await self._in_flight.attempt(batch.lease, work) is not None:
                     undone.append(batch.lease)
         return undone
+
+    async def _end_chunk(self, batch: DeliveryBatch, chunk: Chunk) -> None:
+        """Settle a chunk or a retry of a cancelled ping without looking up its devices."""
+        self._cancelled.count(await end_chunk(batch, chunk, self._targets.store))
+        self._begin(batch)
 
     async def _deliver_chunk(self, batch: DeliveryBatch, chunk: Chunk) -> None:
         """Plan a chunk of a broadcast."""
@@ -320,7 +347,9 @@ class Planner(DevicePlanner):
             return [SplitPart(0, large, {}, batch.chunk_index)] if large else []
         parts = []
         for number, (ping, clients) in enumerate(zip(batch.pings, progress.plan, strict=True)):
-            if not clients and ping.users and is_large(await self._registry.devices_of(ping.users)):
+            if clients or not ping.users or was_left_out(ping, progress, number):
+                continue
+            if is_large(await self._registry.devices_of(ping.users)):
                 batch.mark_split(number)
                 parts.append(SplitPart(number, ping.users, {}))
         return parts

@@ -15,9 +15,9 @@ from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import ACCEPTED, DeliveryBatch
 from gateway.fanout.settled_events import broadcast_events, settled_events
 from gateway.queue.consumer import PingWaiter, ReachedChunk, ReceiptField, ScheduledRetry, Settlement
-from gateway.queue.entries import Chunk, Lease
+from gateway.queue.entries import Chunk, Entry, Lease
 from gateway.queue.outbox import EventPlan, OutboxRecord
-from gateway.queue.receipts import DeviceVerdict, PingRecord, field_of, pack_base, pack_delta
+from gateway.queue.receipts import CANCELLED, DeviceVerdict, PingRecord, field_of, pack_base, pack_delta
 from gateway.store import keys
 from protocols.ping.model import Ping
 
@@ -98,6 +98,34 @@ def broadcast_without_users(
     record = pack_delta(PingRecord(skipped=skipped, apps=ping.apps))
     field = ReceiptField(keys.receipt(batch_id), field_of(0, keys.CHUNKS, lease.entry), record)
     return _of_broadcast(lease, field, ping, broadcast_events(batch_id, plan, skipped))
+
+
+def cancelled_broadcast(
+    lease: Lease, entry: Entry, ping: Ping, cursor: int, left_out: int, plan: EventPlan = NO_EVENTS
+) -> Settlement:
+    """The settlement of a broadcast that was cancelled before all of its chunks were on their stream.
+
+    Args:
+        lease: its lease.
+        entry: its entry.
+        ping: its ping.
+        cursor: index of the first chunk that is not on the stream.
+        left_out: number of users of this chunk and those after it.
+        plan: the events that the endpoints of webhooks receive.
+    """
+    key, skipped = keys.receipt(entry.batch_id), {CANCELLED: left_out}
+    record = pack_delta(PingRecord(skipped=skipped, apps=ping.apps))
+    # The number of open chunks is written in any case: it shows that the ping is finished.
+    settlement = _of_broadcast(
+        lease,
+        ReceiptField(key, "0:open", -1 if cursor else 0),
+        ping,
+        broadcast_events(entry.batch_id, plan, skipped),
+    )
+    return settlement._replace(
+        receipts=[*settlement.receipts, ReceiptField(key, field_of(0, keys.CHUNKS, lease.entry), record)],
+        reached_chunks=[ReachedChunk.of(ping.id, entry.chunk_count - 1)],
+    )
 
 
 def _of_broadcast(

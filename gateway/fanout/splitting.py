@@ -19,12 +19,14 @@ import structlog
 
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import DeliveryBatch
+from gateway.delivery.cancelled import CancelledPings
 from gateway.fanout.background_tasks import BackgroundTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets, digest
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.recipients import count_other_apps
 from gateway.queue.broadcasts import SplitStep
 from gateway.queue.entries import CHUNKS_MAX, Chunk
+from gateway.queue.receipts import CANCELLED
 from gateway.registry.registry import AllDevices, DeviceRegistry
 from gateway.registry.user_devices import DANGLING_CLIENT, MARKED_DEAD, UNKNOWN_USER, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
@@ -107,6 +109,7 @@ class LargePingSplitter:
         in_flight: keeps the leases during the splitting.
         scheduler: serves small pings between slices of this work.
         count_skipped: counts the omitted devices.
+        cancelled: the cancelled pings of this worker.
     """
 
     def __init__(
@@ -116,7 +119,9 @@ class LargePingSplitter:
         in_flight: InFlight,
         scheduler: Scheduler,
         count_skipped: Callable[[dict[str, int]], None],
+        cancelled: CancelledPings,
     ) -> None:
+        self._cancelled = cancelled
         self._registry = registry
         self._targets = targets
         self._in_flight = in_flight
@@ -151,7 +156,8 @@ class LargePingSplitter:
     async def _split(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> None:
         cursor = Cursor.parse(await self._targets.store.split_cursor(batch.lease))
         for part in parts:
-            if not await _ChunkWriter(self._targets, batch, part, cursor).write(self._devices):
+            writer = _ChunkWriter(self._targets, batch, part, cursor, self._cancelled)
+            if not await writer.write(self._devices):
                 batch.lose_lease()
                 self._in_flight.release(batch.lease)
                 return
@@ -178,8 +184,14 @@ class _ChunkWriter:
     """Writes the chunks of one part of a batch."""
 
     def __init__(
-        self, targets: BroadcastTargets, batch: DeliveryBatch, part: SplitPart, cursor: Cursor
+        self,
+        targets: BroadcastTargets,
+        batch: DeliveryBatch,
+        part: SplitPart,
+        cursor: Cursor,
+        cancelled: CancelledPings,
     ) -> None:
+        self._cancelled = cancelled
         self._targets = targets
         self._batch = batch
         self._part = part
@@ -195,6 +207,9 @@ class _ChunkWriter:
         if not await self._begin():
             return False
         for index, user in enumerate(part.users):
+            if index > self._cursor.user and self._is_cancelled:
+                self._leave_out(len(part.users) - index)
+                break
             devices = self._within_apps(await devices_of(user, part.skipped))
             for some in slices(await self._mine(devices, index), CHUNK_CLIENTS):
                 clients = tuple(one.client_id for one in some)
@@ -239,10 +254,22 @@ class _ChunkWriter:
             part.skipped[REPEATED] = part.skipped.get(REPEATED, 0) + len(devices) - len(mine)
         return mine
 
+    @property
+    def _is_cancelled(self) -> bool:
+        return self._ping.id in self._cancelled.ids
+
+    def _leave_out(self, number: int) -> None:
+        """Count devices, or users that are not looked up, of a cancelled ping."""
+        skipped = self._part.skipped
+        skipped[CANCELLED] = skipped.get(CANCELLED, 0) + number
+
     async def _flush(self) -> bool:
         if not self._waiting:
             return True
         waiting, self._waiting = self._waiting, []
+        if self._is_cancelled:
+            self._leave_out(sum(len(chunk.clients) for _, chunk in waiting))
+            return True
         return await self._step(waiting[-1][0], [chunk for _, chunk in waiting])
 
     async def _step(self, after: Cursor, chunks: Sequence[Chunk], *, more: int = 0) -> bool:

@@ -74,6 +74,13 @@ class PingLister(Protocol):
         """One page, the newest ping first; `apps`: only pings that were limited to these apps. Raises InvalidField."""
 
 
+class PingCancellations(Protocol):
+    """Cancels pings (`gateway.queue.canceller.PingCanceller`)."""
+
+    async def cancel(self, ping_id: str) -> str:
+        """Cancel a ping durably, and return its state. Raises NotFound, PingFinished, StoreDown."""
+
+
 class CompletionSource(Protocol):
     """Notifies a waiting request that its ping is finished, whichever process delivered it."""
 
@@ -170,6 +177,7 @@ class Dependencies:
         acknowledgements: records acknowledgements; None: this process has no receipts.
         explanations: explains pings; None: this process cannot explain pings.
         webhooks: operations on the endpoints of webhooks; None: this process has none.
+        canceller: cancels pings; None: this process cannot cancel pings.
         mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: number of processes that share the configured rate limit.
         now: epoch seconds by the clock that all gateways share.
@@ -195,6 +203,7 @@ class Dependencies:
     acknowledgements: AcknowledgementStore | None = None
     explanations: PingExplanations | None = None
     webhooks: WebhookOperations | None = None
+    canceller: PingCancellations | None = None
     mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None
     named_tokens: NamedTokens | None = None

@@ -128,7 +128,7 @@ _SUMMARY: Final[dict[str, Any]] = {
         "errors": {"type": "array", "maxItems": 100, "items": _LINE_ERROR},
     },
 }
-_STATES: Final = ("queued", "open", "done")
+_STATES: Final = ("scheduled", "queued", "open", "done", "cancelled")
 _COUNT: Final = {"type": "integer"}
 _COUNTS: Final = {"type": "object", "additionalProperties": _COUNT}
 _EXPLAINED_DEVICE: Final[dict[str, Any]] = {
@@ -229,6 +229,8 @@ _PAGE: Final[dict[str, Any]] = {
                     "ping_id": _TEXT,
                     "state": {"type": "string", "enum": [*_STATES]},
                     "accepted_at": {"type": ["string", "null"], "format": "date-time"},
+                    "deliver_at": {"type": "string", "format": "date-time"}
+                    | {"description": "Of a scheduled ping."},
                     "ingress": {"type": ["string", "null"], "description": "null: not stored any more."},
                     "counts": _COUNT_MAP,
                 },
@@ -342,11 +344,14 @@ def describe(
 
 def _with_own(operation: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Return the generated operation with the members that the route itself describes."""
+    responses, own_responses = operation["responses"], own.get("responses", {})
+    if any(status.startswith("2") for status in own_responses):
+        responses = {status: found for status, found in responses.items() if status != "200"}
     return {
         **operation,
         **own,
         "parameters": [*operation["parameters"], *own.get("parameters", ())],
-        "responses": {**operation["responses"], **own.get("responses", {})},
+        "responses": {**responses, **own_responses},
     }
 
 

@@ -61,6 +61,7 @@ _NAME_CHARACTERS: Final = 64
 _TYPE_CHARACTERS: Final = "/+.-_;= "  # characters of a Content-Type that are written unchanged
 REASONS: Final = {
     200: "OK",
+    202: "Accepted",
     204: "No Content",
     400: "Bad Request",
     401: "Unauthorized",

@@ -16,6 +16,7 @@ from gateway.http_api.http_route import HttpRoute
 from gateway.http_api.openapi import DescribedRoute, describe
 from gateway.http_api.ops import OpsRoutes
 from gateway.http_api.ping import PingRoutes
+from gateway.http_api.ping_cancel import cancel_route
 from gateway.http_api.rhoconnect_push_login import RhoConnectPushLoginRoutes
 from gateway.http_api.users import UserRoutes
 
@@ -34,6 +35,7 @@ def openapi_document(context: HandlerContext) -> dict[str, Any]:
 def _table(context: HandlerContext) -> list[HttpRoute]:
     return [
         *_pings(PingRoutes(context), BulkRoutes(context)),
+        cancel_route(context),
         *_users(UserRoutes(context)),
         *_devices(DeviceRoutes(context)),
         acknowledgement_route(context),

@@ -191,13 +191,14 @@ local function put(instance, token, app, data, collapse, name)
     if old then
         if collapse == '' then return tonumber(old) end
         redis.call('ZREMRANGEBYSCORE', que, old, old)
-        redis.call('ZREM', col, mark)
+        redis.call('ZREMRANGEBYSCORE', col, old, old)
     end
     local id = next_id(instance)
     local text = string.format('%d', id)
     local message = '{"id":' .. text .. ',"token":"' .. token .. '","data":' .. data .. '}'
     redis.call('ZADD', que, text, message)
     redis.call('ZADD', col, text, mark or ('~' .. text .. ':' .. app))
+    if collapse ~= '' and name ~= '' then redis.call('ZADD', col, text, '~' .. name .. ':' .. app) end
     local held = redis.call('ZCARD', que)
     if held == 1 then
         redis.call('EXPIRE', que, life)
@@ -236,6 +237,32 @@ messages are dropped, since newer pushes describe the present state.
 
 Only the first message of an empty queue is published: no poll waits while messages are queued.
 """
+
+WITHDRAW: Final = Script(
+    _COMMON
+    + """
+-- ARGV: number of names, names of messages, then instances
+local last, names, withdrawn = 1 + natural(ARGV[1]), {}, 0
+if last > #ARGV then missing('a name') end
+for at = 2, last do names[ARGV[at]] = true end
+for at = last + 1, #ARGV do
+    local que, col = QUE .. ARGV[at], COL .. ARGV[at]
+    if sound(ARGV[at]) then
+        for _, mark in ipairs(redis.call('ZRANGE', col, 0, -1)) do
+            local name = string.match(mark, '^~(%x+):')
+            local id = name and names[name] and redis.call('ZSCORE', col, mark)
+            if id then
+                withdrawn = withdrawn + redis.call('ZREMRANGEBYSCORE', que, id, id)
+                redis.call('ZREMRANGEBYSCORE', col, id, id)
+            end
+        end
+    end
+end
+return withdrawn
+"""
+)
+"""Remove the waiting messages with these names from the queues of these instances: how many. A device that has fetched
+a message and not acknowledged it may have shown it."""
 
 POLL: Final = Script(
     _COMMON

@@ -31,6 +31,9 @@ APPS_MAX: Final = 64
 """Most registrations of one instance: a device has a handful of apps."""
 QUEUE_MAX: Final = 100
 """Most messages that wait for one instance; beyond it, the oldest are dropped."""
+_SCANNED_TOGETHER: Final = 1_000
+"""Keys whose names Redis examines in one step, which takes a fraction of a millisecond."""
+_NAMES_TOGETHER: Final = 1_000
 _PROBE_S: Final = 5.0
 _RECHECK_S: Final = 2.0
 """Interval between reads of the messages of all waiting polls, if Redis refuses the channel to its user."""
@@ -209,6 +212,26 @@ class MailboxStore:
         `done` receives 0 (not registered), b"" (no message), a message, or a `StoreDown`.
         """
         self._polls.add((instance, last), done)
+
+    async def withdraw(self, names: Sequence[str]) -> int:
+        """Remove all waiting messages with these names (`MailboxMessage.name`); returns their number.
+
+        The names of all mailboxes are read in small steps. Raises StoreDown.
+        """
+        withdrawn, cursor = 0, b"0"
+        prefix = keys.MAILBOX_COLLAPSE.encode()
+        while True:
+            words: tuple[Argument, ...] = ("SCAN", cursor, "MATCH", prefix + b"*", "COUNT", _SCANNED_TOGETHER)
+            cursor, found = await self._connection.call(*words)
+            for first in range(0, len(found), BATCH):
+                instances = [key.removeprefix(prefix) for key in found[first : first + BATCH]]
+                for start in range(0, len(names), _NAMES_TOGETHER):
+                    part = names[start : start + _NAMES_TOGETHER]
+                    withdrawn += int(
+                        await self._connection.eval(scripts.WITHDRAW, (), (len(part), *part, *instances))
+                    )
+            if cursor == b"0":
+                return withdrawn
 
     # -- registrations ---------------------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ from gateway.store.connection import Argument, RedisConnection
 from protocols.numbers import whole
 
 decode_users: Final = decoder(list[str])
+_DROPPED_TOGETHER: Final = 500
+"""Chunks of users that are deleted in one command: some megabytes."""
 
 
 class SplitStep(NamedTuple):
@@ -98,6 +100,20 @@ class BroadcastStore:
         """The users of one chunk of a broadcast."""
         value = await self._connection.call("HGET", keys.broadcast_users(ping_id), chunk_index)
         return decode_users(value) if value is not None else []
+
+    async def drop_users(self, ping_id: str, first: int, end: int) -> int:
+        """Delete the users of the chunks from index `first` up to `end`, except those of the last one.
+
+        All chunks but the last have the same number of users, so that the result is the same after a repetition.
+
+        Returns:
+            The number of users of all these chunks.
+        """
+        last = len(await self.users(ping_id, end - 1))
+        for start in range(first, end - 1, _DROPPED_TOGETHER):
+            fields = range(start, min(start + _DROPPED_TOGETHER, end - 1))
+            await self._connection.call("HDEL", keys.broadcast_users(ping_id), *fields)
+        return (end - 1 - first) * keys.CHUNK_USERS + last
 
     async def claim(self, ping_id: str, chunk_index: int, phones: Sequence[bytes]) -> list[bool]:
         """Whether this chunk reaches each of these devices; another chunk of the broadcast reaches the rest."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.errors import StoreDown
-from gateway.queue.receipts import PING_ID_LENGTH, Receipts, report_of
+from gateway.queue.receipts import FINISHED, PING_ID_LENGTH, Receipts, report_of
 from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection, Reply
@@ -144,7 +144,7 @@ class CompletionWaiters:
             report = await self._receipts.report(ping_id)
         except StoreDown:
             return None
-        return report if report is not None and report["state"] == "done" else None
+        return report if report is not None and report["state"] in FINISHED else None
 
     @property
     def _poll_s(self) -> float:

@@ -3,7 +3,7 @@
 | source | states | instant by which it is ordered |
 | --- | --- | --- |
 | entries of the streams of pings and broadcasts | queued | the append, by Redis' clock |
-| the sorted set of receipts | open, done | the first verdict, by Redis' clock |
+| the sorted set of receipts | open, done, cancelled | the first verdict or the cancellation, by Redis' clock |
 
 A page follows its cursor, so a ping that gets its first verdict between two pages may be missing in both: it moved in
 front of the first one.
@@ -16,16 +16,13 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.queue.entries import PING_INDEXES, Entry, decoder, encode, leases_of, read_entry
-from gateway.queue.receipts import batch_reports
+from gateway.queue.receipts import CANCELLED, DONE, OPEN, QUEUED, batch_reports
 from gateway.registry.scopes import is_visible
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from protocols.errors import InvalidField
 from protocols.numbers import stored, whole
 
-QUEUED: Final = "queued"
-OPEN: Final = "open"
-DONE: Final = "done"
 LIMIT: Final = 50
 LIMIT_MAX: Final = 500
 EXAMINED_MAX: Final = 5_000
@@ -203,7 +200,7 @@ class _QueuedPings:
 class _SettledPings:
     """The pings of the receipts."""
 
-    states = frozenset({OPEN, DONE})
+    states = frozenset({OPEN, DONE, CANCELLED})
 
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
@@ -234,7 +231,7 @@ class _SettledPings:
             return ()
         reports = [*batch_reports(batch_id, await _read_receipt(self._connection, batch_id))]
         return [
-            ListedPing(Position(at_ms, batch_id, index), _item(report, None))
+            ListedPing(Position(at_ms, batch_id, index), item_of(report, None))
             for index, report in reversed(reports)
         ]
 
@@ -299,10 +296,11 @@ async def _merge(sources: Sequence[AsyncIterator[ListedPing]]) -> AsyncIterator[
 def _queued_item(entry: Entry, index: int) -> dict[str, Any]:
     ping = entry.pings[index]
     report = {"ping_id": entry.batch_id + PING_INDEXES[index], "state": QUEUED, "counts": {}}
-    return _item(report if ping.apps is None else report | {"apps": [*ping.apps]}, ping.ingress)
+    return item_of(report if ping.apps is None else report | {"apps": [*ping.apps]}, ping.ingress)
 
 
-def _item(report: dict[str, Any], ingress: str | None) -> dict[str, Any]:
+def item_of(report: dict[str, Any], ingress: str | None) -> dict[str, Any]:
+    """A ping of the list, by its report (`receipts.Receipts.report`) and its ingress."""
     accepted_ms = _accepted_ms(report["ping_id"][:28]) or 0
     at = datetime.fromtimestamp(accepted_ms / 1000, UTC) if accepted_ms < _MS_SHOWN else None
     return {

@@ -2,7 +2,11 @@
 
 The receipts of a batch are one hash (`keys.receipt`). `base` holds one record for each ping, packed together.
 Records that chunks or retries of a ping add later are stored in fields `INDEX+NAME`, in the order of the numbers
-in NAME, and `INDEX:open` counts the chunks and retries that are still open.
+in NAME, and `INDEX:open` counts the chunks and retries that are still open. `INDEX:cancelled` exists once the ping
+was cancelled.
+
+The users and devices that a cancelled ping leaves out are in the receipt as a number (`PingRecord.skipped`), or, where
+the devices were chosen already, as rejections for the reason `CANCELLED`. The report counts both as skipped.
 """
 
 import re
@@ -16,6 +20,7 @@ from gateway.errors import UnreadableEntry
 from gateway.queue import batch_search, schedule
 from gateway.queue.effects import add_effects
 from gateway.queue.entries import decoder
+from gateway.queue.scheduled_batch import read_scheduled
 from gateway.queue.waiting_pings import ATTEMPTS, waiting_apps
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
@@ -27,6 +32,14 @@ _log = structlog.get_logger("receipts")
 Packed = TypeVar("Packed")
 
 PING_ID_LENGTH: Final = 32
+SCHEDULED: Final = "scheduled"
+QUEUED: Final = "queued"
+OPEN: Final = "open"
+DONE: Final = "done"
+CANCELLED: Final = "cancelled"
+"""The states of a ping. `CANCELLED` is also the reason for which the devices of such a ping are left out."""
+FINISHED: Final = frozenset({DONE, CANCELLED})
+"""The states of a ping that has all of its verdicts."""
 _NAME_SHOWN: Final = 64
 """Most characters of a field's name in the log."""
 _VERDICTS: Final = {
@@ -91,7 +104,7 @@ def report_of(ping_id: str, packed: bytes) -> dict[str, Any]:
     Raises:
         DecodeError: the data is not a record.
     """
-    return _report(ping_id, "done", [_delta(packed)])
+    return _report(ping_id, [_delta(packed)])
 
 
 def split(ping_id: str) -> tuple[str, int]:
@@ -112,8 +125,9 @@ class Receipts:
 
         Returns:
             `ping_id`, `state` ("scheduled": it waits until `deliver_at`, which is added; "queued": not processed
-            yet; "open": deliveries are outstanding; "done"), `counts` by verdict, `skipped` by reason, and
-            `devices`: client id, provider, verdict and reason; and `apps` if the ping was limited to apps.
+            yet; "open": deliveries are outstanding; "done"; "cancelled": finished, and it was cancelled), `counts` by
+            verdict, `skipped` by reason, `devices`: client id, provider, verdict and reason, and `apps` if the ping
+            was limited to apps.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -124,9 +138,11 @@ class Receipts:
             return None
         known = await self._read_report(ping_id, batch, ping_index)
         if known is None and (due_ms := await schedule.due_ms(self.connection, batch)) is not None:
-            return _report(ping_id, "scheduled", []) | {"deliver_at": schedule.instant_text(due_ms)}
+            if not await self._is_scheduled(batch, ping_index):
+                return None
+            return _blank(ping_id, SCHEDULED) | {"deliver_at": schedule.instant_text(due_ms)}
         if known is None and await self._is_queued(ping_id, batch):
-            return _report(ping_id, "queued", [])
+            return _blank(ping_id, QUEUED)
         # Read again, since the ping may have been settled between the two reads.
         return known or await self._read_report(ping_id, batch, ping_index)
 
@@ -147,12 +163,16 @@ class Receipts:
         fields: dict[str, bytes] = {
             name.decode("utf-8", "replace"): value for name, value in zip(flat[::2], flat[1::2], strict=True)
         }
-        records = _records(fields, ping_index)
-        is_open = stored(fields.get(f"{ping_index}:open")) > 0
-        if records is None and not is_open:
-            return None
-        report = _report(ping_id, "open" if is_open else "done", records or [])
-        return add_effects(report, fields, ping_index)
+        report = _report_of_fields(ping_id, fields, ping_index, _records(fields, ping_index))
+        return report and add_effects(report, fields, ping_index)
+
+    async def _is_scheduled(self, batch: str, ping_index: int) -> bool:
+        """Whether a batch of the schedule has this ping, and it is not cancelled."""
+        try:
+            found = await read_scheduled(self.connection, batch)
+        except UnreadableEntry:  # its reader quarantines it at its instant
+            return True
+        return found is None or found.has(ping_index)
 
     async def _is_queued(self, ping_id: str, batch: str) -> bool:
         """Whether the entry of the batch is still in its stream: the marker may outlive the entry and the receipt, and
@@ -190,9 +210,23 @@ def batch_reports(batch_id: str, fields: dict[str, bytes]) -> Iterator[tuple[int
     for index in sorted(found | set(later)):
         own = later.get(index, {})
         records = [*(base or ())[index : index + 1], *(_records(own, index) or ())]
-        is_open = stored(own.get(f"{index}:open")) > 0
-        if records or is_open:
-            yield index, _report(f"{batch_id}{index:04x}", "open" if is_open else "done", records)
+        report = _report_of_fields(f"{batch_id}{index:04x}", own, index, records)
+        if report is not None:
+            yield index, report
+
+
+def _report_of_fields(
+    ping_id: str, fields: dict[str, bytes], ping_index: int, records: list[PingRecord] | None
+) -> dict[str, Any] | None:
+    """The report of a ping by its fields in the receipt and its records; None if the receipt has nothing of it."""
+    is_open = stored(fields.get(f"{ping_index}:open")) > 0
+    is_cancelled = f"{ping_index}:cancelled" in fields
+    if is_open or (is_cancelled and not records):
+        return _report(ping_id, records or []) | {"state": OPEN}
+    if not records:
+        return None
+    report = _report(ping_id, records)
+    return report | {"state": CANCELLED} if is_cancelled else report
 
 
 def _records(fields: dict[str, bytes], ping_index: int) -> list[PingRecord] | None:
@@ -228,43 +262,66 @@ def _order(name: str) -> tuple[int, ...]:
     return tuple(whole(part) or 0 for part in name.partition("+")[2].split("-"))
 
 
-def _report(ping_id: str, state: str, records: list[PingRecord]) -> dict[str, Any]:
-    counts = {"accepted": 0, "rejected": 0, "later": 0}
-    skipped: dict[str, int] = {}
-    devices: dict[str, dict[str, str]] = {}
-    apps = next((record.apps for record in records if record.apps is not None), None)
+def _report(ping_id: str, records: list[PingRecord]) -> dict[str, Any]:
+    """The report of a finished ping; its devices and counts are also those of a ping that is not finished."""
+    report = _blank(ping_id, DONE)
+    skipped: dict[str, int] = report["skipped"]
+    counts: dict[str, int] = report["counts"]
     for record in records:
         counts["accepted"] += record.accepted
         for reason, number in record.skipped.items():
             skipped[reason] = skipped.get(reason, 0) + number
-        for client_id, provider in record.clients:
-            devices[client_id] = {
-                "client_id": client_id,
-                "provider": present_provider(provider),
-                "verdict": "accepted",
-            }
-        for detail in record.other_verdicts:
-            devices[detail.client_id] = {
-                "client_id": detail.client_id,
-                "provider": present_provider(detail.provider),
-                "verdict": _VERDICTS[detail.kind],
-                "reason": detail.reason,
-            }
-    for device in devices.values():
-        if device["verdict"] != "accepted":
+    devices = _devices(records)
+    for device in devices:
+        if device["verdict"] == CANCELLED:
+            skipped[CANCELLED] = skipped.get(CANCELLED, 0) + 1
+        elif device["verdict"] != "accepted":
             counts["rejected" if device["verdict"] == "rejected" else "later"] += 1
-    return {
-        "ping_id": ping_id,
-        "state": state,
-        "counts": counts,
-        "skipped": skipped,
-        "devices": list(devices.values()),
-    } | ({} if apps is None else {"apps": list(apps)})
+    if skipped.get(CANCELLED):
+        report["state"] = CANCELLED
+    report["devices"] = devices
+    apps = next((record.apps for record in records if record.apps is not None), None)
+    return report if apps is None else report | {"apps": list(apps)}
+
+
+def _devices(records: list[PingRecord]) -> list[dict[str, str]]:
+    """The latest verdict on each device that the records name."""
+    devices: dict[str, dict[str, str]] = {}
+    for record in records:
+        for client_id, provider in record.clients:
+            devices[client_id] = _device(client_id, provider, _VERDICTS[VerdictKind.ACCEPTED])
+        for detail in record.other_verdicts:
+            if _is_cancelled(detail):
+                known = devices.get(detail.client_id, {}).get("provider", "")
+                devices[detail.client_id] = _device(detail.client_id, detail.provider or known, CANCELLED)
+            else:
+                device = _device(detail.client_id, detail.provider, _VERDICTS[detail.kind])
+                devices[detail.client_id] = device | {"reason": detail.reason}
+    return list(devices.values())
+
+
+def _blank(ping_id: str, state: str) -> dict[str, Any]:
+    """The report of a ping without verdicts."""
+    counts = {"accepted": 0, "rejected": 0, "later": 0}
+    return {"ping_id": ping_id, "state": state, "counts": counts, "skipped": {}, "devices": []}
+
+
+def _device(client_id: str, provider: str, verdict: str) -> dict[str, str]:
+    return {"client_id": client_id, "provider": present_provider(provider), "verdict": verdict}
+
+
+def _is_cancelled(detail: DeviceVerdict) -> bool:
+    return detail.kind == VerdictKind.REJECTED and detail.reason == CANCELLED
 
 
 def joined_errors(report: dict[str, Any]) -> str:
-    r"""Join the failed deliveries of a report in RhoConnect's form, by a backslash and an n (contract §1.3)."""
+    r"""Join the failed deliveries of a report in RhoConnect's form, by a backslash and an n (contract §1.3).
+
+    The users and devices that a cancelled ping left out are one more failure, the last one.
+    """
     failures = [
         f"{device['provider']}: {device['reason']}" for device in report["devices"] if "reason" in device
     ]
+    if left_out := report.get("skipped", {}).get(CANCELLED):
+        failures.append(f"{CANCELLED}: {left_out} not sent")
     return "\\n".join(failures)

@@ -152,8 +152,20 @@ def body_of(batch: AppendBatch, packed: bytes) -> bytes:
         packed: its entry.
     """
     kind = "b" if batch.stream == keys.BROADCASTS else "p"
-    rest = packed[INSTANT_AT + len(encode(batch.accepted_ms)) :]
-    return f"{len(batch.pings)} {batch.size} {kind} ".encode() + packed[:INSTANT_AT] + rest
+    return body(len(batch.pings), batch.size, kind, packed, batch.accepted_ms)
+
+
+def body(pings: int, size: int, kind: str, packed: bytes, accepted_ms: int) -> bytes:
+    """The form of `body_of`.
+
+    Args:
+        pings, size: the counts of the batch.
+        kind: `p` for pings, `b` for a broadcast.
+        packed: the entry.
+        accepted_ms: the instant in it.
+    """
+    rest = packed[INSTANT_AT + len(encode(accepted_ms)) :]
+    return f"{pings} {size} {kind} ".encode() + packed[:INSTANT_AT] + rest
 
 
 async def release(connection: RedisConnection) -> int:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway import __version__
+from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.dead_tokens import DeadTokens
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.proofs import Proofs
@@ -34,6 +35,7 @@ from gateway.http_api.operator_stores import OperatorStores, operator_stores
 from gateway.mailbox.store import MailboxStore
 from gateway.metrics import APPEND, Metrics
 from gateway.queue.broadcasts import BroadcastStore
+from gateway.queue.canceller import PingCanceller
 from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
 from gateway.queue.effects import EffectStore
@@ -41,6 +43,7 @@ from gateway.queue.ping_list import PingList
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.queue.schedule_producer import ScheduleProducer
+from gateway.queue.scheduled_list import ScheduledPings
 from gateway.registry.change_log import ChangeLog
 from gateway.registry.examination import Examination
 from gateway.registry.invalidation import InvalidationListener
@@ -48,6 +51,7 @@ from gateway.registry.registry import DeviceRegistry
 from gateway.registry.snapshot_warmup import SnapshotWarmup
 from gateway.registry.snapshots import SnapshotStore
 from gateway.scheduling.scheduler import Scheduler
+from gateway.server.cancelling import open_cancellation
 from gateway.server.console import open_console
 from gateway.server.further_redis import open_further_healths
 from gateway.server.ingress import BackgroundIngress, open_background_ingress
@@ -149,10 +153,11 @@ async def run(context: WorkerContext) -> None:
 
 
 class Producers(NamedTuple):
-    """The producers of the queue and of the schedule."""
+    """The producers of the queue and of the schedule, and the canceller, which shares their connection."""
 
     queue: QueueProducer
     schedule: ScheduleProducer
+    canceller: PingCanceller
 
 
 class Inspection(NamedTuple):
@@ -184,7 +189,7 @@ class Pipeline:
         mailbox: MailboxStore | None,
         inspection: Inspection,
     ) -> None:
-        self.queue, self.schedule = producers
+        self.queue, self.schedule, self.canceller = producers
         self.receipts, self.completions, self.webhooks = outcomes
         self.in_flight = in_flight
         self.consumer = consumer
@@ -291,8 +296,10 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         dead = DeadTokens(registry, TokenTrust(Proofs(look_ups), metrics))
         opened.push_async_callback(dead.close)
         mailbox = await opened.enter_async_context(open_mailbox(settings))
-        unsaved = UnsavedVerdicts()
-        lane_manager = LaneManager(settings, metrics, dead, mailbox, Quota(stream_link), scheduler, unsaved)
+        unsaved, cancelled = UnsavedVerdicts(), CancelledPings(metrics)
+        lane_manager = LaneManager(
+            settings, metrics, dead, mailbox, Quota(stream_link), scheduler, unsaved, cancelled=cancelled
+        )
         effects = EffectStore(stream_link, settings.receipts.ttl_s, name)
         await opened.enter_async_context(
             open_sync_effects(effects, look_ups, metrics, invalidations, lane_manager)
@@ -301,19 +308,20 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         webhooks, events = await opened.enter_async_context(
             open_webhooks(settings, stream_link, name, lane_manager, metrics)
         )
-        in_flight = InFlight(streams, scheduler, completions, metrics, unsaved, events)
+        in_flight = InFlight(streams, scheduler, completions, metrics, unsaved, events, cancelled)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
-        broadcast_targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
-        planner = Planner(registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler)
-        broadcast_tasks = BroadcastTasks(BroadcastSplitter(broadcasts, in_flight), in_flight)
+        targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
+        planner = Planner(registry, targets, lane_manager, streams, in_flight, metrics, scheduler, cancelled)
+        broadcast_tasks = BroadcastTasks(BroadcastSplitter(broadcasts, in_flight, cancelled), in_flight)
         consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight, siblings=workers > 1)
         further = await opened.enter_async_context(open_further_healths(settings))
         stores = Stores(redis_healths(main, look_ups, queued, stream_link), further)
         maintenance = Maintenance(
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )
-        producers = _producers(settings, appends, consumer, scheduler)
+        producers = _producers(settings, appends, consumer, scheduler, receipts)
         producers.queue.seconds = producers.schedule.seconds = metrics.stage_seconds(APPEND, "")
+        await opened.enter_async_context(open_cancellation(stream_link, cancelled, unsaved, lane_manager))
         _start(opened, in_flight, consumer, maintenance)
         examination = Examination(registry, look_ups)
         explainer = PingExplainer(examination, lane_manager, metrics, scheduler)
@@ -346,14 +354,21 @@ async def _registry(
 
 
 def _producers(
-    settings: Settings, appends: RedisConnection, consumer: QueueConsumer, scheduler: Scheduler
+    settings: Settings,
+    appends: RedisConnection,
+    consumer: QueueConsumer,
+    scheduler: Scheduler,
+    receipts: Receipts,
 ) -> Producers:
     """Create the producers of the queue and of the schedule."""
     replicas = int(settings.queue.durability == "replicas")
     queue = QueueProducer(
         appends, _limits(settings), replicas=replicas, local_consumer=consumer, scheduler=scheduler
     )
-    return Producers(queue, ScheduleProducer(appends, _schedule_limits(settings), queue, replicas=replicas))
+    scheduled = ScheduleProducer(appends, _schedule_limits(settings), queue, replicas=replicas)
+    return Producers(
+        queue, scheduled, PingCanceller(appends, receipts, settings.receipts.ttl_s, replicas=replicas)
+    )
 
 
 def _start(opened: AsyncExitStack, *parts: InFlight | QueueConsumer | Maintenance) -> None:
@@ -405,7 +420,8 @@ def _services(
         queue=pipeline.queue,
         receipts=pipeline.receipts,
         acknowledgements=EffectStore(pipeline.receipts.connection, settings.receipts.ttl_s, ""),
-        ping_list=PingList(pipeline.receipts.connection),
+        ping_list=PingList(pipeline.receipts.connection, (ScheduledPings(pipeline.receipts.connection),)),
+        canceller=pipeline.canceller,
         operators=pipeline.operators,
         completions=pipeline.completions,
         redis=client(main, timeout_s=HTTP_TIMEOUT_S),

@@ -45,7 +45,20 @@ clock is detected."""
 PARKED: Final = "rhopush:{q}:parked"
 """HASH: lane -> number of its deliveries that are parked in the schedule because the lane is down."""
 RECEIPTS: Final = "rhopush:{q}:receipts"
-"""ZSET: receipt key -> epoch ms of its first verdict; oldest dropped first."""
+"""ZSET: receipt key -> epoch ms of its first verdict or cancellation; oldest dropped first."""
+CANCELLED: Final = "rhopush:{q}:cancelled"
+"""ZSET: id of a ping that was cancelled and may still have deliveries to come -> epoch ms at which the id leaves the
+set in any case."""
+CANCELLED_VERSION: Final = "rhopush:{q}:cancelled_version"
+"""STRING: differs after each change of `CANCELLED`; absent while that is empty (EX CANCELLED_S)."""
+CANCELLED_SWEPT: Final = "rhopush:{q}:cancelled_swept"
+"""STRING: the value of `CANCELLED_VERSION` for which the retries and mailboxes were swept (EX CANCELLED_S)."""
+CANCELLED_SWEEPER: Final = "rhopush:{q}:cancelled_sweeper"
+"""STRING: exists while a worker sweeps (PX)."""
+CANCELLED_S: Final = 31 * 86_400
+"""Longest time for which a cancelled id is kept: more than the longest time to live of a ping (28 days)."""
+CANCELLED_MAX: Final = 100_000
+"""Most ids in the set. An id leaves it soon after the last verdict of its ping."""
 
 CONSOLE_RECORDER: Final = "rhopush:{q}:console:recorder"
 """STRING: the worker that records the console's time series (PX: see `gateway.console.history`)."""

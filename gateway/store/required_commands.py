@@ -80,6 +80,7 @@ PURPOSES: Final = (
                 *("EXISTS KEY", "GET KEY", "MGET KEY", "PEXPIRE KEY 1", "PTTL KEY", "UNLINK KEY"),
                 *(
                     "HDEL KEY f",
+                    "HSCAN KEY 0",
                     "HGET KEY f",
                     "HGETALL KEY",
                     "HINCRBY KEY f 1",
@@ -236,6 +237,12 @@ PURPOSES: Final = (
             ),
             *_on(keys.MAILBOX_ID_KEY, "GET KEY", "SET KEY v NX"),
         ),
+    ),
+    CommandPurpose(
+        "rhoconnect_push",
+        "RhoConnect Push: withdrawal of the waiting messages of cancelled pings",
+        "devices still get the messages of a cancelled ping that waited for them",
+        ("SCAN 0",),
     ),
     CommandPurpose(
         "rhoconnect_push",

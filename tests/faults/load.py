@@ -29,12 +29,16 @@ class Deliveries:
         self.counts: Counter[Delivery] = Counter()
         self.times: list[float] = []
         self.times_of: dict[str, list[float]] = {"apns": [], "fcm": []}
+        self.begun: list[tuple[Delivery, float]] = []
+        """Every accepted push with the epoch seconds at which its request arrived."""
         self.refused = 0
         self._changed = asyncio.Event()
 
     def note(self, record: SimulatedRecord) -> None:
         if record.accepted:
-            self.counts[Delivery(record.summary.alert or "", record.token)] += 1
+            delivery = Delivery(record.summary.alert or "", record.token)
+            self.counts[delivery] += 1
+            self.begun.append((delivery, record.at_s))
             self.times.append(record.at_s)
             self.times_of[_provider(record.token)].append(record.at_s)
             self._changed.set()

@@ -16,6 +16,7 @@ from gateway.delivery import proofs, quota
 from gateway.mailbox import scripts as mailbox_scripts
 from gateway.queue import (
     batch_search,
+    cancellation_scripts,
     effects,
     idle_consumers,
     lane_resets,
@@ -246,6 +247,18 @@ def _resque(store: redis.Redis) -> None:
     store.xadd(keys.PINGS, {"e": "entry", "n": 1, "s": 9}, id="1-0")
 
 
+def _cancelled(store: redis.Redis) -> None:
+    ping = BATCH + "0000"
+    store.zadd(keys.CANCELLED, {ping: _FUTURE_MS, "2" * 32: _FUTURE_MS})
+    store.mset({keys.CANCELLED_VERSION: "one", keys.CANCELLED_SWEPT: "one"})
+    store.hset(RECEIPT, mapping={"0:open": 1, "0:cancelled": 900})
+    store.hset(keys.receipt("2" * 28), mapping={"base": "packed"})
+    store.zadd(keys.RECEIPTS, {RECEIPT: 900})
+    store.zadd(keys.SCHEDULE, {"one": _FUTURE_MS, "two": _FUTURE_MS})
+    body = b"\x97\xdc\x00\x10\xd9\x20"
+    store.hset(keys.SCHEDULE_BODIES, mapping={"one": body + ping.encode(), "two": body + b"3" * 32})
+
+
 def _mailbox(store: redis.Redis) -> None:
     store.sadd(keys.MAILBOX_REGISTRATIONS + "phone", MEMBER, OTHER)
     store.mset({keys.MAILBOX_INSTANCE_OF + "tok1": "phone", keys.MAILBOX_INSTANCE_OF + "tok2": "phone"})
@@ -297,6 +310,10 @@ _APPEND_ONCE: list[Word] = [*_APPEND, 86400, f"ab:{BATCH}0000", f"cd:{BATCH}0001
 _APPEND_KEYS = [keys.PINGS, keys.marker(BATCH, 0), keys.STATS]
 _SCHEDULE: list[Word] = [3, 30, 1000, 10_000, 600, b"3 30 p body", 9_999_999_999_999, "2" * 28]
 _SCHEDULE_KEYS = [keys.SCHEDULED_PINGS, keys.marker("2" * 28, 0), keys.STATS]
+_SCHEDULED_BODY = b"3 30 p \x94\xbc" + BATCH.encode() + b"\x90\x00"
+_CANCEL_SCHEDULED: list[Word] = [BATCH, hashlib.sha1(_SCHEDULED_BODY, usedforsecurity=False).hexdigest()]
+_CANCEL_SCHEDULED += [b"2 20 p body", 10, 1, b"record", 3600]
+_CANCEL_SCHEDULED_KEYS = [keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES, keys.STATS, RECEIPT, keys.RECEIPTS]
 _SETTLE: list[Word] = [keys.GROUP, "1-0", 1000, 3600, 3, 30]
 _SETTLE += [2, RECEIPT, "base", b"packed", 0, RECEIPT, "0:open", 1, 1]
 _SETTLE += [1, "pings:1-0.0", 5000, b"body", "lane", 2]
@@ -365,6 +382,33 @@ CASES: dict[str, Case] = {
         _scheduled,
         [keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES, keys.STATS, keys.PINGS, keys.BROADCASTS],
         [2000, 200, 500, 600, 3600],
+    ),
+    "cancel": Case(
+        cancellation_scripts.CANCEL,
+        _cancelled,
+        [keys.CANCELLED, keys.CANCELLED_VERSION, RECEIPT, keys.RECEIPTS],
+        [BATCH + "0000", 0, 1000, 3600, 10],
+    ),
+    "cancel scheduled": Case(
+        cancellation_scripts.CANCEL_SCHEDULED, _scheduled, _CANCEL_SCHEDULED_KEYS, _CANCEL_SCHEDULED
+    ),
+    "cancel the last scheduled": Case(
+        cancellation_scripts.CANCEL_SCHEDULED,
+        _scheduled,
+        _CANCEL_SCHEDULED_KEYS,
+        [*_CANCEL_SCHEDULED[:2], b"", *_CANCEL_SCHEDULED[3:]],
+    ),
+    "sweep": Case(
+        cancellation_scripts.SWEEP,
+        _cancelled,
+        [keys.SCHEDULE_BODIES, keys.SCHEDULE, keys.CANCELLED],
+        [0, 100],
+    ),
+    "prune": Case(
+        cancellation_scripts.PRUNE,
+        _cancelled,
+        [keys.CANCELLED, keys.CANCELLED_VERSION, keys.CANCELLED_SWEPT],
+        [9_999_999_999, 0, 0, 100],
     ),
     "fence": Case(scripts.FENCE, _counted, [keys.marker(BATCH, 0)], [600]),
     "fence again": Case(
@@ -559,6 +603,7 @@ CASES: dict[str, Case] = {
         resque_scripts.TAKE_OVER, _resque, [keys.RESQUE_TAKERS, TAKEN], ["one", 1000, keys.RESQUE_TAKEN, 5000]
     ),
     "enqueue": Case(mailbox_scripts.ENQUEUE, _mailbox, [], _ENQUEUE),
+    "withdraw": Case(mailbox_scripts.WITHDRAW, _mailbox, [], [1, "9", "phone", "nobody"]),
     "poll": Case(
         mailbox_scripts.POLL, _mailbox, [], [1000, 900, keys.MAILBOX_WAKE, "me", "phone", 8, "nobody", 0]
     ),

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.dead_tokens import DeadTokens
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.proofs import Proofs
@@ -65,6 +66,12 @@ class WorkerCore:
     splitter: BroadcastSplitter
     broadcast_tasks: BroadcastTasks
     consumer: QueueConsumer
+    cancelled: CancelledPings
+
+    def cancel(self, *ping_ids: str) -> None:
+        """Let this worker know that pings are cancelled, as its watch does."""
+        self.cancelled.ids |= set(ping_ids)
+        self.lanes.end_cancelled()
 
     async def append(self, *users: str, **fields: Any) -> str:
         """Queue a ping, and return its id."""
@@ -128,12 +135,15 @@ async def pipeline(
         dead = DeadTokens(registry, TokenTrust(Proofs(look_ups), metrics))
         stack.push_async_callback(dead.close)
         unsaved = UnsavedVerdicts()
-        lanes = LaneManager(said, metrics, dead, scheduler=scheduler, unsaved=unsaved)
-        in_flight = InFlight(streams, scheduler, metrics=metrics, unsaved=unsaved, events=events)
+        cancelled = CancelledPings(metrics)
+        lanes = LaneManager(said, metrics, dead, scheduler=scheduler, unsaved=unsaved, cancelled=cancelled)
+        in_flight = InFlight(
+            streams, scheduler, metrics=metrics, unsaved=unsaved, events=events, cancelled=cancelled
+        )
         broadcasts = BroadcastStore(main, RECEIPT_S)
         targets = BroadcastTargets(broadcasts, registry, lanes, scheduler)
-        planner = ClaimingPlanner(registry, targets, lanes, streams, in_flight, metrics, scheduler)
-        splitter = BroadcastSplitter(broadcasts, in_flight)
+        planner = ClaimingPlanner(registry, targets, lanes, streams, in_flight, metrics, scheduler, cancelled)
+        splitter = BroadcastSplitter(broadcasts, in_flight, cancelled)
         broadcast_tasks = BroadcastTasks(splitter, in_flight)
         readers = Readers(await link("small"), await link("bulk"), await link("broadcasts"))
         consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight)
@@ -152,6 +162,7 @@ async def pipeline(
             splitter=splitter,
             broadcast_tasks=broadcast_tasks,
             consumer=consumer,
+            cancelled=cancelled,
         )
 
 

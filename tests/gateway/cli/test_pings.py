@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -98,3 +99,20 @@ def test_on_a_terminal_it_prints_a_table_and_it_reads_page_after_page(
     assert len(lines) == 502
     assert lines[0].split() == ["PING", "STATE", "ACCEPTED", "AT", "INGRESS", "VERDICTS"]
     assert lines[-1].split() == ["y" * 32, "open", "http", "3", "accepted"]
+
+
+async def test_it_cancels_a_scheduled_ping_and_none_that_is_done(running: Delivered, tmp_path: Path) -> None:
+    there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
+    at_s = time.time() + 3_600
+    ids = [(await running.gateway.ping("good", message="later", deliver_at=at_s)).ping_id for _ in range(2)]
+    status, out, _ = await rhopush(tmp_path, "pings", "cancel", ids[0], **there)
+    assert (status, out) == (0, f"ping {ids[0]} is cancelled; finished\n")
+    status, out, _ = await rhopush(tmp_path, "pings", "cancel", ids[1], "--json", **there)
+    assert (status, json.loads(out)) == (0, {"ping_id": ids[1], "state": "cancelled"})
+    _, out, _ = await rhopush(tmp_path, "pings", "list", "--state", "cancelled", **there)
+    assert sorted(line.split("\t")[0] for line in out.splitlines()) == sorted(ids)
+
+    _, out, _ = await rhopush(tmp_path, "ping", "--user", "good", "--message", "hello", "--wait", **there)
+    status, out, err = await rhopush(tmp_path, "pings", "cancel", out.split()[1], **there)
+    assert (status, out) == (1, "")
+    assert err.startswith("rhopush pings: the ping is finished")

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from gateway.client import async_client as module
-from gateway.client.async_client import deliver
+from gateway.client.async_client import cancel, deliver
 from gateway.client.errors import PingError
 from tests.gateway.client.http_server import ID, serving
 
@@ -46,3 +46,14 @@ async def test_an_unreachable_server_is_reported() -> None:
         port = free.getsockname()[1]
     with pytest.raises(PingError, match=f"http://127.0.0.1:{port} cannot be reached: connection refused"):
         await deliver(f"http://127.0.0.1:{port}", "", 5, {})
+
+
+async def test_a_ping_is_cancelled() -> None:
+    answer = {"ping_id": ID, "state": "cancelled"}
+    with serving((202, answer), (404, {"error": {"message": "no such ping"}})) as server:
+        assert await cancel(f"{server.url}/push", "token", 10, ID) == answer
+        assert server.requests == [("DELETE", f"/push/rc/v1/pings/{ID}")]
+        with pytest.raises(PingError, match="no such ping"):
+            await cancel(server.url, "token", 10, ID)
+    with pytest.raises(PingError, match="cannot be reached"):
+        await cancel(server.url, "token", 10, ID)

@@ -60,3 +60,14 @@ def test_pings_are_listed_and_shown() -> None:
         assert failed.value.refused_with == 404
         paths = ["/rc/v1/pings?limit=1", f"/rc/v1/pings/{ID}", f"/rc/v1/pings/{ID}"]
         assert server.requests == [("GET", path) for path in paths]
+
+
+def test_a_ping_is_cancelled() -> None:
+    answer = {"ping_id": ID, "state": "open"}
+    with serving((202, answer), (409, {"error": {"message": "the ping is finished"}})) as server:
+        client = SyncClient(server.url, "token", 10)
+        assert client.cancel(ID) == answer
+        assert server.requests == [("DELETE", f"/rc/v1/pings/{ID}")]
+        with pytest.raises(PingError, match="finished") as failed:
+            client.cancel(ID)
+        assert failed.value.refused_with == 409

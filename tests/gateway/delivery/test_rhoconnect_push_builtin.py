@@ -102,7 +102,10 @@ async def test_accepted_means_queued_and_an_unknown_token_is_rejected_for_good(
     assert other_verdicts == {1: (VerdictKind.REJECTED, "NotRegistered")}
     data = {"alert": "hello", "vibrate": "2000"}
     assert await queued(redis_client) == [{"id": 8, "token": "tok-1", "data": data}]
-    assert await redis_client.zrange(f"col:{INSTANCE}", 0, -1) == [b"3:app"]
+    assert await redis_client.zrange(f"col:{INSTANCE}", 0, -1) == [
+        b"3:app",
+        b"~00000000000000000000000000000001:app",
+    ]
     assert (lane.in_flight, lane.backlog, lane.error_text) == (0, 0, None)
 
 

@@ -63,3 +63,22 @@ async def test_few_passes_are_kept_though_nobody_asks() -> None:
         unsaved.begin_pass()
         unsaved.end_pass()
     assert len(count._counts) == 1
+
+
+async def test_lanes_that_are_held_go_on_when_both_reasons_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unsaved_module, "UNSAVED_MAX_S", 0.01)
+    unsaved, resumed = UnsavedVerdicts(), []
+    unsaved.on_resumed = lambda: resumed.append(unsaved.stalled)
+    unsaved.hold(held=True)
+    assert unsaved.stalled
+    unsaved.begin_pass()
+    await until(lambda: unsaved._late)
+    unsaved.hold(held=False)
+    assert (unsaved.stalled, resumed) == (True, [])
+    unsaved.hold(held=True)
+    unsaved.end_pass()
+    assert (unsaved.stalled, resumed) == (True, [])
+    unsaved.hold(held=False)
+    assert (unsaved.stalled, resumed) == (False, [False])

@@ -250,3 +250,27 @@ async def test_queued_messages_are_acknowledged_after_the_loss_of_their_counter(
     assert json.loads(third)["id"] == FIRST + 3
     assert await poll(store, (b"i", FIRST + 3)) == [b""]
     assert await redis_client.zcard("que:i") == 0
+
+
+async def test_the_waiting_messages_of_a_name_are_withdrawn_and_no_others(
+    store: MailboxStore, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without a collapse id, in many mailboxes; a message that replaced one of them stays."""
+    monkeypatch.setattr("gateway.mailbox.store._SCANNED_TOGETHER", 10)
+    monkeypatch.setattr("gateway.mailbox.store._NAMES_TOGETHER", 1)
+    for number in range(30):
+        await store.register(f"phone {number}", "app", f"tok-{number}")
+        await post(
+            store,
+            MailboxMessage(f"tok-{number}", b'{"n":1}', name="0a"),
+            MailboxMessage(f"tok-{number}", b'{"n":2}', "3", name="0d"),
+            MailboxMessage(f"tok-{number}", b'{"n":3}', "4", name="0e"),
+            MailboxMessage(f"tok-{number}", b'{"n":4}', "4", name="0b"),
+            MailboxMessage(f"tok-{number}", b'{"n":5}', name="0c"),
+        )
+    assert await store.withdraw(["0a", "0c", "0d", "0e", "0f"]) == 90
+    for number in range(30):
+        (left,) = await redis_client.zrange(f"que:phone {number}", 0, -1)
+        assert json.loads(left)["data"] == {"n": 4}
+        assert sorted(await redis_client.zrange(f"col:phone {number}", 0, -1)) == [b"4:app", b"~0b:app"]
+    assert await store.withdraw(["0a"]) == 0

@@ -1,0 +1,52 @@
+"""The route that cancels a ping."""
+
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.errors import NotFound
+from gateway.http_api.context import HandlerContext
+from gateway.http_api.http_route import HttpRoute
+from gateway.http_api.requests import json_response, parameters
+from gateway.registry.scopes import Scope
+
+_CANCELLED: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["ping_id", "state"],
+    "properties": {
+        "ping_id": {"type": "string"},
+        "state": {
+            "type": "string",
+            "enum": ["open", "cancelled"],
+            "description": "`open` while deliveries may be in flight, `cancelled` once the ping is finished.",
+        },
+    },
+}
+_ERROR: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+_OPERATION: Final[dict[str, Any]] = {
+    "responses": {
+        "202": {
+            "description": "The cancellation is durable. A repetition has the same response.",
+            "content": {"application/json": {"schema": _CANCELLED}},
+        },
+        "404": {"description": "The ping is unknown, or its receipt has expired.", "content": _ERROR},
+        "409": {"description": "The ping is finished.", "content": _ERROR},
+        "503": {"description": "Nothing is known about the cancellation: repeat it.", "content": _ERROR},
+    }
+}
+
+
+def cancel_route(context: HandlerContext) -> HttpRoute:
+    """Return the route."""
+
+    async def cancel(request: web.Request) -> web.Response:
+        await context.require_scope(request, await parameters(request, context.services), Scope.PING)
+        canceller = context.services.canceller
+        if canceller is None:
+            raise NotFound("this process cancels no pings")
+        ping_id = request.match_info["ping_id"]
+        return json_response({"ping_id": ping_id, "state": await canceller.cancel(ping_id)}, status=202)
+
+    return HttpRoute(
+        "DELETE", "/rc/v1/pings/{ping_id}", "operator", "Cancel a ping", cancel, operation=_OPERATION
+    )

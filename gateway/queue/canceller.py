@@ -1,0 +1,122 @@
+"""Cancels pings: the durable step behind `DELETE /rc/v1/pings/{ping_id}`.
+
+A ping of the queue gets into the set of cancelled pings, which all workers poll (`gateway.fanout.cancellation_watch`).
+A ping of the schedule is taken out of it at once, and its receipt is written in the same step.
+"""
+
+import hashlib
+from typing import Any, Final
+
+from gateway.errors import CancellationsFull, NotFound, PingFinished, StoreDown
+from gateway.queue import cancellation_scripts
+from gateway.queue.broadcasts import decode_users
+from gateway.queue.producer import REPLICATE_S
+from gateway.queue.receipts import (
+    CANCELLED,
+    DONE,
+    SCHEDULED,
+    PingRecord,
+    Receipts,
+    pack_delta,
+    split,
+)
+from gateway.queue.scheduled_batch import ScheduledBatch, read_scheduled
+from gateway.store import keys
+from gateway.store.connection import Argument, RedisConnection
+
+_ATTEMPTS: Final = 5
+"""Attempts to cancel a ping that changes between the reads and the writes: it is released, or another ping of its batch
+is cancelled."""
+_CHANGED: Final = "changed"
+_FULL: Final = "full"
+
+
+class PingCanceller:
+    """Cancels pings.
+
+    Args:
+        connection: to the queue's Redis, without blocking commands. With `replicas` it waits for them.
+        receipts: reads the state of a ping.
+        receipt_s: lifetime of receipts.
+        replicas: number of replicas that must have a cancellation before it is reported.
+    """
+
+    def __init__(
+        self, connection: RedisConnection, receipts: Receipts, receipt_s: int, *, replicas: int = 0
+    ) -> None:
+        self._connection = connection
+        self._receipts = receipts
+        self._receipt_s = receipt_s + keys.RECEIPT_SLACK_S
+        self._replicas = replicas
+
+    async def cancel(self, ping_id: str) -> str:
+        """Cancel a ping, durably; a repetition has the same result.
+
+        Returns:
+            Its state: `open` while deliveries may be in flight, `cancelled` once it is finished.
+
+        Raises:
+            NotFound: the ping is unknown, or its receipt has expired.
+            PingFinished: it was finished before.
+            CancellationsFull: too many pings are cancelled and not finished.
+            StoreDown: Redis did not answer, or no replica has the cancellation; it may be repeated.
+        """
+        outcome = _CHANGED
+        for _ in range(_ATTEMPTS):
+            outcome = await self._attempt(ping_id)
+            if outcome != _CHANGED:
+                break
+        if outcome == DONE:
+            raise PingFinished("the ping is finished: there is nothing to cancel", field="ping_id")
+        if outcome == _FULL:
+            raise CancellationsFull(f"{keys.CANCELLED_MAX} pings are cancelled and not finished")
+        if outcome == _CHANGED:
+            raise StoreDown("the ping changes too often to be cancelled; repeat the request")
+        await self._replicate()
+        return outcome
+
+    async def _attempt(self, ping_id: str) -> str:
+        report = await self._receipts.report(ping_id)
+        if report is None:
+            raise NotFound("the ping is unknown, or its receipt has expired", field="ping_id")
+        batch, ping_index = split(ping_id)
+        if report["state"] == SCHEDULED:
+            return await self._cancel_scheduled(batch, ping_index)
+        names = [keys.CANCELLED, keys.CANCELLED_VERSION, keys.receipt(batch), keys.RECEIPTS]
+        words: list[Argument] = [ping_id, ping_index, keys.CANCELLED_S, self._receipt_s, keys.CANCELLED_MAX]
+        outcome = await self._call(cancellation_scripts.CANCEL, names, words)
+        # A finished ping whose mark has expired still has the devices that it left out in its receipt.
+        return CANCELLED if outcome == DONE and report["state"] == CANCELLED else outcome
+
+    async def _cancel_scheduled(self, batch_id: str, ping_index: int) -> str:
+        found = await read_scheduled(self._connection, batch_id)
+        if found is None or not found.has(ping_index):
+            return _CHANGED
+        rest = found.without(ping_index)
+        record = pack_delta(PingRecord(skipped={CANCELLED: await self._users(found, ping_index)}))
+        names = [keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES, keys.STATS]
+        names += [keys.receipt(batch_id), keys.RECEIPTS]
+        words: list[Argument] = [batch_id, hashlib.sha1(found.body, usedforsecurity=False).hexdigest()]
+        words += [rest.body if rest else b"", found.size - (rest.size if rest else 0), ping_index, record]
+        return await self._call(cancellation_scripts.CANCEL_SCHEDULED, names, [*words, self._receipt_s])
+
+    async def _users(self, found: ScheduledBatch, ping_index: int) -> int:
+        """Number of users of a scheduled ping; all chunks of a broadcast but the last have the same number."""
+        if not found.is_broadcast:
+            return len(found.entry.pings[ping_index].users)
+        ping_id = f"{found.entry.batch_id}{ping_index:04x}"
+        last = found.entry.chunk_count - 1
+        value = await self._connection.call("HGET", keys.broadcast_users(ping_id), last)
+        return last * keys.CHUNK_USERS + (len(decode_users(value)) if value is not None else 0)
+
+    async def _call(self, script: Any, names: list[str], words: list[Argument]) -> str:
+        reply: bytes = await self._connection.eval(script, names, words)
+        return reply.decode()
+
+    async def _replicate(self) -> None:
+        """Wait until enough replicas have this connection's last write."""
+        if not self._replicas:
+            return
+        copies = await self._connection.call("WAIT", self._replicas, int(REPLICATE_S * 1000))
+        if int(copies) < self._replicas:
+            raise StoreDown("no replica has this cancellation yet; repeat the request")

@@ -1,0 +1,70 @@
+"""The scheduled pings for the list of pings (`gateway.queue.ping_list`), the latest instant first."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from gateway.errors import UnreadableEntry
+from gateway.queue.entries import PING_INDEXES
+from gateway.queue.ping_list import ListedPing, ListQuery, Position, item_of
+from gateway.queue.receipts import SCHEDULED
+from gateway.queue.schedule import instant_text
+from gateway.queue.scheduled_batch import ScheduledBatch, parse_scheduled
+from gateway.store import keys
+from gateway.store.connection import RedisConnection
+from protocols.numbers import stored
+
+_BATCHES_READ: Final = 16
+"""Batches read at once: each holds up to `keys.ENTRY_PINGS` pings."""
+
+
+class ScheduledPings:
+    """The pings of the schedule, ordered by their `deliver_at`.
+
+    Args:
+        connection: to the queue's Redis.
+    """
+
+    states = frozenset({SCHEDULED})
+
+    def __init__(self, connection: RedisConnection) -> None:
+        self._connection = connection
+
+    async def walk(self, query: ListQuery) -> AsyncIterator[ListedPing]:
+        """See `PingSource.walk`."""
+        upto = "+inf" if query.after is None else str(query.after.at_ms)
+        after, seen = query.after, 0
+        while True:
+            flat = await self._connection.call(
+                *("ZRANGE", keys.SCHEDULED_PINGS, upto, "-inf", "BYSCORE", "REV"),
+                *("LIMIT", seen, _BATCHES_READ, "WITHSCORES"),
+            )
+            names = flat[::2]
+            bodies = await self._connection.call("HMGET", keys.SCHEDULED_BODIES, *names) if names else ()
+            for score, body in zip(flat[1::2], bodies, strict=True):
+                # A batch that was added or released meanwhile moves all others: some are read twice.
+                for one in _pings_of(stored(score.partition(b".")[0]), body):
+                    if after is None or one.position < after:
+                        after = one.position
+                        yield one
+            if len(names) < _BATCHES_READ:
+                return
+            seen += _BATCHES_READ
+
+
+def _pings_of(due_ms: int, body: bytes | None) -> Sequence[ListedPing]:
+    """The pings of a batch, the last one first; none if it cannot be read."""
+    try:
+        batch = parse_scheduled(due_ms, body or b"")
+    except UnreadableEntry:  # the worker that reads it after its release quarantines it
+        return ()
+    indexes = reversed(range(len(batch.entry.pings)))
+    return [_listed(batch, index) for index in indexes if batch.has(index)]
+
+
+def _listed(batch: ScheduledBatch, index: int) -> ListedPing:
+    batch_id = batch.entry.batch_id
+    report = {"ping_id": batch_id + PING_INDEXES[index], "state": SCHEDULED, "counts": {}}
+    item = item_of(report, batch.entry.pings[index].ingress)
+    return ListedPing(
+        Position(batch.due_ms, batch_id, index), item | {"deliver_at": instant_text(batch.due_ms)}
+    )
