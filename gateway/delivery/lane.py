@@ -37,7 +37,7 @@ from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, To
 from gateway.delivery.lane_gauges import LaneGauges
 from gateway.delivery.link_state import UNTRIED_LINK, Link, LinkEvent, LinkState
 from gateway.delivery.provider import Provider
-from gateway.delivery.reasons import reason_label
+from gateway.delivery.reason_labels import ReasonLabels
 from gateway.delivery.request_times import RequestTimes
 from gateway.delivery.retry import EXPIRED, LANE_FULL, THROTTLED_S, RetryTiming, decide_retry
 from gateway.delivery.route import LaneInterface, Route
@@ -60,7 +60,6 @@ RAMP_STEP_S: Final = 0.1
 """Interval at which a lane whose rate is limited begins further requests."""
 NO_CONNECTION: Final = "no_connection"
 BUSY: Final = Verdict(VerdictKind.LATER, "lane_busy")
-_REASON_LOG_S: Final = 60.0
 _log = structlog.get_logger("lane")
 _ROUTE: Final = attrgetter("route")
 _noise = random.SystemRandom().random
@@ -126,7 +125,7 @@ class Lane(ABC):
         self._successor: LaneInterface | None = None
         self._invalidation_limiter = InvalidationLimiter()
         self._invalidation_limited = False
-        self._reason_logged_s = float("-inf")
+        self._label: Final = ReasonLabels(name, provider.reasons)
 
     # -- interface of the fan-out ----------------------------------------------------------------------------
 
@@ -490,16 +489,6 @@ class Lane(ABC):
             self.provider.name, delivery.route.app, "rejected", self._label(reason)
         ).inc()
         delivery.batch.reject(delivery.index, reason)
-
-    def _label(self, reason: str) -> str:
-        """The metric label of a reason; a reason outside the tables is logged in full, at most once a minute."""
-        label = reason_label(reason, self.provider.reasons)
-        if label != reason:
-            now_s = time.monotonic()
-            if now_s - self._reason_logged_s >= _REASON_LOG_S:
-                self._reason_logged_s = now_s
-                _log.warning("unknown_provider_reason", lane=self.name, reason=reason, label=label)
-        return label
 
 
 def _expires_ms(delivery: Delivery) -> int:

@@ -25,7 +25,7 @@ from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BadSetting
 from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
-from gateway.fanout.consumer import QueueConsumer, Readers
+from gateway.fanout.consumer import QueueConsumer
 from gateway.fanout.explain import PingExplainer
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
@@ -58,6 +58,7 @@ from gateway.server.ingress import BackgroundIngress, open_background_ingress
 from gateway.server.ipc import SettingsUpdate
 from gateway.server.maintenance import Maintenance, Stores
 from gateway.server.operator_access import OperatorAccess, open_operator_access
+from gateway.server.redis_links import open_redis_links
 from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
 from gateway.server.runtime_metrics import runtime_metrics
@@ -76,11 +77,8 @@ from gateway.webhooks.dispatcher import WebhookDispatcher
 
 _log = structlog.get_logger("worker")
 
-_OPEN_S: Final = 15.0
 _RESERVED_CONNECTIONS: Final = 2
 """Connections reserved for look-ups of API tokens that were valid recently."""
-_APPEND_REPLY_S: Final = 2.0
-"""Time after which an append without a reply is checked by its marker; other commands may take longer."""
 
 
 async def run(context: WorkerContext) -> None:
@@ -270,19 +268,9 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
     permissions = RedisPermissions(settings)
     await permissions.require()
     async with AsyncExitStack() as opened:
-
-        async def link(address: RedisAddress, purpose: str, reply_s: float = 5.0) -> RedisConnection:
-            blocks = purpose.startswith("read:")  # its round trips are waits for entries
-            seconds = None if blocks else metrics.redis_seconds(purpose)
-            made = RedisConnection(address, purpose, reply_s=reply_s, seconds=seconds)
-            await made.open(_OPEN_S)
-            opened.push_async_callback(made.close)
-            return made
-
-        appends = await link(queued, "append", _APPEND_REPLY_S)
-        stream_link = await link(queued, "streams")
-        look_ups = await link(main, "registry")
-        readers = Readers(*[await link(queued, f"read:{what}") for what in ("small", "pieces", "broadcasts")])
+        appends, stream_link, look_ups, readers = await opened.enter_async_context(
+            open_redis_links(main, queued, metrics)
+        )
         streams = Streams(stream_link, name, settings.receipts.ttl_s)
         await streams.read_clock()
         await _prepare(streams)
