@@ -24,7 +24,7 @@ from gateway.clock import SHARED_CLOCK
 from gateway.delivery.backlog import Backlog, WaitingRoomSize, parked_until_ms
 from gateway.delivery.batch import Delivery, Postponed
 from gateway.delivery.circuit_breaker import BREAKER_OPEN_S, CLOSED_BREAKER, BreakerEvent, BreakerState
-from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, TokenReports
+from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, TokenReports, is_registered
 from gateway.delivery.link_state import UNTRIED_LINK, LinkEvent, LinkState
 from gateway.delivery.provider import Provider
 from gateway.delivery.reasons import reason_label
@@ -401,6 +401,7 @@ class Lane(ABC):
             route.lane is self
             and route.token_scope is not None
             and self._token_reports is not None
+            and is_registered(delivery)
             and self._may_mark_dead(verdict)
         ):
             self._token_reports.on_dead_token(delivery, verdict, route.token_scope, others)

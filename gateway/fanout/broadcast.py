@@ -17,10 +17,12 @@ from gateway.clock import SHARED_CLOCK
 from gateway.errors import UnreadableEntry
 from gateway.fanout.background_tasks import BackgroundTasks
 from gateway.fanout.broadcast_targets import CHUNK_MISSING
+from gateway.fanout.everybody import EverybodySplitter
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.settlement import broadcast_without_users, split_broadcast
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.entries import Chunk, Entry, Lease, pings_of, read_broadcast
+from gateway.queue.everybody import is_to_everybody
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("broadcast")
@@ -45,9 +47,11 @@ class BroadcastSplitter:
     Args:
         store: stores the cursor and the chunks.
         in_flight: keeps the lease while a broadcast is split.
+        everybody: splits the broadcasts to all users.
     """
 
-    def __init__(self, store: BroadcastStore, in_flight: InFlight) -> None:
+    def __init__(self, store: BroadcastStore, in_flight: InFlight, everybody: EverybodySplitter) -> None:
+        self._everybody = everybody
         self._store = store
         self._in_flight = in_flight
 
@@ -60,6 +64,9 @@ class BroadcastSplitter:
         """
         entry = read_broadcast(lease.payload)
         (ping,) = pings_of(entry, SHARED_CLOCK.corrected(entry.accepted_ms))
+        if is_to_everybody(ping):
+            await self._everybody.split(lease, ping)
+            return
         cursor = await self._store.cursor(lease)
         if not cursor and await self._finish_without_users(lease, entry, ping):
             return

@@ -9,10 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import ACCEPTED, DeliveryBatch
 from gateway.queue.consumer import PingWaiter, ReachedChunk, ReceiptField, ScheduledRetry, Settlement
 from gateway.queue.entries import Chunk, Lease
+from gateway.queue.everybody import SCAN_CHUNK
 from gateway.queue.receipts import DeviceVerdict, PingRecord, field_of, pack_base, pack_delta
 from gateway.store import keys
 from protocols.ping.model import Ping
@@ -83,6 +86,17 @@ def broadcast_without_users(lease: Lease, batch_id: str, ping: Ping, skipped: di
     record = pack_delta(PingRecord(skipped=skipped))
     field = ReceiptField(keys.receipt(batch_id), field_of(0, keys.CHUNKS, lease.entry), record)
     return _of_broadcast(lease, field, ping)
+
+
+def scanned_broadcast(lease: Lease, ping: Ping, skipped: dict[str, int]) -> Settlement:
+    """The settlement of a broadcast to all users whose scan has ended; `skipped`: for its receipt."""
+    settlement = split_broadcast(lease, ping.id[:28], ping)
+    receipts = list(settlement.receipts)
+    if skipped:
+        name = field_of(0, keys.CHUNKS, lease.entry)
+        receipts.append(ReceiptField(receipts[0].key, name, pack_delta(PingRecord(skipped=skipped))))
+    reached = ReachedChunk.of(ping.id, SCAN_CHUNK)
+    return settlement._replace(receipts=receipts, reached_chunks=[reached])
 
 
 def _of_broadcast(lease: Lease, field: ReceiptField, ping: Ping) -> Settlement:
@@ -160,6 +174,8 @@ def _retries(batch: DeliveryBatch) -> Iterator[ScheduledRetry]:
     for order, ((number, due_s, attempt, lane), indexes) in enumerate(groups.items()):
         ping: Ping = batch.pings[number]
         clients = tuple(batch.chosen[index][0] for index in indexes)
+        if ping.to is not None:
+            ping = msgspec.structs.replace(ping, to=ping.to.of_clients(clients))
         # A delivery that was only parked has not been attempted.
         first_ms = SHARED_CLOCK.corrected(batch.first_ms) or (0 if lane else now_ms)
         chunk = Chunk(ping, -1, clients, attempt, first_ms, lane, batch.bulk)

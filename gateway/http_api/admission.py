@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from gateway.delivery.audience_check import check_audience
 from gateway.errors import TooManyRequests
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.token_cache import TokenCache, require_admin
@@ -88,13 +89,17 @@ class PingAdmission:
 
         Raises:
             ApiTokenRefused: the token is not an admin's.
-            BodyTooLarge: more users than `limits.users_per_ping`.
+            BodyTooLarge: more users, devices and tokens than `limits.users_per_ping`, or too many beside `to`.
+            InvalidField: `to` names a provider that is not installed.
             TooManyRequests: the rate exceeds `limits.requests_per_s`.
         """
         if role is not TokenRole.ADMIN:
             require_admin(role)
-        if len(submission.ping.users) > self._users_max:
+        ping = submission.ping
+        if len(ping.users) > self._users_max:
             raise BodyTooLarge(f"a ping may name at most {self._users_max} users", field="user_id")
+        if ping.to is not None:
+            check_audience(ping.to, len(ping.users), self._users_max)
         if self._limited and not self._rate.take():
             raise TooManyRequests("more pings than limits.requests_per_s allows")
 

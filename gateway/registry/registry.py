@@ -167,12 +167,25 @@ class DeviceRegistry:
         Raises:
             StoreDown: Redis did not answer.
         """
-        found: list[Device | None] = []
+        found = await self.clients(client_ids, accepted_ms)
+        return [one if isinstance(one, Device) else None for one in found]
+
+    async def clients(self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()) -> list[Device | str]:
+        """As `devices`, with the reason in place of None: "gone", or `DEAD_ON_ALL_HOSTS` for a dead token."""
+        found: list[Device | str] = []
         for part in slices(client_ids, LIGHT_SLICE):
             if found:  # after the first part: small retries do not wait for a turn
                 await self._scheduler.turn()
             asked = accepted_ms[len(found) : len(found) + len(part)]
-            found += [one if isinstance(one, Device) else None for one in await self._clients(part, asked)]
+            found += await self._clients(part, asked)
+        return found
+
+    async def client_values(self, client_ids: Sequence[str], field: str) -> list[str]:
+        """The present value of a field of each client, past every cache; "": it has none. Raises StoreDown."""
+        found: list[str] = []
+        for part in slices(client_ids, LIGHT_SLICE):
+            values = await self._connection.call("MGET", *(keys.client(client, field) for client in part))
+            found += [value.decode("utf-8", DECODE_ERRORS) if value else "" for value in values]
         return found
 
     async def _clients(

@@ -25,6 +25,7 @@ from gateway.errors import BadSetting
 from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.consumer import QueueConsumer, Readers
+from gateway.fanout.everybody import EverybodySplitter
 from gateway.fanout.explain import PingExplainer
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
@@ -35,6 +36,7 @@ from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
+from gateway.queue.everybody import EverybodyStore
 from gateway.queue.ping_list import PingList
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
@@ -45,6 +47,7 @@ from gateway.registry.invalidation import InvalidationListener
 from gateway.registry.registry import DeviceRegistry
 from gateway.registry.snapshot_warmup import SnapshotWarmup
 from gateway.registry.snapshots import SnapshotStore
+from gateway.registry.user_scan import UserScan
 from gateway.scheduling.scheduler import Scheduler
 from gateway.server.ingress import BackgroundIngress, open_background_ingress
 from gateway.server.ipc import SettingsUpdate
@@ -259,7 +262,10 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         broadcast_targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
         planner = Planner(registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler)
-        broadcast_tasks = BroadcastTasks(BroadcastSplitter(broadcasts, in_flight), in_flight)
+        users = UserScan(look_ups)
+        scans = EverybodyStore(stream_link, settings.receipts.ttl_s)
+        everybody = EverybodySplitter(scans, users, in_flight, metrics)
+        broadcast_tasks = BroadcastTasks(BroadcastSplitter(broadcasts, in_flight, everybody), in_flight)
         consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight, siblings=workers > 1)
         stores = redis_healths(main, look_ups, queued, stream_link)
         maintenance = Maintenance(

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-TOKEN_ID_PREFIX: Final = "token:"
+DIGEST_PREFIX: Final = "token:"
 """Beginning of the ids under which receipts and logs name raw tokens. No client id of RhoConnect contains a colon."""
 _DIGEST_BYTES: Final = 16
 
@@ -28,7 +28,7 @@ class RawToken(msgspec.Struct, frozen=True, array_like=True):
     def client_id(self) -> str:
         """The id of the token in receipts and logs: a digest, from which the token cannot be derived."""
         text = "\0".join((self.provider, self.app, self.token)).encode("utf-8", "surrogatepass")
-        return TOKEN_ID_PREFIX + hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
+        return DIGEST_PREFIX + hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
 
     def __repr__(self) -> str:
         """A text without the token."""

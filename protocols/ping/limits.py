@@ -12,7 +12,7 @@ RhoConnect Push message: 65,536 bytes); it only bounds the cost of parsing, queu
 | user_id: each login | 1,024 | longest login that the gateway registers |
 | sources, source_id: each name, and all together | 1,024, and 65,536 | as a login, and as a message |
 | badge, vibrate, ttl_s, priority, async, wait, deliver_at | 256 | a number or a word |
-| to | 65,536 as a text; each list 1,000 items, a token 4,096, each other name 1,024 | planned and stored with its ping |
+| to | 65,536 as a text; a list 1,000 items, a token 4,096, a name 1,024 | it is stored with its ping |
 | api_token | 65,536 | a longer one than any that exists is an unknown token |
 """
 

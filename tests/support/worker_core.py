@@ -18,15 +18,18 @@ from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.consumer import QueueConsumer, Readers
+from gateway.fanout.everybody import EverybodySplitter
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
 from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.consumer import Streams
 from gateway.queue.entries import Lease
+from gateway.queue.everybody import EverybodyStore
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.registry.registry import DeviceRegistry
+from gateway.registry.user_scan import UserScan
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import load
 from gateway.store.address import RedisAddress
@@ -124,7 +127,9 @@ async def pipeline(
         broadcasts = BroadcastStore(main, RECEIPT_S)
         targets = BroadcastTargets(broadcasts, registry, lanes, scheduler)
         planner = ClaimingPlanner(registry, targets, lanes, streams, in_flight, metrics, scheduler)
-        splitter = BroadcastSplitter(broadcasts, in_flight)
+        scans = EverybodyStore(main, RECEIPT_S)
+        everybody = EverybodySplitter(scans, UserScan(look_ups), in_flight, metrics)
+        splitter = BroadcastSplitter(broadcasts, in_flight, everybody)
         broadcast_tasks = BroadcastTasks(splitter, in_flight)
         readers = Readers(await link("small"), await link("bulk"), await link("broadcasts"))
         consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight)

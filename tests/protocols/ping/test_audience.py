@@ -2,7 +2,7 @@
 
 import msgspec
 
-from protocols.ping.audience import TOKEN_ID_PREFIX, Audience, RawToken
+from protocols.ping.audience import DIGEST_PREFIX, Audience, RawToken
 from protocols.ping.model import Ping
 
 APPLE = RawToken("apns", "ab" * 32, "com.example.app")
@@ -14,7 +14,7 @@ def test_the_id_of_a_token_depends_on_all_of_it_and_shows_none_of_it() -> None:
     ids = {one.client_id for one in (APPLE, GOOGLE, *others)}
     assert len(ids) == 5
     assert RawToken("apns", "ab" * 32, "com.example.app").client_id == APPLE.client_id
-    assert all(one.startswith(TOKEN_ID_PREFIX) and len(one) == len(TOKEN_ID_PREFIX) + 32 for one in ids)
+    assert all(one.startswith(DIGEST_PREFIX) and len(one) == len(DIGEST_PREFIX) + 32 for one in ids)
     assert "abab" not in APPLE.client_id
     assert "registration-1" not in repr(Ping(to=Audience(tokens=(GOOGLE,))))
 

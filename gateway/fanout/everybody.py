@@ -1,0 +1,87 @@
+"""Splitting of broadcasts to all users (`to.all_users`): the set of users is scanned, and written chunk by chunk.
+
+Memory use does not depend on the number of users: a page of the scan becomes the users of some chunks, and the next
+page is read when the workers have reached most chunks of the stream. A kill loses at most a page that no worker has.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from gateway.clock import SHARED_CLOCK
+from gateway.errors import UnreadableEntry
+from gateway.fanout.addressing import EMPTY_AUDIENCE
+from gateway.fanout.in_flight import InFlight
+from gateway.fanout.settlement import scanned_broadcast
+from gateway.metrics import Metrics
+from gateway.queue.entries import CHUNKS_MAX, Lease
+from gateway.queue.everybody import EverybodyStore, ScanCursor, ScanStep
+from gateway.registry.user_scan import UserScan
+from gateway.scheduling.scheduler import slices
+from gateway.store import keys
+from protocols.ping.model import Ping
+
+_log = structlog.get_logger("broadcast")
+
+STEP_USERS: Final = 16 * keys.CHUNK_USERS
+"""Users of one step: as many as of a step of a broadcast with a list."""
+AHEAD_CHUNKS: Final = 40
+"""Chunks that may wait on their stream before splitting pauses."""
+_PAUSE_S: Final = 0.02
+
+
+class EverybodySplitter:
+    """Splits broadcasts to all users.
+
+    Args:
+        store: the cursor, the users of the chunks and the stream of chunks.
+        users: the scan of the set of users.
+        in_flight: keeps the leases while broadcasts are split.
+        metrics: counts broadcasts that reach nobody.
+    """
+
+    def __init__(self, store: EverybodyStore, users: UserScan, in_flight: InFlight, metrics: Metrics) -> None:
+        self._store = store
+        self._users = users
+        self._in_flight = in_flight
+        self._metrics = metrics
+
+    async def split(self, lease: Lease, ping: Ping) -> bool:
+        """Split one broadcast from its stored cursor to its end.
+
+        Returns:
+            False if another worker has the entry.
+
+        Raises:
+            StoreDown: Redis did not answer; the broadcast stays leased and resumes at its cursor.
+            UnreadableEntry: the stored cursor is damaged, or there are too many users.
+        """
+        cursor = await self._store.cursor(lease)
+        while not cursor.ended:
+            following = await self._step(lease, ping, cursor)
+            if following is None:
+                self._in_flight.release(lease)
+                return False
+            cursor = following
+        skipped = {} if cursor.chunks else {EMPTY_AUDIENCE: 1}
+        for reason, number in skipped.items():
+            self._metrics.devices_skipped(reason).inc(number)
+        self._in_flight.settle(scanned_broadcast(lease, ping, skipped))
+        return True
+
+    async def _step(self, lease: Lease, ping: Ping, cursor: ScanCursor) -> ScanCursor | None:
+        """Write the chunks of the next page, and wait until few are left; None if another worker has the entry."""
+        page = await self._users.page(cursor.run_id, cursor.position, STEP_USERS)
+        if page.anew:
+            _log.warning("user_scan_restarted", ping_id=ping.id, chunks=cursor.chunks)
+        chunks = list(slices(page.users, keys.CHUNK_USERS))
+        after = ScanCursor(cursor.chunks + len(chunks), page.run_id, page.position, ended=not page.position)
+        if after.chunks > CHUNKS_MAX:
+            raise UnreadableEntry(f"the users are more than those of {CHUNKS_MAX} chunks")
+        step = ScanStep(lease, ping, cursor, after, chunks)
+        waiting = await self._store.write(step, SHARED_CLOCK.now_ms())
+        while waiting > AHEAD_CHUNKS:
+            await asyncio.sleep(_PAUSE_S)
+            waiting = await self._store.waiting_chunks()
+        return None if waiting < 0 else after
