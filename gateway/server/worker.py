@@ -273,7 +273,14 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         )
         producers = _producers(settings, appends, consumer, scheduler)
         _start(opened, in_flight, consumer, maintenance)
-        explainer = PingExplainer(Examination(registry, look_ups), lane_manager, metrics, scheduler)
+        explainer = PingExplainer(
+            Examination(registry, look_ups),
+            lane_manager,
+            metrics,
+            scheduler,
+            broadcast_targets.addressing,
+            users,
+        )
         yield Pipeline(
             producers,
             receipts,

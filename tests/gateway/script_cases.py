@@ -12,7 +12,7 @@ import redis
 from gateway.change_events import scripts as event_scripts
 from gateway.delivery import proofs, quota
 from gateway.mailbox import scripts as mailbox_scripts
-from gateway.queue import schedule, scripts, unreadable
+from gateway.queue import badges, everybody, schedule, scripts, unreadable
 from gateway.registry import change_log_scripts, client_scripts, login_limits, token_marks
 from gateway.resque import scripts as resque_scripts
 from gateway.store import keys
@@ -320,6 +320,18 @@ CASES: dict[str, Case] = {
         _cut,
         [keys.BROADCASTS, PROGRESS, keys.CHUNKS, RECEIPT, keys.RECEIPTS],
         ["1-0", 16, 18, 3600, 1000, 3600, b"one", b"two"],
+    ),
+    "split everybody": Case(
+        everybody.SPLIT_EVERYBODY,
+        _split_everybody,
+        [keys.BROADCASTS, PROGRESS, keys.CHUNKS, RECEIPT, keys.RECEIPTS, USERS],
+        ["1-0", "2:abc:17", "4:abc:end", 3600, 1000, 3600, 1_000_000, 2, 2, b"u1", b"u2", b"one", b"two"],
+    ),
+    "count badges": Case(
+        badges.COUNT_BADGES,
+        _badges,
+        [keys.badge("c1"), keys.badge("c2")],
+        [BATCH + "0001", 3600, 2, 100, "2026-01-01", "2026-01-02"],
     ),
     "split": Case(
         scripts.SPLIT_DEVICES,
