@@ -15,9 +15,10 @@ Content of the ping, and the message that is sent:
 The data are RhoConnect's (contract §4): `do_sync` is names joined by commas, "" for none, `vibrate` a text. They are
 at the message's top level, where iOS apps that registered with FCM get them too; those also get an `apns` block.
 `phone_id` is the device's own, if RhoConnect has one; `ping_id` is the ping's id, with the setting `ping.include_id`.
-A priority of the ping's own always applies. The setting `fcm.sync_priority` applies to data without a notification: RhoConnect sent all with high priority, and Android 8 and
-later start a Rhodes app in the background for no other. FCM may lower the priority of apps that use high priority
-and show nothing (Google, "Set and manage Android message priority").
+A priority of the ping's own always applies. The setting `fcm.sync_priority` applies to data without a notification:
+RhoConnect sent all with high priority, and Android 8 and later start a Rhodes app in the background for no other. FCM
+may lower the priority of apps that use high priority and show nothing (Google, "Set and manage Android message
+priority").
 """
 
 import hashlib

@@ -114,6 +114,19 @@ def _cut(store: redis.Redis) -> None:
     store.zadd(keys.RECEIPTS, {RECEIPT: 900})
 
 
+def _split_everybody(store: redis.Redis) -> None:
+    _cut(store)
+    store.hset(PROGRESS, "cursor", "2:abc:17")
+    store.hset(USERS, mapping={"1000000": b"", "1": b"u0"})
+
+
+def _badges(store: redis.Redis) -> None:
+    store.hset(
+        keys.badge("c1"),
+        mapping={"count": 3, "sync": "2026-01-01", "pings": f"{BATCH}0002=2 {BATCH}0003=3 "},
+    )
+
+
 def _split(store: redis.Redis) -> None:
     _settle(store)
     store.hset(PROGRESS, "cursor", "0:0:a")
