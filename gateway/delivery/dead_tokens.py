@@ -19,7 +19,7 @@ from gateway.delivery.route import TokenScope
 from gateway.delivery.token_trust import TokenTrust
 from gateway.errors import StoreDown
 from gateway.registry.registry import DeviceRegistry
-from protocols.ping.audience import DIGEST_PREFIX
+from protocols.ping.addressees import DIGEST_PREFIX
 from protocols.verdict import Verdict
 
 _log = structlog.get_logger("dead_tokens")

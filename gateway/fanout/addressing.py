@@ -17,7 +17,7 @@ from gateway.registry.token_marks import DEAD_ON_ALL_HOSTS
 from gateway.registry.user_devices import MARKED_DEAD, SYNC, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, slices
 from protocols.devices import REPEATED, Device, DeviceTypes, LeftOut
-from protocols.ping.audience import DIGEST_PREFIX, RawToken
+from protocols.ping.addressees import DIGEST_PREFIX, RawToken
 from protocols.ping.model import Ping
 
 UNKNOWN_DEVICE: Final = "unknown_device"

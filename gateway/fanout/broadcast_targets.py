@@ -46,8 +46,10 @@ class BroadcastTargets:
         self.addressing: Final = Addressing(store.badges, registry, lane_manager)
         """The recipients of pings with `to` or with a badge that counts up."""
         self._registry = registry
-        self._lane_manager = lane_manager
-        self._scheduler = scheduler
+        self.lane_manager: Final = lane_manager
+        """The lanes passed to the constructor."""
+        self.scheduler: Final = scheduler
+        """The scheduler passed to the constructor."""
 
     async def of(
         self,
@@ -84,8 +86,8 @@ class BroadcastTargets:
             known = [one if one.large else narrowing.of_user(user, one, skipped) for user, one in pairs]
         known = [one for one in known if not one.large]
         for part in slices(known, LIGHT_SLICE):
-            await self._scheduler.turn()
-            chosen += choose(part, self._lane_manager, together, skipped)
+            await self.scheduler.turn()
+            chosen += choose(part, self.lane_manager, together, skipped)
             phones += [digest(one.device) for one in chosen[len(phones) :]]
         mine = await self.claim(ping_id, chunk, phones)
         fresh = [one for one, is_mine in zip(chosen, mine, strict=True) if is_mine]
@@ -102,15 +104,15 @@ class BroadcastTargets:
     @property
     def device_types(self) -> DeviceTypes:
         """The provider that serves each device type."""
-        return self._lane_manager.device_types
+        return self.lane_manager.device_types
 
     def has_bad_token(self, device: Device) -> bool:
         """Whether the provider rejects this device's token on every lane that its ping may use."""
-        return is_bad(device, self._lane_manager)
+        return is_bad(device, self.lane_manager)
 
     async def claim(self, ping_id: str, chunk: int, phones: Sequence[bytes]) -> list[bool]:
         """Whether this chunk reaches each of these devices. Raises StoreDown."""
-        if not self._scheduler.should_yield:
+        if not self.scheduler.should_yield:
             return await self.store.claim(ping_id, chunk, phones)
         mine: list[bool] = []
         # Redis serves no other client for a fifth of a millisecond

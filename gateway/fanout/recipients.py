@@ -16,7 +16,7 @@ from gateway.registry.user_devices import MARKED_DEAD, DerivedValue, UserDevices
 from protocols.devices import REPEATED, Chosen, Device, LeftOut, Selection, dedupe_key, fit, select_into
 from protocols.errors import RhoPushError
 from protocols.numbers import hexadecimal
-from protocols.ping.audience import DIGEST_PREFIX
+from protocols.ping.addressees import DIGEST_PREFIX
 
 _log = structlog.get_logger("recipients")
 

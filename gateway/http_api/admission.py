@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from gateway.delivery.audience_check import check_audience
+from gateway.delivery.addressee_check import check_addressees
 from gateway.errors import TooManyRequests
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.token_cache import TokenCache, require_admin
@@ -99,7 +99,7 @@ class PingAdmission:
         if len(ping.users) > self._users_max:
             raise BodyTooLarge(f"a ping may name at most {self._users_max} users", field="user_id")
         if ping.to is not None:
-            check_audience(ping.to, len(ping.users), self._users_max)
+            check_addressees(ping.to, len(ping.users), self._users_max)
         if self._limited and not self._rate.take():
             raise TooManyRequests("more pings than limits.requests_per_s allows")
 

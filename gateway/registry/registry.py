@@ -171,7 +171,10 @@ class DeviceRegistry:
         return [one if isinstance(one, Device) else None for one in found]
 
     async def clients(self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()) -> list[Device | str]:
-        """As `devices`, with the reason in place of None: "gone", or `DEAD_ON_ALL_HOSTS` for a dead token."""
+        """The present records of these clients, or why one has none: "gone", or `DEAD_ON_ALL_HOSTS`.
+
+        Arguments and errors are those of `devices`.
+        """
         found: list[Device | str] = []
         for part in slices(client_ids, LIGHT_SLICE):
             if found:  # after the first part: small retries do not wait for a turn

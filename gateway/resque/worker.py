@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 
 from gateway.clock import SHARED_CLOCK
-from gateway.delivery.audience_check import check_audience
+from gateway.delivery.addressee_check import check_addressees
 from gateway.errors import BAD_DATA, QueueFull, RhoPushError, ScheduleFull, StoreDown
 from gateway.metrics import Metrics
 from gateway.queue.everybody import is_to_everybody
@@ -212,7 +212,7 @@ class ResqueWorker:
         if len(read.ping.users) > self.users_max:
             raise BodyTooLarge(f"user_id names more than {self.users_max} users", field="user_id")
         if read.ping.to is not None:
-            check_audience(read.ping.to, len(read.ping.users), self.users_max)
+            check_addressees(read.ping.to, len(read.ping.users), self.users_max)
         if read.unknown:
             _log.info("unknown_parameters_ignored", names=read.unknown, queue=job.queue)
         return read.ping, None if read.deliver_at_ms is None else self._queue.at(read.deliver_at_ms)

@@ -22,10 +22,9 @@ from gateway.delivery.quota import Quota
 from gateway.delivery.token_trust import TokenTrust
 from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BadSetting
-from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
+from gateway.fanout.broadcast import BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.consumer import QueueConsumer, Readers
-from gateway.fanout.everybody import EverybodySplitter
 from gateway.fanout.explain import PingExplainer
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
@@ -36,19 +35,17 @@ from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
-from gateway.queue.everybody import EverybodyStore
 from gateway.queue.ping_list import PingList
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.registry.change_log import ChangeLog
-from gateway.registry.examination import Examination
 from gateway.registry.invalidation import InvalidationListener
 from gateway.registry.registry import DeviceRegistry
 from gateway.registry.snapshot_warmup import SnapshotWarmup
 from gateway.registry.snapshots import SnapshotStore
-from gateway.registry.user_scan import UserScan
 from gateway.scheduling.scheduler import Scheduler
+from gateway.server.everybody import EverybodyParts
 from gateway.server.ingress import BackgroundIngress, open_background_ingress
 from gateway.server.ipc import SettingsUpdate
 from gateway.server.maintenance import Maintenance
@@ -262,10 +259,8 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         broadcast_targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
         planner = Planner(registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler)
-        users = UserScan(look_ups)
-        scans = EverybodyStore(stream_link, settings.receipts.ttl_s)
-        everybody = EverybodySplitter(scans, users, in_flight, metrics)
-        broadcast_tasks = BroadcastTasks(BroadcastSplitter(broadcasts, in_flight, everybody), in_flight)
+        everybody = EverybodyParts(stream_link, look_ups, settings.receipts.ttl_s, metrics)
+        broadcast_tasks = BroadcastTasks(everybody.splitter(broadcast_targets, in_flight), in_flight)
         consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight, siblings=workers > 1)
         stores = redis_healths(main, look_ups, queued, stream_link)
         maintenance = Maintenance(
@@ -273,14 +268,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         )
         producers = _producers(settings, appends, consumer, scheduler)
         _start(opened, in_flight, consumer, maintenance)
-        explainer = PingExplainer(
-            Examination(registry, look_ups),
-            lane_manager,
-            metrics,
-            scheduler,
-            broadcast_targets.addressing,
-            users,
-        )
+        explainer = everybody.explainer(broadcast_targets, registry)
         yield Pipeline(
             producers,
             receipts,

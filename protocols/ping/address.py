@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from protocols.errors import InvalidField
-from protocols.ping.audience import Audience, RawToken
+from protocols.ping.addressees import Addressees, RawToken
 from protocols.ping.fields import refused
 from protocols.ping.limits import MESSAGE_CHARACTERS, NAME_CHARACTERS, bounded, too_long
 
@@ -26,20 +26,20 @@ LIST_MAX: Final = 1_000
 TOKEN_CHARACTERS: Final = 4_096
 """Longest token: FCM's (`protocols.fcm.message`); each provider has a rule of its own."""
 _WORDS: Final = {"true": True, "false": False}
-_KEYS: Final = Audience.__struct_fields__
+_KEYS: Final = Addressees.__struct_fields__
 _TOKEN_KEYS: Final = RawToken.__struct_fields__
 _SHOWN: Final = 64
 """Most characters of an unknown key in an error."""
 
 
-def audience(value: Any, field: str) -> Audience:
+def addressees(value: Any, field: str) -> Addressees:
     """Parse `to`.
 
     Raises:
         InvalidField: with the path of the wrong key or item, such as `to.devices[2]`.
     """
     named = _object(_decoded(value, field), field, _KEYS, "an object, or the JSON of one")
-    found = Audience(
+    found = Addressees(
         _flag(named.get("all_users"), f"{field}.all_users"),
         _names(named.get("devices"), f"{field}.devices"),
         _tokens(named.get("tokens"), f"{field}.tokens"),

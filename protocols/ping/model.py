@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols.ping.audience import Audience
+from protocols.ping.addressees import Addressees
 
 ALL_SOURCES: Final = "all"
 """The source name that means every source. It is a convention of the devices (contract §1.2)."""
@@ -59,5 +59,5 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     fcm: dict[str, Any] | None = None
     reply_to: str | None = None
     ingress: str = HTTP
-    to: Audience | None = None
+    to: Addressees | None = None
     badge_increment: int = 0

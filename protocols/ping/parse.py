@@ -355,7 +355,7 @@ def _ping(raw: _Raw, users: tuple[str, ...], sources: tuple[str, ...]) -> Ping:
 
 def _addressed(raw: _Raw, ping: Ping) -> Ping:
     """The ping with its `to` and with the badge "+1", which few pings have."""
-    to = None if raw.to is None else address.audience(raw.to, "to")
+    to = None if raw.to is None else address.addressees(raw.to, "to")
     if to is not None and to.all_users and ping.users:
         raise InvalidField("to.all_users cannot be combined with user_id", field="to.all_users")
     increment = int(raw.badge == fields.ONE_MORE)

@@ -15,7 +15,7 @@ from gateway.fanout.addressing import LISTED, raw_device, split_users
 from gateway.registry import token_marks
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from protocols.ping.audience import Audience, RawToken
+from protocols.ping.addressees import Addressees, RawToken
 from protocols.ping.model import Ping
 from tests.support.providers import TOPIC
 from tests.support.rhoconnect import Client, android, apple, lay_users
@@ -70,44 +70,44 @@ async def deliver(one: WorkerCore, *users: str, **fields: Any) -> dict[str, Any]
 @pytest.mark.parametrize(
     ("users", "to", "reached", "skipped"),
     [
-        (["bob"], Audience(devices=(EVE.client_id,)), [1, 2], {}),
-        ([], Audience(devices=(BOB.client_id, "nobody")), [1], {"unknown_device": 1}),
-        (["bob"], Audience(devices=(BOB.client_id,)), [1], {"repeated": 1}),
-        ([], Audience(devices=(DEAD.client_id, EVE.client_id)), [2], {"dead_token": 1}),
-        (["bob", "eve"], Audience(apps=("one",)), [1], {"app_excluded": 2}),
-        (["bob", "eve"], Audience(providers=("apns",)), [1, 2], {"provider_excluded": 1}),
+        (["bob"], Addressees(devices=(EVE.client_id,)), [1, 2], {}),
+        ([], Addressees(devices=(BOB.client_id, "nobody")), [1], {"unknown_device": 1}),
+        (["bob"], Addressees(devices=(BOB.client_id,)), [1], {"repeated": 1}),
+        ([], Addressees(devices=(DEAD.client_id, EVE.client_id)), [2], {"dead_token": 1}),
+        (["bob", "eve"], Addressees(apps=("one",)), [1], {"app_excluded": 2}),
+        (["bob", "eve"], Addressees(providers=("apns",)), [1, 2], {"provider_excluded": 1}),
         (
             ["bob", "eve", "nobody"],
-            Audience(except_users=("eve", "nobody else")),
+            Addressees(except_users=("eve", "nobody else")),
             [1],
             {"user_excluded": 1, "unknown_user": 1},
         ),
         (
             [],
-            Audience(devices=(BOB.client_id, EVE.client_id), except_users=("eve",)),
+            Addressees(devices=(BOB.client_id, EVE.client_id), except_users=("eve",)),
             [1],
             {"user_excluded": 1},
         ),
-        ([], Audience(devices=(BOB.client_id, EVE.client_id), apps=("two",)), [2], {"app_excluded": 1}),
-        ([], Audience(tokens=(raw(7), raw(8, "three"))), [7, 8], {}),
-        (["bob"], Audience(tokens=(raw(1), raw(7))), [1, 7], {"repeated": 1}),
-        ([], Audience(devices=(EVE.client_id,), tokens=(raw(2),)), [2], {"repeated": 1}),
+        ([], Addressees(devices=(BOB.client_id, EVE.client_id), apps=("two",)), [2], {"app_excluded": 1}),
+        ([], Addressees(tokens=(raw(7), raw(8, "three"))), [7, 8], {}),
+        (["bob"], Addressees(tokens=(raw(1), raw(7))), [1, 7], {"repeated": 1}),
+        ([], Addressees(devices=(EVE.client_id,), tokens=(raw(2),)), [2], {"repeated": 1}),
         (
             [],
-            Audience(tokens=(raw(7), raw(8, "three")), apps=("three",), providers=("apns",)),
+            Addressees(tokens=(raw(7), raw(8, "three")), apps=("three",), providers=("apns",)),
             [8],
             {"app_excluded": 1},
         ),
-        ([], Audience(tokens=(RawToken("courier", "x"),)), [], {"unsupported_platform": 1}),
-        ([], Audience(), [], {"empty_audience": 1}),
-        ([], Audience(apps=("one",)), [], {"empty_audience": 1}),
+        ([], Addressees(tokens=(RawToken("courier", "x"),)), [], {"unsupported_platform": 1}),
+        ([], Addressees(), [], {"empty_audience": 1}),
+        ([], Addressees(apps=("one",)), [], {"empty_audience": 1}),
     ],
 )
 async def test_who_is_reached_and_who_is_not(
     opened: Open,
     apns: ApnsSimulator,
     users: list[str],
-    to: Audience,
+    to: Addressees,
     reached: list[int],
     skipped: dict[str, int],
 ) -> None:
@@ -123,7 +123,7 @@ async def test_a_user_with_many_devices_is_narrowed_and_lists_come_with_it(
     opened: Open, apns: ApnsSimulator
 ) -> None:
     """A ping that is split: the devices of the lists are one more user of it."""
-    to = Audience(devices=(MANY[1].client_id, EVE.client_id), tokens=(raw(7, "one"),), apps=("one",))
+    to = Addressees(devices=(MANY[1].client_id, EVE.client_id), tokens=(raw(7, "one"),), apps=("one",))
     async with opened() as one:
         report = await deliver(one, "many", "bob", to=to)
     expected = [1, 7, *(1000 + number for number in range(1, 70, 2))]
@@ -135,7 +135,7 @@ async def test_a_user_with_many_devices_is_narrowed_and_lists_come_with_it(
 
 async def test_a_large_user_who_is_excepted_gets_nothing(opened: Open, apns: ApnsSimulator) -> None:
     async with opened() as one:
-        report = await deliver(one, "many", "bob", to=Audience(except_users=("many",)))
+        report = await deliver(one, "many", "bob", to=Addressees(except_users=("many",)))
     assert [record.token for record in apns.received] == [pin(1)]
     assert report["skipped"] == {"user_excluded": 1}
 
@@ -152,7 +152,7 @@ async def test_a_raw_token_is_carried_through_retries_and_a_restart(
     tokens = (raw(7), raw(8))
     apns.faults.add(f"503:token={pin(7)}")
     async with opened() as one:
-        report = await deliver(one, "bob", to=Audience(tokens=tokens))
+        report = await deliver(one, "bob", to=Addressees(tokens=tokens))
         assert (report["state"], report["counts"]["accepted"], report["counts"]["later"]) == ("open", 2, 1)
         await retry(one, redis_client)
         assert (await one.done(report["ping_id"]))["state"] == "open"
@@ -172,7 +172,7 @@ async def test_a_redelivered_ping_reaches_its_raw_tokens_once(
     apns.faults.add(f"silence:token={pin(8)}")
     async with opened() as one:
         one.in_flight.start()
-        ping_id = await one.append(to=Audience(tokens=(raw(7), raw(8))))
+        ping_id = await one.append(to=Addressees(tokens=(raw(7), raw(8))))
         (lease,) = await one.read(keys.PINGS)
         await one.planner.deliver([lease])
         name = keys.progress(lease.stream, lease.entry)
@@ -192,7 +192,7 @@ async def test_a_rejected_raw_token_marks_nothing(
     tokens = (raw(7), RawToken("apns", "no hexadecimal number"))
     async with opened() as one:
         await deliver(one, "bob")  # an acceptance: from now on, dead tokens are believed
-        report = await deliver(one, "eve", to=Audience(tokens=tokens, providers=("apns",)))
+        report = await deliver(one, "eve", to=Addressees(tokens=tokens, providers=("apns",)))
         assert isinstance(one.lanes.tokens, DeadTokens)
         await one.lanes.tokens.close()
     reasons = {row.get("reason") for row in report["devices"]}
@@ -214,7 +214,7 @@ async def test_a_badge_counts_each_ping_once_over_retries(
     async with opened() as one:
         await deliver(one, "bob", **plus)
         apns.faults.add("503=1:next=1")
-        first = await deliver(one, "bob", "eve", **plus, to=Audience(tokens=(raw(7),)))
+        first = await deliver(one, "bob", "eve", **plus, to=Addressees(tokens=(raw(7),)))
         await deliver(one, "bob", **plus)
         await retry(one, redis_client)
         assert (await one.done(first["ping_id"]))["state"] == "done"
@@ -265,7 +265,7 @@ async def test_a_badge_counts_in_the_chunks_of_a_split_ping(opened: Open, apns: 
 async def test_pings_without_a_counting_badge_make_no_counter(opened: Open, redis_client: Redis) -> None:
     async with opened() as one:
         await deliver(one, "bob", badge=5)
-        await deliver(one, "bob", to=Audience(devices=(EVE.client_id,)))
+        await deliver(one, "bob", to=Addressees(devices=(EVE.client_id,)))
     assert await redis_client.keys("*badge*") == []
 
 
@@ -279,5 +279,5 @@ def test_a_raw_token_has_a_type_that_its_provider_serves() -> None:
 
 def test_lists_are_one_more_user_of_a_ping_that_is_split() -> None:
     assert split_users(Ping(users=("bob",))) == ("bob",)
-    assert split_users(Ping(users=("bob",), to=Audience(apps=("a",)))) == ("bob",)
-    assert split_users(Ping(users=("bob",), to=Audience(devices=("c1",)))) == ("bob", LISTED)
+    assert split_users(Ping(users=("bob",), to=Addressees(apps=("a",)))) == ("bob",)
+    assert split_users(Ping(users=("bob",), to=Addressees(devices=("c1",)))) == ("bob", LISTED)

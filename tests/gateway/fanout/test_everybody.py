@@ -14,13 +14,13 @@ from gateway.queue.entries import Lease
 from gateway.queue.everybody import ScanCursor
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
-from protocols.ping.audience import Audience
+from protocols.ping.addressees import Addressees
 from tests.support.rhoconnect import apple, lay_users
 from tests.support.worker_core import WorkerCore, pipeline, until
 
 Open = Callable[[], AbstractAsyncContextManager[WorkerCore]]
 USERS = 2500
-ALL = Audience(all_users=True)
+ALL = Addressees(all_users=True)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ async def test_users_may_come_and_go_during_the_scan(
 async def test_everybody_is_narrowed(opened: Open, redis_client: Redis, apns: ApnsSimulator) -> None:
     await lay(redis_client, 0, 10)
     async with opened() as one:
-        to = Audience(all_users=True, apps=("app1",), except_users=("user1", "user2"))
+        to = Addressees(all_users=True, apps=("app1",), except_users=("user1", "user2"))
         ping_id = await one.append(to=to, badge=1, badge_increment=1)
         await split(one, await begin(one))
         report = await one.report(ping_id)

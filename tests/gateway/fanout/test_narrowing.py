@@ -12,7 +12,7 @@ from gateway.fanout.narrowing import (
 )
 from gateway.registry.user_devices import UserDevices, unknown_user
 from protocols.devices import Device, LeftOut
-from protocols.ping.audience import Audience
+from protocols.ping.addressees import Addressees
 from protocols.ping.model import Ping
 
 TYPES = {"apple": "apns", "fcm": "fcm"}
@@ -22,15 +22,15 @@ UNREGISTERED = Device("c3")
 
 
 def narrowing(**to: tuple[str, ...]) -> Narrowing:
-    found = narrowing_of(Ping(to=Audience(**to)), TYPES)
+    found = narrowing_of(Ping(to=Addressees(**to)), TYPES)
     assert found is not None
     return found
 
 
 def test_most_pings_leave_nobody_out() -> None:
     assert narrowing_of(Ping(users=("bob",)), TYPES) is None
-    assert narrowing_of(Ping(to=Audience(all_users=True)), TYPES) is None
-    assert narrowing_of(Ping(to=Audience(devices=("c1",))), TYPES) is None
+    assert narrowing_of(Ping(to=Addressees(all_users=True)), TYPES) is None
+    assert narrowing_of(Ping(to=Addressees(devices=("c1",))), TYPES) is None
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from gateway.queue.everybody import (
 )
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
-from protocols.ping.audience import Audience
+from protocols.ping.addressees import Addressees
 from protocols.ping.model import Ping
 from tests.gateway.conftest import MakeLink
 from tests.gateway.queue.test_consumer import RECEIPT, add
 
-PING = Ping(id="0" * 32, message="hello", to=Audience(all_users=True))
+PING = Ping(id="0" * 32, message="hello", to=Addressees(all_users=True))
 USERS = keys.broadcast_users(PING.id)
 
 
@@ -51,7 +51,7 @@ def test_a_damaged_cursor_is_an_error(text: str) -> None:
 def test_only_all_users_are_everybody() -> None:
     assert is_to_everybody(PING)
     assert not is_to_everybody(Ping(users=("bob",)))
-    assert not is_to_everybody(Ping(to=Audience(devices=("c1",))))
+    assert not is_to_everybody(Ping(to=Addressees(devices=("c1",))))
 
 
 async def test_users_chunks_and_cursor_are_one_step(

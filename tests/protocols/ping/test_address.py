@@ -7,8 +7,8 @@ import pytest
 
 from protocols.errors import InvalidField
 from protocols.ping import from_form, from_json, from_params
-from protocols.ping.address import LIST_MAX, TOKEN_CHARACTERS, audience
-from protocols.ping.audience import Audience, RawToken
+from protocols.ping.address import LIST_MAX, TOKEN_CHARACTERS, addressees
+from protocols.ping.addressees import Addressees, RawToken
 from protocols.ping.large import LARGE_BYTES
 
 TOKEN = {"provider": "apns", "token": "ab" * 32, "app": "com.example.app"}
@@ -18,27 +18,27 @@ RAW = RawToken("apns", "ab" * 32, "com.example.app")
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({}, Audience()),
-        ({"all_users": True}, Audience(all_users=True)),
-        ({"all_users": "true", "apps": ["a"]}, Audience(all_users=True, apps=("a",))),
-        ({"all_users": False, "devices": None}, Audience()),
-        ({"all_users": "false"}, Audience()),
-        ({"devices": ["c1", "c2", "c1"]}, Audience(devices=("c1", "c2"))),
-        ({"tokens": [TOKEN, TOKEN]}, Audience(tokens=(RAW,))),
+        ({}, Addressees()),
+        ({"all_users": True}, Addressees(all_users=True)),
+        ({"all_users": "true", "apps": ["a"]}, Addressees(all_users=True, apps=("a",))),
+        ({"all_users": False, "devices": None}, Addressees()),
+        ({"all_users": "false"}, Addressees()),
+        ({"devices": ["c1", "c2", "c1"]}, Addressees(devices=("c1", "c2"))),
+        ({"tokens": [TOKEN, TOKEN]}, Addressees(tokens=(RAW,))),
         (
             {"tokens": [{"provider": "fcm", "token": "t", "app": None}]},
-            Audience(tokens=(RawToken("fcm", "t"),)),
+            Addressees(tokens=(RawToken("fcm", "t"),)),
         ),
         (
             {"apps": ["a"], "providers": ["apns", "fcm"], "except_users": ["bob"]},
-            Audience(apps=("a",), providers=("apns", "fcm"), except_users=("bob",)),
+            Addressees(apps=("a",), providers=("apns", "fcm"), except_users=("bob",)),
         ),
-        ({"except_users": []}, Audience()),
-        (json.dumps({"all_users": True}), Audience(all_users=True)),
+        ({"except_users": []}, Addressees()),
+        (json.dumps({"all_users": True}), Addressees(all_users=True)),
     ],
 )
-def test_accepted(value: Any, expected: Audience) -> None:
-    assert audience(value, "to") == expected
+def test_accepted(value: Any, expected: Addressees) -> None:
+    assert addressees(value, "to") == expected
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_refused_by_name(value: Any, field: str, expected: str) -> None:
 
 
 def test_every_form_of_a_ping_carries_it() -> None:
-    expected = Audience(devices=("c1",), tokens=(RAW,), apps=("a",))
+    expected = Addressees(devices=("c1",), tokens=(RAW,), apps=("a",))
     value = {"devices": ["c1"], "tokens": [TOKEN], "apps": ["a"]}
     body = json.dumps({"message": "hi", "to": value}).encode()
     assert from_json(body).ping.to == expected
     many = value | {"except_users": [f"user{number:095d}" for number in range(LIST_MAX)]}
     large = json.dumps({"message": "hi", "to": many}).encode()
     assert len(large) > LARGE_BYTES
-    assert from_json(large).ping.to == audience(many, "to")
+    assert from_json(large).ping.to == addressees(many, "to")
     text = "to=" + json.dumps(value).replace("&", "%26")
     assert from_form(text.encode(), "").ping.to == expected
     assert from_form(b"message=hi", text).ping.to == expected
@@ -101,12 +101,12 @@ def test_every_form_of_a_ping_carries_it() -> None:
         f"&to[tokens][][{name}]={item}" for name, item in TOKEN.items()
     )
     assert from_form(brackets.encode(), "").ping.to == expected
-    assert from_form(b"to[all_users]=true", "").ping.to == Audience(all_users=True)
+    assert from_form(b"to[all_users]=true", "").ping.to == Addressees(all_users=True)
 
 
 def test_users_stand_beside_it_and_not_beside_everybody() -> None:
     ping = from_params({"user_id": ["bob", "eve"], "to": {"except_users": ["eve"]}}).ping
-    assert (ping.users, ping.to) == (("bob", "eve"), Audience(except_users=("eve",)))
+    assert (ping.users, ping.to) == (("bob", "eve"), Addressees(except_users=("eve",)))
     assert from_params({"user_id": "bob"}).ping.to is None
     assert from_params({"user_id": "bob", "to": None}).ping.to is None
     with pytest.raises(InvalidField) as refused:

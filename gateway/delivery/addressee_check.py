@@ -3,14 +3,14 @@
 from gateway.delivery.provider_registry import installed
 from gateway.store import keys
 from protocols.errors import BodyTooLarge, InvalidField
-from protocols.ping.audience import Audience
+from protocols.ping.addressees import Addressees
 
 
-def check_audience(to: Audience, users: int, users_max: int) -> None:
+def check_addressees(to: Addressees, users: int, users_max: int) -> None:
     """Check a ping with `to`.
 
     Args:
-        to: the audience.
+        to: of the ping.
         users: number of users of `user_id`.
         users_max: `limits.users_per_ping`; users, devices and tokens count together.
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from protocols.ping.audience import DIGEST_PREFIX, Audience, RawToken
+from protocols.ping.addressees import DIGEST_PREFIX, Addressees, RawToken
 from protocols.ping.model import Ping
 
 APPLE = RawToken("apns", "ab" * 32, "com.example.app")
@@ -16,15 +16,15 @@ def test_the_id_of_a_token_depends_on_all_of_it_and_shows_none_of_it() -> None:
     assert RawToken("apns", "ab" * 32, "com.example.app").client_id == APPLE.client_id
     assert all(one.startswith(DIGEST_PREFIX) and len(one) == len(DIGEST_PREFIX) + 32 for one in ids)
     assert "abab" not in APPLE.client_id
-    assert "registration-1" not in repr(Ping(to=Audience(tokens=(GOOGLE,))))
+    assert "registration-1" not in repr(Ping(to=Addressees(tokens=(GOOGLE,))))
 
 
 def test_a_retry_keeps_the_tokens_of_its_clients_alone() -> None:
-    audience = Audience(devices=("c1",), tokens=(APPLE, GOOGLE), apps=("a",), except_users=("bob",))
-    assert audience.listed == 3
-    assert audience.of_clients(["c1", GOOGLE.client_id]) == Audience(tokens=(GOOGLE,))
-    assert audience.of_clients(["c1"]) is None
-    assert Audience(all_users=True).of_clients(["c1"]) is None
+    addressees = Addressees(devices=("c1",), tokens=(APPLE, GOOGLE), apps=("a",), except_users=("bob",))
+    assert addressees.listed == 3
+    assert addressees.of_clients(["c1", GOOGLE.client_id]) == Addressees(tokens=(GOOGLE,))
+    assert addressees.of_clients(["c1"]) is None
+    assert Addressees(all_users=True).of_clients(["c1"]) is None
 
 
 def test_an_earlier_version_reads_a_ping_without_an_audience_and_its_pings_are_read() -> None:
@@ -41,5 +41,5 @@ def test_an_earlier_version_reads_a_ping_without_an_audience_and_its_pings_are_r
 
 
 def test_an_audience_survives_the_queue() -> None:
-    ping = Ping(to=Audience(tokens=(APPLE, GOOGLE), providers=("fcm",)), badge=1, badge_increment=1)
+    ping = Ping(to=Addressees(tokens=(APPLE, GOOGLE), providers=("fcm",)), badge=1, badge_increment=1)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(ping), type=Ping) == ping

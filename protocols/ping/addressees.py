@@ -1,4 +1,4 @@
-"""The audience of a ping: what its parameter `to` adds to the users of `user_id`, and what it leaves out."""
+"""The parameter `to` of a ping: what it adds to the users of `user_id`, and what it leaves out."""
 
 import hashlib
 from collections.abc import Collection
@@ -35,8 +35,8 @@ class RawToken(msgspec.Struct, frozen=True, array_like=True):
         return f"RawToken({self.provider!r}, {self.client_id!r}, {self.app!r})"
 
 
-class Audience(msgspec.Struct, frozen=True, array_like=True):
-    """Who gets a ping, besides the users of `user_id`. Stored with the ping, so fields are only ever appended.
+class Addressees(msgspec.Struct, frozen=True, array_like=True):
+    """The recipients of a ping besides the users of `user_id`. Stored with the ping, so fields are only ever appended.
 
     Attributes:
         all_users: every user of RhoConnect.
@@ -59,10 +59,10 @@ class Audience(msgspec.Struct, frozen=True, array_like=True):
         """Number of devices and tokens."""
         return len(self.devices) + len(self.tokens)
 
-    def of_clients(self, clients: Collection[str]) -> "Audience | None":
+    def of_clients(self, clients: Collection[str]) -> "Addressees | None":
         """The part that deliveries to these clients still need: their raw tokens; None: they need no part."""
         if not self.tokens:
             return None
         needed = frozenset(clients)
         tokens = tuple(token for token in self.tokens if token.client_id in needed)
-        return Audience(tokens=tokens) if tokens else None
+        return Addressees(tokens=tokens) if tokens else None
