@@ -11,8 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from gateway.cli.recipients import add_recipient_arguments, badge, names_somebody, recipients_of
 from gateway.cli.remote import add_gateway_arguments, client_of, server_of
 from gateway.client.errors import PingError
+from gateway.errors import BadSetting
 
 _PARAMETERS: Final = (
     "user_id",
@@ -35,11 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rhopush devices`."""
     commands = parser.add_subparsers(dest="action", required=True, metavar="explain")
     explain = commands.add_parser("explain", description=__doc__, help="what a ping would do; sends nothing")
-    explain.add_argument("user_id", metavar="USER", nargs="+")
+    explain.add_argument("user_id", metavar="USER", nargs="*")
+    add_recipient_arguments(explain)
     explain.add_argument("--message", metavar="TEXT")
     explain.add_argument("--title", metavar="TEXT")
     explain.add_argument("--sources", metavar="A,B|all", help="what the apps are to synchronise")
-    explain.add_argument("--badge", type=int, metavar="N")
+    explain.add_argument("--badge", type=badge, metavar="N|+1")
     explain.add_argument("--sound", metavar="FILE")
     explain.add_argument("--vibrate", type=int, metavar="MS")
     explain.add_argument("--ttl", dest="ttl_s", type=int, metavar="S")
@@ -57,10 +60,13 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         PingError: the gateway refuses, or cannot be reached.
-        BadSetting: there is no token.
+        BadSetting: there is no token, or no recipient.
     """
     try:
-        answer = client_of(args).explain({name: getattr(args, name) for name in _PARAMETERS})
+        asked = {name: getattr(args, name) for name in _PARAMETERS} | {"to": recipients_of(args)}
+        if not args.user_id and not names_somebody(asked["to"]):
+            raise BadSetting("a USER, --all-users or --device is required", field="user")
+        answer = client_of(args).explain(asked)
     except PingError as error:
         if error.refused_with is None:
             hint = f"is `rhopush serve` running at {server_of(args)}? --server names another gateway"

@@ -24,10 +24,11 @@ from protocols.ping.model import Ping
 
 _log = structlog.get_logger("broadcast")
 
-STEP_USERS: Final = 16 * keys.CHUNK_USERS
-"""Users of one step: as many as of a step of a broadcast with a list."""
-AHEAD_CHUNKS: Final = 40
-"""Chunks that may wait on their stream before splitting pauses."""
+STEP_USERS: Final = 4 * keys.CHUNK_USERS
+"""Users of one step, exceeded by at most a page of the scan."""
+AHEAD_CHUNKS: Final = 8
+"""Chunks that may be on their stream before splitting pauses: at 400 users each, more than the workers reach in
+a pause."""
 _PAUSE_S: Final = 0.02
 
 
