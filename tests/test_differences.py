@@ -23,6 +23,7 @@ TESTS = {
     "A body that is not a JSON object": f"{PING}::test_a_malformed_body_names_the_place",
     "`sources` as a text": f"{SPECS}::test_content_that_broke_rhoconnects_fcm_is_accepted",
     "`async: false`": f"{SPECS}::test_async_false_means_false",
+    '`badge: "+1"`': "tests/gateway/fanout/test_addressing.py::test_a_sync_begins_the_badge_anew",
     "`source_id` is ignored": f"{SPECS}::test_source_id_stands_in_for_sources",
     "A nested list in `user_id`": "tests/protocols/ping/test_fields.py::test_user_id",
     "`/rc/v1/users%20/ping`": f"{HTTP}/test_ping.py::test_every_name_of_the_route_and_the_warning_of_the_older_ones",

@@ -59,3 +59,9 @@ def broadcast(users: int, token: str = CALLER_KEY, note: str = "Closed on Monday
     names = ",".join(f'"{USER % number}"' for number in range(users))
     body = f'{{"user_id":[{names}],"sources":"Product","message":"{note}","sound":"hello.mp3"}}'
     return (_HEAD.format(path=PATH, token=token, length=len(body)) + body).encode()
+
+
+def everybody(token: str = CALLER_KEY, note: str = "Closed on Monday") -> bytes:
+    """One complete request for all users, with the content of `broadcast`."""
+    body = f'{{"to":{{"all_users":true}},"sources":"Product","message":"{note}","sound":"hello.mp3"}}'
+    return (_HEAD.format(path=PATH, token=token, length=len(body)) + body).encode()

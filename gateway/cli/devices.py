@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from gateway.cli.recipients import add_recipient_arguments, badge, names_somebody, recipients_of
 from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json
 from gateway.cli.table import write_table
 from gateway.client.sync_client import SyncClient
@@ -52,10 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a login; `explain` and logins: what a ping would do; sends nothing",
     )
     ping = parser.add_argument_group("the ping of `explain`")
+    add_recipient_arguments(ping)
     ping.add_argument("--message", metavar="TEXT")
     ping.add_argument("--title", metavar="TEXT")
     ping.add_argument("--sources", metavar="A,B|all", help="what the apps are to synchronise")
-    ping.add_argument("--badge", type=int, metavar="N")
+    ping.add_argument("--badge", type=badge, metavar="N|+1")
     ping.add_argument("--sound", metavar="FILE")
     ping.add_argument("--vibrate", type=int, metavar="MS")
     ping.add_argument("--ttl", dest="ttl_s", type=int, metavar="S")
@@ -77,8 +79,8 @@ def run(args: argparse.Namespace) -> int:
     first, *users = args.words
     args.action = _EXPLAIN if first == _EXPLAIN else "list"
     if args.action == _EXPLAIN:
-        if not users:
-            raise BadSetting("explain needs the login of a user (user_id)", field="user_id")
+        if not users and not names_somebody(recipients_of(args)):
+            raise BadSetting("explain needs a user, --all-users or --device (user_id)", field="user_id")
         args.user_id = users
     else:
         if users:
@@ -91,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace, client: SyncClient) -> int:
-    answer = client.explain({name: getattr(args, name) for name in _PARAMETERS})
+    asked = {name: getattr(args, name) for name in _PARAMETERS} | {"to": recipients_of(args)}
+    answer = client.explain(asked)
     sys.stdout.write(json.dumps(answer, indent=2) + "\n" if args.json else table(answer))
     return 0 if answer["totals"]["devices"] else 1
 

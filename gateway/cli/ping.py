@@ -1,7 +1,7 @@
 """Send pings to a gateway.
 
-One ping (--user): prints its id, or with --wait its verdict for each device. The pings of a file (--file), one per line
-as newline-delimited JSON: prints the number of accepted pings, and each refused line.
+One ping (--user, --all-users or --device): prints its id, or with --wait its verdict for each device. The pings of a
+file (--file), one per line as newline-delimited JSON: prints the number of accepted pings, and each refused line.
 """
 
 import argparse
@@ -10,24 +10,33 @@ from typing import Any, Final
 
 from gateway.cli.options import api_token
 from gateway.cli.ping_file import send_file
+from gateway.cli.recipients import (
+    OPTIONS,
+    add_recipient_arguments,
+    badge,
+    names_somebody,
+    recipients_of,
+)
 from gateway.cli.remote import add_gateway_arguments, client_of, server_of
 from gateway.client.job import PingJob
 from gateway.client.messages import failures
 from gateway.errors import BadSetting
 
-_NOT_PARAMETERS: Final = frozenset({"settings", "env", "wait", "server", "token", "timeout", "file"})
+_NOT_PARAMETERS: Final = frozenset(
+    {"settings", "env", "wait", "server", "token", "timeout", "file", *OPTIONS}
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rhopush ping`."""
-    pings = parser.add_mutually_exclusive_group(required=True)
-    pings.add_argument("--user", dest="user_id", metavar="NAME", nargs="+", action="extend")
-    pings.add_argument(
+    parser.add_argument("--user", dest="user_id", metavar="NAME", nargs="+", action="extend")
+    parser.add_argument(
         "--file", metavar="FILE", help="file of pings, one per line as JSON; - is standard input"
     )
+    add_recipient_arguments(parser)
     parser.add_argument("--message", metavar="TEXT")
     parser.add_argument("--sources", metavar="A,B|all", help="sources that the apps synchronise")
-    parser.add_argument("--badge", type=int, metavar="N")
+    parser.add_argument("--badge", type=badge, metavar="N|+1")
     parser.add_argument("--sound", metavar="FILE")
     parser.add_argument("--vibrate", type=int, metavar="MS")
     parser.add_argument(
@@ -45,9 +54,11 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         PingError: a ping was not accepted, or not finished in time.
-        BadSetting: there is no token, --file is combined with an option of one ping, or the file cannot be read.
+        BadSetting: there is no token, no recipient, --file is combined with an option of one ping, or the file cannot
+            be read.
     """
     parameters = {name: value for name, value in vars(args).items() if name not in _NOT_PARAMETERS}
+    parameters["to"] = recipients_of(args)
     if args.file is not None:
         if args.wait or any(value is not None for value in parameters.values()):
             raise BadSetting(
@@ -55,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
             )
         PingJob.configure(server=server_of(args), token=args.token or api_token(args), timeout_s=args.timeout)
         return send_file(args.file)
+    if args.user_id is None and not names_somebody(parameters["to"]):
+        raise BadSetting("one of --user, --all-users, --device and --file is required", field="user")
     client = client_of(args)
     if not args.wait:
         sys.stdout.write(client.send(parameters) + "\n")

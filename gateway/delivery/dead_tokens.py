@@ -19,6 +19,7 @@ from gateway.delivery.route import TokenScope
 from gateway.delivery.token_trust import TokenTrust
 from gateway.errors import StoreDown
 from gateway.registry.registry import DeviceRegistry
+from protocols.ping.addressees import DIGEST_PREFIX
 from protocols.verdict import Verdict
 
 _log = structlog.get_logger("dead_tokens")
@@ -63,6 +64,11 @@ class InvalidationLimiter:
             for counts in (self._invalid, self._valid):
                 counts[:] = [counts[1] if past_s < 2 * self._within_s else 0, 0]
             self._since = now_s
+
+
+def is_registered(delivery: Delivery) -> bool:
+    """Whether the device is one of the registry. A raw token of a caller (`to.tokens`) is not, and gets no mark."""
+    return not delivery.device.client_id.startswith(DIGEST_PREFIX)
 
 
 class TokenReports(Protocol):
@@ -133,6 +139,8 @@ class DeadTokens(TokenReports):
 
     def on_environment_learned(self, delivery: Delivery, key: str) -> None:
         """Store which environment accepts this token."""
+        if not is_registered(delivery):
+            return
         self._start(delivery, self._remember(delivery, key))
 
     def retain(self, identities: set[str]) -> None:

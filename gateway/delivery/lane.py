@@ -33,7 +33,7 @@ from gateway.delivery.circuit_breaker import (
     BreakerState,
     CircuitBreaker,
 )
-from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, TokenReports
+from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, TokenReports, is_registered
 from gateway.delivery.lane_gauges import LaneGauges
 from gateway.delivery.link_state import UNTRIED_LINK, Link, LinkEvent, LinkState
 from gateway.delivery.provider import Provider
@@ -422,6 +422,7 @@ class Lane(ABC):
             route.lane is self
             and route.token_scope is not None
             and self._token_reports is not None
+            and is_registered(delivery)
             and self._may_mark_dead(verdict)
         ):
             self._token_reports.on_dead_token(delivery, verdict, route.token_scope, others)

@@ -1,5 +1,7 @@
 """The plan of one batch: the message of each app and the deliveries of each lane. No I/O."""
 
+import msgspec
+
 from gateway.delivery.batch import Delivery, DeliveryBatch
 from gateway.delivery.provider import ProviderMessage
 from gateway.delivery.route import LaneInterface, Route
@@ -51,6 +53,13 @@ class BatchPlan:
             # message.
             route
         )
+
+    def set_badge(self, number: int) -> None:
+        """Give the present ping this badge for the devices that are planned from now on."""
+        if self.ping.badge != number:
+            self.ping = msgspec.structs.replace(self.ping, badge=number)
+            self.route = None
+            self._messages = {}
 
     def request_id(self, number: int) -> bytes:
         """A UUID that is the same for every attempt to deliver this ping to this device (providers A2, apns-id)."""

@@ -18,11 +18,13 @@ from gateway.delivery.cancelled import CancelledPings
 from gateway.errors import UnreadableEntry
 from gateway.fanout.background_tasks import BackgroundTasks
 from gateway.fanout.broadcast_targets import CHUNK_MISSING
+from gateway.fanout.everybody import EverybodySplitter
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.settlement import broadcast_without_users, cancelled_broadcast, split_broadcast
 from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.entries import Chunk, Entry, Lease, pings_of, read_broadcast
+from gateway.queue.everybody import is_to_everybody
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("broadcast")
@@ -47,12 +49,18 @@ class BroadcastSplitter:
     Args:
         store: stores the cursor and the chunks.
         in_flight: keeps the lease while a broadcast is split.
+        everybody: splits the broadcasts to all users.
         cancelled: the cancelled pings of this worker; none by default.
     """
 
     def __init__(
-        self, store: BroadcastStore, in_flight: InFlight, cancelled: CancelledPings | None = None
+        self,
+        store: BroadcastStore,
+        in_flight: InFlight,
+        everybody: EverybodySplitter,
+        cancelled: CancelledPings | None = None,
     ) -> None:
+        self._everybody = everybody
         self._store = store
         self._in_flight = in_flight
         self._cancelled = CancelledPings(Metrics()) if cancelled is None else cancelled
@@ -66,6 +74,9 @@ class BroadcastSplitter:
         """
         entry = read_broadcast(lease.payload)
         (ping,) = pings_of(entry, SHARED_CLOCK.corrected(entry.accepted_ms))
+        if is_to_everybody(ping):
+            await self._everybody.split(lease, ping)
+            return
         cursor = await self._store.cursor(lease)
         is_new = not cursor and ping.id not in self._cancelled.ids
         if is_new and await self._finish_without_users(lease, entry, ping):

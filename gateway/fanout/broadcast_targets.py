@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 import structlog
 
 from gateway.delivery.lane_manager import LaneManager
+from gateway.fanout.addressing import Addressing
+from gateway.fanout.narrowing import Narrowing
 from gateway.fanout.recipients import choose, is_bad
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.registry.registry import DeviceRegistry
@@ -41,11 +43,21 @@ class BroadcastTargets:
     ) -> None:
         self.store = store
         """The store passed to the constructor."""
+        self.addressing: Final = Addressing(store.badges, registry, lane_manager)
+        """The recipients of pings with `to` or with a badge that counts up."""
         self._registry = registry
-        self._lane_manager = lane_manager
-        self._scheduler = scheduler
+        self.lane_manager: Final = lane_manager
+        """The lanes passed to the constructor."""
+        self.scheduler: Final = scheduler
+        """The scheduler passed to the constructor."""
 
-    async def of(self, ping_id: str, chunk: int, large: list[str] | None = None) -> ChunkRecipients:
+    async def of(
+        self,
+        ping_id: str,
+        chunk: int,
+        large: list[str] | None = None,
+        narrowing: Narrowing | None = None,
+    ) -> ChunkRecipients:
         """Select the devices of one chunk. The result is the same for every call while users and devices do not
         change.
 
@@ -53,6 +65,7 @@ class BroadcastTargets:
             ping_id: id of the broadcast.
             chunk: index of the chunk.
             large: list to which the users with very many devices are added; they are omitted here and split off.
+            narrowing: leaves out users and devices; None: nobody is left out.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -68,10 +81,13 @@ class BroadcastTargets:
         known = await self._registry.devices_of_many(users)
         if large is not None:
             large += [user for user, one in zip(users, known, strict=True) if one.large]
+        if narrowing is not None:
+            pairs = zip(users, known, strict=True)
+            known = [one if one.large else narrowing.of_user(user, one, skipped) for user, one in pairs]
         known = [one for one in known if not one.large]
         for part in slices(known, LIGHT_SLICE):
-            await self._scheduler.turn()
-            chosen += choose(part, self._lane_manager, together, skipped)
+            await self.scheduler.turn()
+            chosen += choose(part, self.lane_manager, together, skipped)
             phones += [digest(one.device) for one in chosen[len(phones) :]]
         mine = await self.claim(ping_id, chunk, phones)
         fresh = [one for one, is_mine in zip(chosen, mine, strict=True) if is_mine]
@@ -88,15 +104,15 @@ class BroadcastTargets:
     @property
     def device_types(self) -> DeviceTypes:
         """The provider that serves each device type."""
-        return self._lane_manager.device_types
+        return self.lane_manager.device_types
 
     def has_bad_token(self, device: Device) -> bool:
         """Whether the provider rejects this device's token on every lane that its ping may use."""
-        return is_bad(device, self._lane_manager)
+        return is_bad(device, self.lane_manager)
 
     async def claim(self, ping_id: str, chunk: int, phones: Sequence[bytes]) -> list[bool]:
         """Whether this chunk reaches each of these devices. Raises StoreDown."""
-        if not self._scheduler.should_yield:
+        if not self.scheduler.should_yield:
             return await self.store.claim(ping_id, chunk, phones)
         mine: list[bool] = []
         # Redis serves no other client for a fifth of a millisecond

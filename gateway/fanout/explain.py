@@ -6,7 +6,7 @@ The functions are those of the planner, stopped before the lanes: `recipients.ch
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +17,7 @@ from gateway.delivery.http2_lane import Http2Lane
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.route import LaneInterface
 from gateway.delivery.validation import VALIDATIONS_MAX, ValidationRequest, validate
+from gateway.fanout.addressing import Addressing
 from gateway.fanout.batch_plan import BatchPlan
 from gateway.fanout.device_planner import NOTHING_TO_SEND, DevicePlanner
 from gateway.fanout.explanation import (
@@ -32,9 +33,10 @@ from gateway.metrics import Metrics
 from gateway.queue.entries import Lease
 from gateway.registry.examination import Examination
 from gateway.registry.user_devices import DANGLING_CLIENT, MARKED_DEAD, UserDevices
+from gateway.registry.user_scan import UserScan
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
-from protocols.devices import REPEATED, Device, LeftOut, dedupe_key, platform_of
+from protocols.devices import REPEATED, Chosen, Device, LeftOut, dedupe_key, platform_of
 from protocols.errors import BodyTooLarge, InputError
 from protocols.ping.model import Ping
 
@@ -59,11 +61,21 @@ class PingExplainer:
         lane_manager: where deliveries would go.
         metrics: of the worker; it counts no delivery of an explained ping.
         scheduler: serves small pings between parts of the work.
+        addressing: recipients of pings with `to`, and the badge that counts up.
+        users: scans all users.
     """
 
     def __init__(
-        self, examination: Examination, lane_manager: LaneManager, metrics: Metrics, scheduler: Scheduler
+        self,
+        examination: Examination,
+        lane_manager: LaneManager,
+        metrics: Metrics,
+        scheduler: Scheduler,
+        addressing: Addressing,
+        users: UserScan,
     ) -> None:
+        self._addressing = addressing
+        self._users = users
         self._examination = examination
         self._lane_manager = lane_manager
         self._planner = _UncountedPlanner(metrics)
@@ -85,9 +97,38 @@ class PingExplainer:
             raise BodyTooLarge(
                 f"with explain, a ping may name at most {USERS_MAX} users of user_id", field="user_id"
             )
+        if ping.to is not None and ping.to.listed > DEVICES_MAX:
+            raise BodyTooLarge(
+                f"with explain, to may name at most {DEVICES_MAX} devices and tokens", field="to"
+            )
         async with self._places:
-            work = _Work(self._examination, self._lane_manager, self._planner, self._scheduler, ping)
+            if ping.to is not None and ping.to.all_users:
+                ping = msgspec.structs.replace(ping, users=await self._everybody())
+            work = _Work(
+                self._examination,
+                self._lane_manager,
+                self._planner,
+                self._scheduler,
+                self._addressing,
+                ping,
+            )
             return await work.answer(validates=validates)
+
+    async def _everybody(self) -> tuple[str, ...]:
+        """All users.
+
+        Raises:
+            StoreDown: Redis did not answer.
+            BodyTooLarge: there are more than a ping that is explained may have.
+        """
+        number = await self._users.count()
+        page = await self._users.page("", 0, USERS_MAX + 1) if number <= USERS_MAX else None
+        if page is None or len(page.users) > USERS_MAX:
+            raise BodyTooLarge(
+                f"to.all_users names {number} users; with explain, at most {USERS_MAX} are allowed",
+                field="to.all_users",
+            )
+        return tuple(page.users)
 
 
 class _UncountedPlanner(DevicePlanner):
@@ -106,8 +147,11 @@ class _Work:
         lane_manager: LaneManager,
         planner: _UncountedPlanner,
         scheduler: Scheduler,
+        addressing: Addressing,
         ping: Ping,
     ) -> None:
+        self._addressing = addressing
+        self._narrowing = addressing.narrowing(ping)
         self._examination = examination
         self._lane_manager = lane_manager
         self._planner = planner
@@ -136,6 +180,8 @@ class _Work:
             if registration.unknown:
                 self._unknown.append(user)
             await self._add(user, registration, seen, reached)
+        if self._ping.to is not None and self._ping.to.listed:
+            await self._add_listed(seen, reached)
         rows = await self._rows()
         if validates:
             await self._validate(rows)
@@ -146,20 +192,50 @@ class _Work:
     ) -> None:
         """Plan the devices of one user, who comes after those whose devices are in `seen`."""
         left_out: LeftOut = []
+        narrowed = registration
+        if self._narrowing is not None:
+            narrowed = self._narrowing.of_user(user, registration, {}, left_out)
+        chosen = choose((narrowed,), self._lane_manager, seen, {}, left_out)
+        reached |= {dedupe_key(one.device): one.device.client_id for one in chosen}
+        self._add_left_out(left_out, {}, reached, user)
+        await self._add_unreadable(user, registration)
+        await self._plan_devices(chosen, {}, user)
+
+    async def _add_listed(self, seen: set[str], reached: dict[str, str]) -> None:
+        """Plan the devices of `to.devices` and `to.tokens`."""
+        left_out: LeftOut = []
+        devices, owners = await self._addressing.listed(self._ping, {}, left_out, owners=True)
+        marked = any(device.bad_at for device in devices)
+        registration = UserDevices(tuple(devices), marked=marked)
         chosen = choose((registration,), self._lane_manager, seen, {}, left_out)
         if self._ping.apps is not None:  # the caller does not see devices of other apps
             chosen = within_apps(chosen, self._ping.apps, {})
             left_out = [one for one in left_out if self._is_shown(one[0])]
         reached |= {dedupe_key(one.device): one.device.client_id for one in chosen}
+        self._add_left_out(left_out, owners, reached, "")
+        await self._plan_devices(chosen, owners, "")
+
+    def _add_left_out(
+        self, left_out: LeftOut, owners: Mapping[str, str], reached: Mapping[str, str], user: str
+    ) -> None:
+        """Add omitted devices; `user`: the owner of those that are not in `owners`."""
         for device, reason in left_out:
             same_as = reached.get(dedupe_key(device), "") if reason == REPEATED else ""
             provider = platform_of(device, self._lane_manager.device_types) or ""
-            self._left_out.append(LeftOutDevice(user, device, reason, provider, same_as=same_as))
-        await self._add_unreadable(user, registration)
+            owner = owners.get(device.client_id, user)
+            self._left_out.append(LeftOutDevice(owner, device, reason, provider, same_as=same_as))
+
+    async def _plan_devices(self, chosen: Sequence[Chosen], owners: Mapping[str, str], user: str) -> None:
+        """Plan selected devices; `user`: the owner of those that are not in `owners`."""
+        clients = [one.device.client_id for one in chosen]
+        badges = await self._addressing.badges(self._ping, clients, counts=False)
         for part in slices(chosen, LIGHT_SLICE):
             await self._scheduler.turn()
             for device, provider in part:
-                self._plan_device(user, recipient(device, provider, self._lane_manager))
+                if badges is not None:
+                    self._plan.set_badge(badges[device.client_id])
+                owner = owners.get(device.client_id, user)
+                self._plan_device(owner, recipient(device, provider, self._lane_manager))
 
     async def _add_unreadable(self, user: str, registration: UserDevices) -> None:
         """Add the clients that the registry leaves out unread: they are gone, or their tokens are dead."""

@@ -14,7 +14,9 @@ from gateway.delivery.batch import Delivery
 from gateway.delivery.lane import Lane
 from gateway.delivery.providers.base import NO_CREDENTIAL, NOT_SERVED
 from gateway.errors import BadSetting, CredentialError, RhoPushError
+from gateway.fanout.addressing import UNKNOWN_DEVICE
 from gateway.fanout.device_planner import NOTHING_TO_SEND
+from gateway.fanout.narrowing import APP_EXCLUDED, PROVIDER_EXCLUDED, USER_EXCLUDED
 from gateway.registry.token_marks import MarkFacts
 from gateway.registry.user_devices import DANGLING_CLIENT, MARKED_DEAD
 from protocols.devices import REPEATED, UNREGISTERED, UNSUPPORTED_PLATFORM, Device, mask
@@ -25,6 +27,10 @@ REASONS: Final[Mapping[str, str]] = {
     UNREGISTERED: "the device is not registered for push: it has no device type or no push token",
     UNSUPPORTED_PLATFORM: "no provider serves this device type",
     REPEATED: "the ping reaches the same device or push token already",
+    APP_EXCLUDED: "the ping's to.apps does not name the device's app",
+    PROVIDER_EXCLUDED: "the ping's to.providers does not name the device's provider",
+    USER_EXCLUDED: "the ping's to.except_users names the device's user",
+    UNKNOWN_DEVICE: "no client has this id",
     MARKED_DEAD: "the provider reported the push token as dead",
     DANGLING_CLIENT: "the user's list names this client, but the client does not exist",
     NO_CREDENTIAL: "the settings have no credential of this provider for the app",

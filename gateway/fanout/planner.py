@@ -19,6 +19,7 @@ from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.route import LaneInterface
 from gateway.errors import BAD_DATA, StoreDown
+from gateway.fanout.addressing import split_users
 from gateway.fanout.batch_plan import BatchPlan
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.cancellation import end_chunk, known_of, users_of, was_left_out
@@ -85,6 +86,7 @@ class Planner(DevicePlanner):
         super().__init__(metrics)
         self._fanout_seconds = metrics.stage_seconds(FANOUT, "")
         self._scheduler = scheduler
+        self._addressing = targets.addressing
         self._splitting = LargePingSplitter(
             registry, targets, in_flight, scheduler, self._count_skipped, self._cancelled
         )
@@ -172,15 +174,17 @@ class Planner(DevicePlanner):
         by_lane: dict[LaneInterface, list[Delivery]] = defaultdict(list)
         now_ms = SHARED_CLOCK.now_ms()
         found = iter(known)
+        undone: list[Lease] = []
         for batch in batches:
             of_pings = known_of(batch, found, cancelled)
             try:
                 parts = await self._plan_fresh(BatchPlan(batch, now_ms, by_lane), of_pings)
                 self._begin(batch, parts)
-            except BAD_DATA as error:
-                await self._quarantine(batch, by_lane, error)
+            except (StoreDown, *BAD_DATA) as error:
+                if await self._withdraw(batch, by_lane, error) is not None:
+                    undone.append(batch.lease)
         self._offer(by_lane)
-        return []
+        return undone
 
     async def _plan_fresh(
         self, plan: BatchPlan, known: Sequence[Sequence[UserDevices] | None]
@@ -205,14 +209,18 @@ class Planner(DevicePlanner):
             if is_large(known_users):
                 plan.begin_ping(number, {})
                 plan.batch.mark_split(number)
-                parts.append(SplitPart(number, plan.batch.pings[number].users, {}))
+                parts.append(SplitPart(number, split_users(plan.ping), {}))
                 continue
-            chosen, skipped = recipients(known_users, self._lane_manager)
-            plan.begin_ping(number, skipped)
-            if plan.ping.apps is not None:
-                chosen = within_apps(chosen, plan.ping.apps, skipped)
-            for recipient_device in chosen:
-                self.plan_device(plan, recipient_device, skipped)
+            ping = plan.batch.pings[number]
+            if ping.to is not None or ping.badge_increment:
+                skipped = await self._plan_addressed(plan, number, known_users)
+            else:
+                chosen, skipped = recipients(known_users, self._lane_manager)
+                plan.begin_ping(number, skipped)
+                if ping.apps is not None:
+                    chosen = within_apps(chosen, ping.apps, skipped)
+                for recipient_device in chosen:
+                    self.plan_device(plan, recipient_device, skipped)
             if skipped:
                 self._count_skipped(skipped)
             if len(plan.batch.states) - finish_planning > STEP_DEVICES:
@@ -227,13 +235,37 @@ class Planner(DevicePlanner):
             return []
         return [lease for batch in batches for lease in await self._deliver_fresh([batch])]
 
-    async def _quarantine(
+    async def _plan_addressed(
+        self, plan: BatchPlan, number: int, known: Sequence[UserDevices]
+    ) -> dict[str, int]:
+        """Plan a ping with `to` or with a badge that counts up; the number of omitted devices by reason."""
+        ping = plan.batch.pings[number]
+        chosen, skipped = await self._addressing.recipients(ping, known)
+        clients = [one.device.client_id for one in chosen]
+        badges = await self._addressing.badges(ping, clients)
+        plan.begin_ping(number, skipped)
+        if badges is not None:  # each badge is encoded once
+            chosen = sorted(chosen, key=lambda one: badges[one.device.client_id])
+        for part in slices(chosen, LIGHT_SLICE):
+            if len(chosen) > LIGHT_SLICE:
+                await self._scheduler.turn()
+            for recipient_device in part:
+                if badges is not None:
+                    plan.set_badge(badges[recipient_device.device.client_id])
+                self.plan_device(plan, recipient_device, skipped)
+        return skipped
+
+    async def _withdraw(
         self, batch: DeliveryBatch, by_lane: dict[LaneInterface, list[Delivery]], error: Exception
-    ) -> None:
-        """Quarantine a batch that cannot be planned completely; none of its deliveries has been sent."""
+    ) -> StoreDown | None:
+        """Take back a batch that cannot be planned completely; none of its deliveries has been sent.
+
+        Returns:
+            As `InFlight.on_failure`.
+        """
         for lane, deliveries in by_lane.items():
             by_lane[lane] = [delivery for delivery in deliveries if delivery.batch is not batch]
-        await self._in_flight.quarantine(batch.lease, error)
+        return await self._in_flight.on_failure(batch.lease, error)
 
     # -- chunks and resumed batches --------------------------------------------------------------------------
 
@@ -264,7 +296,12 @@ class Planner(DevicePlanner):
     async def _deliver_chunk(self, batch: DeliveryBatch, chunk: Chunk) -> None:
         """Plan a chunk of a broadcast."""
         large: list[str] = []
-        chosen, skipped = await self._targets.of(chunk.ping.id, chunk.chunk_index, large)
+        ping = chunk.ping
+        narrowing = self._addressing.narrowing(ping)
+        chosen, skipped = await self._targets.of(ping.id, chunk.chunk_index, large, narrowing)
+        badges = None
+        if ping.badge_increment:
+            badges = await self._addressing.badges(ping, [device.client_id for device, _ in chosen])
         by_lane: dict[LaneInterface, list[Delivery]] = defaultdict(list)
         plan = BatchPlan(batch, SHARED_CLOCK.now_ms(), by_lane)
         plan.begin_ping(0, skipped)
@@ -273,6 +310,8 @@ class Planner(DevicePlanner):
         for part in slices(chosen, LIGHT_SLICE):
             await self._scheduler.turn()
             for device, platform in part:
+                if badges is not None:
+                    plan.set_badge(badges[device.client_id])
                 self.plan_device(plan, recipient(device, platform, self._lane_manager), skipped)
         self._count_skipped(skipped)
         self._begin(batch, [SplitPart(0, large, {}, chunk.chunk_index)] if large else ())
@@ -295,13 +334,13 @@ class Planner(DevicePlanner):
                 return [lease for one in chunks for lease in await self._deliver_retries([one])]
             await self._in_flight.quarantine(chunks[0][0].lease, error)
             return []
+        undone: list[Lease] = []
         for batch, chunk in chunks:
             devices = list(islice(found, len(chunk.clients)))
-            try:
-                await self._plan_known(batch, chunk.clients, devices)
-            except BAD_DATA as error:
-                await self._in_flight.quarantine(batch.lease, error)
-        return []
+            work = self._plan_known(batch, chunk.clients, devices)
+            if await self._in_flight.attempt(batch.lease, work) is not None:
+                undone.append(batch.lease)
+        return undone
 
     async def _resumed(self, batch: DeliveryBatch) -> bool:
         """Deliver the rest of a batch that was begun before; False if it was not."""
@@ -327,15 +366,20 @@ class Planner(DevicePlanner):
         ended = progress.ended()
         plan = BatchPlan(batch, now_ms, by_lane)
         for number, ping_clients in enumerate(progress.plan):
+            ping, devices = batch.pings[number], list(islice(found, len(ping_clients)))
+            if ping.to is not None:
+                devices = self._addressing.with_tokens(ping, ping_clients, devices)
+            badges = await self._addressing.badges(ping, ping_clients)
             plan.begin_ping(number, progress.skipped[number] if progress.skipped else {})
-            for part in slices(ping_clients, LIGHT_SLICE):
+            for part in slices(list(zip(ping_clients, devices, strict=True)), LIGHT_SLICE):
                 await self._scheduler.turn()
-                for client in part:
-                    device = next(found)
+                for client, device in part:
                     if len(batch.states) in ended:
                         batch.add_delivery(client, self._provider(device) or "")
-                    else:
-                        self._plan_client(plan, client, device)
+                        continue
+                    if badges is not None:
+                        plan.set_badge(badges[client])
+                    self._plan_client(plan, client, device)
         batch.restore(progress)
         self._begin(batch, await self._restored_parts(batch, progress))
         self._offer(by_lane, bulk=batch.bulk)
@@ -351,19 +395,25 @@ class Planner(DevicePlanner):
                 continue
             if is_large(await self._registry.devices_of(ping.users)):
                 batch.mark_split(number)
-                parts.append(SplitPart(number, ping.users, {}))
+                parts.append(SplitPart(number, split_users(ping), {}))
         return parts
 
     async def _plan_known(
         self, batch: DeliveryBatch, clients: Sequence[str], devices: Sequence[Device | None]
     ) -> None:
         by_lane: dict[LaneInterface, list[Delivery]] = defaultdict(list)
+        ping = batch.pings[0]
+        if ping.to is not None:
+            devices = self._addressing.with_tokens(ping, clients, devices)
+        badges = await self._addressing.badges(ping, clients)
         plan = BatchPlan(batch, SHARED_CLOCK.now_ms(), by_lane)
         plan.begin_ping(0, {})
         for part in slices(list(zip(clients, devices, strict=True)), LIGHT_SLICE):
             if batch.bulk:
                 await self._scheduler.turn()
             for client, device in part:
+                if badges is not None:
+                    plan.set_badge(badges[client])
                 self._plan_client(plan, client, device)
         self._begin(batch)
         if batch.bulk:

@@ -16,6 +16,7 @@ from gateway.registry.user_devices import MARKED_DEAD, DerivedValue, UserDevices
 from protocols.devices import REPEATED, Chosen, Device, LeftOut, Selection, dedupe_key, fit, select_into
 from protocols.errors import RhoPushError
 from protocols.numbers import hexadecimal
+from protocols.ping.addressees import DIGEST_PREFIX
 
 _log = structlog.get_logger("recipients")
 
@@ -223,4 +224,6 @@ def is_bad(device: Device, lane_manager: LaneManager) -> bool:
 
 def _number(client_id: str) -> int:
     number = hexadecimal(client_id[:12], 12)
+    if number is None and client_id.startswith(DIGEST_PREFIX):
+        number = hexadecimal(client_id[-12:], 12)
     return int.from_bytes(client_id.encode("utf-8", "replace")[-6:]) if number is None else number

@@ -16,6 +16,7 @@ from gateway.delivery.batch import ACCEPTED, DeliveryBatch
 from gateway.fanout.settled_events import broadcast_events, settled_events
 from gateway.queue.consumer import PingWaiter, ReachedChunk, ReceiptField, ScheduledRetry, Settlement
 from gateway.queue.entries import Chunk, Entry, Lease
+from gateway.queue.everybody import SCAN_CHUNK
 from gateway.queue.outbox import EventPlan, OutboxRecord
 from gateway.queue.receipts import CANCELLED, DeviceVerdict, PingRecord, field_of, pack_base, pack_delta
 from gateway.store import keys
@@ -128,6 +129,31 @@ def cancelled_broadcast(
     )
 
 
+def scanned_broadcast(
+    lease: Lease, ping: Ping, skipped: dict[str, int], plan: EventPlan = NO_EVENTS, *, begun: bool = True
+) -> Settlement:
+    """The settlement of a broadcast to all users whose scan has ended.
+
+    Args:
+        lease: its lease.
+        ping: its ping.
+        skipped: number of omitted users by reason, for its receipt.
+        plan: the events that the endpoints of webhooks receive.
+        begun: whether a step of the scan was stored.
+    """
+    # The number of open chunks is written in any case: it shows that the ping is finished.
+    field = ReceiptField(keys.receipt(ping.id[:28]), "0:open", -1 if begun else 0)
+    settlement = _of_broadcast(lease, field, ping, broadcast_events(ping.id[:28], plan, skipped))
+    receipts = list(settlement.receipts)
+    if skipped:
+        name = field_of(0, keys.CHUNKS, lease.entry)
+        receipts.append(
+            ReceiptField(receipts[0].key, name, pack_delta(PingRecord(skipped=skipped, apps=ping.apps)))
+        )
+    reached = ReachedChunk.of(ping.id, SCAN_CHUNK)
+    return settlement._replace(receipts=receipts, reached_chunks=[reached])
+
+
 def _of_broadcast(
     lease: Lease, field: ReceiptField, ping: Ping, events: OutboxRecord | None = None
 ) -> Settlement:
@@ -214,6 +240,8 @@ def _retries(batch: DeliveryBatch) -> Iterator[ScheduledRetry]:
     for order, ((number, due_s, attempt, lane), indexes) in enumerate(groups.items()):
         ping: Ping = batch.pings[number]
         clients = tuple(batch.chosen[index][0] for index in indexes)
+        if ping.to is not None:
+            ping = msgspec.structs.replace(ping, to=ping.to.of_clients(clients))
         # A delivery that was only parked has not been attempted.
         first_ms = SHARED_CLOCK.corrected(batch.first_ms) or (0 if lane else now_ms)
         chunk = Chunk(ping, -1, clients, attempt, first_ms, lane, batch.bulk)

@@ -20,9 +20,11 @@ import structlog
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import DeliveryBatch
 from gateway.delivery.cancelled import CancelledPings
+from gateway.fanout.addressing import LISTED
 from gateway.fanout.background_tasks import BackgroundTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets, digest
 from gateway.fanout.in_flight import InFlight
+from gateway.fanout.narrowing import USER_EXCLUDED, add
 from gateway.fanout.recipients import count_other_apps
 from gateway.queue.broadcasts import SplitStep
 from gateway.queue.entries import CHUNKS_MAX, Chunk
@@ -89,7 +91,7 @@ class SplitPart(NamedTuple):
 
     Attributes:
         number: index of the ping in the batch.
-        users: logins of the users.
+        users: logins of the users, and `addressing.LISTED` (see `addressing.split_users`).
         skipped: number of omitted devices by reason; extended during the splitting.
         chunk_index: index of the broadcast chunk that has these users; -1 if the ping is not a broadcast.
     """
@@ -156,8 +158,9 @@ class LargePingSplitter:
     async def _split(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> None:
         cursor = Cursor.parse(await self._targets.store.split_cursor(batch.lease))
         for part in parts:
+            devices_of = partial(self._devices, batch.pings[part.number])
             writer = _ChunkWriter(self._targets, batch, part, cursor, self._cancelled)
-            if not await writer.write(self._devices):
+            if not await writer.write(devices_of):
                 batch.lose_lease()
                 self._in_flight.release(batch.lease)
                 return
@@ -165,14 +168,25 @@ class LargePingSplitter:
             batch.add_skipped(part.number, part.skipped)
             self._count_skipped(part.skipped)
 
-    async def _devices(self, user: str, skipped: dict[str, int]) -> list[Device]:
+    async def _devices(self, ping: Ping, user: str, skipped: dict[str, int]) -> list[Device]:
         """Select one user's devices by PingJob's rules (contract §3), in the order of their ids."""
-        found = await self._registry.all_devices(user)
-        _count_left_out(found, skipped)
+        addressing = self._targets.addressing
+        narrowing = addressing.narrowing(ping)
+        if user == LISTED:
+            devices: Sequence[Device] = (await addressing.listed(ping, skipped)).devices
+            narrowing = None  # applied already
+        elif narrowing is not None and user in narrowing.users:
+            add(skipped, USER_EXCLUDED)
+            devices = ()
+        else:
+            found = await self._registry.all_devices(user)
+            _count_left_out(found, skipped)
+            devices = found.devices
         best: dict[str, Device] = {}
-        for part in slices(found.devices, LIGHT_SLICE):
+        for part in slices(devices, LIGHT_SLICE):
             await self._scheduler.turn()
-            for device in part:
+            kept = part if narrowing is None else narrowing.of_devices(part, skipped)
+            for device in kept:
                 if device.bad_at and self._targets.has_bad_token(device):
                     skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + 1
                 else:
@@ -216,10 +230,16 @@ class _ChunkWriter:
                 at = Cursor(part.number, index, clients[-1])
                 if at > self._cursor:
                     left = [client for client in clients if (part.number, index, client) > self._cursor]
-                    self._waiting.append((at, Chunk(self._ping, -1, tuple(left), bulk=True)))
+                    self._waiting.append((at, self._chunk(left)))
                 if len(self._waiting) == STEP_CHUNKS and not await self._flush():
                     return False
         return await self._flush()
+
+    def _chunk(self, clients: Sequence[str]) -> Chunk:
+        ping = self._ping
+        if ping.to is not None:
+            ping = msgspec.structs.replace(ping, to=ping.to.of_clients(clients))
+        return Chunk(ping, -1, tuple(clients), bulk=True)
 
     async def _begin(self) -> bool:
         """Count one chunk more than there are until the batch is settled, so that the ping is not finished after

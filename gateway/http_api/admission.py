@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.delivery.addressee_check import check_addressees
 from gateway.errors import TooManyRequests
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.token_cache import TokenCache, TokenGrant, principal_of
@@ -103,13 +104,17 @@ class PingAdmission:
         Raises:
             ApiTokenRefused: the token is neither an admin's nor a named one.
             ScopeMissing: the token lacks the scope that the ping needs (`needed_scope`).
-            BodyTooLarge: more users than `limits.users_per_ping`.
+            BodyTooLarge: more users, devices and tokens than `limits.users_per_ping`, or too many beside `to`.
+            InvalidField: `to` names a provider that is not installed.
             TooManyRequests: the rate exceeds `limits.requests_per_s`.
         """
         if grant is not TokenRole.ADMIN:
             submission = _limited(submission, grant)
-        if len(submission.ping.users) > self._users_max:
+        ping = submission.ping
+        if len(ping.users) > self._users_max:
             raise BodyTooLarge(f"a ping may name at most {self._users_max} users", field="user_id")
+        if ping.to is not None:
+            check_addressees(ping.to, len(ping.users), self._users_max)
         if self._limited and not self._rate.take():
             raise TooManyRequests("more pings than limits.requests_per_s allows")
         return submission
@@ -129,7 +134,11 @@ class PingAdmission:
 
 def needed_scope(ping: Ping) -> Scope:
     """Return the scope that the sender of a ping needs."""
-    return Scope.BROADCAST if len(ping.users) > BROADCAST_OVER else Scope.PING
+    recipients, to = len(ping.users), ping.to
+    if to is not None:
+        recipients += len(to.devices) + len(to.tokens)
+    is_broadcast = recipients > BROADCAST_OVER or (to is not None and to.all_users)
+    return Scope.BROADCAST if is_broadcast else Scope.PING
 
 
 def _limited(submission: Submission, grant: TokenGrant) -> Submission:

@@ -8,6 +8,33 @@ _PART: Final = re.compile(r"{(\w+)}")
 _TEXT: Final = {"type": "string"}
 _NAMES: Final = {"oneOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 _NUMBER: Final = {"type": ["integer", "string"]}
+_ITEMS: Final = {"type": "array", "items": _TEXT, "maxItems": 1000}
+_TO: Final[dict[str, Any]] = {
+    "type": ["object", "string"],
+    "description": "Recipients beside or instead of `user_id`; in a form, the JSON of the object.",
+    "additionalProperties": False,
+    "properties": {
+        "all_users": {
+            "type": "boolean",
+            "description": "Every user; not with `user_id`, `devices` or `tokens`.",
+        },
+        "devices": _ITEMS | {"description": "Client ids."},
+        "tokens": {
+            "type": "array",
+            "maxItems": 1000,
+            "description": "Push tokens that need not be registered.",
+            "items": {
+                "type": "object",
+                "required": ["provider", "token"],
+                "additionalProperties": False,
+                "properties": {"provider": _TEXT, "token": _TEXT, "app": _TEXT},
+            },
+        },
+        "apps": _ITEMS | {"minItems": 1, "description": "Only devices of these apps."},
+        "providers": _ITEMS | {"minItems": 1, "description": "Only devices of these providers."},
+        "except_users": _ITEMS | {"description": "Users that the ping does not reach."},
+    },
+}
 
 _PING: Final[dict[str, Any]] = {
     "type": "object",
@@ -17,7 +44,10 @@ _PING: Final[dict[str, Any]] = {
         "source_id": _NAMES | {"description": "Sources to sync if `sources` is absent."},
         "message": {"description": "The alert: text; any JSON for RhoConnect Push devices."},
         "title": _TEXT | {"description": "The alert's title."},
-        "badge": _NUMBER | {"description": "Number on the icon; 0 clears it."},
+        "badge": {
+            "type": ["integer", "string"],
+            "description": "Number on the icon; 0 clears it; the text `+1` is one more than the device's last one.",
+        },
         "sound": _TEXT | {"description": "A sound file's name."},
         "vibrate": _NUMBER | {"description": "Milliseconds."},
         "async": {"description": "Accepted without effect: every ping is queued before the response."},
@@ -30,6 +60,7 @@ _PING: Final[dict[str, Any]] = {
             "description": "Send and store nothing; answer what the ping would do.",
         },
         "validate": {"type": "boolean", "description": "With `explain`: let FCM check each message."},
+        "to": _TO,
         "deliver_at": {"type": ["string", "number"]}
         | {"description": "Deliver from this time on: RFC 3339 with a zone, or seconds since 1970."},
         "api_token": _TEXT | {"description": "For clients that cannot set the header."},

@@ -5,7 +5,9 @@ from typing import Final, NamedTuple
 
 from gateway.errors import UnreadableEntry
 from gateway.queue import scripts
+from gateway.queue.badges import BadgeStore
 from gateway.queue.entries import Chunk, Lease, decoder, encode
+from gateway.queue.everybody import open_scan
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection
 from protocols.numbers import whole
@@ -13,6 +15,39 @@ from protocols.numbers import whole
 decode_users: Final = decoder(list[str])
 _DROPPED_TOGETHER: Final = 500
 """Chunks of users that are deleted in one command: some megabytes."""
+
+
+_STORED_CHUNKS: Final = 16
+"""Chunks of users that are written with one command."""
+
+
+async def store_users(connection: RedisConnection, name: str, users: Sequence[str], life_s: int) -> int:
+    """Store the users of a broadcast in chunks, before its entry is appended. May be repeated.
+
+    Args:
+        connection: to the queue's Redis.
+        name: the hash (`keys.broadcast_users`).
+        users: logins; none: the broadcast goes to all users.
+        life_s: lifetime of the hash, seconds.
+
+    Returns:
+        The number of chunks.
+
+    Raises:
+        StoreDown: Redis did not answer, or refuses the write.
+    """
+    if not users:
+        await open_scan(connection, name, life_s)
+    starts = range(0, len(users), keys.CHUNK_USERS)
+    for first in range(0, len(starts), _STORED_CHUNKS):
+        words: list[Argument] = ["HSET", name]
+        for start in starts[first : first + _STORED_CHUNKS]:
+            words += [start // keys.CHUNK_USERS, encode(users[start : start + keys.CHUNK_USERS])]
+        written = connection.call(*words)
+        if not first:
+            connection.send("EXPIRE", name, life_s)
+        await written
+    return len(starts)
 
 
 class SplitStep(NamedTuple):
@@ -39,6 +74,8 @@ class BroadcastStore:
     """State of broadcasts in Redis, for the splitter and for the workers that deliver chunks."""
 
     def __init__(self, connection: RedisConnection, receipt_s: int) -> None:
+        self.badges: Final = BadgeStore(connection)
+        """The counters of badges, in the same Redis."""
         self._connection = connection
         self._receipt_s = receipt_s
 

@@ -27,7 +27,9 @@ from gateway.errors import (
 )
 from gateway.queue import scripts
 from gateway.queue.append_batch import Accepted, AppendBatch, IdempotencyKey, OnAppended, new_batch
+from gateway.queue.broadcasts import store_users
 from gateway.queue.entries import Entry, Lease, leases_of
+from gateway.queue.everybody import is_to_everybody
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Reply, Script
@@ -179,7 +181,7 @@ class QueueProducer:
         Returns:
             The ping's id, valid for every outcome.
         """
-        if len(ping.users) > keys.BROADCAST_USERS:
+        if len(ping.users) > keys.BROADCAST_USERS or (ping.to is not None and is_to_everybody(ping)):
             return self._submit_broadcast(ping, size, done, key)
         if key is None and ping.reply_to is None:
             batch = self._open
@@ -443,24 +445,13 @@ class QueueProducer:
 
     async def _append_broadcast(self, batch: AppendBatch, ping_id: str, users: tuple[str, ...]) -> None:
         """Store the users beside the queue first (repeatable, since each chunk has its index), then append."""
-        name = keys.broadcast_users(ping_id)
-        starts = range(0, len(users), keys.CHUNK_USERS)
+        name, life_s = keys.broadcast_users(ping_id), keys.BROADCAST_S + batch.wait_s
         try:
-            for first in range(0, len(starts), 16):
-                words: list[str | int | bytes] = ["HSET", name]
-                for start in starts[first : first + 16]:
-                    words += [
-                        start // keys.CHUNK_USERS,
-                        self._encode(users[start : start + keys.CHUNK_USERS]),
-                    ]
-                stored = self._connection.call(*words)
-                if not first:
-                    self._connection.send("EXPIRE", name, keys.BROADCAST_S + batch.wait_s)
-                await stored
+            chunks = await store_users(self._connection, name, users, life_s)
         except StoreDown as error:
             self._notify(batch, _plain(error))
             return
-        self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings), len(starts)))
+        self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings), chunks))
 
 
 def _outcome(reply: Reply) -> RhoPushError | None:

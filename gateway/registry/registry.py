@@ -167,12 +167,28 @@ class DeviceRegistry:
         Raises:
             StoreDown: Redis did not answer.
         """
-        found: list[Device | None] = []
+        found = await self.clients(client_ids, accepted_ms)
+        return [one if isinstance(one, Device) else None for one in found]
+
+    async def clients(self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()) -> list[Device | str]:
+        """The present records of these clients, or why one has none: "gone", or `DEAD_ON_ALL_HOSTS`.
+
+        Arguments and errors are those of `devices`.
+        """
+        found: list[Device | str] = []
         for part in slices(client_ids, LIGHT_SLICE):
             if found:  # after the first part: small retries do not wait for a turn
                 await self._scheduler.turn()
             asked = accepted_ms[len(found) : len(found) + len(part)]
-            found += [one if isinstance(one, Device) else None for one in await self._clients(part, asked)]
+            found += await self._clients(part, asked)
+        return found
+
+    async def client_values(self, client_ids: Sequence[str], field: str) -> list[str]:
+        """The present value of a field of each client, past every cache; "": it has none. Raises StoreDown."""
+        found: list[str] = []
+        for part in slices(client_ids, LIGHT_SLICE):
+            values = await self._connection.call("MGET", *(keys.client(client, field) for client in part))
+            found += [value.decode("utf-8", DECODE_ERRORS) if value else "" for value in values]
         return found
 
     async def _clients(

@@ -19,8 +19,10 @@ from typing import Final
 import structlog
 
 from gateway.clock import SHARED_CLOCK
+from gateway.delivery.addressee_check import check_addressees
 from gateway.errors import BAD_DATA, QueueFull, RhoPushError, ScheduleFull, StoreDown
 from gateway.metrics import Metrics
+from gateway.queue.everybody import is_to_everybody
 from gateway.queue.producer import PendingAppend, PingQueue, QueueProducer
 from gateway.resque.store import ResqueStore, TakenJob
 from gateway.store import keys
@@ -180,7 +182,8 @@ class ResqueWorker:
             except InputError as error:
                 await self._try_to_fail(job, error)
                 continue
-            if queue is None and self._together and len(ping.users) <= keys.BROADCAST_USERS:
+            is_broadcast = len(ping.users) > keys.BROADCAST_USERS or is_to_everybody(ping)
+            if queue is None and self._together and not is_broadcast:
                 plain.append((job, ping))
             else:
                 await self._append(job, ping, queue or self._queue)
@@ -208,6 +211,8 @@ class ResqueWorker:
             raise MalformedBody(f"the job cannot be read: {type(error).__name__}") from error
         if len(read.ping.users) > self.users_max:
             raise BodyTooLarge(f"user_id names more than {self.users_max} users", field="user_id")
+        if read.ping.to is not None:
+            check_addressees(read.ping.to, len(read.ping.users), self.users_max)
         if read.unknown:
             _log.info("unknown_parameters_ignored", names=read.unknown, queue=job.queue)
         return read.ping, None if read.deliver_at_ms is None else self._queue.at(read.deliver_at_ms)

@@ -23,7 +23,7 @@ from gateway.delivery.quota import Quota
 from gateway.delivery.token_trust import TokenTrust
 from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import BadSetting
-from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
+from gateway.fanout.broadcast import BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.consumer import QueueConsumer
 from gateway.fanout.explain import PingExplainer
@@ -53,6 +53,7 @@ from gateway.registry.snapshots import SnapshotStore
 from gateway.scheduling.scheduler import Scheduler
 from gateway.server.cancelling import open_cancellation
 from gateway.server.console import open_console
+from gateway.server.everybody import EverybodyParts
 from gateway.server.further_redis import open_further_healths
 from gateway.server.ingress import BackgroundIngress, open_background_ingress
 from gateway.server.ipc import SettingsUpdate
@@ -300,7 +301,8 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
         planner = Planner(registry, targets, lane_manager, streams, in_flight, metrics, scheduler, cancelled)
-        broadcast_tasks = BroadcastTasks(BroadcastSplitter(broadcasts, in_flight, cancelled), in_flight)
+        everybody = EverybodyParts(stream_link, look_ups, settings.receipts.ttl_s, metrics)
+        broadcast_tasks = BroadcastTasks(everybody.splitter(targets, in_flight, cancelled), in_flight)
         consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight, siblings=workers > 1)
         further = await opened.enter_async_context(open_further_healths(settings))
         stores = Stores(redis_healths(main, look_ups, queued, stream_link), further)
@@ -312,7 +314,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         await opened.enter_async_context(open_cancellation(stream_link, cancelled, unsaved, lane_manager))
         _start(opened, in_flight, consumer, maintenance)
         examination = Examination(registry, look_ups)
-        explainer = PingExplainer(examination, lane_manager, metrics, scheduler)
+        explainer = everybody.explainer(targets, examination)
         yield Pipeline(
             producers,
             Outcomes(receipts, completions, webhooks),

@@ -133,11 +133,13 @@ class RetrySettings(msgspec.Struct, frozen=True):
 
 
 class PingSettings(msgspec.Struct, frozen=True):
-    """Defaults of a ping: time to live with and without visible content, and the longest `wait=true`."""
+    """Defaults of a ping: time to live with and without visible content, the longest `wait=true`, and whether payloads
+    have the ping's id as `ping_id`."""
 
     ttl_s: Annotated[int, Meta(ge=0)] = 86_400
     sync_ttl_s: Annotated[int, Meta(ge=0)] = 3_600
     wait_max_s: PositiveSeconds = 30.0
+    include_id: bool = False
 
 
 class LimitSettings(msgspec.Struct, frozen=True):

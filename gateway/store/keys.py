@@ -174,13 +174,25 @@ def awaited_syncs(worker: str) -> str:
 
 
 def broadcast_users(ping_id: str) -> str:
-    """HASH: chunk number -> msgpack list of logins."""
+    """HASH: chunk number -> msgpack list of logins; of a broadcast to all users also `everybody.SCAN_CHUNK`."""
     return f"rhopush:{{q}}:users:{ping_id}"
 
 
 def broadcast_devices(ping_id: str) -> str:
     """HASH: digest of a device or push token -> the chunk by which this broadcast reaches it."""
     return f"rhopush:{{q}}:reached:{ping_id}"
+
+
+BADGE_S: Final = 30 * 86_400
+"""Lifetime of a device's counter after its last increment."""
+BADGE_PINGS: Final = 64
+"""Most pings of which a counter keeps the number: a retry is counted again only behind so many further pings."""
+
+
+def badge(client_id: str) -> str:
+    """HASH: the counter of a device for the badge "+1": `count`, `sync` (its `last_sync` at the first increment), and
+    `pings`, the ids and numbers of its last pings (EX BADGE_S)."""
+    return f"rhopush:{{q}}:badge:{client_id}"
 
 
 def quota(lane: str) -> str:

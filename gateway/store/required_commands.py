@@ -157,6 +157,12 @@ PURPOSES: Final = (
     ),
     CommandPurpose(
         "registry",
+        "pings to all users (`to.all_users`)",
+        "pings to all users are accepted and wait until these commands are permitted",
+        ("INFO server", f"SSCAN {keys.APP_USERS} 0", f"SCARD {keys.APP_USERS}"),
+    ),
+    CommandPurpose(
+        "registry",
         "one look-up for all devices of a user",
         "each look-up of a user's devices costs two more round trips",
         (f"SORT {_CLIENTS} BY nosort GET {keys.client('*', 'device_pin')}",),

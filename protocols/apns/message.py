@@ -13,6 +13,7 @@ RhoConnect's keys keep the form that its apps read (contract §4): `aps.alert`, 
 `aps.vibrate` (a text) and `do_sync` (a list). iOS ignores custom keys in `aps`, so `vibrate` is also a key beside
 it. Rhodes up to 3.x reads `aps.alert` as a text only: the setting `apns.alert: text` joins title and message. A
 background notification may hold neither alert, badge nor sound, and priority 10 is an error there (providers A3).
+With the setting `ping.include_id`, the ping's id is the key `ping_id` beside `aps`.
 """
 
 import functools
@@ -60,12 +61,14 @@ class ApnsTarget(NamedTuple):
         ttl_s: time to live of a ping that shows something.
         sync_ttl_s: time to live of any other.
         alert: `AUTO` or `TEXT`.
+        include_id: whether the payload has the ping's id as `ping_id` (setting `ping.include_id`).
     """
 
     topic: str
     ttl_s: int = 86_400
     sync_ttl_s: int = 3_600
     alert: str = AUTO
+    include_id: bool = False
 
 
 class ApnsMessage:
@@ -125,6 +128,7 @@ class _Payload(msgspec.Struct, omit_defaults=True):
     aps: _Aps
     do_sync: tuple[str, ...] = ()
     vibrate: str | None = None
+    ping_id: str | None = None
 
 
 def compose(ping: Ping, target: ApnsTarget, now_ms: int) -> ApnsMessage | None:
@@ -145,6 +149,8 @@ def compose(ping: Ping, target: ApnsTarget, now_ms: int) -> ApnsMessage | None:
     payload, shown = _payload(ping, target.alert)
     if not (shown or ping.sources or payload.vibrate or ping.apns):
         return None
+    if target.include_id and ping.id:
+        payload.ping_id = ping.id
     topic, voip = _topic(target.topic)
     background = not (voip or shown)
     if ping.apns:

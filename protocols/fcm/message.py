@@ -14,10 +14,11 @@ Content of the ping, and the message that is sent:
 
 The data are RhoConnect's (contract §4): `do_sync` is names joined by commas, "" for none, `vibrate` a text. They are
 at the message's top level, where iOS apps that registered with FCM get them too; those also get an `apns` block.
-`phone_id` is the device's own, if RhoConnect has one. A priority of the ping's own always applies. The setting
-`fcm.sync_priority` applies to data without a notification: RhoConnect sent all with high priority, and Android 8 and
-later start a Rhodes app in the background for no other. FCM may lower the priority of apps that use high priority
-and show nothing (Google, "Set and manage Android message priority").
+`phone_id` is the device's own, if RhoConnect has one; `ping_id` is the ping's id, with the setting `ping.include_id`.
+A priority of the ping's own always applies. The setting `fcm.sync_priority` applies to data without a notification:
+RhoConnect sent all with high priority, and Android 8 and later start a Rhodes app in the background for no other. FCM
+may lower the priority of apps that use high priority and show nothing (Google, "Set and manage Android message
+priority").
 """
 
 import hashlib
@@ -80,6 +81,7 @@ class FcmTarget(NamedTuple):
         sync_priority: "high" or "normal", for messages without a notification.
         ttl_s: time to live of a ping that shows something.
         sync_ttl_s: time to live of any other.
+        include_id: whether the data has the ping's id as `ping_id` (setting `ping.include_id`).
     """
 
     project_id: str
@@ -88,6 +90,7 @@ class FcmTarget(NamedTuple):
     ttl_s: int = 86_400
     sync_ttl_s: int = 3_600
     sync_priority: str = HIGH
+    include_id: bool = False
 
 
 class FcmMessage:
@@ -162,6 +165,8 @@ def compose(ping: Ping, target: FcmTarget, now_ms: int) -> FcmMessage | None:
     alert = alert_of(ping)
     localized = _localized(ping.message)
     message: dict[str, Any] = {"data": _data(ping, alert)}  # first: `FcmMessage.body` adds to it
+    if target.include_id and ping.id:
+        message["data"]["ping_id"] = ping.id
     if alert and target.style == NOTIFICATION:
         message["notification"] = _notification(alert)
     own = ping.fcm is not None and "notification" in ping.fcm

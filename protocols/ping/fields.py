@@ -8,6 +8,7 @@ Accepted values and their meaning; all others are refused with InvalidField:
 - source_id: the same, if `sources` is missing or null.
 - message: any JSON; null and "" are no message. Refused: more than 64 levels, integers beyond 64 bits.
 - badge: a number, or a text parsed as by Ruby's to_i: "5x" is 5, "x" and "" are 0, 2.9 is 2; from 0 to 2^31-1.
+  Exactly "+1" is one more than the device has (`ONE_MORE`); RhoConnect reads it as 1.
 - vibrate: the same in milliseconds, but "" is no vibration (contract §10: a missing one is omitted).
 - sound, title: a text; "" is none.
 - async, wait: true or false; of texts, those of `_FALSE_WORDS` are false, others true; of numbers, 0 is false.
@@ -15,6 +16,7 @@ Accepted values and their meaning; all others are refused with InvalidField:
 - priority: "high" or "normal" in any letter case; "" is none.
 - collapse_id: a text of at most 64 bytes that is valid in a header; "" is none.
 - apns, fcm: an object, or its JSON as text (for forms); see `protocols.ping.overrides`.
+- to: an object, or its JSON as text; see `protocols.ping.address`.
 - deliver_at: a time by RFC 3339 §5.6 with its zone, or seconds since 1970 up to the year 3000, also as a text.
 - api_token: a text; anything else is no token.
 
@@ -45,6 +47,8 @@ COLLAPSE_ID_BYTES: Final = 64
 """Longest apns-collapse-id (Apple, "Sending notification requests to APNs")."""
 TTL_MAX_S: Final = 2_419_200
 """Four weeks: FCM's longest time to live; Apple stores for 30 days."""
+ONE_MORE: Final = "+1"
+"""The badge that counts up; in a form `%2B1`, since `+` is a blank there."""
 NUMBER_MAX: Final = 2**31 - 1
 """FCM's notification_count is an int32."""
 

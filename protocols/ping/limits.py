@@ -12,6 +12,7 @@ RhoConnect Push message: 65,536 bytes); it only bounds the cost of parsing, queu
 | user_id: each login | 1,024 | longest login that the gateway registers |
 | sources, source_id: each name, and all together | 1,024, and 65,536 | as a login, and as a message |
 | badge, vibrate, ttl_s, priority, async, wait, deliver_at | 256 | a number or a word |
+| to | 65,536 as a text; a list 1,000 items, a token 4,096, a name 1,024 | it is stored with its ping |
 | api_token | 65,536 | a longer one than any that exists is an unknown token |
 """
 
@@ -27,7 +28,7 @@ VALUE_CHARACTERS: Final = 65_536
 """Longest value of any parameter."""
 TEXTS: Final = {"title": 16_384, "sound": 1_024}
 NAMES_MAX: Final = 1_024
-"""Most different parameters of one request. A ping has seventeen."""
+"""Most different parameters of one request. A ping has eighteen."""
 DEPTH_MAX: Final = 64
 """Most levels of lists and objects in a JSON body: far below the limits of any decoder or encoder (orjson: 254)."""
 PAIRS_MAX: Final = 10_000

@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
+from protocols.ping.addressees import Addressees
+
 ALL_SOURCES: Final = "all"
 """The source name that means every source. It is a convention of the devices (contract §1.2)."""
 
@@ -36,6 +38,9 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
         fcm: raw additions to the FCM message.
         reply_to: Redis channel on which the completion of this ping is published to a waiting caller.
         ingress: `HTTP`, `RESQUE` or `CHANGE_EVENTS`.
+        to: whom the ping reaches besides `users`, and whom it does not reach; None: exactly `users`.
+        badge_increment: 1 for the badge "+1": each device gets a number of its own (`gateway.fanout.badges`), and
+            `badge` is 1, as in RhoConnect; 0 for every other badge.
         apps: the apps (`device_app_id`) to which the sender's token is limited: no device of another app gets the
             ping; None: no limit.
     """
@@ -56,4 +61,6 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     fcm: dict[str, Any] | None = None
     reply_to: str | None = None
     ingress: str = HTTP
+    to: Addressees | None = None
+    badge_increment: int = 0
     apps: tuple[str, ...] | None = None

@@ -13,7 +13,7 @@ import msgspec
 
 from protocols.errors import InvalidField, MalformedBody
 from protocols.json_syntax import find_fault
-from protocols.ping import fields, form, overrides
+from protocols.ping import address, fields, form, overrides
 from protocols.ping.large import LARGE_BYTES, LargeBodyReader
 from protocols.ping.limits import NAMES_MAX, is_deeper
 from protocols.ping.model import Ping
@@ -88,6 +88,7 @@ class _Raw(msgspec.Struct, forbid_unknown_fields=True, rename={"asynchronous": "
     collapse_id: Any = None
     apns: Any = None
     fcm: Any = None
+    to: Any = None
     deliver_at: Any = None
 
 
@@ -308,8 +309,11 @@ def _submission(
     else:
         names = () if source_id is None else fields.sources(source_id, "source_id")
     token, wait, asynchronous = raw.api_token, raw.wait, raw.asynchronous
+    ping = _ping(raw, users, names)
+    if raw.to is not None or (raw.badge is not None and raw.badge == fields.ONE_MORE):
+        ping = _addressed(raw, ping)
     return Submission(
-        _ping(raw, users, names),
+        ping,
         wait is not None and fields.flag(wait, "wait"),
         asynchronous is not None and fields.flag(asynchronous, "async"),
         token if type(token) is str else None,
@@ -347,6 +351,15 @@ def _ping(raw: _Raw, users: tuple[str, ...], sources: tuple[str, ...]) -> Ping:
         None if apns is None else overrides.apns(apns, "apns"),
         None if fcm is None else overrides.fcm(fcm, "fcm"),
     )
+
+
+def _addressed(raw: _Raw, ping: Ping) -> Ping:
+    """The ping with its `to` and with the badge "+1", which few pings have."""
+    to = None if raw.to is None else address.addressees(raw.to, "to")
+    if to is not None and to.all_users and ping.users:
+        raise InvalidField("to.all_users cannot be combined with user_id", field="to.all_users")
+    increment = int(raw.badge == fields.ONE_MORE)
+    return msgspec.structs.replace(ping, to=to, badge_increment=increment)
 
 
 def _from_other_json(body: bytes) -> Submission:

@@ -2,7 +2,7 @@
 
 Content of the message: `collapseId`, the badge, if there is one; and `data` with alert (any JSON, unchanged), title,
 sound, vibrate (a text) and do_sync (a list), each if the ping has it. A ping with a badge alone, or with nothing, is
-not sent.
+not sent. With the setting `ping.include_id`, `data` has the ping's id as `ping_id`.
 
 The order is RhoConnect's. A missing `vibrate` is omitted (contract §10). The badge is the collapse id, as in
 RhoConnect, and so a badge alone shows nothing on these devices.
@@ -32,10 +32,12 @@ class RhoConnectPushTarget(NamedTuple):
     Attributes:
         ttl_s: time to live of a ping that shows something.
         sync_ttl_s: time to live of any other.
+        include_id: whether the data has the ping's id as `ping_id` (setting `ping.include_id`).
     """
 
     ttl_s: int = 86_400
     sync_ttl_s: int = 3_600
+    include_id: bool = False
 
 
 class RhoConnectPushMessage:
@@ -116,6 +118,8 @@ def compose(ping: Ping, target: RhoConnectPushTarget, now_ms: int) -> RhoConnect
         data["do_sync"] = list(ping.sources)
     if not data:
         return None
+    if target.include_id and ping.id:
+        data["ping_id"] = ping.id
     encoded = orjson.dumps(data)
     if len(encoded) > BODY_BYTES_MAX - 100:
         raise PayloadTooLarge(

@@ -15,9 +15,11 @@ from gateway.console import recorder
 from gateway.delivery import proofs, quota
 from gateway.mailbox import scripts as mailbox_scripts
 from gateway.queue import (
+    badges,
     batch_search,
     cancellation_scripts,
     effects,
+    everybody,
     idle_consumers,
     lane_resets,
     outbox,
@@ -155,6 +157,19 @@ def _cut(store: redis.Redis) -> None:
     store.xadd(keys.CHUNKS, {"e": "piece", "n": 0, "s": 0}, id="1-0")
     store.hset(RECEIPT, mapping={"0:open": 17})
     store.zadd(keys.RECEIPTS, {RECEIPT: 900})
+
+
+def _split_everybody(store: redis.Redis) -> None:
+    _cut(store)
+    store.hset(PROGRESS, "cursor", "2:abc:17")
+    store.hset(USERS, mapping={"1000000": b"", "1": b"u0"})
+
+
+def _badges(store: redis.Redis) -> None:
+    store.hset(
+        keys.badge("c1"),
+        mapping={"count": 3, "sync": "2026-01-01", "pings": f"{BATCH}0002=2 {BATCH}0003=3 "},
+    )
 
 
 def _split(store: redis.Redis) -> None:
@@ -511,6 +526,18 @@ CASES: dict[str, Case] = {
         _cut,
         [keys.BROADCASTS, PROGRESS, keys.CHUNKS, RECEIPT, keys.RECEIPTS],
         ["1-0", 16, 18, 3600, 1000, 3600, b"one", b"two"],
+    ),
+    "split everybody": Case(
+        everybody.SPLIT_EVERYBODY,
+        _split_everybody,
+        [keys.BROADCASTS, PROGRESS, keys.CHUNKS, RECEIPT, keys.RECEIPTS, USERS],
+        ["1-0", "2:abc:17", "4:abc:end", 3600, 1000, 3600, 1_000_000, 2, 2, b"u1", b"u2", b"one", b"two"],
+    ),
+    "count badges": Case(
+        badges.COUNT_BADGES,
+        _badges,
+        [keys.badge("c1"), keys.badge("c2")],
+        [BATCH + "0001", 3600, 2, 100, "2026-01-01", "2026-01-02"],
     ),
     "split": Case(
         scripts.SPLIT_DEVICES,

@@ -19,6 +19,7 @@ from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.fanout.broadcast import BroadcastSplitter, BroadcastTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.consumer import QueueConsumer, Readers
+from gateway.fanout.everybody import EverybodySplitter
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.planner import Planner
 from gateway.fanout.settlement import NO_EVENTS
@@ -26,10 +27,12 @@ from gateway.metrics import Metrics
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.consumer import Streams
 from gateway.queue.entries import Lease
+from gateway.queue.everybody import EverybodyStore
 from gateway.queue.outbox import EventPlan
 from gateway.queue.producer import BacklogLimits, QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.registry.registry import DeviceRegistry
+from gateway.registry.user_scan import UserScan
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import load
 from gateway.store.address import RedisAddress
@@ -143,7 +146,9 @@ async def pipeline(
         broadcasts = BroadcastStore(main, RECEIPT_S)
         targets = BroadcastTargets(broadcasts, registry, lanes, scheduler)
         planner = ClaimingPlanner(registry, targets, lanes, streams, in_flight, metrics, scheduler, cancelled)
-        splitter = BroadcastSplitter(broadcasts, in_flight, cancelled)
+        scans = EverybodyStore(main, RECEIPT_S)
+        everybody = EverybodySplitter(scans, UserScan(look_ups), in_flight, metrics, cancelled)
+        splitter = BroadcastSplitter(broadcasts, in_flight, everybody, cancelled)
         broadcast_tasks = BroadcastTasks(splitter, in_flight)
         readers = Readers(await link("small"), await link("bulk"), await link("broadcasts"))
         consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight)

@@ -91,7 +91,7 @@ class ApnsProvider(PushProvider):
         settings, times = self.section(opener.settings, app), opener.settings.ping
         access = read_apns(settings)
         topic, certificate = access.topic, access.certificate
-        target = ApnsTarget(topic, times.ttl_s, times.sync_ttl_s, settings.alert)
+        target = ApnsTarget(topic, times.ttl_s, times.sync_ttl_s, settings.alert, times.include_id)
         servers = _servers(settings, certificate)
         configuration = configuration_of(settings, (*_TARGET, *_SERVER))
         credential = credential_digest(settings, _CREDENTIAL, repr(servers))

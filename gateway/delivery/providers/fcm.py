@@ -101,6 +101,7 @@ class FcmProvider(PushProvider):
             times.ttl_s,
             times.sync_ttl_s,
             settings.sync_priority,
+            times.include_id,
         )
         credential = credential_digest(settings, _CREDENTIAL, settings.endpoint, project)
         return Route(lane, target, app, token_scope(lane.name, app, (host, port), "", credential))

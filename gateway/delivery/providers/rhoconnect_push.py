@@ -73,7 +73,7 @@ class RhoConnectPushProvider(PushProvider):
         former = former_lane_name(lane.name)
         scope = token_scope(lane.name, app, (former, 0), "", digest(former))._replace(host=lane.name)
         times = opener.settings.ping
-        return Route(lane, RhoConnectPushTarget(times.ttl_s, times.sync_ttl_s), app, scope)
+        return Route(lane, RhoConnectPushTarget(times.ttl_s, times.sync_ttl_s, times.include_id), app, scope)
 
     def _make(self, opener: RouteOpener) -> Lane | None:
         settings, push_server = opener.settings, _push_server(opener.settings)

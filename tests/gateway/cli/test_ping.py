@@ -94,3 +94,19 @@ async def test_a_gateway_that_is_not_there_is_1(tmp_path: Path, unused_tcp_port:
     assert status == 1
     assert "cannot be reached" in err
     assert "hush" not in err
+
+
+async def test_a_ping_may_name_devices_or_all_users(running: Delivered, tmp_path: Path) -> None:
+    there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
+    words = ["--device", "good" * 8, "nobody", "--badge", "+1", "--wait"]
+    status, out, _ = await rhopush_ping(tmp_path, *words, **there)
+    assert status == 0
+    assert out.splitlines()[1:] == [f"  {'good' * 8}  accepted", "  skipped 1: unknown_device"]
+    words = ["--all-users", "--message", "x", "--except-user", "dead", "slow", "--wait"]
+    status, out, _ = await rhopush_ping(tmp_path, *words, **there)
+    assert "  skipped 2: user_excluded\n" in out
+    assert "dead" * 8 not in out
+    for words in (["--message", "x"], ["--app", "a"], ["--file", "x", "--all-users"]):
+        status, out, err = await rhopush_ping(tmp_path, *words, **there)
+        assert (status, out) == (2, "")
+        assert "--file" in err

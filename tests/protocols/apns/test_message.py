@@ -288,3 +288,26 @@ def test_a_validating_apns_accepts_whatever_is_composed(ping: Ping) -> None:
     request = [(b":method", b"POST"), (b":path", composed.path(PIN)), *composed.headers]
     answer = session.answer(request, composed.body(PIN), NOW_MS / 1000)
     assert (answer.status, answer.body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("ping", "payload"),
+    [
+        (Ping(id="1" * 32, message="hello"), {"aps": {"alert": "hello"}, "ping_id": "1" * 32}),
+        (
+            Ping(id="1" * 32, sources=("A",)),
+            {"aps": {"content-available": 1}, "do_sync": ["A"], "ping_id": "1" * 32},
+        ),
+        (
+            Ping(id="1" * 32, message="hello", apns={"k": "v"}),
+            {"aps": {"alert": "hello"}, "k": "v", "ping_id": "1" * 32},
+        ),
+        (Ping(message="hello"), {"aps": {"alert": "hello"}}),
+    ],
+)
+def test_the_id_of_the_ping_is_a_key_of_its_own_where_the_setting_says_so(
+    ping: Ping, payload: dict[str, Any]
+) -> None:
+    assert told(ping, TARGET._replace(include_id=True))[1] == payload
+    assert "ping_id" not in told(ping)[1]
+    assert compose(Ping(id="1" * 32), TARGET._replace(include_id=True), NOW_MS) is None

@@ -343,3 +343,12 @@ def test_a_validating_fcm_accepts_whatever_is_composed(ping: Ping) -> None:
     composed = compose(ping, TARGET, NOW_MS)
     if composed is not None:
         assert violations(json.loads(composed.body(PIN))) == []
+
+
+@pytest.mark.parametrize("ping", [Ping(id="1" * 32, message="hello"), Ping(id="1" * 32, sources=("A",))])
+def test_the_id_of_the_ping_is_in_the_data_where_the_setting_says_so(ping: Ping) -> None:
+    sent = told(ping, TARGET._replace(include_id=True))
+    assert sent["data"].pop("ping_id") == "1" * 32
+    assert sent["data"] == told(ping)["data"]
+    assert "ping_id" not in told(Ping(message="hello"), TARGET._replace(include_id=True))["data"]
+    assert compose(Ping(id="1" * 32), TARGET._replace(include_id=True), NOW_MS) is None

@@ -66,3 +66,14 @@ def test_the_repr_of_a_message(message: RhoConnectPushMessage) -> None:
     assert repr(message) == "<RhoConnect Push message, 26 bytes>"
     assert message.background
     assert message.expires_ms == NOW_MS + 3_600_000
+
+
+def test_the_id_of_the_ping_is_in_the_data_where_the_setting_says_so() -> None:
+    ping, target = Ping(id="1" * 32, message="hello"), RhoConnectPushTarget(include_id=True)
+    message = compose(ping, target, NOW_MS)
+    assert message is not None
+    assert message.body("any") == b'{"data":{"alert":"hello","ping_id":"%s"}}' % (b"1" * 32)
+    assert compose(Ping(id="1" * 32), target, NOW_MS) is None
+    plain = compose(ping, RhoConnectPushTarget(), NOW_MS)
+    assert plain is not None
+    assert plain.body("any") == b'{"data":{"alert":"hello"}}'

@@ -200,6 +200,7 @@ ALONE: Final = {
     "fanout": {
         *(f"{part} CPU a ping" for part in ("gateway", "redis", "provider", "load")),
         *(f"making a snapshot: {part} CPU a user" for part in ("gateway", "Redis")),
+        *(f"all users: {part} CPU a push" for part in ("gateway", "Redis")),
     },
     "mixed": {"idle: Redis CPU a ping", "during broadcasts: Redis CPU a push"},
     "rhoconnect_push": {"wake-up, CPU a device", "Redis CPU a message from inside"},

@@ -1,0 +1,204 @@
+"""The recipients of pings with `to`, and the numbers of the badge "+1".
+
+`to.devices` are looked up in the registry by their client ids; `to.tokens` become devices that exist for this ping
+alone (`raw_device`). Both count as the devices of one further user of the ping, so that the selection and its
+order are those of every ping (`fanout.recipients`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from gateway.delivery.lane_manager import LaneManager
+from gateway.fanout.narrowing import USER_EXCLUDED, Narrowing, add, narrowing_of
+from gateway.fanout.recipients import Recipient, Selected, choose, recipient, recipients, within_apps
+from gateway.queue.badges import BadgeDevice, BadgeStore
+from gateway.registry.registry import DeviceRegistry
+from gateway.registry.token_marks import DEAD_ON_ALL_HOSTS
+from gateway.registry.user_devices import MARKED_DEAD, SYNC, UserDevices
+from gateway.scheduling.scheduler import LIGHT_SLICE, slices
+from protocols.devices import REPEATED, Device, DeviceTypes, LeftOut
+from protocols.ping.addressees import DIGEST_PREFIX, RawToken
+from protocols.ping.model import Ping
+
+UNKNOWN_DEVICE: Final = "unknown_device"
+"""Reason under `skipped`: no client has this id of `to.devices`, or another user has registered it meanwhile."""
+EMPTY_AUDIENCE: Final = "empty_audience"
+"""Reason under `skipped`: the ping's `to` names nobody, or there are no users at all."""
+LISTED: Final = ""
+"""Stands for `to.devices` and `to.tokens` among the users of a ping that is split. No login is empty."""
+_OWNER: Final = "user_id"
+
+
+class Listed(NamedTuple):
+    """The devices of `to.devices` and `to.tokens`.
+
+    Attributes:
+        devices: those that may get the ping.
+        owners: client id -> its user; only if it was asked for.
+    """
+
+    devices: list[Device]
+    owners: dict[str, str]
+
+
+class Addressing:
+    """Finds the recipients of pings with `to` or with the badge "+1".
+
+    Args:
+        badges: the counters.
+        registry: the devices.
+        lane_manager: the lanes that deliveries go to.
+    """
+
+    def __init__(self, badges: BadgeStore, registry: DeviceRegistry, lane_manager: LaneManager) -> None:
+        self._badges = badges
+        self._registry = registry
+        self._lane_manager = lane_manager
+
+    # -- recipients ------------------------------------------------------------------------------------------
+
+    async def recipients(
+        self, ping: Ping, known: Sequence[UserDevices]
+    ) -> tuple[Sequence[Recipient], dict[str, int]]:
+        """The recipient devices of a ping, and the number of omitted users and devices by reason.
+
+        Args:
+            ping: a ping that is not split.
+            known: the devices of its users.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        to, lanes = ping.to, self._lane_manager
+        if to is None:
+            selected, left_out = recipients(known, lanes)
+            return _permitted(ping, selected, left_out), left_out
+        skipped: dict[str, int] = {}
+        known = self.narrowed(ping, known, skipped)
+        if to.listed:
+            listed = await self.listed(ping, skipped)
+            marked = any(device.bad_at for device in listed.devices)
+            known = [*known, UserDevices(tuple(listed.devices), marked=marked)]
+        elif not ping.users:
+            add(skipped, EMPTY_AUDIENCE)
+        chosen = _permitted(ping, choose(known, lanes, set(), skipped), skipped)
+        return [recipient(device, provider, lanes) for device, provider in chosen], skipped
+
+    def narrowed(
+        self, ping: Ping, known: Sequence[UserDevices], skipped: dict[str, int]
+    ) -> Sequence[UserDevices]:
+        """The devices of the ping's users without those that it leaves out."""
+        narrowing = self.narrowing(ping)
+        if narrowing is None:
+            return known
+        return [narrowing.of_user(user, one, skipped) for user, one in zip(ping.users, known, strict=True)]
+
+    def narrowing(self, ping: Ping) -> Narrowing | None:
+        """The narrowing of a ping; None: it leaves nobody out."""
+        return narrowing_of(ping, self._lane_manager.device_types)
+
+    async def listed(
+        self, ping: Ping, skipped: dict[str, int], left_out: LeftOut | None = None, *, owners: bool = False
+    ) -> Listed:
+        """The devices of `to.devices` and `to.tokens`, except those that the ping leaves out.
+
+        Args:
+            ping: a ping with `to`.
+            skipped: numbers by reason; extended here.
+            left_out: each omitted device is added with its reason; None: only the numbers matter.
+            owners: whether the devices' users are wanted.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        if ping.to is None:
+            return Listed([], {})
+        ids = ping.to.devices
+        omitted: LeftOut = []
+        narrowing = Narrowing(ping, self._lane_manager.device_types)
+        found = await self._registry.clients(ids, [ping.accepted_ms] * len(ids))
+        users: dict[str, str] = {}
+        if ids and (narrowing.users or owners):
+            users = dict(zip(ids, await self._registry.client_values(ids, _OWNER), strict=True))
+        devices = []
+        for client, one in zip(ids, found, strict=True):
+            if not isinstance(one, Device):
+                reason = MARKED_DEAD if one == DEAD_ON_ALL_HOSTS else UNKNOWN_DEVICE
+                omitted.append((Device(client), reason))
+            elif users.get(client) in narrowing.users:
+                omitted.append((one, USER_EXCLUDED))
+            else:
+                devices.append(one)
+        pins = {device.pin for device in devices}
+        for token in ping.to.tokens:
+            raw = raw_device(token, self._lane_manager.device_types)
+            if token.token in pins:
+                omitted.append((raw, REPEATED))
+            else:
+                devices.append(raw)
+        for _, reason in omitted:
+            add(skipped, reason)
+        if left_out is not None:
+            left_out += omitted
+        return Listed(narrowing.of_devices(devices, skipped, left_out), users)
+
+    def with_tokens(
+        self, ping: Ping, clients: Sequence[str], devices: Sequence[Device | None]
+    ) -> list[Device | None]:
+        """The devices of these clients with the raw tokens among them, which the registry does not know."""
+        if ping.to is None or not ping.to.tokens:
+            return list(devices)
+        raw = {token.client_id: token for token in ping.to.tokens}
+        types = self._lane_manager.device_types
+        return [
+            raw_device(raw[client], types) if device is None and client in raw else device
+            for client, device in zip(clients, devices, strict=True)
+        ]
+
+    # -- badges ----------------------------------------------------------------------------------------------
+
+    async def badges(
+        self, ping: Ping, clients: Sequence[str], *, counts: bool = True
+    ) -> Mapping[str, int] | None:
+        """The number that each client's badge gets; None: the ping has no badge that counts up.
+
+        Args:
+            ping: the ping with its id.
+            clients: client ids.
+            counts: whether the ping is counted; otherwise the numbers are those that it would get.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        if not ping.badge_increment:
+            return None
+        numbers: dict[str, int] = {}
+        for part in slices(clients, LIGHT_SLICE):
+            registered = [client for client in part if not client.startswith(DIGEST_PREFIX)]
+            syncs = dict(
+                zip(registered, await self._registry.client_values(registered, SYNC), strict=True)
+                if registered
+                else ()
+            )
+            devices = [BadgeDevice(client, syncs.get(client, "")) for client in part]
+            found = await (self._badges.count(ping.id, devices) if counts else self._badges.preview(devices))
+            numbers.update(zip(part, found, strict=True))
+        return numbers
+
+
+def raw_device(token: RawToken, device_types: DeviceTypes) -> Device:
+    """The device of a raw token. Its type is one that the provider serves; an unknown provider serves none."""
+    served = min((kind for kind, provider in device_types.items() if provider == token.provider), default="")
+    return Device(
+        token.client_id, served or token.provider, served or token.provider, token.token, "", token.app
+    )
+
+
+def split_users(ping: Ping) -> Sequence[str]:
+    """The users of a ping that is split, with `LISTED` if it has lists of its own."""
+    return (*ping.users, LISTED) if ping.to is not None and ping.to.listed else ping.users
+
+
+def _permitted(ping: Ping, chosen: Sequence[Selected], skipped: dict[str, int]) -> Sequence[Selected]:
+    """The recipients within the limit to apps of the sender's token."""
+    return chosen if ping.apps is None else within_apps(chosen, ping.apps, skipped)
