@@ -7,12 +7,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
 import redis
 
 from gateway.change_events import scripts as event_scripts
 from gateway.delivery import proofs, quota
 from gateway.mailbox import scripts as mailbox_scripts
-from gateway.queue import schedule, scripts, unreadable
+from gateway.queue import effects, schedule, scripts, unreadable
 from gateway.registry import change_log_scripts, client_scripts, login_limits, token_marks
 from gateway.resque import scripts as resque_scripts
 from gateway.store import keys
@@ -40,6 +41,7 @@ BATCH = "0" * 28
 RECEIPT = keys.receipt(BATCH)
 PROGRESS = keys.progress(keys.PINGS, "1-0")
 USERS = keys.broadcast_users(BATCH + "0000")
+JOURNAL = keys.awaited_syncs("one:0")
 REACHED = keys.broadcast_devices(BATCH + "0000")
 ONCE = keys.idempotency(b"scope")
 OTHER_ONCE = keys.idempotency(b"other scope")
@@ -137,6 +139,13 @@ def _scheduled(store: redis.Redis) -> None:
     store.hset(keys.broadcast_users(broadcast + "0000"), "0", "packed")
     store.xadd(keys.PINGS, {"e": "entry", "n": 1, "s": 9}, id="1-0")
     store.xadd(keys.BROADCASTS, {"e": "entry", "n": 1, "s": 9}, id="1-0")
+
+
+def _effects(store: redis.Redis) -> None:
+    _counted(store)
+    store.rpush(JOURNAL, "older", "old")
+    store.hset(RECEIPT, mapping={"base": b"\x92\x90\x90", "size": 5, "0:synced": 2, "0:acked": 1})
+    store.zadd(keys.RECEIPTS, {RECEIPT: 900})
 
 
 def _trim(store: redis.Redis) -> None:
@@ -308,6 +317,32 @@ CASES: dict[str, Case] = {
     "settle": Case(scripts.SETTLE, _settle, _SETTLE_KEYS, _SETTLE),
     "settle nothing": Case(
         scripts.SETTLE, _settle, _SETTLE_KEYS, [keys.GROUP, "1-0", 1000, 3600, 0, 0, 0, 0, 0, 0, 0]
+    ),
+    "record syncs": Case(
+        effects.RECORD_SYNCS,
+        _effects,
+        [JOURNAL, keys.STATS, keys.RECEIPTS],
+        [
+            1200,
+            3600,
+            1,
+            b"entry",
+            msgspec.msgpack.encode(
+                [(BATCH + "0001", "phone", 7), (BATCH + "0000", "", 3), ("1" * 32, "one", 9)]
+            ),
+        ],
+    ),
+    "acknowledge": Case(
+        effects.ACKNOWLEDGE,
+        _effects,
+        [keys.STATS, keys.RECEIPTS],
+        [BATCH + "0000", "phone", 10_000, 3600, 0],
+    ),
+    "acknowledge at once": Case(
+        effects.ACKNOWLEDGE,
+        _counted,
+        [keys.STATS, keys.RECEIPTS],
+        [BATCH + "0000", "phone", 10_000, 3600, 1],
     ),
     "save": Case(
         scripts.SAVE, _settle, [keys.PINGS, PROGRESS], [keys.GROUP, "one:0", "1-0", 3600, b"verdicts"]

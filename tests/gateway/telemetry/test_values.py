@@ -22,6 +22,15 @@ def test_many_observations_at_once_are_the_same_as_one_by_one(seconds: list[floa
     assert together.total == pytest.approx(single.total)
 
 
+@given(st.floats(0, 1e5) | st.sampled_from(DELIVERY_BUCKETS_S), st.integers(0, 300))
+def test_a_duration_of_several_events_counts_as_often(seconds: float, times: int) -> None:
+    together, single = Histogram(DURATIONS), Histogram(DURATIONS)
+    together.observe_times(seconds, times)
+    single.observe_many([seconds] * times)
+    assert together.counts == single.counts
+    assert together.total == pytest.approx(single.total)
+
+
 @given(st.lists(st.floats(0, 1e5) | st.sampled_from(DELIVERY_BUCKETS_S), max_size=50))
 def test_a_histogram_counts_as_prometheus_own_does(seconds: list[float]) -> None:
     ours, theirs = (
