@@ -61,6 +61,7 @@ from gateway.store.client_factory import HTTP_TIMEOUT_S, check_trust, client
 from gateway.store.connection import RedisConnection, RedisReplyError
 from gateway.store.durability import check_durability
 from gateway.store.health import redis_healths
+from gateway.telemetry.values import Histogram
 
 _log = structlog.get_logger("worker")
 
@@ -225,6 +226,11 @@ def _schedule_limits(settings: Settings) -> BacklogLimits:
     return BacklogLimits(settings.limits.scheduled_pings, settings.limits.scheduled_bytes)
 
 
+def _round_trips(metrics: Metrics, purpose: str) -> Histogram | None:
+    """The histogram of a connection's round trips; None for a reader, which waits for entries."""
+    return None if purpose.startswith("read:") else metrics.redis_seconds(purpose)
+
+
 @asynccontextmanager
 async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: int) -> AsyncIterator[Pipeline]:
     main, queued = main_address(settings), queue_address(settings)
@@ -234,8 +240,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
     async with AsyncExitStack() as opened:
 
         async def link(address: RedisAddress, purpose: str, reply_s: float = 5.0) -> RedisConnection:
-            blocks = purpose.startswith("read:")  # its round trips are waits for entries
-            seconds = None if blocks else metrics.redis_seconds(purpose)
+            seconds = _round_trips(metrics, purpose)
             made = RedisConnection(address, purpose, reply_s=reply_s, seconds=seconds)
             await made.open(_OPEN_S)
             opened.push_async_callback(made.close)
@@ -261,9 +266,8 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         unsaved = UnsavedVerdicts()
         lane_manager = LaneManager(settings, metrics, dead, mailbox, Quota(stream_link), scheduler, unsaved)
         effects = EffectStore(stream_link, settings.receipts.ttl_s, name)
-        await opened.enter_async_context(
-            open_sync_effects(effects, look_ups, metrics, invalidations, lane_manager)
-        )
+        sync_effects = open_sync_effects(effects, look_ups, metrics, invalidations, lane_manager)
+        await opened.enter_async_context(sync_effects)
         lane_manager.log_unusable()
         in_flight = InFlight(streams, scheduler, completions, metrics, unsaved)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
@@ -275,8 +279,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         maintenance = Maintenance(
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )
-        producers = _producers(settings, appends, consumer, scheduler)
-        producers.queue.seconds = producers.schedule.seconds = metrics.stage_seconds(APPEND, "")
+        producers = _producers(settings, appends, consumer, metrics, scheduler)
         _start(opened, in_flight, consumer, maintenance)
         explainer = PingExplainer(Examination(registry, look_ups), lane_manager, metrics, scheduler)
         yield Pipeline(
@@ -309,14 +312,20 @@ async def _registry(
 
 
 def _producers(
-    settings: Settings, appends: RedisConnection, consumer: QueueConsumer, scheduler: Scheduler
+    settings: Settings,
+    appends: RedisConnection,
+    consumer: QueueConsumer,
+    metrics: Metrics,
+    scheduler: Scheduler,
 ) -> Producers:
     """Create the producers of the queue and of the schedule."""
     replicas = int(settings.queue.durability == "replicas")
     queue = QueueProducer(
         appends, _limits(settings), replicas=replicas, local_consumer=consumer, scheduler=scheduler
     )
-    return Producers(queue, ScheduleProducer(appends, _schedule_limits(settings), queue, replicas=replicas))
+    schedule = ScheduleProducer(appends, _schedule_limits(settings), queue, replicas=replicas)
+    queue.seconds = schedule.seconds = metrics.stage_seconds(APPEND, "")
+    return Producers(queue, schedule)
 
 
 def _start(opened: AsyncExitStack, *parts: InFlight | QueueConsumer | Maintenance) -> None:
