@@ -78,7 +78,7 @@ class AwaitedSyncs:
             self._turn()
 
     def add(self, awaited: AwaitedSync) -> None:
-        """Wait for one device. The ping is not among `take_added`: the journal has it already."""
+        """Wait for one device. The ping is not among `take_added`: the log has it already."""
         if awaited[0] in self._devices:
             self._add_again(awaited)
         else:
@@ -87,9 +87,9 @@ class AwaitedSyncs:
                 self._turn()
 
     def take_added(self) -> list[AwaitedSync]:
-        """The syncs that are awaited since the last call; of very many, the newest."""
+        """The syncs that are awaited since the last call; of very many, the newest (see `expire`)."""
         added, self._added = self._added, []
-        return added[-2 * self._table_max :]
+        return added
 
     def synced(self, client_ids: Iterable[str], now_ms: int) -> list[Sync]:
         """The effects of syncs that happen now; they are awaited no longer."""
@@ -122,7 +122,9 @@ class AwaitedSyncs:
                     self.add(awaited)
 
     def expire(self, now_ms: int) -> None:
-        """End the wait for devices whose pings are older than `AWAIT_S`, at the latest after twice that time."""
+        """End the wait for devices whose pings are older than `AWAIT_S`, at the latest after twice that time, and bound
+        what `take_added` returns. To be called twice a second."""
+        del self._added[: -2 * self._table_max]
         if now_ms - self._since_ms > AWAIT_S * 1000:
             self._before, self._devices = self._devices, {}
             self._since_ms = now_ms

@@ -1,8 +1,8 @@
 """The effect of pings: records that devices synced after a ping with sources, in metrics and receipts.
 
 Redis reports each change of a device's `last_sync` to every worker (`gateway.registry.invalidation`). The worker that
-delivered the ping waits for the device (`gateway.delivery.awaited`), so one worker counts an effect. What it waits for
-is in its journal in Redis within `FLUSH_S`: a restarted worker goes on with it. Changes that no invalidation reported,
+delivered the ping waits for the device (`gateway.delivery.awaited`), so one worker counts an effect. A log in Redis has
+the awaited devices within `FLUSH_S`: a restarted worker goes on with them. Changes that no invalidation reported,
 during a restart or while the connection was lost, are found by reading `last_sync` of all awaited devices; such an
 effect has the time that RhoConnect wrote there.
 """
@@ -20,7 +20,7 @@ from gateway.clock import SHARED_CLOCK
 from gateway.delivery.awaited import AWAIT_S, DEVICES_MAX, AwaitedSyncs, Sync
 from gateway.errors import StoreDown
 from gateway.metrics import Metrics
-from gateway.queue.effects import SYNCS_MAX, EffectStore, JournalEntry
+from gateway.queue.effects import SYNCS_MAX, AwaitedLogEntry, EffectStore
 from gateway.registry.registry import RegistryChanges
 from gateway.registry.token_marks import synced_ms
 from gateway.registry.user_devices import SYNC, sync_name
@@ -40,7 +40,7 @@ class _Write(NamedTuple):
     """A write of effects, repeated until Redis has stored it."""
 
     syncs: Sequence[Sync]
-    entry: JournalEntry
+    entry: AwaitedLogEntry
     drop: int
 
 
@@ -48,7 +48,7 @@ class SyncEffects:
     """Waits for the syncs of devices, and records them.
 
     Args:
-        store: receipts and journal of this worker.
+        store: receipts and log of this worker.
         look_ups: connection to RhoConnect's Redis.
         metrics: receive the effects.
     """
@@ -60,26 +60,28 @@ class SyncEffects:
         self._metrics = metrics
         self._found: deque[Sync] = deque()
         self._unwritten: deque[_Write] = deque()
-        self._journal: deque[tuple[int, int]] = deque()
-        """Time and number of devices of each entry of the journal in Redis."""
-        self._journaled = 0
+        self._entries: deque[tuple[int, int]] = deque()
+        """Time and number of devices of each entry of the log in Redis."""
+        self._logged_devices = 0
         """Number of devices of all these entries."""
+        self._stale = 0
+        """Number of the oldest entries of the log that are not needed any longer, and not removed yet."""
         self._number = 0
         self._task: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Read the journal that an earlier process of this worker left, and start to write."""
+        """Read the log that an earlier process of this worker left, and start to write."""
         try:
-            entries = await self._store.journal()
+            entries = await self._store.awaited_log()
         except StoreDown as error:
-            _log.warning("sync_journal_not_read", error=error.message)
+            _log.warning("awaited_syncs_read_failed", error=error.message)
             entries = []
         for entry in entries:
             for added in entry.added:
                 self.awaited.add(added)
             self.awaited.forget(entry.done)
-            self._keep(entry)
+            self._stale += self._keep(entry)
         self.awaited.expire(SHARED_CLOCK.now_ms())
         self._task = asyncio.create_task(self._flush_loop(), name="sync effects")
 
@@ -137,7 +139,7 @@ class SyncEffects:
                 await self._flush()
             except StoreDown as error:
                 self._metrics.store_errors("sync_effects").inc()
-                _log.debug("sync_effects_not_written", error=error.message)
+                _log.debug("sync_write_retry", error=error.message)
 
     async def _flush(self) -> None:
         """Write what changed since the last time.
@@ -146,6 +148,9 @@ class SyncEffects:
             StoreDown: Redis did not answer; the next call writes the rest.
         """
         self.awaited.expire(SHARED_CLOCK.now_ms())
+        while len(self._found) > DEVICES_MAX:  # Redis did not accept the writes for long
+            self._found.popleft()
+            self._metrics.sync_dropped.inc()
         if not self._unwritten:
             self._prepare()
         while self._unwritten:
@@ -162,34 +167,32 @@ class SyncEffects:
         except StoreDown as error:
             if not error.of_data:
                 raise
-            _log.error("sync_effects_unwritable", error=error.message)
+            _log.error("sync_write_failed", error=error.message)
             first = [True] * len(recorded)
         self._count(sync for sync, is_first in zip(write.syncs, first, strict=True) if is_first)
 
     def _prepare(self) -> None:
         """Make the writes of the changes up to now, each with its part of the syncs."""
         added = self.awaited.take_added()
-        while len(self._found) > DEVICES_MAX:  # Redis did not answer for long
-            self._found.popleft()
-            self._metrics.sync_dropped.inc()
         while added or self._found:
             syncs = list(islice(self._found, SYNCS_MAX))
             for _ in syncs:
                 self._found.popleft()
             self._number += 1
             done = tuple([awaited[:2] for awaited, _ in syncs])
-            entry = JournalEntry(self._number, SHARED_CLOCK.now_ms(), tuple(added), done)
+            entry = AwaitedLogEntry(self._number, SHARED_CLOCK.now_ms(), tuple(added), done)
             added = []
-            self._unwritten.append(_Write(syncs, entry, self._keep(entry)))
+            drop, self._stale = self._keep(entry) + self._stale, 0
+            self._unwritten.append(_Write(syncs, entry, drop))
 
-    def _keep(self, entry: JournalEntry) -> int:
-        """Note a new entry of the journal; returns how many of the oldest are not needed any longer."""
-        self._journal.append((entry.at_ms, len(entry.added)))
-        self._journaled += len(entry.added)
+    def _keep(self, entry: AwaitedLogEntry) -> int:
+        """Note a new entry of the log; returns how many of the oldest are not needed any longer."""
+        self._entries.append((entry.at_ms, len(entry.added)))
+        self._logged_devices += len(entry.added)
         drop = 0
         over_ms = entry.at_ms - AWAIT_S * 1000
-        while self._journal[0][0] < over_ms or self._journaled - self._journal[0][1] >= DEVICES_MAX:
-            self._journaled -= self._journal.popleft()[1]
+        while self._entries[0][0] < over_ms or self._logged_devices - self._entries[0][1] >= DEVICES_MAX:
+            self._logged_devices -= self._entries.popleft()[1]
             drop += 1
         return drop
 

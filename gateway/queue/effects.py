@@ -4,8 +4,8 @@ A receipt (`gateway.queue.receipts`) gets the field `INDEX:synced:CLIENT`, the s
 device's sync, and the field `INDEX:acked:CLIENT` for an acknowledgement; `INDEX:synced` counts the syncs after a
 broadcast, whose devices are not listed.
 
-Each worker has a journal of the syncs that it awaits, in which it finds them after a restart: a list of packed
-`JournalEntry`, of which the oldest are removed when later ones have as many devices as a worker may await.
+Each worker has a log of the syncs that it awaits, in which it finds them after a restart: a list of packed
+`AwaitedLogEntry`, of which the oldest are removed when later ones have as many devices as a worker may await.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ _log = structlog.get_logger("effects")
 
 ACKNOWLEDGED_MAX: Final = 10_000
 """Most devices whose acknowledgement the receipt of one ping records."""
-JOURNAL_S: Final = 1_200
-"""Lifetime of a journal after its last entry: longer than a sync is awaited."""
+AWAITED_LOG_S: Final = 1_200
+"""Lifetime of a log of awaited syncs after its last entry: longer than a sync is awaited."""
 SYNCS_MAX: Final = 500
 """Most syncs that are recorded in one call: Redis serves no other client meanwhile."""
 
@@ -60,8 +60,8 @@ end
 RECORD_SYNCS: Final = Script(
     _RECEIPTS_LUA
     + """
--- KEYS: journal, stats, receipts
--- ARGV: life of the journal s, receipt life s, number of the oldest entries to remove, new entry of the journal, and
+-- KEYS: log, stats, receipts
+-- ARGV: life of the log s, receipt life s, number of the oldest entries to remove, new entry of the log, and
 --       the syncs as a msgpack list, each a list of ping id, client id or '' for a count alone, and seconds
 local life, receipt_life, drop = seconds(ARGV[1]), seconds(ARGV[2]), natural(ARGV[3])
 if not ARGV[5] then missing('an argument') end
@@ -95,7 +95,7 @@ end
 return first
 """
 )
-"""Record syncs in receipts and an entry in the journal; returns for each sync 1, or 0 if the receipt had it before.
+"""Record syncs in receipts and an entry in the log; returns for each sync 1, or 0 if the receipt had it before.
 
 A repeat of the call that a worker made last changes nothing, and returns an empty list.
 """
@@ -129,7 +129,7 @@ return 1
 """Record an acknowledgement: 1, or 0 if the receipt has it or has as many as it may, or -1 without a receipt."""
 
 
-class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
+class AwaitedLogEntry(msgspec.Struct, frozen=True, array_like=True):
     """Changes of the syncs that a worker awaits.
 
     Attributes:
@@ -149,7 +149,7 @@ class JournalEntry(msgspec.Struct, frozen=True, array_like=True):
 RecordedSync: TypeAlias = tuple[str, str, int]
 """A sync to record: ping id, client id ("" for a count alone), seconds. No class, since one is made for each sync."""
 
-_decode: Final = decoder(JournalEntry)
+_decode: Final = decoder(AwaitedLogEntry)
 
 
 class EffectStore:
@@ -164,29 +164,31 @@ class EffectStore:
     def __init__(self, connection: RedisConnection, receipt_s: int, worker: str) -> None:
         self._connection = connection
         self._receipt_s = receipt_s + keys.RECEIPT_SLACK_S
-        self._journal = keys.awaited_syncs(worker)
+        self._awaited_log = keys.awaited_syncs(worker)
 
-    async def journal(self) -> list[JournalEntry]:
-        """The entries of the worker's journal, the oldest first. One that cannot be read is omitted, and logged.
+    async def awaited_log(self) -> list[AwaitedLogEntry]:
+        """The entries of the worker's log, the oldest first. An entry that cannot be read is omitted.
 
         Raises:
             StoreDown: Redis did not answer.
         """
         entries = []
-        for packed in await self._connection.call("LRANGE", self._journal, 0, -1):
+        for packed in await self._connection.call("LRANGE", self._awaited_log, 0, -1):
             try:
                 entries.append(_decode(packed))
             except BAD_DATA as error:
-                _log.warning("sync_journal_unreadable", error=str(error))
+                _log.warning("awaited_syncs_unreadable", error=str(error))
         return entries
 
-    async def record(self, syncs: Sequence[RecordedSync], entry: JournalEntry, drop: int = 0) -> list[bool]:
-        """Record syncs, and an entry of the journal.
+    async def record(
+        self, syncs: Sequence[RecordedSync], entry: AwaitedLogEntry, drop: int = 0
+    ) -> list[bool]:
+        """Record syncs, and an entry of this log.
 
         Args:
             syncs: at most `SYNCS_MAX`.
             entry: changes of the syncs that are awaited.
-            drop: number of the oldest entries of the journal that are not needed any longer.
+            drop: number of the oldest entries of this log that are not needed any longer.
 
         Returns:
             For each sync, whether its receipt did not have it before; True after a repeated call.
@@ -195,8 +197,8 @@ class EffectStore:
             StoreDown: Redis did not answer; the call may be repeated.
         """
         # One argument for all syncs: packing three for each costs fifteen times the CPU.
-        words: list[Argument] = [JOURNAL_S, self._receipt_s, drop, encode(entry), encode(syncs)]
-        names = [self._journal, keys.STATS, keys.RECEIPTS]
+        words: list[Argument] = [AWAITED_LOG_S, self._receipt_s, drop, encode(entry), encode(syncs)]
+        names = [self._awaited_log, keys.STATS, keys.RECEIPTS]
         first = await self._connection.eval(RECORD_SYNCS, names, words)
         return [bool(one) for one in first] or [True] * len(syncs)
 

@@ -290,9 +290,8 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
             settings, metrics, dead, mailbox, Quota(stream_link), scheduler, unsaved, cancelled=cancelled
         )
         effects = EffectStore(stream_link, settings.receipts.ttl_s, name)
-        await opened.enter_async_context(
-            open_sync_effects(effects, look_ups, metrics, invalidations, lane_manager)
-        )
+        sync_effects = open_sync_effects(effects, look_ups, metrics, invalidations, lane_manager)
+        await opened.enter_async_context(sync_effects)
         lane_manager.log_unusable()
         webhooks, events = await opened.enter_async_context(
             open_webhooks(settings, stream_link, name, lane_manager, metrics)
@@ -309,8 +308,7 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         maintenance = Maintenance(
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )
-        producers = _producers(settings, appends, consumer, scheduler, receipts)
-        producers.queue.seconds = producers.schedule.seconds = metrics.stage_seconds(APPEND, "")
+        producers = _producers(settings, appends, consumer, metrics, scheduler, receipts)
         await opened.enter_async_context(open_cancellation(stream_link, cancelled, unsaved, lane_manager))
         _start(opened, in_flight, consumer, maintenance)
         examination = Examination(registry, look_ups)
@@ -347,6 +345,7 @@ def _producers(
     settings: Settings,
     appends: RedisConnection,
     consumer: QueueConsumer,
+    metrics: Metrics,
     scheduler: Scheduler,
     receipts: Receipts,
 ) -> Producers:
@@ -356,6 +355,7 @@ def _producers(
         appends, _limits(settings), replicas=replicas, local_consumer=consumer, scheduler=scheduler
     )
     scheduled = ScheduleProducer(appends, _schedule_limits(settings), queue, replicas=replicas)
+    queue.seconds = scheduled.seconds = metrics.stage_seconds(APPEND, "")
     return Producers(
         queue, scheduled, PingCanceller(appends, receipts, settings.receipts.ttl_s, replicas=replicas)
     )

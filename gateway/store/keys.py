@@ -169,7 +169,7 @@ def receipt(batch: str) -> str:
 
 
 def awaited_syncs(worker: str) -> str:
-    """LIST: journal of the syncs that this worker awaits (`gateway.queue.effects`; EX JOURNAL_S)."""
+    """LIST: log of the syncs that this worker awaits (`gateway.queue.effects`; EX AWAITED_LOG_S)."""
     return f"rhopush:{{q}}:awaited:{worker}"
 
 

@@ -60,7 +60,7 @@ BATCH = "0" * 28
 RECEIPT = keys.receipt(BATCH)
 PROGRESS = keys.progress(keys.PINGS, "1-0")
 USERS = keys.broadcast_users(BATCH + "0000")
-JOURNAL = keys.awaited_syncs("one:0")
+AWAITED_LOG = keys.awaited_syncs("one:0")
 REACHED = keys.broadcast_devices(BATCH + "0000")
 ONCE = keys.idempotency(b"scope")
 LEADER, ENDPOINT = keys.webhook_leader("crm"), keys.webhook_endpoint("crm")
@@ -199,7 +199,7 @@ def _scheduled(store: redis.Redis) -> None:
 
 def _effects(store: redis.Redis) -> None:
     _counted(store)
-    store.rpush(JOURNAL, "older", "old")
+    store.rpush(AWAITED_LOG, "older", "old")
     store.hset(RECEIPT, mapping={"base": b"\x92\x90\x90", "size": 5, "0:synced": 2, "0:acked": 1})
     store.zadd(keys.RECEIPTS, {RECEIPT: 900})
 
@@ -468,7 +468,7 @@ CASES: dict[str, Case] = {
     "record syncs": Case(
         effects.RECORD_SYNCS,
         _effects,
-        [JOURNAL, keys.STATS, keys.RECEIPTS],
+        [AWAITED_LOG, keys.STATS, keys.RECEIPTS],
         [
             1200,
             3600,
@@ -566,28 +566,24 @@ CASES: dict[str, Case] = {
         [keys.quota("lane")],
         [2, 10.5, 20.0],
     ),
-    "journal beat": Case(
+    "log beat": Case(
         change_log_scripts.HEARTBEAT,
         _change_log,
         [keys.CHANGE_LOG, keys.LISTENERS, keys.heartbeat("one")],
         ["one", "new word", 3600],
     ),
-    "journal begun": Case(
+    "log begun": Case(
         change_log_scripts.HEARTBEAT,
         _counted,
         [keys.CHANGE_LOG, keys.LISTENERS, keys.heartbeat("one")],
         ["one", "new word", 3600],
     ),
-    "journal lapse": Case(
+    "log lapse": Case(
         change_log_scripts.RECORD_LAPSE, _change_log, [keys.CHANGE_LOG, keys.LISTENERS], ["one"]
     ),
-    "journal write": Case(
-        change_log_scripts.RECORD_CHANGES, _change_log, [keys.CHANGE_LOG], [100, "bob", "ann"]
-    ),
-    "journal full": Case(
-        change_log_scripts.RECORD_CHANGES, _change_log, [keys.CHANGE_LOG], [3, "bob", "ann"]
-    ),
-    "journal write with marks": Case(
+    "log write": Case(change_log_scripts.RECORD_CHANGES, _change_log, [keys.CHANGE_LOG], [100, "bob", "ann"]),
+    "log full": Case(change_log_scripts.RECORD_CHANGES, _change_log, [keys.CHANGE_LOG], [3, "bob", "ann"]),
+    "log write with marks": Case(
         change_log_scripts.RECORD_CHANGES,
         _marked_change_log,
         [keys.CHANGE_LOG, keys.dead("bob"), keys.dead("ann"), keys.dead("none")],

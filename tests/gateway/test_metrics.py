@@ -11,6 +11,15 @@ PUBLIC = {
     "rhopush_pings_accepted_total": {"ingress"},
     "rhopush_deliveries_total": {"provider", "app", "verdict", "reason"},
     "rhopush_delivery_seconds_count": {"provider"},
+    "rhopush_stage_seconds_count": {"stage", "provider"},
+    "rhopush_provider_responses_total": {"provider", "status"},
+    "rhopush_redis_seconds_count": {"purpose"},
+    "rhopush_event_loop_lag_seconds_count": set(),
+    "rhopush_gc_pause_seconds_count": {"generation"},
+    "rhopush_sync_after_ping_seconds_count": {"provider", "app"},
+    "rhopush_sync_awaited_total": {"provider", "app"},
+    "rhopush_sync_dropped_total": set(),
+    "rhopush_acknowledgements_total": {"provider"},
     "rhopush_queue_depth": set(),
     "rhopush_queue_oldest_age_seconds": set(),
     "rhopush_scheduled_pings": set(),
@@ -34,6 +43,13 @@ def filled() -> Metrics:
     metrics.pings_accepted("http").inc(3)
     metrics.deliveries("apns", "com.x", "accepted", "").inc(2)
     metrics.delivery_seconds("apns").observe_many([0.004, 0.2])
+    metrics.stage_seconds("response", "apns").observe_times(0.01, 2)
+    metrics.provider_responses("apns", "200").inc(2)
+    metrics.redis_seconds("append").observe(0.001)
+    metrics.gc_pause_seconds("0").observe(0.001)
+    metrics.sync_after_ping_seconds("apns", "com.x").observe(3)
+    metrics.sync_awaited("apns", "com.x").inc()
+    metrics.acknowledgements("apns").inc()
     metrics.lane_in_flight("apns").set(7)
     metrics.lane_unsaved("apns").set(2)
     metrics.lane_throttled("apns").set(0)

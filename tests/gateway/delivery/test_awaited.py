@@ -117,6 +117,14 @@ def test_what_is_old_is_forgotten(syncs: AwaitedSyncs, metrics: Metrics) -> None
     assert (len(syncs), metrics.sync_dropped.value) == (0, 0)
 
 
+def test_what_is_not_written_yet_is_bounded(metrics: Metrics) -> None:
+    syncs = AwaitedSyncs(metrics, devices_max=4)
+    for _ in range(3):
+        syncs.on_accepted("apns", deliveries([("Product",)] * 3))
+        syncs.expire(0)
+    assert len(syncs.take_added()) == 4
+
+
 def test_a_sync_in_the_past_is_the_effect_of_the_pings_before_it(syncs: AwaitedSyncs) -> None:
     before, after = awaited("c1", "before", 1_000), awaited("c1", "after", 9_000)
     syncs.add(before)

@@ -32,7 +32,7 @@ async def sync(redis: Redis, at: datetime | None = None, phone: Client = PHONE) 
     await redis.set(keys.client(phone.client_id, "last_sync"), moment.strftime("%Y-%m-%dT%H:%M:%S+0000"))
 
 
-async def journaled(redis: Redis, slot: int = 0) -> bool:
+async def logged(redis: Redis, slot: int = 0) -> bool:
     """Whether a worker has written what it awaits."""
     return bool(await redis.exists(keys.awaited_syncs(f"tested:{slot}")))
 
@@ -145,10 +145,10 @@ async def test_a_restarted_worker_awaits_what_it_awaited_and_repeats_no_effect(
 async def test_a_killed_worker_loses_no_awaited_device_that_it_has_written(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], monkeypatch: Any
 ) -> None:
-    """The first worker writes its journal, and nothing at its end."""
+    """The first worker writes its log, and nothing at its end."""
     async with working(tmp_path, redis_address, settings) as worker:
         ping_id = await worker.accepted("bob", sources="Product")
-        await until(lambda: journaled(redis_client))
+        await until(lambda: logged(redis_client))
         kept = await redis_client.dump(keys.awaited_syncs("tested:0"))
         await worker.done(ping_id)
     await redis_client.restore(keys.awaited_syncs("tested:0"), 0, kept, replace=True)
@@ -173,7 +173,7 @@ async def test_a_broadcasts_syncs_are_counted_without_a_list(
         assert await effects(worker) == 300
 
 
-async def test_a_journal_that_cannot_be_read_does_not_stop_a_worker(
+async def test_a_log_that_cannot_be_read_does_not_stop_a_worker(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await redis_client.rpush(keys.awaited_syncs("tested:0"), b"\xff", b"\x93\x01\x02\x03")
@@ -184,7 +184,7 @@ async def test_a_journal_that_cannot_be_read_does_not_stop_a_worker(
         await synced_report(worker, ping_id)
 
 
-async def test_the_journal_is_bounded(
+async def test_the_log_is_bounded(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(sync_effects, "DEVICES_MAX", 3)

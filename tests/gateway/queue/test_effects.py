@@ -1,9 +1,9 @@
-"""Syncs and acknowledgements in receipts, and the journal of what is awaited."""
+"""Syncs and acknowledgements in receipts, and the log of what is awaited."""
 
 import pytest
 from redis.asyncio import Redis
 
-from gateway.queue.effects import EffectStore, JournalEntry, add_effects
+from gateway.queue.effects import AwaitedLogEntry, EffectStore, add_effects
 from gateway.queue.receipts import PingRecord, Receipts, pack_base
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
@@ -27,8 +27,11 @@ async def test_a_receipt_has_the_first_sync_of_each_device(
     store: EffectStore, redis_client: Redis, connection: RedisConnection
 ) -> None:
     await receipts(redis_client)
-    assert await store.record([(PINGS[1], "phone", 7), (PINGS[1], "", 3)], JournalEntry(1, 1)) == [True, True]
-    assert await store.record([(PINGS[1], "phone", 9), (PINGS[1], "other", 0)], JournalEntry(2, 1)) == [
+    assert await store.record([(PINGS[1], "phone", 7), (PINGS[1], "", 3)], AwaitedLogEntry(1, 1)) == [
+        True,
+        True,
+    ]
+    assert await store.record([(PINGS[1], "phone", 9), (PINGS[1], "other", 0)], AwaitedLogEntry(2, 1)) == [
         False,
         True,
     ]
@@ -52,17 +55,17 @@ async def test_a_receipt_has_the_first_sync_of_each_device(
 
 async def test_a_repeated_write_changes_nothing(store: EffectStore, redis_client: Redis) -> None:
     await receipts(redis_client)
-    entry = JournalEntry(1, 1, (ADDED,))
+    entry = AwaitedLogEntry(1, 1, (ADDED,))
     assert await store.record([(PINGS[0], "", 3)], entry) == [True]
     assert await store.record([(PINGS[0], "", 3)], entry) == [True]
     assert await redis_client.hget(keys.receipt(BATCH), "0:synced") == b"1"
-    assert await store.journal() == [entry]
+    assert await store.awaited_log() == [entry]
 
 
 async def test_a_sync_before_the_settlement_waits_in_the_receipt(
     store: EffectStore, redis_client: Redis, connection: RedisConnection
 ) -> None:
-    await store.record([(PINGS[0], "phone", 0)], JournalEntry(1, 1))
+    await store.record([(PINGS[0], "phone", 0)], AwaitedLogEntry(1, 1))
     assert await Receipts(connection).report(PINGS[0]) is None
     assert 0 < await redis_client.ttl(keys.receipt(BATCH)) <= 3600 + keys.RECEIPT_SLACK_S
     assert await redis_client.zscore(keys.RECEIPTS, keys.receipt(BATCH)) is not None
@@ -76,19 +79,19 @@ async def test_a_key_of_another_type_stops_no_other_sync(store: EffectStore, red
     await receipts(redis_client)
     broken = "1" * 32
     await redis_client.set(keys.receipt(broken[:28]), "text")
-    assert await store.record([(broken, "phone", 1), (PINGS[0], "phone", 1)], JournalEntry(1, 1)) == [
+    assert await store.record([(broken, "phone", 1), (PINGS[0], "phone", 1)], AwaitedLogEntry(1, 1)) == [
         True,
         True,
     ]
     assert await redis_client.hexists(keys.receipt(BATCH), "0:synced:phone")
 
 
-async def test_the_journal_drops_its_oldest_entries_and_ends(store: EffectStore, redis_client: Redis) -> None:
-    entries = [JournalEntry(number, 1, (ADDED,), (("phone", PINGS[0]),)) for number in range(4)]
+async def test_the_log_drops_its_oldest_entries_and_ends(store: EffectStore, redis_client: Redis) -> None:
+    entries = [AwaitedLogEntry(number, 1, (ADDED,), (("phone", PINGS[0]),)) for number in range(4)]
     for entry in entries:
         await store.record([], entry, drop=int(entry.number == 3) * 2)
     await redis_client.rpush(keys.awaited_syncs("one:0"), b"\xff")
-    assert await store.journal() == entries[2:]
+    assert await store.awaited_log() == entries[2:]
     assert 0 < await redis_client.ttl(keys.awaited_syncs("one:0")) <= 1_200
 
 
