@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.delivery.cancelled import CancelledPings
+from gateway.delivery.lane import BUSY
 from gateway.fanout import splitting
+from gateway.metrics import Metrics
 from gateway.queue.entries import Chunk, encode
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
@@ -139,3 +142,49 @@ async def test_a_retry_of_a_gone_device_ends_without_a_look_up(opened: Open, red
         await one.planner.deliver(await one.read(keys.RETRIES))
         report = await one.done(ping_id)
     assert report["devices"] == [{"client_id": "gone", "provider": "", "verdict": "cancelled"}]
+
+
+@pytest.mark.parametrize("known_when", ["it waits", "it is offered", "it is put back"])
+async def test_a_lane_ends_the_deliveries_of_a_cancelled_ping(
+    opened: Open, redis_client: Redis, settings: dict[str, Any], unused_tcp_port: int, known_when: str
+) -> None:
+    """The planner does not know of the cancellation yet, and the lane cannot send."""
+    settings["apns"]["port"] = unused_tcp_port
+    await lay_user(redis_client, "bob", [apple(pin(1))])
+    async with opened() as one:
+        one.planner._cancelled = CancelledPings(Metrics())
+        ids = [await one.append("bob", message=f"ping {number}") for number in range(2)]
+        if known_when == "it is offered":
+            one.cancel(ids[0])
+        await one.planner.deliver(await one.read(keys.PINGS))
+        (lane,) = one.lanes.all()
+        if known_when == "it waits":
+            one.cancel(ids[0])
+        elif known_when == "it is put back":
+            waiting = lane._backlog.small.popleft()
+            one.cancel(ids[0])
+            lane._requeue(waiting)
+        assert lane.backlog == 1
+        await until(lambda: _is(one, ids[0], "cancelled"))
+        assert (await one.report(ids[0]))["skipped"] == {"cancelled": 1}
+        assert (await one.report(ids[1]))["state"] == "queued"
+
+
+async def _is(one: WorkerCore, ping_id: str, state: str) -> bool:
+    return bool((await one.report(ping_id))["state"] == state)
+
+
+async def test_retries_that_are_decided_before_the_batch_is_settled_are_not_scheduled(
+    opened: Open, redis_client: Redis, settings: dict[str, Any], unused_tcp_port: int
+) -> None:
+    settings["apns"]["port"] = unused_tcp_port
+    await lay_user(redis_client, "bob", [apple(pin(n)) for n in range(2)])
+    async with opened() as one:
+        ping_id = await one.append("bob")
+        await one.planner.deliver(await one.read(keys.PINGS))
+        (lane,) = one.lanes.all()
+        lane._park_above(1, BUSY)
+        one.cancel(ping_id)
+        report = await one.done(ping_id)
+        assert (report["counts"], report["skipped"]) == (NONE, {"cancelled": 2})
+        assert await redis_client.zcard(keys.SCHEDULE) == 0
