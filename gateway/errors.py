@@ -300,6 +300,28 @@ class NotAllowed(InputError):
     label = "not_allowed"
 
 
+class NameTaken(InputError):
+    """A record of this name exists, or there is no room for a further one."""
+
+    status = 409
+    code = "name_taken"
+    label = "name_taken"
+
+
+class AppNotAllowed(NotAllowed):
+    """The caller's token is limited to apps, and the request concerns others."""
+
+    code = "app_not_allowed"
+    label = "app_not_allowed"
+
+
+class ScopeMissing(NotAllowed):
+    """The caller is valid and lacks a scope (`gateway.registry.scopes`). `field` is the name of the scope."""
+
+    code = "scope_missing"
+    label = "scope_missing"
+
+
 class ApiTokenRefused(InputError):
     """The API token does not exist, or its user is not an admin. Status and text are RhoConnect's (contract §1.1)."""
 

@@ -26,6 +26,8 @@ _COMMANDS: Final = {
     "queue": "show the queue of a gateway, and entries that could not be read",
     "dead": "list devices with dead push tokens, or restore them",
     "lanes": "list the lanes to the providers, or close a circuit breaker",
+    "tokens": "create, list and revoke named API tokens",
+    "audit": "list what operators did",
     "check": "check settings, credentials, Redis and providers",
     "rps": "run the RhoConnect Push service alone",
     "simulate": "run simulators of APNs and FCM",

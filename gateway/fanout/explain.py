@@ -27,14 +27,14 @@ from gateway.fanout.explanation import (
     recipient_row,
     verdict_row,
 )
-from gateway.fanout.recipients import Recipient, choose, recipient
+from gateway.fanout.recipients import Recipient, choose, recipient, within_apps
 from gateway.metrics import Metrics
 from gateway.queue.entries import Lease
 from gateway.registry.examination import Examination
 from gateway.registry.user_devices import DANGLING_CLIENT, MARKED_DEAD, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
-from protocols.devices import REPEATED, LeftOut, dedupe_key, platform_of
+from protocols.devices import REPEATED, Device, LeftOut, dedupe_key, platform_of
 from protocols.errors import BodyTooLarge, InputError
 from protocols.ping.model import Ping
 
@@ -147,6 +147,9 @@ class _Work:
         """Plan the devices of one user, who comes after those whose devices are in `seen`."""
         left_out: LeftOut = []
         chosen = choose((registration,), self._lane_manager, seen, {}, left_out)
+        if self._ping.apps is not None:  # the caller does not see devices of other apps
+            chosen = within_apps(chosen, self._ping.apps, {})
+            left_out = [one for one in left_out if self._is_shown(one[0])]
         reached |= {dedupe_key(one.device): one.device.client_id for one in chosen}
         for device, reason in left_out:
             same_as = reached.get(dedupe_key(device), "") if reason == REPEATED else ""
@@ -161,9 +164,14 @@ class _Work:
     async def _add_unreadable(self, user: str, registration: UserDevices) -> None:
         """Add the clients that the registry leaves out unread: they are gone, or their tokens are dead."""
         for client in await self._examination.clients(registration.left_out):
+            if not self._is_shown(client.device):
+                continue
             provider = platform_of(client.device, self._lane_manager.device_types) or ""
             reason = DANGLING_CLIENT if client.gone else MARKED_DEAD
             self._left_out.append(LeftOutDevice(user, client.device, reason, provider))
+
+    def _is_shown(self, device: Device) -> bool:
+        return self._ping.apps is None or device.app_id in self._ping.apps
 
     def _plan_device(self, user: str, to: Recipient) -> None:
         """Plan one device as the planner does, and take what became of it."""

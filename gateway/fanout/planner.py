@@ -22,7 +22,14 @@ from gateway.fanout.batch_plan import BatchPlan
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.device_planner import DevicePlanner
 from gateway.fanout.in_flight import InFlight
-from gateway.fanout.recipients import INTERNAL_ERROR, INTERNAL_ERRORS, recipient, recipients
+from gateway.fanout.recipients import (
+    APP_NOT_ALLOWED,
+    INTERNAL_ERROR,
+    INTERNAL_ERRORS,
+    recipient,
+    recipients,
+    within_apps,
+)
 from gateway.fanout.splitting import LargePingSplitter, SplitPart, is_large
 from gateway.metrics import Metrics
 from gateway.queue.consumer import BatchProgress, Streams
@@ -186,6 +193,8 @@ class Planner(DevicePlanner):
                 continue
             chosen, skipped = recipients(known_users, self._lane_manager)
             plan.begin_ping(number, skipped)
+            if plan.ping.apps is not None:
+                chosen = within_apps(chosen, plan.ping.apps, skipped)
             for recipient_device in chosen:
                 self.plan_device(plan, recipient_device, skipped)
             if skipped:
@@ -231,6 +240,8 @@ class Planner(DevicePlanner):
         by_lane: dict[LaneInterface, list[Delivery]] = defaultdict(list)
         plan = BatchPlan(batch, SHARED_CLOCK.now_ms(), by_lane)
         plan.begin_ping(0, skipped)
+        if plan.ping.apps is not None:
+            chosen = within_apps(chosen, plan.ping.apps, skipped)
         for part in slices(chosen, LIGHT_SLICE):
             await self._scheduler.turn()
             for device, platform in part:
@@ -336,7 +347,9 @@ class Planner(DevicePlanner):
             self._reject(plan.batch, plan.batch.add_delivery(client, platform or ""), "", GONE)
         else:
             recipient_device = recipient(device, platform, self._lane_manager)
-            if recipient_device.route == MARKED_DEAD:  # marked after the ping was planned
+            if plan.ping.apps is not None and device.app_id not in plan.ping.apps:
+                self._reject(plan.batch, plan.batch.add_delivery(client, platform), platform, APP_NOT_ALLOWED)
+            elif recipient_device.route == MARKED_DEAD:  # marked after the ping was planned
                 self._reject(plan.batch, plan.batch.add_delivery(client, platform), platform, GONE)
             else:
                 self.plan_device(plan, recipient_device, None)

@@ -4,14 +4,14 @@ The parts that do not depend on the ping are computed once for each device and c
 since most users get their next ping before the cache entry expires.
 """
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.route import Route
-from gateway.errors import BAD_DATA
+from gateway.errors import BAD_DATA, AppNotAllowed
 from gateway.registry.user_devices import MARKED_DEAD, DerivedValue, UserDevices
 from protocols.devices import REPEATED, Chosen, Device, LeftOut, Selection, dedupe_key, fit, select_into
 from protocols.errors import RhoPushError
@@ -19,11 +19,24 @@ from protocols.numbers import hexadecimal
 
 _log = structlog.get_logger("recipients")
 
+APP_NOT_ALLOWED: Final = AppNotAllowed.label
+"""Reason under `skipped`: the ping is limited to apps, and the device belongs to another (`Ping.apps`)."""
 INTERNAL_ERROR: Final = RhoPushError.label
 """Reason of a delivery that an internal error stopped."""
 INTERNAL_ERRORS: Final = (OSError, *BAD_DATA)
 """Errors that a ping, a device or a setting may cause; they must not stop the pings that were read together with
 it."""
+
+
+class HasDevice(Protocol):
+    """A selected device with what was chosen for it: `Chosen` or `Recipient`."""
+
+    @property
+    def device(self) -> Device:
+        """The device."""
+
+
+Selected = TypeVar("Selected", bound=HasDevice)
 
 
 class Recipient:
@@ -183,6 +196,23 @@ def _choose_alone(
     return tuple(
         recipient(device, platform, lane_manager) for device, platform in chosen
     ), skipped or _NOTHING
+
+
+def within_apps(chosen: Iterable[Selected], apps: Collection[str], skipped: dict[str, int]) -> list[Selected]:
+    """Return the selected devices that belong to these apps; the others are counted in `skipped`.
+
+    A ping of a caller that is limited to apps reaches no device of another app.
+    """
+    found = list(chosen)
+    within = [one for one in found if one.device.app_id in apps]
+    count_other_apps(len(found) - len(within), skipped)
+    return within
+
+
+def count_other_apps(number: int, skipped: dict[str, int]) -> None:
+    """Count omitted devices of other apps than the ping's."""
+    if number:
+        skipped[APP_NOT_ALLOWED] = skipped.get(APP_NOT_ALLOWED, 0) + number
 
 
 def is_bad(device: Device, lane_manager: LaneManager) -> bool:

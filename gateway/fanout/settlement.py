@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import ACCEPTED, DeliveryBatch
 from gateway.queue.consumer import PingWaiter, ReachedChunk, ReceiptField, ScheduledRetry, Settlement
@@ -25,7 +27,7 @@ def build_settlement(batch: DeliveryBatch) -> Settlement:
     """Build the settlement of a finished delivery batch."""
     key = keys.receipt(batch.batch_id)
     whole = batch.lease.stream == keys.PINGS
-    records = _records(batch)
+    records = _with_apps(batch, _records(batch))
     retries = list(_retries(batch)) if batch.postponed else []
     opened = [0] * len(records)
     for retry in retries:
@@ -80,7 +82,7 @@ def split_broadcast(lease: Lease, batch_id: str, ping: Ping) -> Settlement:
 
 def broadcast_without_users(lease: Lease, batch_id: str, ping: Ping, skipped: dict[str, int]) -> Settlement:
     """The settlement of a broadcast of which Redis has no users left; its receipt consists of `skipped`."""
-    record = pack_delta(PingRecord(skipped=skipped))
+    record = pack_delta(PingRecord(skipped=skipped, apps=ping.apps))
     field = ReceiptField(keys.receipt(batch_id), field_of(0, keys.CHUNKS, lease.entry), record)
     return _of_broadcast(lease, field, ping)
 
@@ -126,6 +128,14 @@ def _records(batch: DeliveryBatch) -> list[PingRecord]:
         PingRecord(last - first, tuple(chosen[first : min(last, first + most)]), (), skipped)
         for (first, last), skipped in zip(batch.spans(), batch.skipped, strict=True)
     ]
+
+
+def _with_apps(batch: DeliveryBatch, records: list[PingRecord]) -> list[PingRecord]:
+    """Add the limits of pings to apps, which decide who may read their receipts."""
+    for number, ping in enumerate(batch.pings):
+        if ping.apps is not None:
+            records[number] = msgspec.structs.replace(records[number], apps=ping.apps)
+    return records
 
 
 def _record_of(batch: DeliveryBatch, first: int, last: int, skipped: dict[str, int]) -> PingRecord:

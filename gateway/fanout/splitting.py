@@ -22,6 +22,7 @@ from gateway.delivery.batch import DeliveryBatch
 from gateway.fanout.background_tasks import BackgroundTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets, digest
 from gateway.fanout.in_flight import InFlight
+from gateway.fanout.recipients import count_other_apps
 from gateway.queue.broadcasts import SplitStep
 from gateway.queue.entries import CHUNKS_MAX, Chunk
 from gateway.registry.registry import AllDevices, DeviceRegistry
@@ -194,7 +195,7 @@ class _ChunkWriter:
         if not await self._begin():
             return False
         for index, user in enumerate(part.users):
-            devices = await devices_of(user, part.skipped)
+            devices = self._within_apps(await devices_of(user, part.skipped))
             for some in slices(await self._mine(devices, index), CHUNK_CLIENTS):
                 clients = tuple(one.client_id for one in some)
                 at = Cursor(part.number, index, clients[-1])
@@ -214,6 +215,14 @@ class _ChunkWriter:
         if self._batch.lease.stream != keys.PINGS or self._cursor.number == self._part.number:
             return True
         return await self._step(Cursor(self._part.number, 0, ""), (), more=1)
+
+    def _within_apps(self, devices: list[Device]) -> list[Device]:
+        apps = self._ping.apps
+        if apps is None:
+            return devices
+        within = [one for one in devices if one.app_id in apps]
+        count_other_apps(len(devices) - len(within), self._part.skipped)
+        return within
 
     async def _mine(self, devices: list[Device], index: int) -> list[Device]:
         """The devices that no other part of the ping reaches."""

@@ -6,19 +6,26 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from gateway.errors import TooManyRequests
 from gateway.http_api.dependencies import Dependencies
-from gateway.http_api.token_cache import TokenCache, require_admin
+from gateway.http_api.token_cache import TokenCache, TokenGrant, principal_of
 from gateway.queue.producer import IdempotencyKey
 from gateway.registry.accounts import TokenRole
+from gateway.registry.scopes import Scope, require_scope
 from protocols.errors import BodyTooLarge, InvalidField
-from protocols.ping.model import HTTP
+from protocols.ping.model import HTTP, Ping
 from protocols.ping.parse import Submission
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 LATE: Final = "the body was not complete within its time limit"
 _KEY_HEADER: Final = "Idempotency-Key"
 _LINE_KEY: Final = "idempotency_key"
+
+
+BROADCAST_OVER: Final = 10_000
+"""Users of a ping beyond which its caller needs the scope `broadcast`."""
 
 
 class RequestRate:
@@ -83,20 +90,29 @@ class PingAdmission:
         self._limited = per_s is not None
         self._rate = RequestRate(None if per_s is None else per_s / self._services.workers)
 
-    def admit(self, submission: Submission, role: TokenRole) -> None:
+    def admit(self, submission: Submission, grant: TokenGrant) -> Submission:
         """Check the conditions of a parsed ping beyond its own form.
 
+        Args:
+            submission: the parsed ping.
+            grant: what the caller's token grants.
+
+        Returns:
+            The submission with the caller's limit to apps: the ping that may be queued.
+
         Raises:
-            ApiTokenRefused: the token is not an admin's.
+            ApiTokenRefused: the token is neither an admin's nor a named one.
+            ScopeMissing: the token lacks the scope that the ping needs (`needed_scope`).
             BodyTooLarge: more users than `limits.users_per_ping`.
             TooManyRequests: the rate exceeds `limits.requests_per_s`.
         """
-        if role is not TokenRole.ADMIN:
-            require_admin(role)
+        if grant is not TokenRole.ADMIN:
+            submission = _limited(submission, grant)
         if len(submission.ping.users) > self._users_max:
             raise BodyTooLarge(f"a ping may name at most {self._users_max} users", field="user_id")
         if self._limited and not self._rate.take():
             raise TooManyRequests("more pings than limits.requests_per_s allows")
+        return submission
 
     def idempotency_key(self, key: str, header: str, submission: Submission, body: bytes) -> IdempotencyKey:
         """Digest an Idempotency-Key: the scope is the key and the caller's token; the body is the whole body.
@@ -109,3 +125,18 @@ class PingAdmission:
         token = header or submission.api_token
         scope = hashlib.sha256(f"{token}\n{key}".encode("utf-8", "surrogatepass")).digest()
         return IdempotencyKey(scope, hashlib.sha256(body).digest())
+
+
+def needed_scope(ping: Ping) -> Scope:
+    """Return the scope that the sender of a ping needs."""
+    return Scope.BROADCAST if len(ping.users) > BROADCAST_OVER else Scope.PING
+
+
+def _limited(submission: Submission, grant: TokenGrant) -> Submission:
+    """Check the scope of a caller, and apply its limit to apps. Raises as `PingAdmission.admit`."""
+    caller = principal_of(grant)
+    require_scope(caller, needed_scope(submission.ping) if submission.explain is None else Scope.READ)
+    if caller.apps is None:
+        return submission
+    ping = msgspec.structs.replace(submission.ping, apps=tuple(sorted(caller.apps)))
+    return msgspec.structs.replace(submission, ping=ping)

@@ -110,7 +110,7 @@ async def _close_while_draining(request: web.Request, handler: Handler) -> web.S
 def _errors_of(context: HandlerContext) -> Middleware:
     @web.middleware
     async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        # No variable of this frame refers to the error: `gateway.http_api.token_cache.require_admin` gives the reason.
+        # No variable of this frame refers to the error: `gateway.http_api.token_cache.principal_of` gives the reason.
         holding = request[BODY_RESERVATION] = BodyReservation(context.services.bodies)
         try:
             refuse_unclear(request)

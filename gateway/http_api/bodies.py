@@ -25,9 +25,8 @@ from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.client_address import address_group, client_address
 from gateway.http_api.content_encoding import decoder_of
 from gateway.http_api.dependencies import Dependencies
-from gateway.http_api.token_cache import TokenCache
+from gateway.http_api.token_cache import TokenCache, is_valid
 from gateway.limits.body_budget import BodyBudget, BodyReservation
-from gateway.registry.accounts import TokenRole
 from protocols.errors import BodyTooLarge, MalformedBody
 
 API_HEADER: Final = "X-RhoConnect-API-TOKEN"
@@ -69,7 +68,7 @@ class BodyAdmission:
 
     def known(self, request: web.Request) -> bool:
         """Return whether the token in the header is cached as valid, without a request to Redis."""
-        return self._tokens.lookup(request.headers.get(API_HEADER, ""), "") is TokenRole.ADMIN
+        return is_valid(self._tokens.lookup(request.headers.get(API_HEADER, ""), ""))
 
     async def admit(self, request: web.Request) -> None:
         """Refuse a body whose Content-Length is too long, before its first byte is read.
@@ -86,7 +85,7 @@ class BodyAdmission:
         """Admit a body of `length` bytes according to the token in the request's header. Raises as `admit`."""
         header = request.headers.get(API_HEADER, "")
         client = address_group(client_address(request))
-        if await self._tokens.resolve(header, "", client) is not TokenRole.ADMIN:
+        if not is_valid(await self._tokens.resolve(header, "", client)):
             raise BodyTooLarge(
                 f"without a valid API token in the header {API_HEADER} a body must not exceed {self.small} bytes"
             )

@@ -28,8 +28,8 @@ from gateway.http_api.line_window import WINDOW_BYTES, BulkLine, LineWindow, ref
 from gateway.http_api.ping import preferences
 from gateway.http_api.requests import run_in_steps
 from gateway.http_api.stream_watch import StreamWatch
-from gateway.http_api.token_cache import require_admin
-from gateway.registry.accounts import TokenRole
+from gateway.http_api.token_cache import TokenGrant, principal_of
+from gateway.registry.scopes import Principal, Scope, require_any_scope
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.ndjson import MEDIA_TYPE, LineSplitter
 from protocols.ping.parse import Submission, from_line, line_in_steps
@@ -62,14 +62,16 @@ class BulkRoutes:
         """Accept the pings of all lines.
 
         Raises:
-            ApiTokenRefused: the header has no API token of an admin.
+            ApiTokenRefused: the header has no valid API token.
+            ScopeMissing: the token may send no pings. A line for more users than the token may reach is refused alone.
             UnsupportedMediaType: the body is not NDJSON.
             UnsupportedCoding: the Content-Encoding is neither gzip nor deflate.
             BodiesFull: the window does not fit into `limits.bodies_bytes`.
         """
         context, services = self._context, self._context.services
         token = request.headers.get(API_HEADER, "")
-        require_admin(await context.tokens.role(token, client_of(request)))
+        grant = await context.tokens.role(token, client_of(request))
+        require_any_scope(principal_of(grant), Scope.PING, Scope.BROADCAST)
         trust(request)
         kind = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
         if kind != MEDIA_TYPE:
@@ -85,7 +87,7 @@ class BulkRoutes:
         if not isinstance(connection, AiohttpConnection):
             raise TypeError("the connection does not belong to this server")
         with StreamWatch(connection, services.timeouts.stream_s) as watch:
-            return await _BulkRequest(context, request, body, watch, token).answer(connection)
+            return await _BulkRequest(context, request, body, watch, (token, grant)).answer(connection)
 
 
 class _Answers(Protocol):
@@ -114,7 +116,7 @@ class _BulkRequest:
         request: the request.
         body: its body.
         watch: interrupts the request.
-        token: the caller's API token.
+        caller: the caller's API token, and what it grants.
     """
 
     def __init__(
@@ -123,7 +125,7 @@ class _BulkRequest:
         request: web.Request,
         body: StreamedBodyReader,
         watch: StreamWatch,
-        token: str,
+        caller: tuple[str, TokenGrant],
     ) -> None:
         self._services = context.services
         self._admission = context.admission
@@ -132,7 +134,9 @@ class _BulkRequest:
         self._request = request
         self._body = body
         self._watch = watch
-        self._keys = LineKeys(token)
+        self._token, self._grant = caller
+        self._tokens = context.tokens
+        self._keys = LineKeys(self._token)
         self._splitter = LineSplitter(self._services.settings.limits.line_bytes)
         self._window = LineWindow(self._services, self._admission.accepted)
         self._next_line = 1
@@ -188,8 +192,19 @@ class _BulkRequest:
         body, feed = self._body, self._splitter.feed
         while piece := await body.next():
             self._watch.moved()
+            if isinstance(self._grant, Principal):
+                await self._renew_grant()
             await self._take(feed(piece))
         await self._take(self._splitter.finish())
+
+    async def _renew_grant(self) -> None:
+        """Read from the cache what the named token grants now: a long request does not outlast its token.
+
+        Raises:
+            ApiTokenRefused: the token was revoked or has expired.
+        """
+        self._grant = await self._tokens.role(self._token, client_of(self._request))
+        principal_of(self._grant)
 
     async def _take(self, lines: list[bytes | None]) -> None:
         window = self._window
@@ -231,7 +246,7 @@ class _BulkRequest:
             pending(error)
 
     def _submit_line(self, pending: BulkLine, line: bytes, submission: Submission, key: object) -> None:
-        self._admission.admit(submission, TokenRole.ADMIN)
+        submission = self._admission.admit(submission, self._grant)
         digest = None if key is None else self._keys.digest(key, line)
         if submission.unknown:
             pending.warning = responses.warning(submission)

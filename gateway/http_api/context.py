@@ -14,11 +14,12 @@ from gateway.http_api.client_address import address_group, client_address, used_
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.requests import API_HEADER, text_of
 from gateway.http_api.sessions import COOKIE, LIFETIME_S, Session, Sessions
-from gateway.http_api.token_cache import TokenCache, require_admin
-from gateway.registry.accounts import Accounts, TokenRole, User
+from gateway.http_api.token_cache import TokenCache, TokenGrant, is_valid, principal_of
+from gateway.registry.accounts import Accounts, User
+from gateway.registry.audit_log import DONE, AuditRecord
 from gateway.registry.clients import Clients
 from gateway.registry.hashing import HASHES_AT_ONCE
-from gateway.registry.scopes import API_TOKEN, Principal, Scope
+from gateway.registry.scopes import ALL_SCOPES, Principal, Scope, require_scope
 
 
 class HandlerContext:
@@ -45,8 +46,12 @@ class HandlerContext:
             most=lambda: services.settings.limits.devices_per_user,
             mailbox=services.mailbox,
         )
+        named_tokens = services.named_tokens
         self.tokens = TokenCache(
-            self.accounts.token_role, self.accounts.token_roles, is_configured=self.accounts.is_configured
+            self.accounts.token_role,
+            self.accounts.token_roles,
+            is_configured=self.accounts.is_configured,
+            find_named=None if named_tokens is None else named_tokens.find,
         )
         self.admission = PingAdmission(services, self.tokens)
         self._sessions: Sessions | None = None
@@ -64,47 +69,94 @@ class HandlerContext:
 
     # -- authentication --------------------------------------------------------------------------------------
 
-    async def token_role(self, request: web.Request, found: Mapping[str, Any]) -> TokenRole:
-        """Return the role that the caller's API tokens grant."""
+    async def token_grant(self, request: web.Request, found: Mapping[str, Any]) -> TokenGrant:
+        """Return what the caller's API tokens grant."""
         parameter = found.get("api_token")
         header = request.headers.get(API_HEADER, "")
         found_token = parameter if isinstance(parameter, str) else ""
-        token_role = await self.tokens.resolve(header, found_token, client_of(request))
-        if token_role is TokenRole.ADMIN:
+        grant = await self.tokens.resolve(header, found_token, client_of(request))
+        if is_valid(grant):
             trust(request)
-        return token_role
+        return grant
 
-    async def require_admin(self, request: web.Request, found: Mapping[str, Any]) -> None:
-        """Require an admin's API token.
+    async def token_principal(self, request: web.Request, found: Mapping[str, Any]) -> Principal:
+        """Return the caller that has the API token of a request.
 
         Raises:
-            ApiTokenRefused: the token is not an admin's; the text is RhoConnect's (contract §1.1).
+            ApiTokenRefused: the token is neither an admin's nor a named one; the text is RhoConnect's (contract §1.1).
         """
-        require_admin(await self.token_role(request, found))
+        return principal_of(await self.token_grant(request, found))
 
-    async def require_operator(self, request: web.Request, found: Mapping[str, Any]) -> None:
-        """Require an admin's API token or an admin's session.
+    async def principal_of(self, request: web.Request, found: Mapping[str, Any]) -> Principal:
+        """Return the caller of a request: by its API token, or else by its admin's session.
+
+        Args:
+            request: the request.
+            found: its parameters.
 
         Raises:
             ApiTokenRefused: the request has neither.
         """
         try:
-            await self.require_admin(request, found)
+            return await self.token_principal(request, found)
         except ApiTokenRefused:
             session = await self._session(request)
             user = None if session is None or not session.admin else await self._user_of(session, request)
             if user is None or not user.admin:
                 raise
+            return Principal(user.login, ALL_SCOPES)
+
+    async def principal_still_valid(self, name: str, fingerprint: str) -> Principal | None:
+        """Return the caller with a named token, for a session that was made from it; None: the session has ended.
+
+        The token is read from Redis at each call, so that its revocation ends its sessions at once.
+
+        Args:
+            name: `Principal.name` at the time of the login.
+            fingerprint: `Principal.fingerprint` at that time; not "".
+
+        Raises:
+            StoreDown: Redis does not answer.
+        """
+        named_tokens = self.services.named_tokens
+        if named_tokens is None or not fingerprint:
+            return None
+        (found,) = await named_tokens.principals([fingerprint])
+        return found if found is not None and found.name == name else None
 
     async def require_scope(self, request: web.Request, found: Mapping[str, Any], scope: Scope) -> Principal:
         """Require a caller that has `scope`, and return the caller.
 
         Raises:
             ApiTokenRefused: the request has no valid token and no session.
+            ScopeMissing: the caller lacks the scope.
         """
-        del scope  # an admin has every scope
-        await self.require_operator(request, found)
-        return API_TOKEN
+        principal = await self.principal_of(request, found)
+        require_scope(principal, scope)
+        return principal
+
+    async def audit(self, request: web.Request, caller: Principal, action: str, outcome: str = DONE) -> None:
+        """Record an action of a caller; it raises nothing.
+
+        Args:
+            request: the request that caused the action.
+            caller: the caller.
+            action: method and path of the route.
+            outcome: `DONE`, or the code of an error.
+        """
+        if self.services.audit_log is not None:
+            record = AuditRecord.of(caller, client_address(request), action, outcome)
+            await self.services.audit_log.record(record)
+
+    async def audit_login(self, request: web.Request, login: str, outcome: str = DONE) -> None:
+        """Record a login of an operator, or its refusal; it raises nothing. The arguments are those of `audit`.
+
+        Args:
+            login: the name that the caller gave.
+        """
+        if self.services.audit_log is not None:
+            address = client_address(request)
+            await self.services.audit_log.record_login(login, address, outcome, group=address_group(address))
 
     async def require_device(self, request: web.Request) -> User:
         """Return the user whose device sent the request.

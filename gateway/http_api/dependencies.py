@@ -15,7 +15,9 @@ from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
 from gateway.queue.schedule_producer import IngressQueue
+from gateway.registry.audit_log import AuditLog
 from gateway.registry.clients import TokenMailbox
+from gateway.registry.named_tokens import NamedTokens
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Secret, Settings
 from protocols.ping.model import Ping
@@ -42,14 +44,21 @@ class ReceiptReader(Protocol):
     async def report(self, ping_id: str) -> dict[str, Any] | None:
         """Return counts and the verdicts of devices; None: the ping is not known."""
 
+    async def waiting_apps(self, ping_id: str) -> tuple[str, ...] | None:
+        """Return the limit to apps of a ping without a verdict; None: it has none, or is not found."""
+
 
 class PingLister(Protocol):
     """Lists pings (`gateway.queue.ping_list.PingList`)."""
 
     async def page(
-        self, state: str | None = None, limit: str | int | None = None, cursor: str | None = None
+        self,
+        state: str | None = None,
+        limit: str | int | None = None,
+        cursor: str | None = None,
+        apps: frozenset[str] | None = None,
     ) -> dict[str, Any]:
-        """One page, the newest ping first. Raises InvalidField."""
+        """One page, the newest ping first; `apps`: only pings that were limited to these apps. Raises InvalidField."""
 
 
 class CompletionSource(Protocol):
@@ -128,6 +137,8 @@ class Dependencies:
         reserved_redis: another client of it, for API tokens that were valid recently; None: `redis`.
         readiness: returns the parts of this gateway that do not work.
         metrics: counts accepted and refused requests.
+        named_tokens: the named API tokens; None: there are none.
+        audit_log: records what operators do; None: nothing is recorded.
         scrape: returns the rendered metrics of the whole gateway; None: those of `metrics` are complete.
         operators: the stores of the routes of operators; None: this process has none.
         explanations: explains pings; None: this process cannot explain pings.
@@ -156,6 +167,8 @@ class Dependencies:
     explanations: PingExplanations | None = None
     mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None
+    named_tokens: NamedTokens | None = None
+    audit_log: AuditLog | None = None
     scrape: Scrape | None = None
     workers: int = 1
     now: Callable[[], float] = SHARED_CLOCK.now_s

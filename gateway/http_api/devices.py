@@ -10,10 +10,12 @@ from aiohttp import web
 
 from gateway.errors import LoginRefused, NotAllowed, NotFound
 from gateway.http_api import responses
+from gateway.http_api.app_limits import require_registration
 from gateway.http_api.context import HandlerContext, client_of
 from gateway.http_api.requests import API_HEADER, json_response, parameters, text_of, text_response
 from gateway.http_api.sessions import COOKIE
 from gateway.registry.accounts import User
+from gateway.registry.scopes import Scope, require_scope
 
 
 class DeviceRoutes:
@@ -79,7 +81,9 @@ class DeviceRoutes:
         """
         context = self._context
         if request.headers.get(API_HEADER) or found.get("api_token"):
-            await context.require_admin(request, found)
+            caller = await context.token_principal(request, found)
+            require_scope(caller, Scope.DEVICES)
+            await require_registration(caller, context.clients, client_id, found)
             login = text_of(found, "user_id")
             if not login and client_id:
                 login = (await context.clients.show(client_id))["user_id"] or ""

@@ -1,7 +1,7 @@
 """RhoConnect's ping as an aiohttp route: serves every ping that the fast path does not."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -21,6 +21,7 @@ from gateway.http_api.requests import (
 from gateway.http_api.responses import Headers, HttpResponse
 from gateway.http_api.wait import WaitingRequest, own_headers, report_if_available
 from gateway.queue.producer import Accepted, PendingAppend, PingQueue
+from gateway.registry.scopes import Principal, Scope, is_visible
 from protocols.errors import InvalidField
 from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
@@ -55,8 +56,8 @@ class PingRoutes:
         context = self._context
         submission, body = await self._read(request)
         header = request.headers.get(API_HEADER, "")
-        role = await context.tokens.resolve(header, submission.api_token or "", client_of(request))
-        context.admission.admit(submission, role)
+        grant = await context.tokens.resolve(header, submission.api_token or "", client_of(request))
+        submission = context.admission.admit(submission, grant)
         trust(request)
         if submission.explain is not None:
             return await self._explain(request, submission, submission.explain)
@@ -101,22 +102,34 @@ class PingRoutes:
     async def report(self, request: web.Request) -> web.Response:
         """Return the delivery report of a ping."""
         context = self._context
-        await context.require_operator(request, await parameters(request, context.services))
-        report = await context.services.receipts.report(request.match_info["ping_id"])
-        if report is None:
+        found = await parameters(request, context.services)
+        caller = await context.require_scope(request, found, Scope.READ)
+        ping_id = request.match_info["ping_id"]
+        report = await context.services.receipts.report(ping_id)
+        if report is None or not await self._is_visible(report, caller):
             raise NotFound("the ping is unknown, or its receipt has expired", field="ping_id")
         return json_response(report)
+
+    async def _is_visible(self, report: dict[str, Any], caller: Principal) -> bool:
+        """Return whether the caller may read a report: a caller that is limited to apps sees pings with such a limit.
+
+        A limit in Redis outside the receipt is read for such a caller alone.
+        """
+        if caller.apps is None:
+            return True
+        limit = report.get("apps") or await self._context.services.receipts.waiting_apps(report["ping_id"])
+        return is_visible(limit, caller.apps)
 
     async def list(self, request: web.Request) -> web.Response:
         """Which pings there are, the newest first."""
         context = self._context
         sent = await parameters(request, context.services)
-        await context.require_operator(request, sent)
+        caller = await context.require_scope(request, sent, Scope.READ)
         state, cursor = (text_of(sent, name) if name in sent else None for name in ("state", "cursor"))
         limit = sent.get("limit")
         if limit is not None and not isinstance(limit, str | int):
             raise InvalidField("limit must be a whole number", field="limit")
-        return json_response(await context.services.ping_list.page(state, limit, cursor))
+        return json_response(await context.services.ping_list.page(state, limit, cursor, caller.apps))
 
     async def _read(self, request: web.Request) -> tuple[Submission, bytes]:
         """Parse the request. The bytes are the body that an Idempotency-Key covers."""

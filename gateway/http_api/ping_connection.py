@@ -17,11 +17,11 @@ from gateway.http_api.dependencies import HttpTimeouts
 from gateway.http_api.idle_eviction import HttpConnection, HttpConnections
 from gateway.http_api.pending_response import PendingResponse, ResponseContext
 from gateway.http_api.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
+from gateway.http_api.token_cache import TokenGrant, is_valid
 from gateway.http_api.wait import WaitingRequest
 from gateway.limits.body_budget import BodyReservation
 from gateway.queue.producer import PingQueue
 from gateway.queue.schedule_producer import IngressQueue
-from gateway.registry.accounts import TokenRole
 from protocols.http1.states import AFTER_ANSWERED, AFTER_REQUEST, ServerState, ServerStep, advance
 from protocols.ping.parse import Submission, from_json
 
@@ -187,7 +187,7 @@ class PingConnection(asyncio.Protocol):
                 return
             end += len(_END)
             head = server.heads.read(data[at:end])
-            if head is not None and head.length > server.small_body and not self._is_admin(head):
+            if head is not None and head.length > server.small_body and not self._is_authenticated(head):
                 head = None  # aiohttp's route checks the token before it reads the body
             stop = end + head.length if head is not None else 0
             if head is not None and stop > size and self._reserve_body(head):
@@ -198,13 +198,13 @@ class PingConnection(asyncio.Protocol):
                 return
             at = stop
 
-    def _is_admin(self, head: RequestHead) -> bool:
-        """Return whether the token in the header is cached as an admin's."""
-        return self.server.admission.tokens.lookup(head.token, "") is TokenRole.ADMIN
+    def _is_authenticated(self, head: RequestHead) -> bool:
+        """Return whether the token in the header is cached as valid."""
+        return is_valid(self.server.admission.tokens.lookup(head.token, ""))
 
     def _reserve_body(self, head: RequestHead) -> bool:
         """Reserve memory for an incomplete body; returns False if the budget is exhausted."""
-        authenticated = self._is_admin(head)
+        authenticated = self._is_authenticated(head)
         self.trusted = self.trusted or authenticated
         self._reservation = BodyReservation(self.server.services.bodies, authenticated=authenticated)
         return self._reservation.try_reserve(head.length)
@@ -241,11 +241,11 @@ class PingConnection(asyncio.Protocol):
         if submission.explain is not None:
             return False  # aiohttp's route explains it
         response = self._add_pending(head)
-        role = server.admission.tokens.lookup(head.token, submission.api_token or "")
-        if role is None:
+        grant = server.admission.tokens.lookup(head.token, submission.api_token or "")
+        if grant is None:
             server.spawn(self._authenticate(response, head, submission, body))
         else:
-            self._submit(response, head, submission, body, role)
+            self._submit(response, head, submission, body, grant)
         return True
 
     def _add_pending(self, head: RequestHead) -> PendingResponse:
@@ -266,8 +266,8 @@ class PingConnection(asyncio.Protocol):
         try:
             reservation.reserve(len(body))
             tokens, client = self.server.admission.tokens, self._client_group(head)
-            role = await tokens.resolve(head.token, submission.api_token or "", client)
-            self._submit(response, head, submission, body, role)
+            grant = await tokens.resolve(head.token, submission.api_token or "", client)
+            self._submit(response, head, submission, body, grant)
         except RhoPushError as error:
             response(error)
         finally:
@@ -284,13 +284,13 @@ class PingConnection(asyncio.Protocol):
         head: RequestHead,
         submission: Submission,
         body: bytes,
-        role: TokenRole,
+        grant: TokenGrant,
     ) -> None:
         server = self.server
         queue: PingQueue = server.queue
         key = None
         try:
-            server.admission.admit(submission, role)
+            submission = server.admission.admit(submission, grant)
             self.trusted = True
             if head.key is not None:
                 key = server.admission.idempotency_key(head.key, head.token, submission, body)

@@ -1,16 +1,20 @@
-"""RhoConnect's admin routes: users and their clients (contract §2). All require an admin's API token."""
+"""RhoConnect's admin routes: users and their clients (contract §2). All require an API token."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from aiohttp import web
 
-from gateway.errors import ApiTokenRefused, LoginRefused, NotFound
+from gateway.errors import ApiTokenRefused, LoginRefused, NotFound, RhoPushError
 from gateway.http_api import responses
+from gateway.http_api.app_limits import require_all_apps, require_visible, visible_clients
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.requests import parameters, text_of, text_response
 from gateway.registry.accounts import User
+from gateway.registry.audit_log import DONE
+from gateway.registry.scopes import Principal, Scope, require_scope
 from protocols.errors import InvalidField
 
 
@@ -27,25 +31,37 @@ class UserRoutes:
     async def login(self, request: web.Request) -> web.Response:
         """Log an admin in, and return the API token as the response body."""
         context = self._context
-        login, user = await context.credentials(request, await parameters(request, context.services))
-        if user is None:
-            raise LoginRefused(f"Unable to authenticate '{login}'")
-        if not user.admin:
-            raise ApiTokenRefused("Invalid/missing API user")
+        found = await parameters(request, context.services)
+        try:
+            user = await self._admin(request, found)
+        except RhoPushError as error:
+            login = found.get("login")
+            await context.audit_login(request, login if isinstance(login, str) else "", error.code)
+            raise
+        await context.audit_login(request, user.login)
         answer = text_response(await context.accounts.admin_token(user))
         await context.begin_session(request, answer, user, admin=True)
         return answer
 
+    async def _admin(self, request: web.Request, found: dict[str, Any]) -> User:
+        """Return the admin whose login and password the request has."""
+        login, user = await self._context.credentials(request, found)
+        if user is None:
+            raise LoginRefused(f"Unable to authenticate '{login}'")
+        if not user.admin:
+            raise ApiTokenRefused("Invalid/missing API user")
+        return user
+
     async def users(self, request: web.Request) -> web.Response:
         """Return all logins."""
-        await self._admin(request)
+        await self._authorize(request)
         return _array(await self._context.accounts.logins())
 
     async def show_user(self, request: web.Request) -> web.Response:
         """Return one user's fields. Secrets that RhoConnect shows (salt, hash, token) are null."""
-        found = await self._admin(request)
+        found, caller = await self._authorize(request)
         user = await self._user(_named(request, found, "user_id"))
-        clients = await self._context.clients.of_user(user.login)
+        clients = await self._clients_of(user, caller)
         fields: list[tuple[str, str, Any]] = [
             ("rho__id", "string", user.login),
             ("login", "string", user.login),
@@ -60,55 +76,88 @@ class UserRoutes:
 
     async def create_user(self, request: web.Request) -> web.Response:
         """Create a user; `attributes` holds login and password."""
-        attributes = _attributes(await self._admin(request))
+        found, caller = await self._authorize(request)
+        attributes = _attributes(found)
         login, password = text_of(attributes, "login"), text_of(attributes, "password")
-        await self._context.accounts.create(login, password)
+        async with self._audited(request, caller, f"create user {login}"):
+            await self._context.accounts.create(login, password)
         return text_response("User created")
 
     async def update_user(self, request: web.Request) -> web.Response:
         """Change the password or email."""
-        found = await self._admin(request)
-        await self._context.accounts.update(_named(request, found, "user_id"), _attributes(found))
+        found, caller = await self._authorize(request)
+        login = _named(request, found, "user_id")
+        async with self._audited(request, caller, f"update user {login}"):
+            require_all_apps(caller)
+            await self._context.accounts.update(login, _attributes(found))
         return text_response("User updated")
 
     async def delete_user(self, request: web.Request) -> web.Response:
         """Delete a user, including clients and token."""
-        found = await self._admin(request)
-        await self._context.accounts.delete(_named(request, found, "user_id"))
+        found, caller = await self._authorize(request)
+        login = _named(request, found, "user_id")
+        async with self._audited(request, caller, f"delete user {login}"):
+            require_all_apps(caller)
+            await self._context.accounts.delete(login)
         self._context.tokens.clear()
         return text_response("User deleted")
 
     async def user_clients(self, request: web.Request) -> web.Response:
         """Return the client ids of a user."""
-        found = await self._admin(request)
+        found, caller = await self._authorize(request)
         user = await self._user(_named(request, found, "user_id"))
-        return _array(await self._context.clients.of_user(user.login))
+        return _array(await self._clients_of(user, caller))
 
     async def delete_client(self, request: web.Request) -> web.Response:
         """Delete a client."""
-        await self._admin(request)
+        _, caller = await self._authorize(request)
         path = request.match_info
-        await self._user(path["user_id"])
-        await self._context.clients.delete(path["user_id"], path["client_id"])
+        async with self._audited(request, caller, f"delete client {path['client_id']}"):
+            await self._user(path["user_id"])
+            await require_visible(caller, self._context.clients, path["client_id"])
+            await self._context.clients.delete(path["user_id"], path["client_id"])
         return text_response("Client deleted")
 
     async def show_client(self, request: web.Request) -> web.Response:
         """Return one client's fields, in RhoConnect's order."""
-        found = await self._admin(request)
-        fields = await self._context.clients.show(_named(request, found, "client_id"))
+        found, caller = await self._authorize(request)
+        client_id = _named(request, found, "client_id")
+        fields = await self._context.clients.show(client_id)
+        await require_visible(caller, self._context.clients, client_id)
         return _array([_shown(name, value) for name, value in fields.items()])
 
     async def sources(self, request: web.Request) -> web.Response:
         """Return the names of sources by their partition: `user`, `app` or `all`."""
-        await self._admin(request)
+        await self._authorize(request, Scope.READ)
         kind = request.match_info["kind"]
         sources = self._context.services.settings.sources
         return _array([name for name, source in sources.items() if kind in ("all", source.partition_type)])
 
-    async def _admin(self, request: web.Request) -> dict[str, Any]:
+    async def _authorize(
+        self, request: web.Request, scope: Scope = Scope.DEVICES
+    ) -> tuple[dict[str, Any], Principal]:
+        """Return the parameters, and the caller that has the API token. Raises ApiTokenRefused, ScopeMissing."""
         found = await parameters(request, self._context.services)
-        await self._context.require_admin(request, found)
-        return found
+        caller = await self._context.token_principal(request, found)
+        require_scope(caller, scope)
+        return found, caller
+
+    async def _clients_of(self, user: User, caller: Principal) -> list[str]:
+        clients = self._context.clients
+        return await visible_clients(caller, clients, await clients.of_user(user.login))
+
+    @contextlib.asynccontextmanager
+    async def _audited(self, request: web.Request, caller: Principal, action: str) -> AsyncIterator[None]:
+        """Record an action with its outcome."""
+        outcome = RhoPushError.code
+        try:
+            yield
+            outcome = DONE
+        except RhoPushError as error:
+            outcome = error.code
+            raise
+        finally:
+            await self._context.audit(request, caller, action, outcome)
 
     async def _user(self, login: str) -> User:
         user = await self._context.accounts.user(login)

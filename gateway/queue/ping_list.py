@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from gateway.errors import BAD_DATA, StoreDown
 from gateway.queue.entries import PING_INDEXES, Entry, decoder, encode, leases_of, read_entry
 from gateway.queue.receipts import batch_reports
+from gateway.registry.scopes import is_visible
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from protocols.errors import InvalidField
@@ -121,9 +122,17 @@ class PingList:
         return frozenset().union(*(source.states for source in self._sources))
 
     async def page(
-        self, state: str | None = None, limit: str | int | None = None, cursor: str | None = None
+        self,
+        state: str | None = None,
+        limit: str | int | None = None,
+        cursor: str | None = None,
+        apps: frozenset[str] | None = None,
     ) -> dict[str, Any]:
         """One page: `pings`, and `next_cursor` (None: there are no more).
+
+        Args:
+            state, limit, cursor: as the caller sent them.
+            apps: the caller's limit to apps: only pings that were sent with a limit to some of them; None: all pings.
 
         Each ping has `ping_id`, `state`, `accepted_at` (RFC 3339), `ingress` (None where only the receipt is left,
         which does not hold it) and `counts`.
@@ -142,7 +151,11 @@ class PingList:
         examined = 0
         async for position, item in _merge(sources):
             examined += 1
-            if item is not None and query.state in (None, item["state"]):
+            if (
+                item is not None
+                and query.state in (None, item["state"])
+                and is_visible(item.get("apps"), apps)
+            ):
                 pings.append(item)
             if len(pings) == query.limit or examined >= EXAMINED_MAX:
                 return {"pings": pings, "next_cursor": format_cursor(position)}
@@ -284,8 +297,9 @@ async def _merge(sources: Sequence[AsyncIterator[ListedPing]]) -> AsyncIterator[
 
 
 def _queued_item(entry: Entry, index: int) -> dict[str, Any]:
+    ping = entry.pings[index]
     report = {"ping_id": entry.batch_id + PING_INDEXES[index], "state": QUEUED, "counts": {}}
-    return _item(report, entry.pings[index].ingress)
+    return _item(report if ping.apps is None else report | {"apps": [*ping.apps]}, ping.ingress)
 
 
 def _item(report: dict[str, Any], ingress: str | None) -> dict[str, Any]:
@@ -297,7 +311,7 @@ def _item(report: dict[str, Any], ingress: str | None) -> dict[str, Any]:
         "accepted_at": at and at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "ingress": ingress,
         "counts": report["counts"],
-    }
+    } | ({"apps": report["apps"]} if "apps" in report else {})
 
 
 _MS_SHOWN: Final = 253_402_300_800_000

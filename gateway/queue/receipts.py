@@ -15,6 +15,7 @@ import structlog
 from gateway.errors import UnreadableEntry
 from gateway.queue import batch_search, schedule
 from gateway.queue.entries import decoder
+from gateway.queue.waiting_pings import ATTEMPTS, waiting_apps
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.store.former_words import present_provider
@@ -27,9 +28,6 @@ Packed = TypeVar("Packed")
 PING_ID_LENGTH: Final = 32
 _NAME_SHOWN: Final = 64
 """Most characters of a field's name in the log."""
-_ATTEMPTS: Final = 4
-"""Appends of one batch whose markers are read; a further append only follows if both a reply and a request were
-lost."""
 _VERDICTS: Final = {
     VerdictKind.ACCEPTED: "accepted",
     VerdictKind.REJECTED: "rejected",
@@ -55,12 +53,14 @@ class PingRecord(msgspec.Struct, frozen=True, array_like=True, omit_defaults=Tru
         clients: client id and provider of the accepted devices, for pings small enough to list them.
         other_verdicts: all other verdicts with their reasons; kind `later` means that the delivery is retried.
         skipped: number of omitted devices and users by reason.
+        apps: the apps to which the ping was limited; None: all.
     """
 
     accepted: int = 0
     clients: tuple[tuple[str, str], ...] = ()
     other_verdicts: tuple[DeviceVerdict, ...] = ()
     skipped: dict[str, int] = {}
+    apps: tuple[str, ...] | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -112,7 +112,7 @@ class Receipts:
         Returns:
             `ping_id`, `state` ("scheduled": it waits until `deliver_at`, which is added; "queued": not processed
             yet; "open": deliveries are outstanding; "done"), `counts` by verdict, `skipped` by reason, and
-            `devices`: client id, provider, verdict and reason.
+            `devices`: client id, provider, verdict and reason; and `apps` if the ping was limited to apps.
 
         Raises:
             StoreDown: Redis did not answer.
@@ -129,6 +129,18 @@ class Receipts:
         # Read again, since the ping may have been settled between the two reads.
         return known or await self._read_report(ping_id, batch, ping_index)
 
+    async def waiting_apps(self, ping_id: str) -> tuple[str, ...] | None:
+        """The limit to apps of a ping that has no verdict yet; None: it has no limit, or is not found.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        try:
+            batch, ping_index = split(ping_id)
+        except ValueError:
+            return None
+        return await waiting_apps(self.connection, batch, ping_index)
+
     async def _read_report(self, ping_id: str, batch: str, ping_index: int) -> dict[str, Any] | None:
         flat = await self.connection.call("HGETALL", keys.receipt(batch))
         fields: dict[str, bytes] = {
@@ -143,7 +155,7 @@ class Receipts:
     async def _is_queued(self, ping_id: str, batch: str) -> bool:
         """Whether the entry of the batch is still in its stream: the marker may outlive the entry and the receipt, and
         a ping may wait for longer than its marker lives."""
-        markers = [keys.marker(batch, attempt) for attempt in range(_ATTEMPTS)]
+        markers = [keys.marker(batch, attempt) for attempt in range(ATTEMPTS)]
         for entry in await self.connection.call("MGET", *markers):
             if entry in (None, keys.VOID, keys.IN_SCHEDULE):
                 continue
@@ -218,6 +230,7 @@ def _report(ping_id: str, state: str, records: list[PingRecord]) -> dict[str, An
     counts = {"accepted": 0, "rejected": 0, "later": 0}
     skipped: dict[str, int] = {}
     devices: dict[str, dict[str, str]] = {}
+    apps = next((record.apps for record in records if record.apps is not None), None)
     for record in records:
         counts["accepted"] += record.accepted
         for reason, number in record.skipped.items():
@@ -244,7 +257,7 @@ def _report(ping_id: str, state: str, records: list[PingRecord]) -> dict[str, An
         "counts": counts,
         "skipped": skipped,
         "devices": list(devices.values()),
-    }
+    } | ({} if apps is None else {"apps": list(apps)})
 
 
 def joined_errors(report: dict[str, Any]) -> str:

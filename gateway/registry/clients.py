@@ -157,6 +157,12 @@ class Clients:
         found = await self._ask.texts("SMEMBERS", keys.user(login, "clients"))
         return [client_id for client_id in found if client_id is not None]
 
+    async def apps_of(self, client_ids: Sequence[str]) -> list[str | None]:
+        """The app (`device_app_id`) of each of these clients; None: no app, or no such client. Raises StoreDown."""
+        if not client_ids:
+            return []
+        return await self._ask.texts("MGET", *(keys.client(one, "device_app_id") for one in client_ids))
+
     async def show(self, client_id: str) -> dict[str, str | None]:
         """A client's fields, in RhoConnect's order; None: never set.
 

@@ -51,8 +51,10 @@ from gateway.server.further_redis import open_further_healths
 from gateway.server.ingress import BackgroundIngress, open_background_ingress
 from gateway.server.ipc import SettingsUpdate
 from gateway.server.maintenance import Maintenance, Stores
+from gateway.server.operator_access import OperatorAccess, open_operator_access
 from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
+from gateway.server.settings_feed import UpdateListener
 from gateway.server.worker_channels import WorkerContext
 from gateway.server.worker_reports import open_worker_reports
 from gateway.settings import Secret, Settings
@@ -92,7 +94,8 @@ async def run(context: WorkerContext) -> None:
             _pipeline(settings, f"{context.gateway_id}:{slot}", metrics, context.workers)
         )
         scrape = None if channels is None else channels.metrics_reporter.scrape
-        services = _services(settings, pipeline, metrics, scrape, context.workers)
+        access = await closing.enter_async_context(open_operator_access(settings, context.gateway_id, slot))
+        services = _services(settings, pipeline, access, metrics, scrape, context.workers)
         for redis in (services.redis, services.reserved_redis):
             if redis is not None:
                 closing.push_async_callback(redis.aclose)
@@ -114,7 +117,9 @@ async def run(context: WorkerContext) -> None:
         background_ingress = await closing.enter_async_context(
             open_background_ingress(settings, context.gateway_id, slot, pipeline.queue, metrics)
         )
-        settings_applier = SettingsApplier(settings, http_api, pipeline, background_ingress, metrics)
+        settings_applier = SettingsApplier(
+            settings, http_api, pipeline, background_ingress, metrics, access.on_update
+        )
         if channels is not None:
             channels.settings_feed.subscribe(settings_applier.on_update)
         context.ready()
@@ -193,6 +198,7 @@ class SettingsApplier:
         settings: the current settings.
         http_api, pipeline, background_ingress: components to which the settings are applied.
         metrics: receive whether the file on disk is the one in force.
+        audit: records the reload.
     """
 
     def __init__(
@@ -202,8 +208,10 @@ class SettingsApplier:
         pipeline: Pipeline,
         background_ingress: BackgroundIngress,
         metrics: Metrics,
+        audit: UpdateListener,
     ) -> None:
         self.settings = settings
+        self._audit = audit
         self._http_api = http_api
         self._pipeline = pipeline
         self._background = background_ingress
@@ -211,6 +219,7 @@ class SettingsApplier:
 
     def on_update(self, settings_feed: SettingsUpdate) -> None:
         """Apply new settings, or record that the file is invalid."""
+        self._audit(settings_feed)
         self._metrics.settings_reload_failed.set(int(settings_feed.settings is None))
         if settings_feed.settings is None:
             return
@@ -353,7 +362,12 @@ async def _check(settings: Settings, queued: RedisAddress) -> None:
 
 
 def _services(
-    settings: Settings, pipeline: Pipeline, metrics: Metrics, scrape: Scrape | None, workers: int
+    settings: Settings,
+    pipeline: Pipeline,
+    access: OperatorAccess,
+    metrics: Metrics,
+    scrape: Scrape | None,
+    workers: int,
 ) -> Dependencies:
     if settings.api_token is None:
         raise BadSetting("api_token: no API token is configured or generated", field="api_token")
@@ -369,6 +383,8 @@ def _services(
         completions=pipeline.completions,
         redis=client(main, timeout_s=HTTP_TIMEOUT_S),
         reserved_redis=client(main, timeout_s=HTTP_TIMEOUT_S, connections_max=_RESERVED_CONNECTIONS),
+        named_tokens=access.named_tokens,
+        audit_log=access.audit_log,
         readiness=pipeline.maintenance.readiness,
         metrics=metrics,
         explanations=pipeline.explainer,

@@ -251,6 +251,23 @@ APP_USERS: Final = "app:application:users"
 ADMIN_LOGIN: Final = "rhoadmin"
 
 
+NAMED_TOKENS: Final = "rhopush:{q}:named_tokens"
+"""HASH: SHA-256 of a named token (hex) -> its name, scopes, apps and instants as JSON. In the queue's Redis."""
+NAMED_TOKENS_BY_NAME: Final = "rhopush:{q}:named_tokens_by_name"
+"""HASH: name of a named token -> the SHA-256 of the token."""
+NAMED_TOKENS_USED: Final = "rhopush:{q}:named_tokens_used"
+"""HASH: SHA-256 of a named token -> epoch s of its last use, written at most once in `NAMED_TOKEN_USE_S`."""
+NAMED_TOKENS_MAX: Final = 1_000
+"""Most named tokens."""
+NAMED_TOKEN_USE_S: Final = 60
+AUDIT: Final = "rhopush:{q}:audit"
+"""STREAM: records of what operators did, the oldest dropped first: `r`, a JSON object. In the queue's Redis."""
+AUDIT_MAX: Final = 10_000
+"""Most records of the audit."""
+AUDIT_RECORD_BYTES: Final = 2_200
+"""Longest record; hence the audit takes 22 MB at most."""
+
+
 def login_attempts(scope: str) -> str:
     """HASH: `tried` and `failed` attempts of an account, a client or both in this window (EX LOGIN_WINDOW_S)."""
     return f"rhopush:attempts:{scope}"

@@ -36,6 +36,8 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
         fcm: raw additions to the FCM message.
         reply_to: Redis channel on which the completion of this ping is published to a waiting caller.
         ingress: `HTTP`, `RESQUE` or `CHANGE_EVENTS`.
+        apps: the apps (`device_app_id`) to which the sender's token is limited: no device of another app gets the
+            ping; None: no limit.
     """
 
     id: str = ""
@@ -54,3 +56,4 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     fcm: dict[str, Any] | None = None
     reply_to: str | None = None
     ingress: str = HTTP
+    apps: tuple[str, ...] | None = None

@@ -1,6 +1,6 @@
 """The routes of operators under `/rc/v1/admin`, which the `rhopush` commands and the console use."""
 
-from gateway.http_api.admin import dead, devices, lanes, queue
+from gateway.http_api.admin import audit, dead, devices, lanes, queue, tokens
 from gateway.http_api.admin.admin_route import AdminRoute, bind
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import HttpRoute
@@ -13,5 +13,7 @@ def admin_routes(context: HandlerContext) -> list[HttpRoute]:
         *devices.routes(context),
         *dead.routes(context),
         *lanes.routes(context),
+        *tokens.routes(context),
+        *audit.routes(context),
     ]
     return [bind(context, route) for route in table]

@@ -3,18 +3,21 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from gateway.errors import NotFound
+from gateway.errors import AppNotAllowed, NotFound, RhoPushError
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import HttpRoute
 from gateway.http_api.operator_stores import OperatorStores
 from gateway.http_api.requests import json_response, parameters
-from gateway.registry.scopes import Principal, Scope
+from gateway.registry.audit_log import DONE
+from gateway.registry.scopes import Principal, Scope, require_scope
 
 PREFIX: Final = "/rc/v1/admin"
 CALLER: Final = web.RequestKey("caller", Principal)
 """The caller of a route, in the request that its handler gets."""
+SUBJECT: Final = web.RequestKey("subject", str)
+"""A name that the path lacks, for the record of the request in the audit; set by a handler. Never a secret."""
 Parameters = dict[str, Any]
 AdminHandler = Callable[[web.Request, Parameters], Awaitable[object]]
 """Answers one request: takes the request and its parameters, and returns the JSON value of the response."""
@@ -44,12 +47,34 @@ class AdminRoute(NamedTuple):
 
 
 def bind(context: HandlerContext, route: AdminRoute) -> HttpRoute:
-    """Return the HTTP route: it reads the parameters and authorizes the caller before `route.handler` runs."""
+    """Return the HTTP route: it reads the parameters and authorizes the caller before `route.handler` runs.
+
+    A request that may change something is recorded in the audit, with its outcome.
+    """
+
+    async def run(request: web.Request, found: Parameters, caller: Principal) -> web.Response:
+        require_scope(caller, route.scope)
+        if caller.apps is not None and not route.honours_apps:
+            raise AppNotAllowed(f"{caller.name} is limited to apps, which this route does not support")
+        request[CALLER] = caller
+        return json_response(await route.handler(request, found))
 
     async def answer(request: web.Request) -> web.Response:
         found = await parameters(request, context.services)
-        request[CALLER] = await context.require_scope(request, found, route.scope)
-        return json_response(await route.handler(request, found))
+        caller = await context.principal_of(request, found)
+        if route.method == hdrs.METH_GET:
+            return await run(request, found, caller)
+        outcome = RhoPushError.code
+        try:
+            response = await run(request, found, caller)
+            outcome = DONE
+        except RhoPushError as error:
+            outcome = error.code
+            raise
+        finally:
+            action = f"{route.method} {request.path} {request.get(SUBJECT, '')}".rstrip()
+            await context.audit(request, caller, action, outcome)
+        return response
 
     return HttpRoute(
         route.method, PREFIX + route.path, "operator", route.summary, answer, operation=route.operation

@@ -19,6 +19,7 @@ from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
 from gateway.queue.ping_list import parse_query
 from gateway.queue.producer import Accepted, IdempotencyKey
+from gateway.registry.scopes import is_visible
 from gateway.settings import Secret, Settings
 from protocols.ping.model import Ping
 
@@ -84,6 +85,7 @@ class Reports:
 
     def __init__(self) -> None:
         self.known: dict[str, dict[str, Any]] = {}
+        self.waiting: dict[str, tuple[str, ...]] = {}
         self.finished: dict[str, Any] | None = None
         self.waited_s: list[float] = []
         self.ends: asyncio.Event | None = None  # given: waits last until `end_waits`
@@ -92,10 +94,18 @@ class Reports:
         return self.known.get(ping_id)
 
     async def page(
-        self, state: str | None = None, limit: str | int | None = None, cursor: str | None = None
+        self,
+        state: str | None = None,
+        limit: str | int | None = None,
+        cursor: str | None = None,
+        apps: frozenset[str] | None = None,
     ) -> dict[str, Any]:
         query = parse_query(frozenset({"queued", "done"}), state, limit, cursor)
-        return {"pings": [*self.known.values()][: query.limit], "next_cursor": None}
+        pings = [one for one in self.known.values() if is_visible(one.get("apps"), apps)]
+        return {"pings": pings[: query.limit], "next_cursor": None}
+
+    async def waiting_apps(self, ping_id: str) -> tuple[str, ...] | None:
+        return self.waiting.get(ping_id)
 
     def waiting_for(self, ping_id: str) -> AbstractContextManager[Completion]:
         return nullcontext(Completion())

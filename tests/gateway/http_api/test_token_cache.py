@@ -7,7 +7,7 @@ import pytest
 
 from gateway.errors import ApiTokenRefused, AuthenticationBusy, StoreDown
 from gateway.http_api import token_cache
-from gateway.http_api.token_cache import CACHE_S, VALID_S, TokenCache, require_admin
+from gateway.http_api.token_cache import CACHE_S, VALID_S, TokenCache, principal_of
 from gateway.registry.accounts import NAME_CHARACTERS, TokenRole
 
 WORTH = {"admin": TokenRole.ADMIN, "bob": TokenRole.OTHER}
@@ -137,9 +137,9 @@ async def test_forgetting() -> None:
     [(TokenRole.MISSING, "No API token provided"), (TokenRole.OTHER, "Invalid/missing API user")],
 )
 def test_rhoconnects_words(role: TokenRole, words: str) -> None:
-    require_admin(TokenRole.ADMIN)
+    principal_of(TokenRole.ADMIN)
     with pytest.raises(ApiTokenRefused, match=f"^{words}$"):
-        require_admin(role)
+        principal_of(role)
 
 
 async def test_a_token_that_was_valid_is_asked_about_alone_and_others_in_batches() -> None:

@@ -1,6 +1,9 @@
 """Scopes of callers."""
 
-from gateway.registry.scopes import API_TOKEN, Scope
+import pytest
+
+from gateway.errors import ScopeMissing
+from gateway.registry.scopes import ALL_SCOPES, API_TOKEN, Principal, Scope, require_scope
 
 
 def test_the_names_of_the_scopes_are_public() -> None:
@@ -10,3 +13,22 @@ def test_the_names_of_the_scopes_are_public() -> None:
 def test_the_api_token_has_every_scope_and_every_app() -> None:
     assert API_TOKEN.scopes == {*Scope}
     assert API_TOKEN.apps is None
+
+
+def test_a_caller_with_the_scope_passes() -> None:
+    require_scope(Principal("ci", frozenset({Scope.PING})), Scope.PING)
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_a_missing_scope_is_refused_by_name(scope: Scope) -> None:
+    others = ALL_SCOPES - {scope, Scope.ADMIN}
+    with pytest.raises(ScopeMissing) as caught:
+        require_scope(Principal("ci", others), scope)
+    assert (caught.value.status, caught.value.code, caught.value.field) == (403, "scope_missing", scope.value)
+    assert scope.value in caught.value.message
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_admin_includes_every_scope(scope: Scope) -> None:
+    require_scope(Principal("root", frozenset({Scope.ADMIN})), scope)
+    require_scope(API_TOKEN, scope)

@@ -1,0 +1,119 @@
+"""Named API tokens of a running gateway: create, list, revoke.
+
+create NAME: prints the token, this once. list: one line for each token. revoke NAME: every worker refuses the token
+within 3 seconds.
+
+TIME is RFC 3339 with a zone (2030-01-31T09:30:00Z), seconds since 1970, or a number of days from now (90d).
+
+On a terminal the output is a table; elsewhere it has no heading and its columns are separated by tabs. With --json the
+gateway's answer is printed.
+
+Exit status 0: done. 1: the gateway cannot be reached, or refuses the request. 2: wrong usage or a wrong setting.
+"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from typing import Any, Final
+from urllib.parse import quote
+
+from gateway.cli.remote import add_gateway_arguments, client_of, with_hint
+from gateway.cli.table import write_table
+from gateway.client.sync_client import SyncClient
+from gateway.registry.scopes import Scope
+
+_PATH: Final = "/rc/v1/admin/tokens"
+_HEADINGS: Final = ("NAME", "SCOPES", "APPS", "CREATED AT", "CREATED BY", "EXPIRES AT", "LAST USED AT")
+_DAYS: Final = re.compile(r"([1-9][0-9]{0,4})d")
+_DAY_S: Final = 86_400
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `rhopush tokens`."""
+    actions = parser.add_subparsers(dest="action", metavar="create | list | revoke", required=True)
+    creating = actions.add_parser("create", help="create a token, and print it")
+    creating.add_argument("name", metavar="NAME")
+    creating.add_argument(
+        "--scope",
+        dest="scopes",
+        action="extend",
+        nargs="+",
+        required=True,
+        choices=[*Scope],
+        metavar="SCOPE",
+        help=", ".join(Scope),
+    )
+    creating.add_argument(
+        "--app",
+        dest="apps",
+        action="append",
+        metavar="A",
+        help="limit the token to this app; may be repeated; default: all apps",
+    )
+    creating.add_argument("--expires", type=expiry, metavar="TIME", help="default: never")
+    listing = actions.add_parser("list", help="the tokens, without their texts")
+    revoking = actions.add_parser("revoke", help="revoke a token")
+    revoking.add_argument("name", metavar="NAME")
+    for action in (creating, listing, revoking):
+        action.add_argument("--json", action="store_true", help="print the gateway's answer")
+        add_gateway_arguments(action)
+
+
+def expiry(text: str) -> str:
+    """Parse an expiry: a number of days becomes epoch seconds; the gateway parses every other form."""
+    days = _DAYS.fullmatch(text)
+    return text if days is None else str(int(time.time()) + int(days[1]) * _DAY_S)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Create, list or revoke.
+
+    Raises:
+        PingError: the gateway cannot be reached, or refuses.
+        BadSetting: there is no token.
+    """
+    client = client_of(args)
+    with with_hint():
+        answer, text = _ACTIONS[args.action](args, client)
+    if args.json:
+        sys.stdout.write(json.dumps(answer) + "\n")
+    elif args.action == "list":
+        write_table(_HEADINGS, [_row(token) for token in answer["tokens"]])
+    else:
+        sys.stdout.write(text + "\n")
+    return 0
+
+
+def _create(args: argparse.Namespace, client: SyncClient) -> tuple[dict[str, Any], str]:
+    wanted = {"name": args.name, "scopes": args.scopes, "apps": args.apps, "expires_at": args.expires}
+    answer = client.admin("POST", _PATH, wanted)
+    if not args.json:
+        sys.stderr.write("The token is shown this once; the gateway stores its digest alone.\n")
+    return answer, answer["token"]
+
+
+def _list(_: argparse.Namespace, client: SyncClient) -> tuple[dict[str, Any], str]:
+    return client.admin("GET", _PATH, {}), ""
+
+
+def _revoke(args: argparse.Namespace, client: SyncClient) -> tuple[dict[str, Any], str]:
+    answer = client.admin("DELETE", f"{_PATH}/{quote(args.name, safe='')}", {})
+    return answer, f"revoked {answer['revoked']}"
+
+
+_ACTIONS: Final = {"create": _create, "list": _list, "revoke": _revoke}
+
+
+def _row(token: dict[str, Any]) -> tuple[str, ...]:
+    expires = token["expires_at"] or "never"
+    return (
+        token["name"],
+        ",".join(token["scopes"]),
+        "all" if token["apps"] is None else ",".join(token["apps"]),
+        token["created_at"] or "",
+        token["created_by"],
+        f"{expires} (expired)" if token["expired"] else expires,
+        token["last_used_at"] or "never",
+    )
