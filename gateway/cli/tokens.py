@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         nargs="+",
         required=True,
-        choices=[*Scope],
+        choices=[scope.value for scope in Scope],
         metavar="SCOPE",
         help=", ".join(Scope),
     )

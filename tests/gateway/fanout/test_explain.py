@@ -278,3 +278,24 @@ async def test_a_large_payload_for_many_devices_is_refused(running: Setup) -> No
     answer = await running.worker.ping("bob", explain=True, message="x" * 60_000)
     assert (answer.status, answer.json()["error"]["field"]) == (413, "user_id")
     assert "bytes" in answer.json()["error"]["message"]
+
+
+async def test_a_caller_that_is_limited_to_apps_sees_their_devices_alone(running: Setup) -> None:
+    """Neither those that the ping reaches nor those that are left out."""
+    devices = [
+        apple(APPLE_PIN, device_app_id="a"),
+        apple("cd" * 32, device_app_id="b"),
+        Client(device_type="wp8", pin="x", device_app_id="a"),
+        Client(device_type="wp8", pin="x", device_app_id="b"),
+    ]
+    await lay_user(running.redis, "bob", devices)
+    await running.redis.set(f"rhopush:dead:{devices[1].client_id}", "1 Unregistered")
+    made = await running.worker.request(
+        "POST", "/rc/v1/admin/tokens", json={"name": "ci", "scopes": ["read"], "apps": ["a"]}
+    )
+    headers = {"X-RhoConnect-API-TOKEN": made.json()["token"]}
+    body = {"user_id": "bob", "message": "hello", "explain": True}
+    answer = await running.worker.request("POST", "/rc/v1/users/ping", json=body, headers=headers)
+    found = answer.json()
+    assert [row["client_id"] for row in found["devices"]] == [devices[0].client_id]
+    assert [row["client_id"] for row in found["left_out"]] == [devices[2].client_id]

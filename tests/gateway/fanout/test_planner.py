@@ -235,3 +235,48 @@ async def test_a_user_whose_key_is_no_set_has_no_phones_and_harms_nobody(
         assert await one.planner.deliver(await one.read(keys.PINGS)) == []
         report = await one.done(ping_id)
     assert (report["counts"]["accepted"], report["skipped"]) == (1, {"unknown_user": 1})
+
+
+@pytest.mark.parametrize("others", [0, keys.BROADCAST_USERS])
+async def test_a_ping_with_a_limit_reaches_only_devices_of_its_apps(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator, others: int
+) -> None:
+    """Also a broadcast's chunk. The receipt has the limit, by which its readers are chosen."""
+    users = {f"user{n}": [apple(pin(n + 10), device_app_id="b")] for n in range(others)}
+    users["bob"] = [apple(pin(n), device_app_id=app) for n, app in enumerate("abca")]
+    await lay_users(redis_client, users)
+    async with opened() as one:
+        one.consumer.start()
+        ping_id = await one.append(*users, apps=("a", "c"))
+        await until(lambda: _over(one, ping_id))
+        report = await one.report(ping_id)
+        await one.consumer.close()
+    assert tokens(apns) == [pin(0), pin(2), pin(3)]
+    assert report["skipped"] == {"app_not_allowed": 1 + others}
+    assert report["apps"] == ["a", "c"]
+    assert len(report["devices"]) in (0, 3)  # the chunk of a broadcast lists no accepted devices
+
+
+async def _over(one: WorkerCore, ping_id: str) -> bool:
+    found = await one.receipts.report(ping_id)
+    return found is not None and found["state"] == "done"
+
+
+async def test_a_retry_does_not_reach_a_device_that_moved_to_another_app(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    phone = apple(pin(1), device_app_id="b")
+    await lay_user(redis_client, "bob", [phone])
+    batch = "0" * 28
+    chunk = Chunk(
+        Ping(id=batch + "0000", accepted_ms=now_ms(), message="x", apps=("a",)), -1, (phone.client_id,), 1
+    )
+    await redis_client.hset(keys.receipt(batch), "0:open", 1)
+    await redis_client.xadd(keys.RETRIES, {"e": encode(chunk), "n": 0, "s": 0})
+    async with opened() as one:
+        one.consumer.start()
+        await until(lambda: _over(one, batch + "0000"))
+        report = await one.report(batch + "0000")
+        await one.consumer.close()
+    assert [(row["verdict"], row["reason"]) for row in report["devices"]] == [("rejected", "app_not_allowed")]
+    assert tokens(apns) == []

@@ -8,7 +8,7 @@ from gateway.delivery.dead_tokens import IgnoredTokenReports
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.provider_registry import installed
 from gateway.delivery.providers.base import NO_CREDENTIAL
-from gateway.fanout.recipients import recipients
+from gateway.fanout.recipients import APP_NOT_ALLOWED, recipients, within_apps
 from gateway.metrics import Metrics
 from gateway.registry.user_devices import UNKNOWN_USER, UserDevices
 from gateway.settings import Settings
@@ -109,3 +109,13 @@ def test_a_reload_is_another_version_of_the_routes() -> None:
     before = lanes.routes_version
     lanes.apply_settings(Settings())
     assert lanes.routes_version is not before
+
+
+def test_devices_of_other_apps_are_left_out_and_counted(stub: StubLanes) -> None:
+    devices = tuple(Device(name, "Apple", "apple", name, app_id=f"app{name}") for name in "abc")
+    chosen, skipped = recipients([UserDevices(devices)], cast(LaneManager, stub))
+    within = within_apps(chosen, ("appa", "appc", "other"), skipped)
+    assert [one.device.client_id for one in within] == ["a", "c"]
+    assert skipped == {APP_NOT_ALLOWED: 1}
+    assert within_apps(chosen, ("appa", "appb", "appc"), skipped) == list(chosen)
+    assert skipped == {APP_NOT_ALLOWED: 1}

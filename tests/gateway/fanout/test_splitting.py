@@ -286,3 +286,20 @@ async def test_a_small_ping_overtakes_one_to_many_devices(
 def test_a_cursor_that_cannot_be_read_begins_again(text: str) -> None:
     assert Cursor.parse(text) in (Cursor(), Cursor(1, 2, ""))
     assert Cursor.parse(str(Cursor(3, 4, "a:b"))) == Cursor(3, 4, "a:b")
+
+
+async def test_devices_of_other_apps_are_in_no_chunk(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    phones = [phone(number, device_app_id="ab"[number % 2]) for number in range(DEVICES)]
+    await lay_users(redis_client, {"shared": phones})
+    async with opened() as one:
+        ping_id = await one.append("shared", apps=("a",))
+        one.consumer.start()
+        report = await finished(one, ping_id)
+        await one.consumer.close()
+    wanted = [number for number in range(DEVICES) if number % 2 == 0]
+    assert reached(apns) == Counter(wanted)
+    assert report["counts"] == {"accepted": len(wanted), "rejected": 0, "later": 0}
+    assert report["skipped"] == {"app_not_allowed": DEVICES - len(wanted)}
+    assert report["apps"] == ["a"]
