@@ -4,10 +4,11 @@ A message has the form of the Standard Webhooks specification: a JSON object wit
 events of a message have one type, and `data` is the list of them.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 PING_FAILED_DEVICES: Final = "ping.failed_devices"
 DEVICE_INVALID: Final = "device.token_invalid"
@@ -76,7 +77,7 @@ class Message(NamedTuple):
     def body(self) -> bytes:
         """The JSON text, which is the same at each call."""
         value = {"type": self.kind, "timestamp": instant_text(self.at_ms), "data": list(self.data)}
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return msgspec.json.encode(value)
 
 
 def messages_of(records: Iterable[EventRecord]) -> list[Message]:

@@ -11,6 +11,7 @@ from gateway.store.keys import HASH_TAG, PREFIX, ResqueKeys
 OF_THE_QUEUE: tuple[Callable[..., str], ...] = (
     *(keys.marker, keys.idempotency, keys.progress, keys.receipt, keys.quota),
     *(keys.broadcast_users, keys.broadcast_devices),
+    *(keys.webhook_endpoint, keys.webhook_leader),
 )
 RHOCONNECTS = (keys.user, keys.client, keys.api_token, keys.app, keys.count, keys.resque_queue)
 
@@ -43,6 +44,9 @@ def test_the_keys_of_the_queues_scripts_share_one_slot() -> None:
         keys.PARKED,
         keys.RECEIPTS,
         keys.UNREADABLE,
+        keys.WEBHOOK_EVENTS,
+        keys.WEBHOOK_OUTBOX,
+        keys.WEBHOOK_CONDITIONS,
         keys.PROBE,
     ):
         assert name.startswith(f"{PREFIX}{HASH_TAG}:")
