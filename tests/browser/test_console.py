@@ -133,7 +133,9 @@ async def test_a_search_among_many_users(window: Window) -> None:
     await page.get_by_role("link", name="Users").click()
     await page.get_by_label("Login begins with").fill("user0999")
     await page.keyboard.press("Enter")
-    await expect(page.locator("#progress")).to_have_text(re.compile(r"^5\d users found; compared [\d,]+ of 100,004"))
+    await expect(page.locator("#progress")).to_have_text(
+        re.compile(r"^5\d users found; compared [\d,]+ of 100,004")
+    )
     await page.get_by_label("Login begins with").fill("alic")
     await page.get_by_role("button", name="Search").click()
     await expect(page.locator("#progress")).to_have_text(f"1 users found among {MANY + 4:,}")
