@@ -31,6 +31,8 @@ _DEMO: Final = (
 )
 _WIDE: Final[Mapping[str, int]] = {"width": 1100, "height": 640}
 _PHONE: Final[Mapping[str, int]] = {"width": 390, "height": 760}
+_PICTURES_S: Final = 20.0
+"""Time for which the load continues while the pictures are taken."""
 _TIMEOUT_S: Final = 30.0
 _PINGED_S: Final = 40.0
 """Time of load before the first picture: the plots have some samples then."""
@@ -129,8 +131,11 @@ def main() -> None:
     )
     given = parser.parse_args()
     with running_demo() as demo:
-        ping(demo, given.seconds)
+        load = threading.Thread(target=ping, args=(demo, given.seconds + _PICTURES_S), daemon=True)
+        load.start()
+        time.sleep(given.seconds)
         take(demo, given.folder)
+        load.join()
 
 
 if __name__ == "__main__":

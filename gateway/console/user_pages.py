@@ -23,8 +23,9 @@ from protocols.numbers import whole
 
 FOUND_MAX: Final = 50
 """Most users of one answer. The next answer continues the search."""
-SCAN_COUNT: Final = 5_000
-"""Logins that Redis compares in one step, which takes it about a millisecond."""
+SCAN_COUNTS: Final = (100, 400, 1_600, 5_000)
+"""Logins that Redis compares in the first steps of an answer and in each further one. The first steps are small, so
+that a frequent prefix finds some dozens of users and not thousands; 5,000 take Redis about a millisecond."""
 STEPS: Final = 20
 """Steps of one answer, after which the page shows the progress."""
 PREFIX_CHARACTERS: Final = 255
@@ -70,9 +71,10 @@ class UserSearch:
         if not cursor and prefix and await self._ask("SISMEMBER", keys.APP_USERS, prefix):
             users.append(prefix)
         position, examined = cursor or "0", 0
-        for _ in range(STEPS):
-            position, found = await self._scan(position, pattern)
-            examined += SCAN_COUNT
+        for step in range(STEPS):
+            count = SCAN_COUNTS[min(step, len(SCAN_COUNTS) - 1)]
+            position, found = await self._scan(position, pattern, count)
+            examined += count
             users += [login for login in found if login != prefix]
             if position == "0":
                 return FoundUsers(users, "", examined)
@@ -80,9 +82,9 @@ class UserSearch:
                 break
         return FoundUsers(users, position, examined)
 
-    async def _scan(self, position: str, pattern: str) -> tuple[str, list[str]]:
+    async def _scan(self, position: str, pattern: str, count: int) -> tuple[str, list[str]]:
         following, found = await self._ask(
-            "SSCAN", keys.APP_USERS, position, "MATCH", pattern, "COUNT", str(SCAN_COUNT)
+            "SSCAN", keys.APP_USERS, position, "MATCH", pattern, "COUNT", str(count)
         )
         text = following.decode() if isinstance(following, bytes) else str(following)
         return text, [login.decode("utf-8", "replace") for login in found]

@@ -19,10 +19,12 @@ AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
 WIDE = """[...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > 361)
     .map((one) => one.outerHTML.slice(0, 100)).slice(0, 5)"""
 """Script that lists the elements that are too wide."""
-RUN_AXE = (
-    "axe.run({exclude: [['section ~ section'], ['tr ~ tr'], ['li ~ li']]}, {resultTypes: ['violations']})"
-)
-"""Of sections, rows and items that have the same form, the first is checked: there are hundreds."""
+RUN_AXE = {
+    "light": "axe.run(%s, {resultTypes: ['violations']})",
+    "dark": "axe.run(%s, {runOnly: ['color-contrast']})",  # the colours alone differ
+}
+REPEATED = "{exclude: [['section ~ section'], ['tr ~ tr'], ['li ~ li']]}"
+"""Of sections, rows and items that have the same form, axe checks the first: there are hundreds."""
 PAGES = ("", "/ping", "/pings", "/users", "/users/alice", "/lanes", "/settings", "/api", "/tokens", "/audit")
 
 
@@ -134,7 +136,7 @@ async def test_a_search_among_many_users(window: Window) -> None:
     await page.get_by_label("Login begins with").fill("user0999")
     await page.keyboard.press("Enter")
     await expect(page.locator("#progress")).to_have_text(
-        re.compile(r"^5\d users found; compared [\d,]+ of 100,004")
+        re.compile(r"^\d\d users found; compared [\d,]+ of 100,004")
     )
     await page.get_by_label("Login begins with").fill("alic")
     await page.get_by_role("button", name="Search").click()
@@ -244,7 +246,7 @@ async def test_axe_finds_no_serious_violation(browser: Browser, site: Site, sche
             await window.open(path)
         await window.page.wait_for_load_state()
         await window.page.evaluate(AXE)
-        result = await window.page.evaluate(RUN_AXE)
+        result = await window.page.evaluate(RUN_AXE[scheme] % REPEATED)
         found += [
             (path, one["id"], one["nodes"][0]["html"])
             for one in result["violations"]

@@ -5,7 +5,16 @@ from tests.fuzz.runner import Plan, fuzz
 
 PLAN = Plan(seed=0, inputs=100, seconds=60.0)
 WANTED = {
-    *("http-heads", "http-server", "rps-requests", "rps-server", "ping-json", "ping-form", "queue-entries"),
+    *(
+        "http-heads",
+        "http-server",
+        "console",
+        "rps-requests",
+        "rps-server",
+        "ping-json",
+        "ping-form",
+        "queue-entries",
+    ),
     *("resque-jobs", "change-events", "apns-keys", "apns-certificates", "fcm-accounts", "settings-file"),
     *(
         "settings-environment",

@@ -73,6 +73,28 @@ async def of_the_push_service(target: AttackTarget, outcome: AttackOutcome) -> N
     await _flood(target, outcome, requests, login, break_off=True)
 
 
+async def at_the_console(target: AttackTarget, outcome: AttackOutcome) -> None:
+    """1,000 invented tokens at the console's login, by a hundred clients."""
+    login = await new_user(target)
+    requests = [
+        request(
+            "/console/login",
+            f"csrf=x&token=invented{number}".encode(),
+            Content_Type="application/x-www-form-urlencoded",
+            Cookie="rhopush_console_login=x",
+            X_Forwarded_For=address(number, 100),
+        )
+        for number in range(1_000)
+    ]
+    answers = list[AttackResponse]()
+    flood = asyncio.create_task(pipelined(target.port, requests, _CONNECTIONS, answers))
+    outcome.note((await log_in(target, login)).status, (200,), "a right login during a flood of guesses")
+    await asyncio.gather(flood, return_exceptions=True)
+    for answer in answers:
+        outcome.note(answer.status, (401, 429, 503), "an invented token at the console")
+        outcome.require("rhopush_console=" not in answer.headers.get("set-cookie", ""), "a session began")
+
+
 async def _flood(
     target: AttackTarget,
     outcome: AttackOutcome,
@@ -109,4 +131,5 @@ LOGINS: Final = (
     Attack("A5: 1,000 wrong logins of a hundred clients", from_many_clients),
     Attack("A5: 1,000 logins with invented names", at_invented_names),
     Attack("A5: 1,000 wrong credentials of RhoConnect Push apps", of_the_push_service),
+    Attack("A5: 1,000 invented tokens at the console", at_the_console),
 )

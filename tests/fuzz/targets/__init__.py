@@ -5,6 +5,7 @@ from typing import Final
 from tests.fuzz.target import Target
 from tests.fuzz.targets import (
     connections,
+    console,
     credentials,
     kept,
     pings,
@@ -29,4 +30,5 @@ TARGETS: Final[tuple[Target, ...]] = (
     *stored_values.TARGETS,
     *kept.TARGETS,
     *servers.TARGETS,
+    *console.TARGETS,
 )

@@ -74,7 +74,7 @@ def _listening() -> Iterator[Complaints]:
         structlog.reset_defaults()
 
 
-def _served(serve: Callable[[Redis, str], AbstractAsyncContextManager[Ask]]) -> Open:
+def served(serve: Callable[[Redis, str], AbstractAsyncContextManager[Ask]]) -> Open:
     @contextmanager
     def opened() -> Iterator[Step]:
         with RedisServer("valkey") as server, _listening() as complaints, asyncio.Runner() as runner:
@@ -97,7 +97,7 @@ def _served(serve: Callable[[Redis, str], AbstractAsyncContextManager[Ask]]) -> 
     return opened
 
 
-async def _exchange(port: int, data: bytes, done: Callable[[], bool]) -> bytes:
+async def exchange(port: int, data: bytes, done: Callable[[], bool]) -> bytes:
     """Send everything, end the stream, and read until the server ends it too, or until nothing can come."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -121,7 +121,7 @@ async def _exchange(port: int, data: bytes, done: Callable[[], bool]) -> bytes:
             await writer.wait_closed()
 
 
-def _judge(answer: bytes) -> None:
+def judge(answer: bytes) -> None:
     assert not _FAILED.search(answer), answer[:1_000]
     statuses = [int(status) for status in _STATUS.findall(answer)]
     assert all(100 <= status < 600 for status in statuses)
@@ -132,7 +132,7 @@ async def _http_api(redis: Redis, _address: str) -> AsyncIterator[Ask]:
     async with http_api_house(redis) as house:
 
         async def ask(data: bytes) -> None:
-            _judge(await _exchange(house.port, data, lambda: False))
+            judge(await exchange(house.port, data, lambda: False))
             house.queue.pings.clear()
             house.queue.keys.clear()
             house.queue.sizes.clear()
@@ -150,7 +150,7 @@ async def _push(redis: Redis, address: str) -> AsyncIterator[Ask]:
             return bool(len(house.service.polls)) and not house.service.polls.asking
 
         async def ask(data: bytes) -> None:
-            answer = await _exchange(house.port, data, waits)
+            answer = await exchange(house.port, data, waits)
             assert b"HTTP/1.1 500" not in answer, answer[:1_000]
             house.judge.asked.clear()
 
@@ -251,8 +251,6 @@ PUSH_SEEDS: Final = (
 _SOCKET_S: Final = 0.5
 """Two ends of a connection, a server's log and Redis' replies are in one thread here."""
 TARGETS: Final = (
-    Target(
-        "http-server", _served(_http_api), API_SEEDS, API_WORDS, base_s=_SOCKET_S, byte_s=1e-5, weight=6.0
-    ),
-    Target("rps-server", _served(_push), PUSH_SEEDS, HTTP_WORDS, base_s=_SOCKET_S, byte_s=1e-5, weight=3.0),
+    Target("http-server", served(_http_api), API_SEEDS, API_WORDS, base_s=_SOCKET_S, byte_s=1e-5, weight=6.0),
+    Target("rps-server", served(_push), PUSH_SEEDS, HTTP_WORDS, base_s=_SOCKET_S, byte_s=1e-5, weight=3.0),
 )

@@ -55,6 +55,15 @@ async def test_a_page_shows_devices_reasons_and_tries_escaped(console: Console) 
     assert "2023-11-14 22:13:20 UTC" in text
 
 
+async def test_the_effect_on_a_device_is_shown_where_the_receipt_has_it(console: Console) -> None:
+    effect = {"client_id": "c1", "provider": "apns", "verdict": "accepted"}
+    effect |= {"synced_after_s": 7, "acknowledged": True}
+    console.api.reports.known[PING] = report() | {"devices": [effect]}
+    async with console.operator() as browser:
+        _, text = await browser.get(f"/console/pings/{PING}")
+    assert "synchronised after 7 s acknowledged" in text
+
+
 async def test_a_long_receipt_is_cut(console: Console) -> None:
     console.api.reports.known[PING] = report(count=DEVICES_SHOWN + 7)
     async with console.operator() as browser:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.console.user_pages import FOUND_MAX, SCAN_COUNT, STEPS, UserSearch
+from gateway.console.user_pages import FOUND_MAX, SCAN_COUNTS, STEPS, UserSearch
 from gateway.store import keys
 from gateway.store.errors import RedisCommands
 from tests.gateway.console.harness import Console
@@ -52,9 +52,10 @@ async def test_a_search_among_many_goes_on_with_its_cursor(redis_client: Redis) 
         if not cursor:
             break
     assert sorted(found) == ["needle1", "needle2"]
-    assert parts <= 60_002 // (SCAN_COUNT * STEPS) + 1
+    assert parts <= 2
+    assert SCAN_COUNTS[-1] * STEPS > 60_002
     first = await made.part("user", "")
-    assert len(first.users) >= FOUND_MAX
+    assert FOUND_MAX <= len(first.users) < 200
     assert first.cursor
 
 
