@@ -15,7 +15,8 @@ import redis
 
 import gateway
 from gateway.store.connection import Script
-from tests.gateway.script_cases import CASES, Case, Word
+from tests.gateway.script_cases import CASES
+from tests.gateway.script_stores import Case, Word
 from tests.support.redis import RedisServer
 
 BAD_NUMBERS = ("", "x", "-0", "007", "1.5", "nan", "-1", "1" * 25, "9223372036854775807")
