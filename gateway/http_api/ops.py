@@ -1,13 +1,27 @@
 """Routes for operators: liveness, readiness, metrics and the description of the API."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from aiohttp import web
+from msgspec import Meta
 
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.requests import json_response
 from gateway.metrics import CONTENT_TYPE
+
+
+class Liveness(TypedDict):
+    """The process runs."""
+
+    alive: bool
+
+
+class Readiness(TypedDict):
+    """Whether the gateway can accept and deliver pings."""
+
+    ready: bool
+    missing: Annotated[dict[str, str], Meta(description="The reason for each component that is not ready.")]
 
 
 class OpsRoutes:
@@ -24,12 +38,12 @@ class OpsRoutes:
 
     async def healthz(self, _: web.Request) -> web.Response:
         """Return 200 while the event loop runs."""
-        return json_response({"alive": True})
+        return json_response(Liveness(alive=True))
 
     async def readyz(self, _: web.Request) -> web.Response:
         """Return 200 while pings can be accepted and delivered, else 503 with the reasons."""
         missing = dict(await self._context.services.readiness())
-        return json_response({"ready": not missing, "missing": missing}, status=503 if missing else 200)
+        return json_response(Readiness(ready=not missing, missing=missing), status=503 if missing else 200)
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Return the metrics for Prometheus. The supervisor renders them; this worker forwards the text."""

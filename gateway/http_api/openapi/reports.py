@@ -1,56 +1,100 @@
-"""Schemas of the list of pings and of readiness."""
+"""The operations that read pings: the receipt of one ping, and the list of pings."""
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
-from gateway.http_api.openapi.values import TEXT
+from msgspec import Meta
 
-READINESS: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["ready", "missing"],
-    "properties": {
-        "ready": {"type": "boolean"},
-        "missing": {"type": "object", "additionalProperties": TEXT},
-    },
+from gateway.http_api.openapi.values import EXAMPLE_ID, TEXT, json_answer, query, reference
+from gateway.queue.ping_list import DONE, LIMIT, LIMIT_MAX, OPEN, QUEUED
+
+
+class DeviceOutcome(TypedDict):
+    """The latest verdict of one device."""
+
+    client_id: str
+    provider: str
+    verdict: Literal["accepted", "rejected", "later", "unknown"]
+    reason: NotRequired[Annotated[str, Meta(description="Absent with the verdict `accepted`.")]]
+
+
+class PingReport(TypedDict):
+    """The receipt of a ping."""
+
+    ping_id: str
+    state: Annotated[
+        str,
+        Meta(
+            description="`scheduled`: the ping waits until `deliver_at`; `queued`: no verdict yet; `open`: deliveries "
+            "are outstanding; `done`."
+        ),
+    ]
+    counts: Annotated[dict[str, int], Meta(description="Numbers of devices by verdict.")]
+    skipped: Annotated[dict[str, int], Meta(description="Numbers of omitted devices and users by reason.")]
+    devices: list[DeviceOutcome]
+    deliver_at: NotRequired[Annotated[str, Meta(description="With the state `scheduled` (RFC 3339).")]]
+    repeated: NotRequired[
+        Annotated[
+            bool,
+            Meta(
+                description="In the answer to a ping: whether an earlier ping had the same Idempotency-Key."
+            ),
+        ]
+    ]
+
+
+class PingSummary(TypedDict):
+    """One ping of a list."""
+
+    ping_id: str
+    state: str
+    accepted_at: Annotated[str | None, Meta(extra_json_schema={"format": "date-time"})]
+    ingress: Annotated[str | None, Meta(description="null: not stored any more.")]
+    counts: Annotated[dict[str, int], Meta(description="Devices by verdict. A ping that is queued has none.")]
+
+
+class PingPage(TypedDict):
+    """One page of a list of pings."""
+
+    pings: Annotated[list[PingSummary], Meta(max_length=LIMIT_MAX)]
+    next_cursor: Annotated[str | None, Meta(description="null: there are no more pings.")]
+
+
+FORMS: Final = (PingReport, PingPage)
+EXAMPLE_REPORT: Final = {
+    "ping_id": EXAMPLE_ID,
+    "state": "done",
+    "counts": {"accepted": 1, "rejected": 1, "later": 0},
+    "skipped": {},
+    "devices": [
+        {"client_id": "c1", "provider": "apns", "verdict": "accepted"},
+        {"client_id": "c2", "provider": "fcm", "verdict": "rejected", "reason": "UNREGISTERED"},
+    ],
 }
-STATES: Final = ("queued", "open", "done")
-COUNT_MAP: Final[dict[str, Any]] = {
-    "type": "object",
-    "description": "Devices by verdict. A ping that is queued has none.",
-    "additionalProperties": {"type": "integer"},
+_EXAMPLE_PAGE: Final = {
+    "pings": [
+        {
+            "ping_id": EXAMPLE_ID,
+            "state": "done",
+            "accepted_at": "2026-05-01T10:00:00.123Z",
+            "ingress": None,
+            "counts": {"accepted": 2, "rejected": 0, "later": 0},
+        }
+    ],
+    "next_cursor": None,
 }
-PAGE: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["pings", "next_cursor"],
-    "properties": {
-        "pings": {
-            "type": "array",
-            "maxItems": 500,
-            "items": {
-                "type": "object",
-                "required": ["ping_id", "state", "accepted_at", "ingress", "counts"],
-                "properties": {
-                    "ping_id": TEXT,
-                    "state": {"type": "string", "enum": [*STATES]},
-                    "accepted_at": {"type": ["string", "null"], "format": "date-time"},
-                    "ingress": {"type": ["string", "null"], "description": "null: not stored any more."},
-                    "counts": COUNT_MAP,
-                },
-            },
-        },
-        "next_cursor": {"type": ["string", "null"], "description": "null: there are no more pings."},
-    },
+REPORT_OPERATION: Final[Mapping[str, Any]] = {
+    "responses": {"200": json_answer(reference("PingReport"), EXAMPLE_REPORT, "The receipt.")},
 }
-LIST_PARAMETERS: Final = [
-    {"in": "query", "name": "state", "schema": {"type": "string", "enum": [*STATES]}},
-    {
-        "in": "query",
-        "name": "limit",
-        "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
-    },
-    {
-        "in": "query",
-        "name": "cursor",
-        "schema": TEXT,
-        "description": "`next_cursor` of the page before.",
-    },
-]
+LIST_OPERATION: Final[Mapping[str, Any]] = {
+    "parameters": [
+        query("state", {"type": "string", "enum": [QUEUED, OPEN, DONE]}, "Only pings in this state."),
+        query(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT},
+            "Most pings of the response.",
+        ),
+        query("cursor", TEXT, "`next_cursor` of the page before."),
+    ],
+    "responses": {"200": json_answer(reference("PingPage"), _EXAMPLE_PAGE, "One page.")},
+}
