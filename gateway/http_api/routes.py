@@ -4,7 +4,8 @@
 (contract §1, §2). The OpenAPI document is generated from this table, so that both always agree.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from gateway.delivery.provider_registry import installed
 from gateway.errors import ApiTokenRefused, MetricsUnavailable
@@ -24,9 +25,12 @@ from gateway.http_api.users import UserRoutes
 
 def routes(context: HandlerContext) -> list[HttpRoute]:
     """The table, with its handlers bound to `context`."""
+    on_users = UserRoutes(context)
     table = [
         *_pings(PingRoutes(context), BulkRoutes(context)),
-        *_users(UserRoutes(context)),
+        *_users(on_users),
+        *_clients(on_users),
+        *_sources(on_users),
         *_devices(DeviceRoutes(context)),
         *_rhoconnect_push_logins(RhoConnectPushLoginRoutes(context)),
         *admin_routes(context),
@@ -56,296 +60,166 @@ _PING: Final = "Ping users' devices"
 
 
 def _pings(on: PingRoutes, bulk: BulkRoutes) -> list[HttpRoute]:
+    ping = HttpRoute(
+        "POST", "/rc/v1/users/ping", "token", _PING, on.ping, operation=PING_OPERATION, errors=APPENDING
+    )
+    bulk_summary, list_summary, report = (
+        "Many pings, one a line",
+        "Pings, the newest first",
+        "Receipt of a ping",
+    )
+    pings, one = "/rc/v1/pings", "/rc/v1/pings/{ping_id}"
     return [
-        HttpRoute(
-            "POST", "/rc/v1/users/ping", "token", _PING, on.ping, operation=PING_OPERATION, errors=APPENDING
-        ),
+        ping,
         # The .NET example of RhoConnect's documentation has this space, and programs in the field have it too.
+        ping._replace(path="/rc/v1/users%20/ping"),
+        *_older(ping, "/api/ping", "/api/client/ping"),
         HttpRoute(
             "POST",
-            "/rc/v1/users%20/ping",
-            "token",
-            _PING,
-            on.ping,
-            operation=PING_OPERATION,
-            errors=APPENDING,
-        ),
-        HttpRoute(
-            "POST",
-            "/api/ping",
-            "token",
-            _PING,
-            on.ping,
-            deprecated=True,
-            operation=PING_OPERATION,
-            errors=APPENDING,
-        ),
-        HttpRoute(
-            "POST",
-            "/api/client/ping",
-            "token",
-            _PING,
-            on.ping,
-            deprecated=True,
-            operation=PING_OPERATION,
-            errors=APPENDING,
-        ),
-        HttpRoute(
-            "POST",
-            "/rc/v1/pings",
+            pings,
             "header",
-            "Many pings, one a line",
+            bulk_summary,
             bulk.pings,
             streams=True,
             operation=BULK_OPERATION,
             errors=BULK,
         ),
-        HttpRoute(
-            "GET", "/rc/v1/pings", "operator", "Pings, the newest first", on.list, operation=LIST_OPERATION
+        HttpRoute("GET", pings, "operator", list_summary, on.list, operation=LIST_OPERATION),
+        HttpRoute("GET", one, "operator", report, on.report, operation=REPORT_OPERATION),
+    ]
+
+
+def _older(route: HttpRoute, *paths: str, operation: Mapping[str, Any] | None = None) -> list[HttpRoute]:
+    """Return a route under its older names. `operation`: where the older names take an id as a parameter."""
+    own = route.operation if operation is None else operation
+    errors = route.errors if operation is None else (*route.errors, *registry.NAMING)
+    return [route._replace(path=path, deprecated=True, operation=own, errors=errors) for path in paths]
+
+
+def _users(on: UserRoutes) -> list[HttpRoute]:
+    login = HttpRoute(
+        "POST",
+        "/rc/v1/system/login",
+        "login",
+        "Log in as admin and get the API token",
+        on.login,
+        operation=registry.ADMIN_LOGIN,
+        errors=(ApiTokenRefused,),
+    )
+    users = HttpRoute("GET", "/rc/v1/users", "token", "Every login", on.users, operation=registry.USERS)
+    create = HttpRoute(
+        "POST",
+        "/rc/v1/users",
+        "token",
+        "Create a user",
+        on.create_user,
+        operation=registry.CREATE_USER,
+        errors=registry.CREATING,
+    )
+    one, change = "/rc/v1/users/{user_id}", "Change a password or email"
+    return [
+        login,
+        *_older(login, "/login", "/api/admin/login"),
+        users,
+        users._replace(path="/rc/v1/users/"),
+        *_older(users._replace(method="POST"), "/api/list_users", "/api/user/list_users"),
+        create,
+        *_older(create, "/api/create_user"),
+        HttpRoute("GET", one, "token", "A user's fields", on.show_user, operation=registry.USER),
+        HttpRoute("PUT", one, "token", change, on.update_user, operation=registry.UPDATE_USER),
+        HttpRoute("DELETE", one, "token", "Delete a user", on.delete_user, operation=registry.DELETE_USER),
+    ]
+
+
+def _clients(on: UserRoutes) -> list[HttpRoute]:
+    of_user = HttpRoute(
+        "GET",
+        "/rc/v1/users/{user_id}/clients",
+        "token",
+        "A user's client ids",
+        on.user_clients,
+        operation=registry.USER_CLIENTS,
+    )
+    one = HttpRoute(
+        "GET",
+        "/rc/v1/clients/{client_id}",
+        "token",
+        "A client's fields",
+        on.show_client,
+        operation=registry.CLIENT,
+    )
+    delete = HttpRoute(
+        "DELETE",
+        "/rc/v1/users/{user_id}/clients/{client_id}",
+        "token",
+        "Delete a client",
+        on.delete_client,
+        operation=registry.DELETE_CLIENT,
+    )
+    return [
+        of_user,
+        *_older(
+            of_user._replace(method="POST"),
+            "/api/list_clients",
+            "/api/client/list_clients",
+            operation=registry.USER_CLIENTS_BY_PARAMETER,
         ),
-        HttpRoute(
-            "GET",
-            "/rc/v1/pings/{ping_id}",
-            "operator",
-            "What became of a ping",
-            on.report,
-            operation=REPORT_OPERATION,
+        delete,
+        one,
+        *_older(
+            one._replace(method="POST"),
+            "/api/get_client_params",
+            "/api/client/get_client_params",
+            operation=registry.CLIENT_BY_PARAMETER,
         ),
     ]
 
 
-def _users(on: UserRoutes) -> list[HttpRoute]:
-    login, users, create = "Log in as admin and get the API token", "Every login", "Create a user"
-    clients, client = "A user's client ids", "A client's fields"
+def _sources(on: UserRoutes) -> list[HttpRoute]:
+    path, summary = "/rc/v1/sources/type/{kind}", "The names of sources"
+    return [HttpRoute("GET", path, "token", summary, on.sources, operation=registry.SOURCES)]
+
+
+def _device_logins(on: DeviceRoutes) -> list[HttpRoute]:
+    login = HttpRoute(
+        "POST",
+        "/rc/v1/app/login",
+        "login",
+        "Log in on a device",
+        on.login,
+        operation=registry.DEVICE_LOGIN,
+        errors=registry.ENTERING,
+    )
+    with_body = login._replace(handler=on.login_with_body, operation=registry.DEVICE_LOGIN_WITH_BODY)
     return [
-        HttpRoute(
-            "POST",
-            "/rc/v1/system/login",
-            "login",
-            login,
-            on.login,
-            operation=registry.ADMIN_LOGIN,
-            errors=(ApiTokenRefused,),
-        ),
-        HttpRoute(
-            "POST",
-            "/login",
-            "login",
-            login,
-            on.login,
-            deprecated=True,
-            operation=registry.ADMIN_LOGIN,
-            errors=(ApiTokenRefused,),
-        ),
-        HttpRoute(
-            "POST",
-            "/api/admin/login",
-            "login",
-            login,
-            on.login,
-            deprecated=True,
-            operation=registry.ADMIN_LOGIN,
-            errors=(ApiTokenRefused,),
-        ),
-        HttpRoute("GET", "/rc/v1/users", "token", users, on.users, operation=registry.USERS),
-        HttpRoute("GET", "/rc/v1/users/", "token", users, on.users, operation=registry.USERS),
-        HttpRoute(
-            "POST", "/api/list_users", "token", users, on.users, deprecated=True, operation=registry.USERS
-        ),
-        HttpRoute(
-            "POST",
-            "/api/user/list_users",
-            "token",
-            users,
-            on.users,
-            deprecated=True,
-            operation=registry.USERS,
-        ),
-        HttpRoute(
-            "POST",
-            "/rc/v1/users",
-            "token",
-            create,
-            on.create_user,
-            operation=registry.CREATE_USER,
-            errors=registry.CREATING,
-        ),
-        HttpRoute(
-            "POST",
-            "/api/create_user",
-            "token",
-            create,
-            on.create_user,
-            deprecated=True,
-            operation=registry.CREATE_USER,
-            errors=registry.CREATING,
-        ),
-        HttpRoute(
-            "GET", "/rc/v1/users/{user_id}", "token", "A user's fields", on.show_user, operation=registry.USER
-        ),
-        HttpRoute(
-            "PUT",
-            "/rc/v1/users/{user_id}",
-            "token",
-            "Change a password or email",
-            on.update_user,
-            operation=registry.UPDATE_USER,
-        ),
-        HttpRoute(
-            "DELETE",
-            "/rc/v1/users/{user_id}",
-            "token",
-            "Delete a user",
-            on.delete_user,
-            operation=registry.DELETE_USER,
-        ),
-        HttpRoute(
-            "GET",
-            "/rc/v1/users/{user_id}/clients",
-            "token",
-            clients,
-            on.user_clients,
-            operation=registry.USER_CLIENTS,
-        ),
-        HttpRoute(
-            "POST",
-            "/api/list_clients",
-            "token",
-            clients,
-            on.user_clients,
-            deprecated=True,
-            operation=registry.USER_CLIENTS_BY_PARAMETER,
-            errors=registry.NAMING,
-        ),
-        HttpRoute(
-            "POST",
-            "/api/client/list_clients",
-            "token",
-            clients,
-            on.user_clients,
-            deprecated=True,
-            operation=registry.USER_CLIENTS_BY_PARAMETER,
-            errors=registry.NAMING,
-        ),
-        HttpRoute(
-            "DELETE",
-            "/rc/v1/users/{user_id}/clients/{client_id}",
-            "token",
-            "Delete a client",
-            on.delete_client,
-            operation=registry.DELETE_CLIENT,
-        ),
-        HttpRoute(
-            "GET", "/rc/v1/clients/{client_id}", "token", client, on.show_client, operation=registry.CLIENT
-        ),
-        HttpRoute(
-            "POST",
-            "/api/get_client_params",
-            "token",
-            client,
-            on.show_client,
-            deprecated=True,
-            operation=registry.CLIENT_BY_PARAMETER,
-            errors=registry.NAMING,
-        ),
-        HttpRoute(
-            "POST",
-            "/api/client/get_client_params",
-            "token",
-            client,
-            on.show_client,
-            deprecated=True,
-            operation=registry.CLIENT_BY_PARAMETER,
-            errors=registry.NAMING,
-        ),
-        HttpRoute(
-            "GET",
-            "/rc/v1/sources/type/{kind}",
-            "token",
-            "The names of sources",
-            on.sources,
-            operation=registry.SOURCES,
-        ),
+        login,
+        *_older(login, "/application/clientlogin"),
+        *_older(with_body, "/api/application/clientlogin"),
     ]
 
 
 def _devices(on: DeviceRoutes) -> list[HttpRoute]:
-    login, create, register = "Log in on a device", "Create a client", "Register a client for push"
+    create = HttpRoute(
+        "POST", "/rc/v1/clients", "device", "Create a client", on.create, operation=registry.CREATE_CLIENT
+    )
+    by_get = create._replace(method="GET", changes_state=True, operation=registry.CREATE_CLIENT_BY_GET)
+    register = HttpRoute(
+        "POST",
+        "/rc/v1/clients/{client_id}/register",
+        "device",
+        "Register a client for push",
+        on.register,
+        operation=registry.REGISTER_CLIENT,
+    )
     return [
-        HttpRoute(
-            "POST",
-            "/rc/v1/app/login",
-            "login",
-            login,
-            on.login,
-            operation=registry.DEVICE_LOGIN,
-            errors=registry.ENTERING,
-        ),
-        HttpRoute(
-            "POST",
-            "/application/clientlogin",
-            "login",
-            login,
-            on.login,
-            deprecated=True,
-            operation=registry.DEVICE_LOGIN,
-            errors=registry.ENTERING,
-        ),
-        HttpRoute(
-            "POST",
-            "/api/application/clientlogin",
-            "login",
-            login,
-            on.login_with_body,
-            deprecated=True,
-            operation=registry.DEVICE_LOGIN_WITH_BODY,
-            errors=registry.ENTERING,
-        ),
-        HttpRoute("POST", "/rc/v1/clients", "device", create, on.create, operation=registry.CREATE_CLIENT),
-        HttpRoute(
-            "GET",
-            "/application/clientcreate",
-            "device",
-            create,
-            on.create,
-            deprecated=True,
-            changes_state=True,
-            operation=registry.CREATE_CLIENT_BY_GET,
-        ),
-        HttpRoute(
-            "GET",
-            "/api/application/clientcreate",
-            "device",
-            create,
-            on.create,
-            deprecated=True,
-            changes_state=True,
-            operation=registry.CREATE_CLIENT_BY_GET,
-        ),
-        HttpRoute(
-            "POST",
-            "/rc/v1/clients/{client_id}/register",
-            "device",
+        *_device_logins(on),
+        create,
+        *_older(by_get, "/application/clientcreate", "/api/application/clientcreate"),
+        register,
+        *_older(
             register,
-            on.register,
-            operation=registry.REGISTER_CLIENT,
-        ),
-        HttpRoute(
-            "POST",
             "/application/clientregister",
-            "device",
-            register,
-            on.register,
-            deprecated=True,
-            operation=registry.REGISTER_CLIENT_BY_PARAMETER,
-        ),
-        HttpRoute(
-            "POST",
             "/api/application/clientregister",
-            "device",
-            register,
-            on.register,
-            deprecated=True,
             operation=registry.REGISTER_CLIENT_BY_PARAMETER,
         ),
     ]

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.http_api.openapi import ping, process, registry, reports
 from gateway.http_api.openapi.errors import Errors, errors_of, refusals
-from gateway.http_api.openapi.values import TEXT, Part, header
+from gateway.http_api.openapi.values import PATH_PARAMETERS, TEXT, Part, header
 from gateway.http_api.responses import ErrorBody
 from gateway.http_api.sessions import COOKIE
 
@@ -30,6 +30,7 @@ _SECURITY: Final[dict[str, Part]] = {
     "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
     "basic": {"type": "http", "scheme": "basic"},
 }
+_SEGMENT: Final[Part] = {**TEXT, "minLength": 1}
 _WARNING: Final = header("Recommends the present route (RFC 7234 §5.5).")
 _NO_ADDITIONS: Final[Mapping[str, str]] = {}
 
@@ -73,7 +74,7 @@ def _operation(route: DescribedRoute) -> dict[str, Any]:
     """Return the operation of a route: the members that all routes have, and those that it describes itself."""
     own = route.operation
     in_path = [
-        {"name": name, "in": "path", "required": True, "schema": {**TEXT, "minLength": 1}}
+        {"name": name, "in": "path", "required": True, "schema": PATH_PARAMETERS.get(name, _SEGMENT)}
         for name in _PART.findall(route.path)
     ]
     operation: dict[str, Any] = {

@@ -7,6 +7,8 @@ from gateway.errors import NotAllowed, NotFound, RecordRefused
 from gateway.http_api.devices import CreatedClient
 from gateway.http_api.openapi.errors import Errors
 from gateway.http_api.openapi.values import (
+    CLIENT_ID_TEXT,
+    LOGIN_TEXT,
     PLAIN,
     TEXT,
     Part,
@@ -37,26 +39,30 @@ _SET_COOKIE: Final = {"Set-Cookie": header(f"The session, in the cookie `{COOKIE
 _LOGIN: Final[Part] = {
     "type": "object",
     "required": ["login", "password"],
-    "properties": {"login": {**TEXT, "maxLength": 255}, "password": TEXT},
+    "properties": {"login": LOGIN_TEXT, "password": TEXT},
 }
 _LOGIN_BODY: Final = json_body(_LOGIN, {"login": "rhoadmin", "password": "a-password"})
 _USER: Final[Part] = {
     "type": "object",
     "required": ["attributes"],
+    "additionalProperties": False,
     "properties": {
         "attributes": {
             "type": "object",
             "required": ["login"],
-            "properties": {"login": {**TEXT, "pattern": "^[!-~]{1,255}$"}, "password": TEXT},
+            "additionalProperties": False,
+            "properties": {"login": LOGIN_TEXT, "password": TEXT},
         }
     },
 }
 _CHANGES: Final[Part] = {
     "type": "object",
     "required": ["attributes"],
+    "additionalProperties": False,
     "properties": {
         "attributes": {
             "type": "object",
+            "additionalProperties": False,
             "properties": {"email": TEXT, "password": TEXT, "new_password": TEXT},
         }
     },
@@ -77,16 +83,16 @@ _NAMED_DEVICE: Final[Part] = {
     "type": "object",
     "required": ["client_id"],
     "properties": {
-        "client_id": {**TEXT, "pattern": "^[0-9A-Za-z_.-]{1,128}$"},
+        "client_id": CLIENT_ID_TEXT,
         **dict.fromkeys(DEVICE_FIELDS, _FIELD),
         "user_id": _OWNER,
     },
 }
 
 
-def _named(name: str, example: str) -> Part:
+def _named(name: str, value: Part, example: str) -> Part:
     """Return the body of a route that has an id as a parameter."""
-    schema = {"type": "object", "required": [name], "properties": {name: TEXT}}
+    schema = {"type": "object", "required": [name], "properties": {name: value}}
     return json_body(schema, {name: example})
 
 
@@ -118,10 +124,10 @@ UPDATE_USER: Final = answer(
 )
 DELETE_USER: Final = answer(text_answer("User deleted", "The user is deleted."))
 USER_CLIENTS: Final = answer(_CLIENTS)
-USER_CLIENTS_BY_PARAMETER: Final = answer(_CLIENTS, requestBody=_named("user_id", "bob"))
+USER_CLIENTS_BY_PARAMETER: Final = answer(_CLIENTS, requestBody=_named("user_id", TEXT, "bob"))
 DELETE_CLIENT: Final = answer(text_answer("Client deleted", "The client is deleted."))
 CLIENT: Final = answer(_CLIENT)
-CLIENT_BY_PARAMETER: Final = answer(_CLIENT, requestBody=_named("client_id", _CLIENT_ID))
+CLIENT_BY_PARAMETER: Final = answer(_CLIENT, requestBody=_named("client_id", CLIENT_ID_TEXT, _CLIENT_ID))
 SOURCES: Final = answer(html_json_answer(_TEXTS, '["Product"]', "The names of the sources."))
 DEVICE_LOGIN: Final = answer(_LOGGED_IN, requestBody=_LOGIN_BODY)
 DEVICE_LOGIN_WITH_BODY: Final = answer(

@@ -6,6 +6,9 @@ JSON objects of responses are typed dictionaries; their schemas are derived from
 from collections.abc import Mapping
 from typing import Any, Final
 
+from gateway.registry.accounts import LOGIN
+from gateway.registry.clients import CLIENT_ID
+
 Part = dict[str, Any]
 """A part of the document."""
 
@@ -90,5 +93,9 @@ def request_header(name: str, text: str, schema: Part = TEXT) -> Part:
     return {"in": "header", "name": name, "schema": schema, "description": text}
 
 
+CLIENT_ID_TEXT: Final[Part] = {**TEXT, "pattern": f"^{CLIENT_ID.pattern}$"}
+LOGIN_TEXT: Final[Part] = {**TEXT, "pattern": f"^{LOGIN.pattern}$"}
+PATH_PARAMETERS: Final[Mapping[str, Part]] = {"client_id": CLIENT_ID_TEXT}
+"""Schemas of the parameters of paths that are not any text."""
 PING_ID: Final[Part] = {**TEXT, "pattern": "^[0-9a-f]{32}$", "example": _ID}
 EXAMPLE_ID: Final = _ID
