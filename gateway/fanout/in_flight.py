@@ -225,6 +225,8 @@ class InFlight:
     def on_complete(self, batch: DeliveryBatch) -> None:
         """Settle a batch of which every delivery has a verdict, unless its lease is lost."""
         if not batch.lease_lost:
+            if batch.trace is not None:
+                batch.trace.ended(batch)
             self.settle(self._notify_local_waiters(build_settlement(batch)))
 
     def _notify_local_waiters(self, settlement: Settlement) -> Settlement:

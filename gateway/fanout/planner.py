@@ -31,6 +31,7 @@ from gateway.registry.registry import DeviceRegistry
 from gateway.registry.user_devices import MARKED_DEAD, UNKNOWN_USER, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
+from gateway.tracing import PingTracer
 from protocols.devices import Device, platform_of
 from protocols.ping.model import Ping
 
@@ -52,6 +53,7 @@ class Planner(DevicePlanner):
         in_flight: receives every batch before its first delivery is sent.
         metrics: counts omitted users and devices.
         scheduler: serves small pings between slices of this work.
+        tracer: records the steps of pings that have a trace; None: there are no traces.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Planner(DevicePlanner):
         in_flight: InFlight,
         metrics: Metrics,
         scheduler: Scheduler,
+        tracer: PingTracer | None = None,
     ) -> None:
         self._registry = registry
+        self._tracer = tracer
         self._targets = targets
         self._lane_manager = lane_manager
         self._streams = streams
@@ -102,6 +106,8 @@ class Planner(DevicePlanner):
         for lease in leases:
             try:
                 batch, chunk = self._open(lease)
+                if self._tracer is not None:
+                    self._tracer.begin_batch(batch)
                 if lease.redelivered and await self._resumed(batch):
                     continue
             except (StoreDown, *BAD_DATA) as error:
@@ -345,6 +351,8 @@ class Planner(DevicePlanner):
 
     def _begin(self, batch: DeliveryBatch, parts: Sequence[SplitPart] = ()) -> None:
         self._in_flight.hold(batch)
+        if batch.trace is not None:
+            batch.trace.planned(batch)
         if parts:
             self._splitting.begin(batch, parts)
         else:

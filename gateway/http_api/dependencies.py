@@ -13,10 +13,12 @@ from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
+from gateway.queue.producer import PingQueue
 from gateway.queue.schedule_producer import IngressQueue
 from gateway.registry.clients import TokenMailbox
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Secret, Settings
+from gateway.tracing import PingTracer
 from protocols.ping.model import Ping
 
 Scrape = Callable[[], Awaitable[bytes]]
@@ -116,6 +118,7 @@ class Dependencies:
         readiness: returns the problems of this gateway by component; empty: ready.
         metrics: counts accepted and refused requests.
         scrape: returns the rendered metrics of the whole gateway; None: those of `metrics` are complete.
+        tracer: decides which pings have a trace; None: none has.
         explanations: explains pings; None: this process cannot explain pings.
         mailbox: RhoConnect Push registrations in another Redis than `redis`; None: there are none.
         workers: number of processes that share the configured rate limit.
@@ -139,6 +142,7 @@ class Dependencies:
     readiness: Callable[[], Awaitable[Mapping[str, str]]]
     metrics: Metrics
     explanations: PingExplanations | None = None
+    tracer: PingTracer | None = None
     mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None
     scrape: Scrape | None = None
@@ -154,6 +158,10 @@ class Dependencies:
     def __post_init__(self) -> None:
         """Apply the limits of the settings."""
         self.apply_settings(self.settings)
+
+    def queue_of(self, queue: PingQueue, traceparent: str | None) -> PingQueue:
+        """Return the queue for a ping whose request has this header: `queue`, or one that begins a trace."""
+        return queue if self.tracer is None else self.tracer.queue_of(queue, traceparent)
 
     def apply_settings(self, settings: Settings) -> None:
         """Apply new settings."""

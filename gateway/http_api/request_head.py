@@ -1,7 +1,7 @@
 """The request heads that the fast path answers, parsed and cached.
 
 A client sends the same head with every ping, so a head is parsed once (by llhttp, through httptools) and cached by its
-bytes. Only a plain ping is accepted:
+bytes, without a header `traceparent`, whose value differs in each request. Only a plain ping is accepted:
 
 | accepted | handed to aiohttp, which serves the same route |
 | --- | --- |
@@ -29,6 +29,9 @@ _HEADERS_MAX: Final = 64  # aiohttp accepts 128
 _CACHED_MAX: Final = 1_024
 _CACHED_BYTES: Final = 2_048
 
+_TRACEPARENT_NAME: Final = len(b"\r\ntraceparent: ")
+_TRACEPARENT_LINE: Final = _TRACEPARENT_NAME + 55
+
 _PLAIN: Final = re.compile(
     re.escape(PREFIX) + rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t]*[\x21-\x7e][ \t\x21-\x7e]*\r\n)+\r\n"
 )
@@ -47,18 +50,26 @@ class RequestHead:
         key: Idempotency-Key; None if it is missing.
         forwarded_for: X-Forwarded-For; "" if it is missing.
         close: whether the client wants the connection closed after the response.
+        traceparent: the header of that name, unless it was cut out (`traceparent_of`).
     """
 
-    __slots__ = ("close", "forwarded_for", "key", "length", "token")
+    __slots__ = ("close", "forwarded_for", "key", "length", "token", "traceparent")
 
     def __init__(
-        self, length: int, token: str, key: str | None, close: bool, forwarded_for: str = ""
+        self,
+        length: int,
+        token: str,
+        key: str | None,
+        close: bool,
+        forwarded_for: str = "",
+        traceparent: str | None = None,
     ) -> None:
         self.length = length
         self.token = token
         self.key = key
         self.close = close
         self.forwarded_for = forwarded_for
+        self.traceparent = traceparent
 
 
 class _Fields:
@@ -87,13 +98,49 @@ class RequestHeadParser:
         known = self._known.get(head)
         if known is not None:
             return known
+        at = _traceparent_at(head)
+        if at >= 0:
+            # The value differs in each request. Without this line the other requests have the same head.
+            head = head[:at] + head[at + _TRACEPARENT_LINE :]
+            known = self._known.get(head)
+            if known is not None:
+                return known
         found = _parse(head, self._body_bytes)
-        # A head with a key is used once; a long head would fill the memory.
-        if found is not None and found.key is None and len(head) <= _CACHED_BYTES:
+        if at >= 0 and found is not None and found.traceparent is not None:
+            return None  # a repeated header: aiohttp serves the request
+        # A head with a key, or with a traceparent in an unusual form, is used once; a long head would fill the memory.
+        if (
+            found is not None
+            and found.key is None
+            and found.traceparent is None
+            and len(head) <= _CACHED_BYTES
+        ):
             if len(self._known) >= _CACHED_MAX:
                 self._known.clear()
             self._known[head] = found
         return found
+
+
+def traceparent_of(head: bytes) -> str | None:
+    """Return the value of a header `traceparent` that `RequestHeadParser` cuts out; None: it cuts out none."""
+    at = _traceparent_at(head)
+    return None if at < 0 else head[at + _TRACEPARENT_NAME : at + _TRACEPARENT_LINE].decode("ascii")
+
+
+def _traceparent_at(head: bytes) -> int:
+    """Return the beginning of the line end before a header `traceparent` of version 00; -1: there is none.
+
+    Only the two usual spellings of the name are searched, and only a value of 55 letters, digits and hyphens is found.
+    """
+    at = head.find(b"\r\ntraceparent: 00-")
+    if at < 0:
+        at = head.find(b"\r\nTraceparent: 00-")
+        if at < 0:
+            return at
+    end = at + _TRACEPARENT_LINE
+    value = head[at + _TRACEPARENT_NAME : end]
+    plain = value.replace(b"-", b"").isalnum() and head[end : end + 2] == b"\r\n"
+    return at if plain else -1
 
 
 def may_be_ping(start: bytes) -> bool:
@@ -130,10 +177,12 @@ def _judge(found: dict[bytes, bytes], body_bytes: int) -> RequestHead | None:
     if connection not in (b"keep-alive", b"close"):
         return None
     key = found.get(b"idempotency-key")
+    traceparent = found.get(b"traceparent")
     return RequestHead(
         length=int(length),
         token=found.get(b"x-rhoconnect-api-token", b"").decode("ascii"),
         key=None if key is None else key.decode("ascii"),
         close=connection == b"close",
         forwarded_for=found.get(b"x-forwarded-for", b"").decode("ascii"),
+        traceparent=None if traceparent is None else traceparent.decode("ascii"),
     )

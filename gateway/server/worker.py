@@ -51,6 +51,7 @@ from gateway.server.ipc import SettingsUpdate
 from gateway.server.maintenance import Maintenance
 from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
+from gateway.server.tracing import open_tracer
 from gateway.server.worker_channels import WorkerContext
 from gateway.settings import Secret, Settings
 from gateway.store.address import RedisAddress, main_address, queue_address, rhoconnect_push_address
@@ -58,6 +59,7 @@ from gateway.store.client_factory import HTTP_TIMEOUT_S, check_trust, client
 from gateway.store.connection import RedisConnection, RedisReplyError
 from gateway.store.durability import check_durability
 from gateway.store.health import redis_healths
+from gateway.tracing import PingTracer
 
 _log = structlog.get_logger("worker")
 
@@ -85,11 +87,13 @@ async def run(context: WorkerContext) -> None:
     if channels is not None:
         channels.metrics_reporter.begin(metrics)
     async with AsyncExitStack() as closing:
+        name = f"{context.gateway_id}:{slot}"
+        tracer = await closing.enter_async_context(open_tracer(settings, name))
         pipeline = await closing.enter_async_context(
-            _pipeline(settings, f"{context.gateway_id}:{slot}", metrics, context.workers)
+            _pipeline(settings, name, metrics, context.workers, tracer)
         )
         scrape = None if channels is None else channels.metrics_reporter.scrape
-        services = _services(settings, pipeline, metrics, scrape, context.workers)
+        services = _services(settings, pipeline, metrics, scrape, context.workers, tracer)
         for redis in (services.redis, services.reserved_redis):
             if redis is not None:
                 closing.push_async_callback(redis.aclose)
@@ -222,7 +226,9 @@ def _schedule_limits(settings: Settings) -> BacklogLimits:
 
 
 @asynccontextmanager
-async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: int) -> AsyncIterator[Pipeline]:
+async def _pipeline(
+    settings: Settings, name: str, metrics: Metrics, workers: int, tracer: PingTracer | None
+) -> AsyncIterator[Pipeline]:
     main, queued = main_address(settings), queue_address(settings)
     await _check(settings, queued)
     permissions = RedisPermissions(settings)
@@ -258,7 +264,9 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         in_flight = InFlight(streams, scheduler, completions, metrics, unsaved)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         broadcast_targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
-        planner = Planner(registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler)
+        planner = Planner(
+            registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler, tracer
+        )
         broadcast_tasks = BroadcastTasks(BroadcastSplitter(broadcasts, in_flight), in_flight)
         consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight, siblings=workers > 1)
         stores = redis_healths(main, look_ups, queued, stream_link)
@@ -340,7 +348,12 @@ async def _check(settings: Settings, queued: RedisAddress) -> None:
 
 
 def _services(
-    settings: Settings, pipeline: Pipeline, metrics: Metrics, scrape: Scrape | None, workers: int
+    settings: Settings,
+    pipeline: Pipeline,
+    metrics: Metrics,
+    scrape: Scrape | None,
+    workers: int,
+    tracer: PingTracer | None,
 ) -> Dependencies:
     if settings.api_token is None:
         raise BadSetting("api_token: no API token is configured or generated", field="api_token")
@@ -358,6 +371,7 @@ def _services(
         readiness=pipeline.maintenance.readiness,
         metrics=metrics,
         explanations=pipeline.explainer,
+        tracer=tracer,
         mailbox=pipeline.mailbox if rhoconnect_push_address(settings) != main else None,
         scrape=scrape,
         workers=workers,

@@ -36,6 +36,7 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
         fcm: raw additions to the FCM message.
         reply_to: Redis channel on which the completion of this ping is published to a waiting caller.
         ingress: `HTTP`, `RESQUE` or `CHANGE_EVENTS`.
+        traceparent: W3C Trace Context of the ping's span `ingress`; None: no trace of the ping is recorded.
     """
 
     id: str = ""
@@ -54,3 +55,4 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     fcm: dict[str, Any] | None = None
     reply_to: str | None = None
     ingress: str = HTTP
+    traceparent: str | None = None
