@@ -16,7 +16,7 @@ from gateway.http_api.client_address import ClientAddresses, address_group
 from gateway.http_api.dependencies import HttpTimeouts
 from gateway.http_api.idle_eviction import HttpConnection, HttpConnections
 from gateway.http_api.pending_response import PendingResponse, ResponseContext
-from gateway.http_api.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping, traceparent_of
+from gateway.http_api.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
 from gateway.http_api.wait import WaitingRequest
 from gateway.limits.body_budget import BodyReservation
 from gateway.queue.producer import PingQueue
@@ -311,7 +311,7 @@ class PingConnection(asyncio.Protocol):
             return
         tracer = server.tracer
         if tracer is not None:
-            queue = tracer.queue_of(queue, traceparent_of(block) or head.traceparent)
+            queue = tracer.queue_of(queue, server.heads.traceparent(block) or head.traceparent)
         if submission.wait:
             server.spawn(
                 self._wait(response, WaitingRequest(server.services, queue, submission, len(body), key))

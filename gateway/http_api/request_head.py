@@ -29,6 +29,7 @@ _HEADERS_MAX: Final = 64  # aiohttp accepts 128
 _CACHED_MAX: Final = 1_024
 _CACHED_BYTES: Final = 2_048
 
+_NAMES: Final = (b"\r\ntraceparent: 00-", b"\r\nTraceparent: 00-")
 _TRACEPARENT_NAME: Final = len(b"\r\ntraceparent: ")
 _TRACEPARENT_LINE: Final = _TRACEPARENT_NAME + 55
 
@@ -50,7 +51,7 @@ class RequestHead:
         key: Idempotency-Key; None if it is missing.
         forwarded_for: X-Forwarded-For; "" if it is missing.
         close: whether the client wants the connection closed after the response.
-        traceparent: the header of that name, unless it was cut out (`traceparent_of`).
+        traceparent: the header of that name, unless it was cut out (`RequestHeadParser.traceparent`).
     """
 
     __slots__ = ("close", "forwarded_for", "key", "length", "token", "traceparent")
@@ -92,21 +93,27 @@ class RequestHeadParser:
     def __init__(self, body_bytes: int) -> None:
         self._known: dict[bytes, RequestHead] = {}
         self._body_bytes = min(body_bytes, BODY_BYTES)
+        self._at = 0
+        """Place of the header `traceparent` in the last head that had one: usually that of the next, too. 0: none."""
 
     def read(self, head: bytes) -> RequestHead | None:
         """Parse a complete head (with its empty line); None: the fast path does not serve it."""
-        known = self._known.get(head)
-        if known is not None:
-            return known
-        at = _traceparent_at(head)
-        if at >= 0:
+        at = self._at
+        if not at or not head.startswith(_NAMES, at):
+            known = self._known.get(head)
+            if known is not None:
+                return known
+            at = _traceparent_at(head)
+        cut = at > 0 and _is_plain(head, at)
+        if cut:
             # The value differs in each request. Without this line the other requests have the same head.
+            self._at = at
             head = head[:at] + head[at + _TRACEPARENT_LINE :]
             known = self._known.get(head)
             if known is not None:
                 return known
         found = _parse(head, self._body_bytes)
-        if at >= 0 and found is not None and found.traceparent is not None:
+        if cut and found is not None and found.traceparent is not None:
             return None  # a repeated header: aiohttp serves the request
         # A head with a key, or with a traceparent in an unusual form, is used once; a long head would fill the memory.
         if (
@@ -120,27 +127,29 @@ class RequestHeadParser:
             self._known[head] = found
         return found
 
-
-def traceparent_of(head: bytes) -> str | None:
-    """Return the value of a header `traceparent` that `RequestHeadParser` cuts out; None: it cuts out none."""
-    at = _traceparent_at(head)
-    return None if at < 0 else head[at + _TRACEPARENT_NAME : at + _TRACEPARENT_LINE].decode("ascii")
+    def traceparent(self, head: bytes) -> str | None:
+        """Return the value of the header `traceparent` that `read` cuts out of this head; None: it cuts out none."""
+        at = self._at
+        if not at or not head.startswith(_NAMES, at):
+            at = _traceparent_at(head)
+            if at < 0 or not _is_plain(head, at):
+                return None
+        return head[at + _TRACEPARENT_NAME : at + _TRACEPARENT_LINE].decode("latin-1")
 
 
 def _traceparent_at(head: bytes) -> int:
     """Return the beginning of the line end before a header `traceparent` of version 00; -1: there is none.
 
-    Only the two usual spellings of the name are searched, and only a value of 55 letters, digits and hyphens is found.
+    Only the two usual spellings of the name are searched.
     """
-    at = head.find(b"\r\ntraceparent: 00-")
-    if at < 0:
-        at = head.find(b"\r\nTraceparent: 00-")
-        if at < 0:
-            return at
+    at = head.find(_NAMES[0])
+    return at if at >= 0 else head.find(_NAMES[1])
+
+
+def _is_plain(head: bytes, at: int) -> bool:
+    """Return whether the value has 55 letters, digits and hyphens: no other header can be hidden in it."""
     end = at + _TRACEPARENT_LINE
-    value = head[at + _TRACEPARENT_NAME : end]
-    plain = value.replace(b"-", b"").isalnum() and head[end : end + 2] == b"\r\n"
-    return at if plain else -1
+    return head.startswith(b"\r\n", end) and head[at + _TRACEPARENT_NAME : end].replace(b"-", b"").isalnum()
 
 
 def may_be_ping(start: bytes) -> bool:

@@ -1,6 +1,5 @@
 """The tracer of a worker."""
 
-import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -24,5 +23,5 @@ async def open_tracer(settings: Settings, worker: str) -> AsyncIterator[PingTrac
     if settings.tracing.endpoint is None:
         yield None
         return
-    async with open_exporter(settings, worker, __version__) as tracer:
-        yield PingTracer(tracer, settings.tracing.sample, importlib.import_module("opentelemetry.trace"))
+    async with open_exporter(settings, worker, __version__) as recorder:
+        yield PingTracer(recorder, settings.tracing.sample)

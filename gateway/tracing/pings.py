@@ -16,7 +16,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -24,7 +24,8 @@ from gateway.delivery.batch import ACCEPTED, DeliveryBatch
 from gateway.errors import RhoPushError
 from gateway.queue.append_batch import Accepted, IdempotencyKey, OnAppended
 from gateway.queue.producer import PingQueue
-from gateway.tracing.traceparent import TraceContext, parse
+from gateway.tracing.exporter import Kind, SpanRecorder, Step
+from gateway.tracing.traceparent import TraceContext, is_unsampled, parse
 from protocols.ping.model import Ping
 
 Attributes = Mapping[str, str | int | bool]
@@ -36,15 +37,13 @@ class PingTracer:
     """Makes the spans of pings.
 
     Args:
-        tracer: OpenTelemetry's tracer.
+        recorder: gets the spans.
         ratio: share of the pings without a caller's trace that are recorded (`tracing.sample`).
-        api: OpenTelemetry's module `opentelemetry.trace`.
     """
 
-    def __init__(self, tracer: Any, ratio: float, api: Any) -> None:
-        self._tracer = tracer
+    def __init__(self, recorder: SpanRecorder, ratio: float) -> None:
+        self._record = recorder.record
         self._ratio = ratio
-        self._api = api
         self._random = random.random  # unpredictable numbers are not needed
 
     # -- ingress ---------------------------------------------------------------------------------------------
@@ -56,26 +55,38 @@ class PingTracer:
             queue: the queue, or the schedule of an instant.
             traceparent: the caller's header; None or malformed: the ratio decides.
         """
-        parent = None if traceparent is None else parse(traceparent)
-        sampled = self._random() < self._ratio if parent is None else parent.sampled
-        return _TracedSubmission(self, queue, parent) if sampled else queue
+        if traceparent is not None:
+            if is_unsampled(traceparent):
+                return queue
+            parent = parse(traceparent)
+            if parent is not None:
+                return _TracedSubmission(self, queue, parent) if parent.sampled else queue
+        return _TracedSubmission(self, queue, None) if self._random() < self._ratio else queue
 
-    def begin_ingress(self, parent: TraceContext | None, ping: Ping) -> Any:
-        """Start the first span of a ping."""
-        attributes = {"rhopush.ingress": ping.ingress, "rhopush.users": len(ping.users)}
-        kind = self._api.SpanKind.SERVER
-        return self._tracer.start_span("ingress", self._context(parent), kind, attributes)
+    def end_ingress(
+        self,
+        context: TraceContext,
+        parent_id: int,
+        begin_ns: int,
+        about: dict[str, str | int | bool],
+        outcome: Accepted | RhoPushError | None,
+    ) -> None:
+        """Record the first span of a ping, with the outcome of the append.
 
-    def end_ingress(self, span: Any, ping_id: str, outcome: Accepted | RhoPushError | None) -> None:
-        """End the first span with the outcome of the append."""
+        Args:
+            context: of the span.
+            parent_id: id of the caller's span; 0: there is none.
+            begin_ns: epoch nanoseconds.
+            about: attributes of the span.
+            outcome: as the queue reports it.
+        """
+        failed = isinstance(outcome, RhoPushError)
         if isinstance(outcome, RhoPushError):
-            span.set_attribute("rhopush.error", outcome.code)
-            span.set_status(self._api.StatusCode.ERROR, outcome.code)
+            about["rhopush.error"] = outcome.code
         elif outcome is not None:
-            ping_id = outcome.ping_id
-            span.set_attribute("rhopush.repeated", outcome.repeated)
-        span.set_attribute("rhopush.ping_id", ping_id)
-        span.end()
+            about |= {"rhopush.ping_id": outcome.ping_id, "rhopush.repeated": outcome.repeated}
+        times_ns = (begin_ns, time.time_ns())
+        self._record(Step("ingress", *context[:2], parent_id, *times_ns, "SERVER", about, failed))
 
     # -- later steps -----------------------------------------------------------------------------------------
 
@@ -109,14 +120,13 @@ class PingTracer:
             failed: whether the step has an error.
             is_call: whether the step is a call of another service.
         """
-        kind = self._api.SpanKind.CLIENT if is_call else self._api.SpanKind.INTERNAL
         begin_ns, end_ns = times_ns
-        made = self._tracer.start_span(
-            name, self._context(parent), kind, attributes, start_time=min(begin_ns, end_ns)
+        begin_ns = min(begin_ns, end_ns)  # the clocks of two gateways differ
+        span_id = random.getrandbits(64) or 1
+        kind: Kind = "CLIENT" if is_call else "INTERNAL"
+        self._record(
+            Step(name, parent.trace_id, span_id, parent.span_id, begin_ns, end_ns, kind, attributes, failed)
         )
-        if failed:
-            made.set_status(self._api.StatusCode.ERROR)
-        made.end(end_ns)
 
     def webhook(
         self, traceparent: str | None, name: str, times_ns: tuple[int, int], status: int | None
@@ -138,15 +148,6 @@ class PingTracer:
         failed = status is None or status >= 300
         self.span(f"webhook {name}", parent, times_ns, attributes, failed=failed, is_call=True)
 
-    def _context(self, parent: TraceContext | None) -> Any:
-        """Return OpenTelemetry's form of a context; without a parent, an empty one."""
-        api = self._api
-        if parent is None:
-            return api.set_span_in_context(api.INVALID_SPAN)
-        flags = api.TraceFlags(api.TraceFlags.SAMPLED)
-        remote = api.SpanContext(parent.trace_id, parent.span_id, is_remote=True, trace_flags=flags)
-        return api.set_span_in_context(api.NonRecordingSpan(remote))
-
 
 class _TracedSubmission:
     """The queue for one recorded ping."""
@@ -160,17 +161,21 @@ class _TracedSubmission:
 
     def submit(self, ping: Ping, size: int, done: OnAppended, *, key: IdempotencyKey | None = None) -> str:
         """Submit the ping with the context of its span `ingress`, which ends with the outcome."""
-        span = self._tracer.begin_ingress(self._parent, ping)
-        own = span.get_span_context()
-        context = TraceContext(own.trace_id, own.span_id, sampled=True)
-        ping_id = ""
+        parent = self._parent
+        begin_ns = time.time_ns()
+        trace_id, parent_id = (random.getrandbits(128) or 1, 0) if parent is None else parent[:2]
+        context = TraceContext(trace_id, random.getrandbits(64) or 1, sampled=True)
+        about: dict[str, str | int | bool] = {
+            "rhopush.ingress": ping.ingress,
+            "rhopush.users": len(ping.users),
+        }
 
         def appended(outcome: Accepted | RhoPushError | None) -> None:
-            self._tracer.end_ingress(span, ping_id, outcome)
+            self._tracer.end_ingress(context, parent_id, begin_ns, about, outcome)
             done(outcome)
 
         traced = msgspec.structs.replace(ping, traceparent=str(context))
-        ping_id = self._queue.submit(traced, size, appended, key=key)
+        ping_id = about["rhopush.ping_id"] = self._queue.submit(traced, size, appended, key=key)
         return ping_id
 
 

@@ -4,6 +4,7 @@ import re
 from typing import Final, NamedTuple
 
 _FORM: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_UNSAMPLED: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]")
 _SAMPLED: Final = 1
 _INVALID_VERSION: Final = "ff"
 _FIRST_VERSION: Final = "00"
@@ -24,6 +25,11 @@ class TraceContext(NamedTuple):
     def __str__(self) -> str:
         """The header's value."""
         return f"00-{self.trace_id:032x}-{self.span_id:016x}-{int(self.sampled):02x}"
+
+
+def is_unsampled(value: str) -> bool:
+    """Return whether a valid value of version 00 has no sampled flag: the most frequent case, without `parse`."""
+    return _UNSAMPLED.fullmatch(value) is not None
 
 
 def parse(value: str) -> TraceContext | None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -16,6 +17,7 @@ from gateway.queue.append_batch import Accepted, IdempotencyKey, OnAppended
 from gateway.queue.entries import Chunk, Lease
 from gateway.store import keys
 from gateway.tracing import PingTracer, parse
+from gateway.tracing.exporter import SpanRecorder
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict, VerdictKind
 
@@ -29,9 +31,8 @@ class Spans:
 
     def __init__(self, ratio: float = 0.0) -> None:
         self._exporter = InMemorySpanExporter()
-        provider = TracerProvider()
-        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracer = PingTracer(provider.get_tracer("test"), ratio, trace)
+        recorder = SpanRecorder(SimpleSpanProcessor(self._exporter), Resource.create(), "1.2.3")
+        self.tracer = PingTracer(recorder, ratio)
 
     @property
     def all(self) -> Sequence[ReadableSpan]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.tracing.traceparent import TraceContext, parse
+from gateway.tracing.traceparent import TraceContext, is_unsampled, parse
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
@@ -30,6 +30,7 @@ def test_the_flag_and_later_versions(value: str, sampled: bool) -> None:
     found = parse(value)
     assert found is not None
     assert found.sampled is sampled
+    assert is_unsampled(value) is (not sampled)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,4 @@ def test_the_flag_and_later_versions(value: str, sampled: bool) -> None:
 )
 def test_a_malformed_value_is_ignored(value: str) -> None:
     assert parse(value) is None
+    assert not is_unsampled(value)
