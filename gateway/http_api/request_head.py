@@ -30,6 +30,7 @@ _CACHED_MAX: Final = 1_024
 _CACHED_BYTES: Final = 2_048
 
 _NAMES: Final = (b"\r\ntraceparent: 00-", b"\r\nTraceparent: 00-")
+_VALUE_CHARACTERS: Final = b"0123456789abcdef-"
 _TRACEPARENT_NAME: Final = len(b"\r\ntraceparent: ")
 _TRACEPARENT_LINE: Final = _TRACEPARENT_NAME + 55
 
@@ -147,9 +148,10 @@ def _traceparent_at(head: bytes) -> int:
 
 
 def _is_plain(head: bytes, at: int) -> bool:
-    """Return whether the value has 55 letters, digits and hyphens: no other header can be hidden in it."""
+    """Return whether the value has 55 hexadecimal digits and hyphens: no other header can be hidden in it."""
     end = at + _TRACEPARENT_LINE
-    return head.startswith(b"\r\n", end) and head[at + _TRACEPARENT_NAME : end].replace(b"-", b"").isalnum()
+    value = head[at + _TRACEPARENT_NAME : end]
+    return not value.translate(None, _VALUE_CHARACTERS) and head.startswith(b"\r\n", end)
 
 
 def may_be_ping(start: bytes) -> bool:

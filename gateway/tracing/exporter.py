@@ -42,7 +42,7 @@ _SDK_LOGGER: Final = "opentelemetry"
 Kind = Literal["SERVER", "INTERNAL", "CLIENT"]
 
 
-class Step(NamedTuple):
+class SpanData(NamedTuple):
     """A span that has ended.
 
     Attributes:
@@ -109,7 +109,7 @@ class SpanRecorder:
         self._kinds = {kind: getattr(api.SpanKind, kind) for kind in ("SERVER", "INTERNAL", "CLIENT")}
         self._ok, self._failed = api.Status(), api.Status(api.StatusCode.ERROR)
 
-    def record(self, step: Step) -> None:
+    def record(self, step: SpanData) -> None:
         """Record a span; it is dropped if too many wait for the export."""
         trace_id = step.trace_id
         parent = None

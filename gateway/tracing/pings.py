@@ -24,7 +24,7 @@ from gateway.delivery.batch import ACCEPTED, DeliveryBatch
 from gateway.errors import RhoPushError
 from gateway.queue.append_batch import Accepted, IdempotencyKey, OnAppended
 from gateway.queue.producer import PingQueue
-from gateway.tracing.exporter import Kind, SpanRecorder, Step
+from gateway.tracing.exporter import Kind, SpanData, SpanRecorder
 from gateway.tracing.traceparent import TraceContext, is_unsampled, parse
 from protocols.ping.model import Ping
 
@@ -86,7 +86,7 @@ class PingTracer:
         elif outcome is not None:
             about |= {"rhopush.ping_id": outcome.ping_id, "rhopush.repeated": outcome.repeated}
         times_ns = (begin_ns, time.time_ns())
-        self._record(Step("ingress", *context[:2], parent_id, *times_ns, "SERVER", about, failed))
+        self._record(SpanData("ingress", *context[:2], parent_id, *times_ns, "SERVER", about, failed))
 
     # -- later steps -----------------------------------------------------------------------------------------
 
@@ -125,7 +125,9 @@ class PingTracer:
         span_id = random.getrandbits(64) or 1
         kind: Kind = "CLIENT" if is_call else "INTERNAL"
         self._record(
-            Step(name, parent.trace_id, span_id, parent.span_id, begin_ns, end_ns, kind, attributes, failed)
+            SpanData(
+                name, parent.trace_id, span_id, parent.span_id, begin_ns, end_ns, kind, attributes, failed
+            )
         )
 
     def webhook(

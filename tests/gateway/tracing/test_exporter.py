@@ -14,7 +14,7 @@ from gateway.tracing.exporter import (
     LOG_INTERVAL_S,
     QUEUE_SPANS,
     ExportLog,
-    Step,
+    SpanData,
     check_packages,
     open_exporter,
 )
@@ -30,7 +30,7 @@ def settings_of(endpoint: str | None) -> Settings:
 async def test_a_collector_gets_the_spans_before_the_end() -> None:
     async with Collector() as collector:
         async with open_exporter(settings_of(collector.url), "gateway:0", "1.2.3") as recorder:
-            recorder.record(Step("step", 3, 5, 0, 7, 9, "INTERNAL", {"a": 1}))
+            recorder.record(SpanData("step", 3, 5, 0, 7, 9, "INTERNAL", {"a": 1}))
         (span,) = collector.spans
     assert (span.name, span.attributes) == ("step", {"a": 1})
     assert (int(span.trace_id, 16), int(span.span_id, 16), span.parent_id) == (3, 5, "")
@@ -46,7 +46,7 @@ async def test_spans_beyond_the_queue_are_dropped_while_the_collector_is_unreach
             settings_of(f"http://127.0.0.1:{free_port()}/v1/traces"), "gateway:0", "1.2.3"
         ) as recorder:
             for _ in range(QUEUE_SPANS + 2_000):
-                recorder.record(Step("step", 3, 5, 0, 7, 9, "INTERNAL", {}))
+                recorder.record(SpanData("step", 3, 5, 0, 7, 9, "INTERNAL", {}))
     failed = [event for event in events if event["event"] == "trace_export_failed"]
     assert 1 <= len(failed) <= 2  # one of the SDK within `LOG_INTERVAL_S`, and one of the end
     handlers = logging.getLogger("opentelemetry").handlers
