@@ -131,6 +131,9 @@ class SpanRecorder:
         )
 
 
+_EXPORT_LOG: Final = ExportLog()
+
+
 def check_packages(settings: Settings) -> None:
     """Check that the packages of the extra `tracing` are installed if tracing is on.
 
@@ -171,8 +174,8 @@ async def open_exporter(settings: Settings, worker: str, version: str) -> AsyncI
             "process.pid": os.getpid(),
         }
     )
-    logger, handler = logging.getLogger(_SDK_LOGGER), ExportLog()
-    logger.addHandler(handler)
+    logger = logging.getLogger(_SDK_LOGGER)
+    logger.addHandler(_EXPORT_LOG)  # it stays: the SDK's thread may log after the end of the context
     logger.propagate = False
     exporter = otlp.OTLPSpanExporter(endpoint=settings.tracing.endpoint, timeout=EXPORT_TIMEOUT_S)
     processor = export.BatchSpanProcessor(
@@ -185,7 +188,6 @@ async def open_exporter(settings: Settings, worker: str, version: str) -> AsyncI
         yield SpanRecorder(processor, resource, version)
     finally:
         await _close(processor)
-        logger.removeHandler(handler)
 
 
 async def _close(processor: Any) -> None:
