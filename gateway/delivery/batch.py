@@ -7,7 +7,7 @@ a verdict, the batch is settled in Redis in one step.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from gateway.delivery.provider import ProviderMessage
 from gateway.delivery.route import Route
@@ -82,6 +82,16 @@ class Delivery:
         self.reauthorized = False
 
 
+class Trace(Protocol):
+    """Records the steps of a batch (`gateway.tracing`)."""
+
+    def planned(self, batch: "DeliveryBatch") -> None:
+        """Record that the deliveries of the batch are offered to the lanes."""
+
+    def ended(self, batch: "DeliveryBatch") -> None:
+        """Record that each delivery of the batch has a verdict."""
+
+
 class DeliveryBatch:
     """Deliveries that are settled together.
 
@@ -124,6 +134,7 @@ class DeliveryBatch:
         "split",
         "starts",
         "states",
+        "trace",
         "unsaved",
     )
 
@@ -174,6 +185,8 @@ class DeliveryBatch:
         """The plan part of `progress`: the indexes do not change once they are saved."""
         self.split: Final[list[int]] = []
         """Pings, by their number in this batch, for which one more than their chunks is counted as open."""
+        self.trace: Trace | None = None
+        """Records the steps of the batch if one of its pings has a trace."""
         self.lease_lost = False
         """Whether another consumer took the entry over: no delivery of it is sent or settled here any longer."""
 

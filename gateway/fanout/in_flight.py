@@ -239,6 +239,8 @@ class InFlight:
         if not batch.lease_lost:
             if batch.postponed and self._cancelled.ids:
                 self._cancelled.end_postponed(batch)
+            if batch.trace is not None:
+                batch.trace.ended(batch)
             self.settle(self._notify_local_waiters(build_settlement(batch, self.events)))
 
     def _notify_local_waiters(self, settlement: Settlement) -> Settlement:

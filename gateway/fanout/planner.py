@@ -22,7 +22,7 @@ from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.addressing import split_users
 from gateway.fanout.batch_plan import BatchPlan
 from gateway.fanout.broadcast_targets import BroadcastTargets
-from gateway.fanout.cancellation import end_chunk, known_of, users_of, was_left_out
+from gateway.fanout.cancellation import audience_of, end_chunk, known_of, users_of, was_left_out
 from gateway.fanout.device_planner import DevicePlanner
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.recipients import (
@@ -42,6 +42,7 @@ from gateway.registry.registry import DeviceRegistry
 from gateway.registry.user_devices import MARKED_DEAD, UNKNOWN_USER, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
+from gateway.tracing import PingTracer
 from protocols.devices import Device, platform_of
 from protocols.ping.model import Ping
 
@@ -64,6 +65,7 @@ class Planner(DevicePlanner):
         metrics: counts omitted users and devices.
         scheduler: serves small pings between slices of this work.
         cancelled: the cancelled pings of this worker; none by default.
+        tracer: records the steps of pings that have a trace; None: there are no traces.
     """
 
     def __init__(
@@ -76,9 +78,11 @@ class Planner(DevicePlanner):
         metrics: Metrics,
         scheduler: Scheduler,
         cancelled: CancelledPings | None = None,
+        tracer: PingTracer | None = None,
     ) -> None:
         self._cancelled = CancelledPings(metrics) if cancelled is None else cancelled
         self._registry = registry
+        self._tracer = tracer
         self._targets = targets
         self._lane_manager = lane_manager
         self._streams = streams
@@ -120,6 +124,8 @@ class Planner(DevicePlanner):
         for lease in leases:
             try:
                 batch, chunk = self._open(lease)
+                if self._tracer is not None:
+                    self._tracer.begin_batch(batch)
                 if lease.redelivered and await self._resumed(batch):
                     continue
             except (StoreDown, *BAD_DATA) as error:
@@ -202,7 +208,7 @@ class Planner(DevicePlanner):
         finish_planning = 0
         for number, known_users in enumerate(known):
             if known_users is None:
-                left_out = len(plan.batch.pings[number].users)
+                left_out = audience_of(plan.batch.pings[number])
                 plan.begin_ping(number, {CANCELLED: left_out})
                 self._cancelled.count(left_out)
                 continue
@@ -442,6 +448,8 @@ class Planner(DevicePlanner):
             SHARED_CLOCK.seconds_since((stored_ms(batch.lease),))[0], len(batch.pings)
         )
         self._in_flight.hold(batch)
+        if batch.trace is not None:
+            batch.trace.planned(batch)
         if parts:
             self._splitting.begin(batch, parts)
         else:

@@ -25,10 +25,11 @@ from gateway.http_api.aiohttp_handler import AiohttpConnection, trust
 from gateway.http_api.bodies import API_HEADER, BODY_ADMISSION, BODY_RESERVATION, StreamedBodyReader
 from gateway.http_api.context import HandlerContext, client_of
 from gateway.http_api.line_window import WINDOW_BYTES, BulkLine, LineWindow, refusal
-from gateway.http_api.ping import preferences
+from gateway.http_api.ping import TRACEPARENT, preferences
 from gateway.http_api.requests import run_in_steps
 from gateway.http_api.stream_watch import StreamWatch
 from gateway.http_api.token_cache import TokenGrant, principal_of
+from gateway.queue.producer import PingQueue
 from gateway.registry.scopes import Principal, Scope, require_any_scope
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.ndjson import MEDIA_TYPE, LineSplitter
@@ -130,7 +131,7 @@ class _BulkRequest:
         self._services = context.services
         self._admission = context.admission
         self._queue = context.services.queue
-        self._submit = context.services.queue.submit
+        self._traceparent = request.headers.get(TRACEPARENT)
         self._request = request
         self._body = body
         self._watch = watch
@@ -250,10 +251,12 @@ class _BulkRequest:
         digest = None if key is None else self._keys.digest(key, line)
         if submission.unknown:
             pending.warning = responses.warning(submission)
-        submit = self._submit
+        queue: PingQueue = self._queue
         if submission.deliver_at_ms is not None:
-            submit = self._queue.at(submission.deliver_at_ms).submit
-        ping_id = submit(submission.ping, len(line), pending, key=digest)
+            queue = self._queue.at(submission.deliver_at_ms)
+        if self._services.tracer is not None:
+            queue = self._services.tracer.queue_of(queue, self._traceparent)
+        ping_id = queue.submit(submission.ping, len(line), pending, key=digest)
         if not pending.ping_id:
             pending.ping_id = ping_id
 

@@ -14,12 +14,14 @@ from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
+from gateway.queue.producer import PingQueue
 from gateway.queue.schedule_producer import IngressQueue
 from gateway.registry.audit_log import AuditLog
 from gateway.registry.clients import TokenMailbox
 from gateway.registry.named_tokens import NamedTokens
 from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Secret, Settings
+from gateway.tracing import PingTracer
 from protocols.ping.model import Ping
 
 Scrape = Callable[[], Awaitable[bytes]]
@@ -175,6 +177,7 @@ class Dependencies:
         scrape: returns the rendered metrics of the whole gateway; None: those of `metrics` are complete.
         operators: the stores of the routes of operators; None: this process has none.
         acknowledgements: records acknowledgements; None: this process has no receipts.
+        tracer: decides which pings have a trace; None: none has.
         explanations: explains pings; None: this process cannot explain pings.
         webhooks: operations on the endpoints of webhooks; None: this process has none.
         canceller: cancels pings; None: this process cannot cancel pings.
@@ -204,6 +207,7 @@ class Dependencies:
     explanations: PingExplanations | None = None
     webhooks: WebhookOperations | None = None
     canceller: PingCancellations | None = None
+    tracer: PingTracer | None = None
     mailbox: TokenMailbox | None = None
     reserved_redis: Redis | None = None
     named_tokens: NamedTokens | None = None
@@ -221,6 +225,10 @@ class Dependencies:
     def __post_init__(self) -> None:
         """Apply the limits of the settings."""
         self.apply_settings(self.settings)
+
+    def queue_of(self, queue: PingQueue, traceparent: str | None) -> PingQueue:
+        """Return the queue for a ping whose request has this header: `queue`, or one that begins a trace."""
+        return queue if self.tracer is None else self.tracer.queue_of(queue, traceparent)
 
     def apply_settings(self, settings: Settings) -> None:
         """Apply new settings."""

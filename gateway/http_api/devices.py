@@ -3,7 +3,7 @@
 The setting `auth.devices` decides who may register; an admin's API token always may.
 """
 
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 from aiohttp import web
@@ -16,6 +16,18 @@ from gateway.http_api.requests import API_HEADER, json_response, parameters, tex
 from gateway.http_api.sessions import COOKIE
 from gateway.registry.accounts import User
 from gateway.registry.scopes import Scope, require_scope
+
+
+class ClientId(TypedDict):
+    """The id of a client."""
+
+    client_id: str
+
+
+class CreatedClient(TypedDict):
+    """A client that was created."""
+
+    client: ClientId
 
 
 class DeviceRoutes:
@@ -48,7 +60,7 @@ class DeviceRoutes:
         found = await parameters(request, self._context.services)
         login = await self._login(request, found, "")
         client_id = await self._context.clients.create(login, found)
-        return json_response({"client": {"client_id": client_id}})
+        return json_response(CreatedClient(client=ClientId(client_id=client_id)))
 
     async def register(self, request: web.Request) -> web.Response:
         """Store the fields that a client registers: device type, push token, phone id, app."""

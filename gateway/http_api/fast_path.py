@@ -43,6 +43,7 @@ class PingServer:
         self.services = services
         self.admission = admission
         self.queue = services.queue
+        self.tracer = services.tracer
         self.client_addresses = ClientAddresses(services.settings.http.trusted_proxies)
         self.handler = handler
         self.loop = asyncio.get_running_loop()

@@ -5,6 +5,8 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
+from protocols.errors import RhoPushError
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _NOT_DESCRIBED: Final[Mapping[str, Any]] = {}
@@ -25,6 +27,8 @@ class HttpRoute(NamedTuple):
             devices in the field call them; no other GET may change state.
         operation: further members of the route's OpenAPI operation. `parameters` are added to those of the path, and
             `responses` to the common ones; all others replace the generated members.
+        errors: error classes with which the handler answers, in addition to those that all routes with the same `who`
+            have (`gateway.http_api.openapi.errors`).
     """
 
     method: str
@@ -36,6 +40,7 @@ class HttpRoute(NamedTuple):
     changes_state: bool = False
     streams: bool = False
     operation: Mapping[str, Any] = _NOT_DESCRIBED
+    errors: tuple[type[RhoPushError], ...] = ()
 
     @property
     def warning(self) -> str:

@@ -1,13 +1,31 @@
 """Routes for operators: liveness, readiness, metrics and the description of the API."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 from aiohttp import web
+from msgspec import Meta
 
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.requests import json_response
 from gateway.metrics import CONTENT_TYPE
+
+
+class Liveness(TypedDict):
+    """The process runs."""
+
+    alive: bool
+
+
+class ReadinessReport(TypedDict):
+    """Whether the gateway can accept and deliver pings."""
+
+    ready: bool
+    missing: Annotated[dict[str, str], Meta(description="The reason for each component that is not ready.")]
+    degraded: Annotated[
+        dict[str, str],
+        Meta(description="Parts that only some pings need: a lane, or a Redis of one way of pings."),
+    ]
 
 
 class OpsRoutes:
@@ -24,12 +42,12 @@ class OpsRoutes:
 
     async def healthz(self, _: web.Request) -> web.Response:
         """Return 200 while the event loop runs."""
-        return json_response({"alive": True})
+        return json_response(Liveness(alive=True))
 
     async def readyz(self, _: web.Request) -> web.Response:
         """Return 200 while pings can be accepted and delivered, else 503 with the reasons."""
         missing, degraded = await self._context.services.readiness()
-        report = {"ready": not missing, "missing": dict(missing), "degraded": dict(degraded)}
+        report = ReadinessReport(ready=not missing, missing=dict(missing), degraded=dict(degraded))
         return json_response(report, status=503 if missing else 200)
 
     async def metrics(self, _: web.Request) -> web.Response:

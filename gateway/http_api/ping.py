@@ -36,6 +36,7 @@ from protocols.ping.parse import (
 )
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+TRACEPARENT: Final = "traceparent"
 _APPLIED: Final[Headers] = (("Preference-Applied", "return=representation"),)
 _DELTA_SECONDS: Final = re.compile(r"[0-9]{1,6}")
 """RFC 7240 §4.3: delta-seconds. A value with more digits is ignored, like every invalid preference."""
@@ -65,13 +66,15 @@ class PingRoutes:
         idempotency_key = (
             None if key is None else context.admission.idempotency_key(key, header, submission, body)
         )
+        services = context.services
+        queue: PingQueue = services.queue
+        if submission.deliver_at_ms is not None:
+            queue = services.queue.at(submission.deliver_at_ms)
+        queue = services.queue_of(queue, request.headers.get(TRACEPARENT))
         if submission.wait:
             return await self._wait(
-                request, WaitingRequest(context.services, submission, len(body), idempotency_key)
+                request, WaitingRequest(services, queue, submission, len(body), idempotency_key)
             )
-        queue: PingQueue = context.services.queue
-        if submission.deliver_at_ms is not None:
-            queue = context.services.queue.at(submission.deliver_at_ms)
         pending = PendingAppend(queue, submission.ping, len(body), idempotency_key)
         outcome = await pending.outcome()
         if isinstance(outcome, RhoPushError):

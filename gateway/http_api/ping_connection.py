@@ -22,6 +22,7 @@ from gateway.http_api.wait import WaitingRequest
 from gateway.limits.body_budget import BodyReservation
 from gateway.queue.producer import PingQueue
 from gateway.queue.schedule_producer import IngressQueue
+from gateway.tracing import PingTracer
 from protocols.http1.states import AFTER_ANSWERED, AFTER_REQUEST, ServerState, ServerStep, advance
 from protocols.ping.parse import Submission, from_json
 
@@ -42,6 +43,7 @@ class ConnectionContext(ResponseContext, Protocol):
 
     Attributes:
         queue: the queue producer.
+        tracer: decides which pings have a trace; None: none has.
         client_addresses: resolves the address of a request's client.
         handler: creates aiohttp's protocol for a connection that is handed over.
         loop: the event loop of the connections.
@@ -54,6 +56,7 @@ class ConnectionContext(ResponseContext, Protocol):
     """
 
     queue: IngressQueue
+    tracer: PingTracer | None
     client_addresses: ClientAddresses
     handler: AiohttpConnectionMaker
     loop: asyncio.AbstractEventLoop
@@ -186,14 +189,15 @@ class PingConnection(asyncio.Protocol):
                 self._begin(data[at:])
                 return
             end += len(_END)
-            head = server.heads.read(data[at:end])
+            block = data[at:end]
+            head = server.heads.read(block)
             if head is not None and head.length > server.small_body and not self._is_authenticated(head):
                 head = None  # aiohttp's route checks the token before it reads the body
             stop = end + head.length if head is not None else 0
             if head is not None and stop > size and self._reserve_body(head):
                 self._keep(data[at:], stop - at)
                 return
-            if head is None or stop > size or not self._handle_ping(head, data[end:stop]):
+            if head is None or stop > size or not self._handle_ping(head, data[end:stop], block):
                 self._hand_over(data[at:])
                 return
             at = stop
@@ -229,8 +233,8 @@ class PingConnection(asyncio.Protocol):
             self.state = state
             self._since = self.server.ticks
 
-    def _handle_ping(self, head: RequestHead, body: bytes) -> bool:
-        """Admit one ping; returns False if aiohttp must answer it."""
+    def _handle_ping(self, head: RequestHead, body: bytes, block: bytes) -> bool:
+        """Admit one ping; returns False if aiohttp must answer it. `block`: the bytes of the head."""
         server = self.server
         self._needed = 0
         try:
@@ -243,9 +247,9 @@ class PingConnection(asyncio.Protocol):
         response = self._add_pending(head)
         grant = server.admission.tokens.lookup(head.token, submission.api_token or "")
         if grant is None:
-            server.spawn(self._authenticate(response, head, submission, body))
+            server.spawn(self._authenticate(response, head, submission, body, block))
         else:
-            self._submit(response, head, submission, body, grant)
+            self._submit(response, head, submission, body, grant, block)
         return True
 
     def _add_pending(self, head: RequestHead) -> PendingResponse:
@@ -259,7 +263,12 @@ class PingConnection(asyncio.Protocol):
         return response
 
     async def _authenticate(
-        self, response: PendingResponse, head: RequestHead, submission: Submission, body: bytes
+        self,
+        response: PendingResponse,
+        head: RequestHead,
+        submission: Submission,
+        body: bytes,
+        block: bytes,
     ) -> None:
         """Look the caller's tokens up in Redis, then continue."""
         reservation = BodyReservation(self.server.services.bodies)
@@ -267,7 +276,7 @@ class PingConnection(asyncio.Protocol):
             reservation.reserve(len(body))
             tokens, client = self.server.admission.tokens, self._client_group(head)
             grant = await tokens.resolve(head.token, submission.api_token or "", client)
-            self._submit(response, head, submission, body, grant)
+            self._submit(response, head, submission, body, grant, block)
         except RhoPushError as error:
             response(error)
         finally:
@@ -285,6 +294,7 @@ class PingConnection(asyncio.Protocol):
         submission: Submission,
         body: bytes,
         grant: TokenGrant,
+        block: bytes,
     ) -> None:
         server = self.server
         queue: PingQueue = server.queue
@@ -299,8 +309,13 @@ class PingConnection(asyncio.Protocol):
         except RhoPushError as error:
             response(error)
             return
+        tracer = server.tracer
+        if tracer is not None:
+            queue = tracer.queue_of(queue, server.heads.traceparent(block) or head.traceparent)
         if submission.wait:
-            server.spawn(self._wait(response, WaitingRequest(server.services, submission, len(body), key)))
+            server.spawn(
+                self._wait(response, WaitingRequest(server.services, queue, submission, len(body), key))
+            )
             return
         if submission.unknown:
             response.warning = responses.warning(submission)

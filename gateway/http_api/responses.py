@@ -9,11 +9,12 @@
 A response has Retry-After if the same request may succeed later.
 """
 
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, TypedDict
 from urllib.parse import quote
 
 import orjson
 from aiohttp import web
+from msgspec import Meta
 from multidict import CIMultiDict
 
 from gateway.errors import (
@@ -54,7 +55,8 @@ TEXT_HEADERS: Final[Headers] = (
 )
 
 _MARKUP: Final = ((b"<", rb"\u003c"), (b">", rb"\u003e"), (b"&", rb"\u0026"))
-_ERROR_TEXTS: Final = (ApiTokenRefused, NotAuthenticated, LoginRefused, RecordRefused)
+ERROR_TEXTS: Final = (ApiTokenRefused, NotAuthenticated, LoginRefused, RecordRefused)
+"""Errors whose response is RhoConnect's text."""
 _RETRY_AFTER_S: Final = 2  # typical time until Redis answers again, or a backlog shrinks
 _NAMES_MAX: Final = 20  # largest number of names in one warning
 _NAME_CHARACTERS: Final = 64
@@ -79,6 +81,20 @@ REASONS: Final = {
     503: "Service Unavailable",
     504: "Gateway Timeout",
 }
+
+
+class ErrorObject(TypedDict):
+    """An error."""
+
+    code: Annotated[str, Meta(description="Name of the error, which does not change between versions.")]
+    message: Annotated[str, Meta(description="The error in words.")]
+    field: Annotated[str | None, Meta(description="The invalid parameter, if there is one.")]
+
+
+class ErrorBody(TypedDict):
+    """The body of a response to an error."""
+
+    error: ErrorObject
 
 
 class HttpResponse(NamedTuple):
@@ -154,14 +170,14 @@ def of_error(error: RhoPushError, ping_id: str = "") -> HttpResponse:
     headers: Headers = () if after_s is None else (("Retry-After", str(after_s)),)
     if ping_id and isinstance(error, PossiblyAccepted):
         headers = (*headers, ("X-Ping-Id", error.ping_id or ping_id))
-    if isinstance(error, _ERROR_TEXTS):
+    if isinstance(error, ERROR_TEXTS):
         return HttpResponse(error.status, (*TEXT_HEADERS, *headers), error.message.encode())
     if error.status == 500:  # internal: the details are in the log, not in the response
         return of_failure()
-    return of_json({"error": error_object(error)}, status=error.status, headers=headers)
+    return of_json(ErrorBody(error=error_object(error)), status=error.status, headers=headers)
 
 
-def error_object(error: RhoPushError) -> dict[str, str | None]:
+def error_object(error: RhoPushError) -> ErrorObject:
     """Return the JSON object of an error: code, message and field."""
     message = f"Redis refuses: {_words(error)}" if isinstance(error, RedisReplyError) else error.message
     return {"code": error.code, "message": message, "field": error.field}
@@ -181,8 +197,8 @@ def _words(error: RedisReplyError) -> str:
 
 def of_failure() -> HttpResponse:
     """Return the 500 for an unexpected failure. The log has the reason."""
-    about = {"code": "internal", "message": "internal server error", "field": None}
-    return of_json({"error": about}, status=500)
+    about = ErrorObject(code="internal", message="internal server error", field=None)
+    return of_json(ErrorBody(error=about), status=500)
 
 
 def response(answer: HttpResponse) -> web.Response:

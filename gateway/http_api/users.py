@@ -1,9 +1,9 @@
 """RhoConnect's admin routes: users and their clients (contract §2). All require an API token."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from aiohttp import web
 
@@ -16,6 +16,14 @@ from gateway.registry.accounts import User
 from gateway.registry.audit_log import DONE
 from gateway.registry.scopes import Principal, Scope, require_scope
 from protocols.errors import InvalidField
+
+
+class RecordField(TypedDict):
+    """One field of a user or client."""
+
+    name: str
+    type: Literal["string", "set", "integer", "datetime"]
+    value: Any
 
 
 class UserRoutes:
@@ -62,17 +70,17 @@ class UserRoutes:
         found, caller = await self._authorize(request)
         user = await self._user(_named(request, found, "user_id"))
         clients = await self._clients_of(user, caller)
-        fields: list[tuple[str, str, Any]] = [
-            ("rho__id", "string", user.login),
-            ("login", "string", user.login),
-            ("email", "string", user.email),
-            ("salt", "string", None),
-            ("hashed_password", "string", None),
-            ("clients", "set", clients),
-            ("admin", "integer", int(user.admin)),
-            ("token_id", "string", None),
-        ]
-        return _array([{"name": name, "type": kind, "value": value} for name, kind, value in fields])
+        fields = (
+            RecordField(name="rho__id", type="string", value=user.login),
+            RecordField(name="login", type="string", value=user.login),
+            RecordField(name="email", type="string", value=user.email),
+            RecordField(name="salt", type="string", value=None),
+            RecordField(name="hashed_password", type="string", value=None),
+            RecordField(name="clients", type="set", value=clients),
+            RecordField(name="admin", type="integer", value=int(user.admin)),
+            RecordField(name="token_id", type="string", value=None),
+        )
+        return _array(fields)
 
     async def create_user(self, request: web.Request) -> web.Response:
         """Create a user; `attributes` holds login and password."""
@@ -180,10 +188,10 @@ def _attributes(found: Mapping[str, Any]) -> dict[str, Any]:
     return attributes
 
 
-def _shown(name: str, value: str | None) -> dict[str, str | None]:
+def _shown(name: str, value: str | None) -> RecordField:
     if name != "last_sync":
-        return {"name": name, "type": "string", "value": value}
-    return {"name": name, "type": "datetime", "value": _instant(value) if value else None}
+        return RecordField(name=name, type="string", value=value)
+    return RecordField(name=name, type="datetime", value=_instant(value) if value else None)
 
 
 def _instant(text: str) -> str:
@@ -194,5 +202,5 @@ def _instant(text: str) -> str:
         return text
 
 
-def _array(value: list[Any]) -> web.Response:
+def _array(value: Sequence[Any]) -> web.Response:
     return responses.response(responses.of_html_json(value))

@@ -9,7 +9,7 @@ from gateway.errors import RhoPushError, StoreDown
 from gateway.http_api import responses
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.responses import Headers, HttpResponse
-from gateway.queue.producer import IdempotencyKey, PendingAppend
+from gateway.queue.producer import IdempotencyKey, PendingAppend, PingQueue
 from gateway.queue.receipts import joined_errors
 from protocols.ping.model import HTTP
 from protocols.ping.parse import Submission
@@ -20,18 +20,24 @@ class WaitingRequest:
 
     Args:
         services: the services behind the HTTP API.
+        queue: the queue that gets the ping.
         submission: the admitted ping.
         size: length of the request body, in bytes.
         key: the Idempotency-Key.
     """
 
     def __init__(
-        self, services: Dependencies, submission: Submission, size: int, key: IdempotencyKey | None
+        self,
+        services: Dependencies,
+        queue: PingQueue,
+        submission: Submission,
+        size: int,
+        key: IdempotencyKey | None,
     ) -> None:
         self._services = services
         self._warning = responses.warning(submission)
         ping = msgspec.structs.replace(submission.ping, reply_to=services.completions.channel)
-        self._append = PendingAppend(services.queue, ping, size, key)
+        self._append = PendingAppend(queue, ping, size, key)
 
     async def answer(
         self, extra: Headers = (), *, represent: bool = False, wait_s: float | None = None

@@ -28,7 +28,7 @@ from gateway.store.errors import RedisCommands, redis_errors
 from protocols.errors import InvalidField
 
 USER_FIELDS: Final = ("rho__id", "login", "email", "salt", "hashed_password", "admin", "token_id")
-_LOGIN: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
+LOGIN: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 NAME_CHARACTERS: Final = 1_024
 """Longest login or API token; a longer text is invalid."""
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
@@ -278,7 +278,7 @@ class Accounts:
         """
         if not login:
             raise RecordRefused("Empty login", field="login")
-        if _LOGIN.fullmatch(login) is None or not _may_be_a_name(login):
+        if LOGIN.fullmatch(login) is None or not _may_be_a_name(login):
             raise InvalidField(
                 "a login must have 1 to 255 characters and no control characters", field="login"
             )

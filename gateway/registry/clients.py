@@ -41,7 +41,7 @@ CLIENT_FIELDS: Final = SHOWN_FIELDS
 
 FIELD_CHARACTERS: Final = 4_096  # FCM tokens have some 160 characters today and no documented limit
 # RhoConnect's documents are stored under `client:ID:...`: an id with a colon could name one of them.
-_CLIENT_ID: Final = re.compile(r"[0-9A-Za-z_.-]{1,128}")
+CLIENT_ID: Final = re.compile(r"[0-9A-Za-z_.-]{1,128}")
 _LIMIT: Final = LimitSettings().devices_per_user
 
 
@@ -225,7 +225,7 @@ def _text(value: bytes) -> str:
 
 
 def _check_id(client_id: str) -> None:
-    if _CLIENT_ID.fullmatch(client_id) is None:
+    if CLIENT_ID.fullmatch(client_id) is None:
         raise InvalidField(
             "a client id must have 1 to 128 letters, digits, underscores, dots and hyphens", field="client_id"
         )

@@ -65,6 +65,7 @@ from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
 from gateway.server.runtime_metrics import runtime_metrics
 from gateway.server.settings_feed import UpdateListener
 from gateway.server.sync_effects import open_sync_effects
+from gateway.server.tracing import open_tracer
 from gateway.server.webhooks import open_webhooks
 from gateway.server.worker_channels import WorkerContext
 from gateway.server.worker_reports import open_worker_reports
@@ -74,6 +75,7 @@ from gateway.store.client_factory import HTTP_TIMEOUT_S, check_trust, client
 from gateway.store.connection import RedisConnection, RedisReplyError
 from gateway.store.durability import check_durability
 from gateway.store.health import redis_healths
+from gateway.tracing import PingTracer
 from gateway.webhooks.dispatcher import WebhookDispatcher
 
 _log = structlog.get_logger("worker")
@@ -100,12 +102,14 @@ async def run(context: WorkerContext) -> None:
         channels.metrics_reporter.begin(metrics)
     async with AsyncExitStack() as closing:
         closing.enter_context(runtime_metrics(metrics))
+        name = f"{context.gateway_id}:{slot}"
+        tracer = await closing.enter_async_context(open_tracer(settings, name))
         pipeline = await closing.enter_async_context(
-            _pipeline(settings, f"{context.gateway_id}:{slot}", metrics, context.workers)
+            _pipeline(settings, name, metrics, context.workers, tracer)
         )
         scrape = None if channels is None else channels.metrics_reporter.scrape
         access = await closing.enter_async_context(open_operator_access(settings, context.gateway_id, slot))
-        services = _services(settings, pipeline, access, metrics, scrape, context.workers)
+        services = _services(settings, pipeline, access, metrics, scrape, context.workers, tracer)
         for redis in (services.redis, services.reserved_redis):
             if redis is not None:
                 closing.push_async_callback(redis.aclose)
@@ -263,7 +267,9 @@ def _schedule_limits(settings: Settings) -> BacklogLimits:
 
 
 @asynccontextmanager
-async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: int) -> AsyncIterator[Pipeline]:
+async def _pipeline(
+    settings: Settings, name: str, metrics: Metrics, workers: int, tracer: PingTracer | None
+) -> AsyncIterator[Pipeline]:
     main, queued = main_address(settings), queue_address(settings)
     await _check(settings, queued)
     permissions = RedisPermissions(settings)
@@ -299,7 +305,9 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         in_flight = InFlight(streams, scheduler, completions, metrics, unsaved, events, cancelled)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
         targets = BroadcastTargets(broadcasts, registry, lane_manager, scheduler)
-        planner = Planner(registry, targets, lane_manager, streams, in_flight, metrics, scheduler, cancelled)
+        planner = Planner(
+            registry, targets, lane_manager, streams, in_flight, metrics, scheduler, cancelled, tracer
+        )
         everybody = EverybodyParts(stream_link, look_ups, settings.receipts.ttl_s, metrics)
         broadcast_tasks = BroadcastTasks(everybody.splitter(targets, in_flight, cancelled), in_flight)
         consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight, siblings=workers > 1)
@@ -399,6 +407,7 @@ def _services(
     metrics: Metrics,
     scrape: Scrape | None,
     workers: int,
+    tracer: PingTracer | None,
 ) -> Dependencies:
     if settings.api_token is None:
         raise BadSetting("api_token: no API token is configured or generated", field="api_token")
@@ -422,6 +431,7 @@ def _services(
         metrics=metrics,
         explanations=pipeline.explainer,
         webhooks=pipeline.webhooks,
+        tracer=tracer,
         mailbox=pipeline.mailbox if rhoconnect_push_address(settings) != main else None,
         scrape=scrape,
         workers=workers,

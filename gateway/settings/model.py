@@ -240,6 +240,18 @@ class AuthSettings(msgspec.Struct, frozen=True):
     devices: Literal["off", "redis", "open"] = "redis"
 
 
+class TracingSettings(msgspec.Struct, frozen=True):
+    """Traces of pings for OpenTelemetry.
+
+    Attributes:
+        endpoint: URL to which spans are posted (OTLP over HTTP); None: no traces.
+        sample: share of the pings without a caller's trace that are recorded; a caller's trace decides by its flag.
+    """
+
+    endpoint: Annotated[str, Meta(pattern=URL_PATTERN)] | None = None
+    sample: Annotated[float, Meta(ge=0, le=1)] = 0.01
+
+
 class Source(msgspec.Struct, frozen=True):
     """A RhoConnect source: `user` or `app` partition, and whether its changes push."""
 
@@ -290,6 +302,7 @@ class Settings(msgspec.Struct, frozen=True):
     receipts: ReceiptSettings = ReceiptSettings()
     registry: RegistrySettings = RegistrySettings()
     auth: AuthSettings = AuthSettings()
+    tracing: TracingSettings = TracingSettings()
     drain_s: Seconds = 25.0
     documents: tuple[Secret, ...] = ()
     apps: Mapping[str, App] = {}

@@ -43,6 +43,7 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
             `badge` is 1, as in RhoConnect; 0 for every other badge.
         apps: the apps (`device_app_id`) to which the sender's token is limited: no device of another app gets the
             ping; None: no limit.
+        traceparent: W3C Trace Context of the ping's span `ingress`; None: no trace of the ping is recorded.
     """
 
     id: str = ""
@@ -64,3 +65,4 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     to: Addressees | None = None
     badge_increment: int = 0
     apps: tuple[str, ...] | None = None
+    traceparent: str | None = None

@@ -2,7 +2,13 @@
 
 import pytest
 
-from gateway.http_api.request_head import BODY_BYTES, HEAD_BYTES, PREFIX, RequestHeadParser, may_be_ping
+from gateway.http_api.request_head import (
+    BODY_BYTES,
+    HEAD_BYTES,
+    PREFIX,
+    RequestHeadParser,
+    may_be_ping,
+)
 
 GOOD = {
     "Host": "gateway",
@@ -126,3 +132,64 @@ def test_heads_are_remembered_but_not_those_that_come_once_or_without_end() -> N
 )
 def test_the_beginning_of_a_head(start: bytes, ours: bool) -> None:
     assert may_be_ping(start) == ours
+
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def traced(number: int, name: str = "traceparent") -> bytes:
+    return head({name: f"00-{number:032x}-00f067aa0ba902b7-01"})
+
+
+@pytest.mark.parametrize("name", ["traceparent", "Traceparent"])
+def test_heads_that_differ_in_their_traceparent_are_parsed_once(name: str) -> None:
+    parser = RequestHeadParser(10**9)
+    first = parser.read(traced(1, name))
+    assert first is not None
+    assert first.token == "t0ken"
+    assert all(parser.read(traced(number, name)) is first for number in range(2, 3_000))
+    assert parser.read(head()) is first
+    assert parser.traceparent(traced(7, name)) == f"00-{7:032x}-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        TRACEPARENT[:-1],
+        TRACEPARENT + "-further",
+        TRACEPARENT.replace("00-4b", "01-4b"),
+        TRACEPARENT[:-1] + ";",
+        "",
+    ],
+)
+def test_a_traceparent_of_another_form_stays_in_the_head(value: str) -> None:
+    parser = RequestHeadParser(10**9)
+    block = head({"traceparent": value})
+    assert parser.traceparent(block) is None
+    found = parser.read(block)
+    if found is not None:
+        assert found.traceparent == value
+    assert parser.read(head()) is not found
+
+
+def test_a_spelling_of_the_name_that_is_not_cut_out_is_read_too() -> None:
+    block = head({"TRACEPARENT": TRACEPARENT})
+    found = RequestHeadParser(10**9).read(block)
+    assert found is not None
+    assert found.traceparent == TRACEPARENT
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r", "\0"])
+def test_no_line_hides_in_a_traceparent(line_end: str) -> None:
+    value = TRACEPARENT[:30] + line_end + TRACEPARENT[31:]
+    parser = RequestHeadParser(10**9)
+    for good in (head(), head({"traceparent": TRACEPARENT})):
+        assert parser.read(good) is not None
+        assert parser.read(head({"traceparent": value})) is None
+
+
+def test_a_repeated_traceparent_is_left_to_aiohttp() -> None:
+    parser = RequestHeadParser(10**9)
+    for other in (TRACEPARENT, "x"):
+        assert parser.read(head({"traceparent": TRACEPARENT}, f"Traceparent: {other}\r\n")) is None
+    assert parser.read(head({"traceparent": TRACEPARENT})) is not None

@@ -1,0 +1,90 @@
+"""Error responses, derived from the error classes that a route can answer with."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from gateway.errors import (
+    ApiTokenRefused,
+    AuthenticationBusy,
+    BodiesFull,
+    ExpectationRefused,
+    HeadTooLarge,
+    LoginRefused,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    RequestTimeout,
+    RhoPushError,
+    StoreBusy,
+    StoreDown,
+    StoreRefused,
+    TooManyDevices,
+    TooManyRequests,
+    UnsupportedCoding,
+)
+from gateway.http_api.aiohttp_parser import MalformedRequest
+from gateway.http_api.openapi.values import JSON, PLAIN, TEXT, WHOLE, Part, header, reference
+from gateway.http_api.responses import ERROR_TEXTS, error_object, retry_after_s
+from protocols.errors import BodyTooLarge, InvalidField, MalformedBody
+
+Errors = tuple[type[RhoPushError], ...]
+
+_EVERY_REQUEST: Final[Errors] = (
+    MalformedRequest,
+    HeadTooLarge,
+    BodyTooLarge,
+    RequestTimeout,
+    ExpectationRefused,
+)
+_STORE: Final[Errors] = (StoreDown, StoreRefused, StoreBusy)
+_PARAMETERS: Final[Errors] = (MalformedBody, InvalidField, UnsupportedCoding, BodiesFull)
+_TOKEN: Final[Errors] = (*_PARAMETERS, ApiTokenRefused, AuthenticationBusy, *_STORE)
+_OF_CALLERS: Final[dict[str, Errors]] = {
+    "anyone": (),
+    "login": (*_PARAMETERS, NotAuthenticated, LoginRefused, TooManyRequests, AuthenticationBusy, *_STORE),
+    "token": _TOKEN,
+    "header": _TOKEN,
+    "operator": _TOKEN,
+    "device": (*_TOKEN, NotAuthenticated, NotAllowed, NotFound, TooManyDevices),
+}
+"""Errors of the routes by the value of `HttpRoute.who`: reading the request and checking its caller."""
+_RETRY_AFTER: Final = header("Seconds after which the same request may succeed.", WHOLE)
+
+
+def errors_of(path: str, who: str) -> Errors:
+    """Return the error classes that a route can answer with, whatever its handler does."""
+    unknown: Errors = (NotFound,) if "{" in path else ()
+    return _EVERY_REQUEST + _OF_CALLERS[who] + unknown
+
+
+def refusals(classes: Iterable[type[RhoPushError]]) -> dict[str, Part]:
+    """Return the responses to these errors, by status."""
+    by_status: dict[int, list[type[RhoPushError]]] = {}
+    for kind in sorted(set(classes), key=lambda kind: (kind.status, kind.code)):
+        by_status.setdefault(kind.status, []).append(kind)
+    return {str(status): _response(kinds) for status, kinds in by_status.items()}
+
+
+def _response(kinds: list[type[RhoPushError]]) -> Part:
+    """Return the response of a status, which one or more errors have."""
+    content: Part = {}
+    texts = [kind for kind in kinds if issubclass(kind, ERROR_TEXTS)]
+    objects = [kind for kind in kinds if kind not in texts]
+    if texts:
+        content[PLAIN] = {"schema": TEXT, "examples": {kind.code: {"value": _text(kind)} for kind in texts}}
+    if objects:
+        examples = {kind.code: {"value": {"error": error_object(kind(_text(kind)))}} for kind in objects}
+        content[JSON] = {"schema": reference("ErrorBody"), "examples": examples}
+    found: Part = {
+        "description": " ".join(f"`{kind.code}`: {_text(kind)}" for kind in kinds),
+        "content": content,
+    }
+    if any(retry_after_s(kind("")) is not None for kind in kinds):
+        found["headers"] = {"Retry-After": _RETRY_AFTER}
+    return found
+
+
+def _text(kind: type[RhoPushError]) -> str:
+    """Return the first sentence of the class's documentation."""
+    first = " ".join((kind.__doc__ or "").split("\n\n", 1)[0].split())
+    return first.split(". ", 1)[0].removesuffix(".") + "."

@@ -1,0 +1,239 @@
+"""The spans of pings, and the decision which pings have any.
+
+| span | begins | ends |
+| --- | --- | --- |
+| `ingress` | the ping is submitted to the queue | it is durable, or refused |
+| `queue` | the ping is durable, or its retry is due | a worker reads its entry |
+| `fan-out` | the entry is read | its deliveries are offered to the lanes |
+| `delivery PROVIDER` | the deliveries are offered | each of them has a verdict |
+| `webhook NAME` | `PingTracer.webhook` | |
+
+All of them are children of `ingress`, whose context is stored in the ping (`Ping.traceparent`) and so survives a
+restart. A chunk of a broadcast has one span for each provider, and no device has a span.
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from gateway.delivery.batch import ACCEPTED, DeliveryBatch
+from gateway.errors import RhoPushError
+from gateway.queue.append_batch import Accepted, IdempotencyKey, OnAppended
+from gateway.queue.producer import PingQueue
+from gateway.tracing.exporter import Kind, SpanData, SpanRecorder
+from gateway.tracing.traceparent import TraceContext, is_unsampled, parse
+from protocols.ping.model import Ping
+
+Attributes = Mapping[str, str | int | bool]
+_MS: Final = 1_000_000
+"""Nanoseconds of a millisecond."""
+
+
+class PingTracer:
+    """Makes the spans of pings.
+
+    Args:
+        recorder: gets the spans.
+        ratio: share of the pings without a caller's trace that are recorded (`tracing.sample`).
+    """
+
+    def __init__(self, recorder: SpanRecorder, ratio: float) -> None:
+        self._record = recorder.record
+        self._ratio = ratio
+        self._random = random.random  # unpredictable numbers are not needed
+
+    # -- ingress ---------------------------------------------------------------------------------------------
+
+    def queue_of(self, queue: PingQueue, traceparent: str | None) -> PingQueue:
+        """Return the queue for one ping: `queue` itself if the ping is not recorded.
+
+        Args:
+            queue: the queue, or the schedule of an instant.
+            traceparent: the caller's header; None or malformed: the ratio decides.
+        """
+        if traceparent is not None:
+            if is_unsampled(traceparent):
+                return queue
+            parent = parse(traceparent)
+            if parent is not None:
+                return _TracedSubmission(self, queue, parent) if parent.sampled else queue
+        return _TracedSubmission(self, queue, None) if self._random() < self._ratio else queue
+
+    def end_ingress(
+        self,
+        context: TraceContext,
+        parent_id: int,
+        begin_ns: int,
+        about: dict[str, str | int | bool],
+        outcome: Accepted | RhoPushError | None,
+    ) -> None:
+        """Record the first span of a ping, with the outcome of the append.
+
+        Args:
+            context: of the span.
+            parent_id: id of the caller's span; 0: there is none.
+            begin_ns: epoch nanoseconds.
+            about: attributes of the span.
+            outcome: as the queue reports it.
+        """
+        failed = isinstance(outcome, RhoPushError)
+        if isinstance(outcome, RhoPushError):
+            about["rhopush.error"] = outcome.code
+        elif outcome is not None:
+            about |= {"rhopush.ping_id": outcome.ping_id, "rhopush.repeated": outcome.repeated}
+        times_ns = (begin_ns, time.time_ns())
+        self._record(SpanData("ingress", *context[:2], parent_id, *times_ns, "SERVER", about, failed))
+
+    # -- later steps -----------------------------------------------------------------------------------------
+
+    def begin_batch(self, batch: DeliveryBatch) -> None:
+        """Attach a trace to a batch that was just read, if one of its pings is recorded."""
+        traced = [
+            (number, context)
+            for number, ping in enumerate(batch.pings)
+            if ping.traceparent is not None and (context := parse(ping.traceparent)) is not None
+        ]
+        if traced:
+            batch.trace = BatchTrace(self, traced)
+
+    def span(
+        self,
+        name: str,
+        parent: TraceContext,
+        times_ns: tuple[int, int],
+        attributes: Attributes,
+        *,
+        failed: bool = False,
+        is_call: bool = False,
+    ) -> None:
+        """Record a step that has ended.
+
+        Args:
+            name: of the span.
+            parent: the span `ingress` of the ping.
+            times_ns: begin and end, epoch nanoseconds.
+            attributes: of the span.
+            failed: whether the step has an error.
+            is_call: whether the step is a call of another service.
+        """
+        begin_ns, end_ns = times_ns
+        begin_ns = min(begin_ns, end_ns)  # the clocks of two gateways differ
+        span_id = random.getrandbits(64) or 1
+        kind: Kind = "CLIENT" if is_call else "INTERNAL"
+        self._record(
+            SpanData(
+                name, parent.trace_id, span_id, parent.span_id, begin_ns, end_ns, kind, attributes, failed
+            )
+        )
+
+    def webhook(
+        self, traceparent: str | None, name: str, times_ns: tuple[int, int], status: int | None
+    ) -> None:
+        """Record a call of a webhook for a ping.
+
+        Args:
+            traceparent: `Ping.traceparent`; None: the ping is not recorded.
+            name: of the webhook.
+            times_ns: begin and end of the call, epoch nanoseconds.
+            status: HTTP status of the response; None: there was none.
+        """
+        parent = None if traceparent is None else parse(traceparent)
+        if parent is None:
+            return
+        attributes: dict[str, str | int | bool] = {"rhopush.webhook": name}
+        if status is not None:
+            attributes["http.response.status_code"] = status
+        failed = status is None or status >= 300
+        self.span(f"webhook {name}", parent, times_ns, attributes, failed=failed, is_call=True)
+
+
+class _TracedSubmission:
+    """The queue for one recorded ping."""
+
+    __slots__ = ("_parent", "_queue", "_tracer")
+
+    def __init__(self, tracer: PingTracer, queue: PingQueue, parent: TraceContext | None) -> None:
+        self._tracer = tracer
+        self._queue = queue
+        self._parent = parent
+
+    def submit(self, ping: Ping, size: int, done: OnAppended, *, key: IdempotencyKey | None = None) -> str:
+        """Submit the ping with the context of its span `ingress`, which ends with the outcome."""
+        parent = self._parent
+        begin_ns = time.time_ns()
+        trace_id, parent_id = (random.getrandbits(128) or 1, 0) if parent is None else parent[:2]
+        context = TraceContext(trace_id, random.getrandbits(64) or 1, sampled=True)
+        about: dict[str, str | int | bool] = {
+            "rhopush.ingress": ping.ingress,
+            "rhopush.users": len(ping.users),
+        }
+
+        def appended(outcome: Accepted | RhoPushError | None) -> None:
+            self._tracer.end_ingress(context, parent_id, begin_ns, about, outcome)
+            done(outcome)
+
+        traced = msgspec.structs.replace(ping, traceparent=str(context))
+        ping_id = about["rhopush.ping_id"] = self._queue.submit(traced, size, appended, key=key)
+        return ping_id
+
+
+class BatchTrace:
+    """The times of a batch with recorded pings (`gateway.delivery.batch.Trace`).
+
+    Args:
+        tracer: makes the spans.
+        pings: the number of each recorded ping in the batch, and its context.
+    """
+
+    __slots__ = ("_begin_ns", "_pings", "_planned_ns", "_tracer")
+
+    def __init__(self, tracer: PingTracer, pings: Sequence[tuple[int, TraceContext]]) -> None:
+        self._tracer = tracer
+        self._pings = pings
+        self._begin_ns = time.time_ns()
+        self._planned_ns = self._begin_ns
+
+    def planned(self, batch: DeliveryBatch) -> None:
+        """Record the fan-out: the deliveries of the batch are offered to the lanes now."""
+        self._planned_ns = now_ns = time.time_ns()
+        spans = list(batch.spans())
+        for number, context in self._pings:
+            ping = batch.pings[number]
+            first, last = spans[number]
+            about: Attributes = {"rhopush.ping_id": ping.id, "rhopush.attempt": batch.attempt}
+            if batch.chunk_index <= 0:  # other chunks of a broadcast wait for its splitting, not in the queue
+                self._tracer.span("queue", context, (_waiting_since_ms(batch) * _MS, self._begin_ns), about)
+            counts: Attributes = {**about, "rhopush.deliveries": last - first}
+            self._tracer.span("fan-out", context, (self._begin_ns, now_ns), counts)
+
+    def ended(self, batch: DeliveryBatch) -> None:
+        """Record the deliveries by provider: each of them has a verdict."""
+        times_ns = (self._planned_ns, time.time_ns())
+        spans = list(batch.spans())
+        for number, context in self._pings:
+            indexes = range(*spans[number])
+            of_provider = Counter(batch.chosen[index][1] for index in indexes)
+            accepted = Counter(batch.chosen[index][1] for index in indexes if batch.states[index] == ACCEPTED)
+            later = Counter(batch.chosen[index][1] for index in indexes if index in batch.postponed)
+            for provider, count in of_provider.items():
+                rejected = count - accepted[provider] - later[provider]
+                about: Attributes = {
+                    "rhopush.ping_id": batch.pings[number].id,
+                    "rhopush.provider": provider,
+                    "rhopush.attempt": batch.attempt,
+                    "rhopush.accepted": accepted[provider],
+                    "rhopush.rejected": rejected,
+                    "rhopush.later": later[provider],
+                }
+                failed = accepted[provider] < count
+                name = f"delivery {provider}"
+                self._tracer.span(name, context, times_ns, about, failed=failed, is_call=True)
+
+
+def _waiting_since_ms(batch: DeliveryBatch) -> int:
+    """Return the time from which the entry waited: the first attempt of a retry, else the acceptance of the pings."""
+    return batch.first_ms or batch.since_ms

@@ -1,0 +1,39 @@
+"""Error responses of the document, compared with those of the API."""
+
+import orjson
+import pytest
+
+from gateway.errors import ApiTokenRefused, NotAuthenticated, QueueFull, RhoPushError, StoreDown
+from gateway.http_api import responses
+from gateway.http_api.openapi.errors import errors_of, refusals
+from protocols.errors import InvalidField, MalformedBody
+
+
+@pytest.mark.parametrize("kind", [ApiTokenRefused, NotAuthenticated, QueueFull, InvalidField])
+def test_an_error_is_described_as_it_is_answered(kind: type[RhoPushError]) -> None:
+    answer = responses.of_error(kind("some words"))
+    described = refusals([kind])[str(answer.status)]
+    headers = dict(answer.headers)
+    (media_type,) = described["content"]
+    assert headers["Content-Type"].startswith(media_type)
+    assert ("Retry-After" in headers) == ("Retry-After" in described.get("headers", {}))
+    example = described["content"][media_type]["examples"][kind.code]["value"]
+    if media_type == "application/json":
+        assert orjson.loads(answer.body) | {"error": example["error"]} == example
+        assert example["error"]["code"] == kind.code
+
+
+def test_errors_of_one_status_are_described_together() -> None:
+    described = refusals([InvalidField, MalformedBody, StoreDown])
+    assert list(described) == ["400", "503"]
+    examples = described["400"]["content"]["application/json"]["examples"]
+    assert set(examples) == {"invalid_field", "malformed_body"}
+    assert "`invalid_field`: A parameter has a wrong type or value." in described["400"]["description"]
+
+
+def test_the_callers_of_a_route_decide_its_errors() -> None:
+    assert ApiTokenRefused in errors_of("/a", "token")
+    assert ApiTokenRefused not in errors_of("/a", "anyone")
+    assert {404} == {kind.status for kind in errors_of("/a/{b}", "anyone")} - {
+        kind.status for kind in errors_of("/a", "anyone")
+    }

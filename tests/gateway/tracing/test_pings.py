@@ -1,0 +1,199 @@
+"""Which pings have a trace, and the spans of their steps."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from gateway.delivery.batch import DeliveryBatch, Postponed
+from gateway.errors import QueueFull, RhoPushError
+from gateway.queue.append_batch import Accepted, IdempotencyKey, OnAppended
+from gateway.queue.entries import Chunk, Lease
+from gateway.store import keys
+from gateway.tracing import PingTracer, parse
+from gateway.tracing.exporter import SpanRecorder
+from protocols.ping.model import Ping
+from protocols.verdict import Verdict, VerdictKind
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+UNSAMPLED = PARENT[:-1] + "0"
+BATCH = "0123456789ab7abc8def01234567"
+
+
+class Spans:
+    """OpenTelemetry's tracer with spans in memory."""
+
+    def __init__(self, ratio: float = 0.0) -> None:
+        self._exporter = InMemorySpanExporter()
+        recorder = SpanRecorder(SimpleSpanProcessor(self._exporter), Resource.create(), "1.2.3")
+        self.tracer = PingTracer(recorder, ratio)
+
+    @property
+    def all(self) -> Sequence[ReadableSpan]:
+        return self._exporter.get_finished_spans()
+
+    def one(self, name: str) -> Any:
+        (found,) = [span for span in self.all if span.name == name]
+        return found
+
+
+class Queue:
+    """Keeps pings, and answers with a fixed outcome."""
+
+    def __init__(self, outcome: Accepted | RhoPushError | None = None) -> None:
+        self.pings: list[Ping] = []
+        self.outcome = outcome
+        self.done: list[OnAppended] = []
+
+    def submit(self, ping: Ping, size: int, done: OnAppended, *, key: IdempotencyKey | None = None) -> str:
+        self.pings.append(ping)
+        self.done.append(done)
+        return "7" * 32
+
+    def answer(self) -> None:
+        for done in self.done:
+            done(self.outcome)
+
+
+def submit(spans: Spans, traceparent: str | None, outcome: Accepted | RhoPushError | None = None) -> Queue:
+    """Submit one ping through the tracer, and answer it."""
+    queue = Queue(outcome)
+    outcomes: list[Any] = []
+    found = spans.tracer.queue_of(queue, traceparent)
+    assert found.submit(Ping(users=("bob",)), 10, outcomes.append) == "7" * 32
+    queue.answer()
+    assert outcomes == [outcome]
+    return queue
+
+
+@pytest.mark.parametrize(
+    ("ratio", "traceparent", "recorded"),
+    [
+        (0.0, PARENT, True),
+        (1.0, UNSAMPLED, False),
+        (0.0, None, False),
+        (1.0, None, True),
+        (1.0, "malformed", True),
+        (0.0, "malformed", False),
+    ],
+)
+def test_the_callers_flag_or_the_ratio_decides(ratio: float, traceparent: str | None, recorded: bool) -> None:
+    spans = Spans(ratio)
+    queue = submit(spans, traceparent)
+    assert len(spans.all) == int(recorded)
+    assert (queue.pings[0].traceparent is not None) is recorded
+
+
+def test_the_ratio_is_a_share() -> None:
+    spans, queue = Spans(0.25), Queue()
+    recorded = sum(spans.tracer.queue_of(queue, None) is not queue for _ in range(4_000))
+    assert 800 < recorded < 1_200
+
+
+def test_an_unrecorded_ping_goes_to_the_queue_itself() -> None:
+    queue = Queue()
+    assert Spans().tracer.queue_of(queue, None) is queue
+    assert Spans(1.0).tracer.queue_of(queue, UNSAMPLED) is queue
+
+
+def test_the_ping_has_the_context_of_its_first_span() -> None:
+    spans = Spans()
+    queue = submit(spans, PARENT)
+    span = spans.one("ingress")
+    stored = parse(str(queue.pings[0].traceparent))
+    assert stored is not None
+    assert stored.trace_id == span.context.trace_id == int(PARENT.split("-")[1], 16)
+    assert stored.span_id == span.context.span_id
+    assert f"{span.parent.span_id:016x}" == PARENT.split("-")[2]
+    assert span.attributes["rhopush.ping_id"] == "7" * 32
+
+
+def test_the_first_span_has_the_outcome() -> None:
+    spans = Spans()
+    submit(spans, PARENT, QueueFull("full"))
+    assert spans.one("ingress").attributes["rhopush.error"] == "queue_full"
+    assert not spans.one("ingress").status.is_ok
+    spans = Spans()
+    submit(spans, PARENT, Accepted("8" * 32, repeated=True))
+    assert spans.one("ingress").attributes["rhopush.ping_id"] == "8" * 32
+
+
+def batch_of(*pings: Ping, stream: str = keys.PINGS, **options: Any) -> DeliveryBatch:
+    """A batch whose entry was just read."""
+    lease = Lease(stream, "1-1", b"", len(pings), 10, redelivered=False)
+    return DeliveryBatch(lease, BATCH, pings, lambda _: None, **options)
+
+
+def test_the_steps_of_a_batch() -> None:
+    spans = Spans()
+    since_ms = int(time.time() * 1000) - 5_000
+    traced = Ping(id=BATCH + "0001", accepted_ms=since_ms, traceparent=PARENT)
+    batch = batch_of(Ping(id=BATCH + "0000", accepted_ms=since_ms), traced)
+    spans.tracer.begin_batch(batch)
+    assert batch.trace is not None
+    batch.begin_ping({})
+    batch.add_delivery("c0", "apns")
+    batch.begin_ping({})
+    for client, provider in (("c1", "apns"), ("c2", "apns"), ("c3", "fcm"), ("c4", "fcm")):
+        batch.add_delivery(client, provider)
+    batch.trace.planned(batch)
+    for index in (0, 1, 2):
+        batch.accept(index)
+    batch.reject(3, "UNREGISTERED")
+    batch.postpone(4, Verdict(VerdictKind.LATER, "503"), Postponed(1, 1, ""))
+    batch.trace.ended(batch)
+    assert sorted(span.name for span in spans.all) == ["delivery apns", "delivery fcm", "fan-out", "queue"]
+    assert {f"{span.context.trace_id:032x}" for span in spans.all if span.context} == {PARENT.split("-")[1]}
+    waited = spans.one("queue")
+    assert waited.start_time == since_ms * 1_000_000
+    assert waited.end_time == spans.one("fan-out").start_time
+    assert spans.one("fan-out").attributes["rhopush.deliveries"] == 4
+    apns, fcm = spans.one("delivery apns"), spans.one("delivery fcm")
+    assert apns.start_time == spans.one("fan-out").end_time
+    assert (apns.attributes["rhopush.accepted"], apns.status.status_code) == (2, trace.StatusCode.UNSET)
+    assert fcm.attributes["rhopush.rejected"] == fcm.attributes["rhopush.later"] == 1
+    assert fcm.status.status_code is trace.StatusCode.ERROR
+
+
+def test_a_chunk_of_a_broadcast_has_one_span_a_provider() -> None:
+    spans = Spans()
+    ping = Ping(id=BATCH + "0000", accepted_ms=1_000, traceparent=PARENT)
+    batch = batch_of(ping, stream=keys.CHUNKS, chunk=Chunk(ping, 3), bulk=True)
+    spans.tracer.begin_batch(batch)
+    batch.begin_ping({})
+    for number in range(200):
+        batch.add_delivery(f"c{number}", "apns")
+    assert batch.trace is not None
+    batch.trace.planned(batch)
+    for number in range(200):
+        batch.accept(number)
+    batch.trace.ended(batch)
+    assert sorted(span.name for span in spans.all) == ["delivery apns", "fan-out"]
+
+
+def test_a_batch_without_a_recorded_ping_has_no_trace() -> None:
+    batch = batch_of(Ping(id=BATCH + "0000"), Ping(id=BATCH + "0001", traceparent="damaged"))
+    Spans(1.0).tracer.begin_batch(batch)
+    assert batch.trace is None
+
+
+@pytest.mark.parametrize(("status", "failed"), [(204, False), (500, True), (None, True)])
+def test_a_webhook(status: int | None, failed: bool) -> None:
+    spans = Spans()
+    spans.tracer.webhook(PARENT, "crm", (5, 9), status)
+    span = spans.one("webhook crm")
+    assert (span.start_time, span.end_time) == (5, 9)
+    assert (span.status.status_code is trace.StatusCode.ERROR) is failed
+    assert span.attributes.get("http.response.status_code") == status
+
+
+def test_a_webhook_of_an_unrecorded_ping_has_no_span() -> None:
+    spans = Spans(1.0)
+    spans.tracer.webhook(None, "crm", (5, 9), 204)
+    assert not spans.all
