@@ -26,11 +26,11 @@ from protocols.ping.model import Ping
 
 _log = structlog.get_logger("broadcast")
 
-STEP_USERS: Final = 4 * keys.CHUNK_USERS
+STEP_USERS: Final = 8 * keys.CHUNK_USERS
 """Users of one step, exceeded by at most a page of the scan."""
-AHEAD_CHUNKS: Final = 8
-"""Chunks that may be on their stream before splitting pauses: at 400 users each, more than the workers reach in
-a pause."""
+AHEAD_CHUNKS: Final = 40
+"""Chunks that may be on their stream before splitting pauses, those in the hands of workers included. With fewer than
+the workers have room for, small batches cost more CPU a push."""
 _PAUSE_S: Final = 0.02
 
 

@@ -27,7 +27,8 @@ from tests.support.rhoconnect import lay_users
 
 __all__ = ["dice", "store"]
 
-USERS = 5000
+USERS = 24_000
+"""More than the chunks that a scan may be ahead."""
 SLOW = ("delay=50",)
 """A scan is ahead of the deliveries by some chunks only, and so lasts for some seconds."""
 KILLS = (kill_worker, kill_all)
