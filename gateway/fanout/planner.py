@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-import msgspec
 import structlog
 
 from gateway.clock import SHARED_CLOCK
@@ -23,6 +22,7 @@ from gateway.fanout.addressing import split_users
 from gateway.fanout.batch_plan import BatchPlan
 from gateway.fanout.broadcast_targets import BroadcastTargets
 from gateway.fanout.cancellation import audience_of, end_chunk, known_of, users_of, was_left_out
+from gateway.fanout.clock_correction import by_present_clock
 from gateway.fanout.device_planner import DevicePlanner
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.recipients import (
@@ -147,7 +147,7 @@ class Planner(DevicePlanner):
         """
         if lease.stream == keys.PINGS:
             return self._read_batch(lease), None
-        chunk = _by_present_clock(read_chunk(lease.payload))
+        chunk = by_present_clock(read_chunk(lease.payload))
         batch = DeliveryBatch(
             lease,
             chunk.ping.id[:28],
@@ -493,14 +493,3 @@ class Planner(DevicePlanner):
 
     def _provider(self, device: Device | None) -> str | None:
         return None if device is None else platform_of(device, self._lane_manager.device_types)
-
-
-def _by_present_clock(chunk: Chunk) -> Chunk:
-    """The chunk with its timestamps corrected to the present clock, in case Redis' clock was set since they were
-    stored."""
-    accepted_ms = SHARED_CLOCK.corrected(chunk.ping.accepted_ms)
-    first_ms = SHARED_CLOCK.corrected(chunk.first_ms)
-    if accepted_ms == chunk.ping.accepted_ms and first_ms == chunk.first_ms:
-        return chunk
-    ping = msgspec.structs.replace(chunk.ping, accepted_ms=accepted_ms)
-    return msgspec.structs.replace(chunk, ping=ping, first_ms=first_ms)

@@ -271,9 +271,7 @@ async def _pipeline(
     settings: Settings, name: str, metrics: Metrics, workers: int, tracer: PingTracer | None
 ) -> AsyncIterator[Pipeline]:
     main, queued = main_address(settings), queue_address(settings)
-    await _check(settings, queued)
-    permissions = RedisPermissions(settings)
-    await permissions.require()
+    permissions = await _check_redis(settings, queued)
     async with AsyncExitStack() as opened:
         appends, stream_link, look_ups, readers = await opened.enter_async_context(
             open_redis_links(main, queued, metrics)
@@ -390,7 +388,12 @@ async def _prepare(streams: Streams) -> None:
         _log.warning("consumer_groups_not_created", error=error.message)
 
 
-async def _check(settings: Settings, queued: RedisAddress) -> None:
+async def _check_redis(settings: Settings, queued: RedisAddress) -> RedisPermissions:
+    """Check the durability of the queue's Redis and the permissions of the gateway's users.
+
+    Raises:
+        BadSetting: Redis does not provide the durability, or refuses a command that every gateway needs.
+    """
     redis = client(queued)
     try:
         warnings = await check_durability(redis, settings.queue.durability)
@@ -398,6 +401,9 @@ async def _check(settings: Settings, queued: RedisAddress) -> None:
         await redis.aclose()
     for warning in warnings:
         _log.warning("durability_not_guaranteed", text=warning)
+    permissions = RedisPermissions(settings)
+    await permissions.require()
+    return permissions
 
 
 def _services(
