@@ -14,11 +14,6 @@ from gateway.store import keys
 from protocols.ping.model import Ping
 
 
-def audience_of(ping: Ping) -> int:
-    """Number of the users, devices and tokens that a ping names."""
-    return len(ping.users) + (0 if ping.to is None else ping.to.listed)
-
-
 def users_of(batches: Sequence[DeliveryBatch], cancelled: frozenset[str]) -> list[str]:
     """The users of all pings of these batches, except those of cancelled pings, in order."""
     if not cancelled:
@@ -51,7 +46,7 @@ def was_left_out(ping: Ping, progress: BatchProgress, number: int) -> bool:
         progress: the stored progress of its batch.
         number: index of the ping in the batch.
     """
-    return bool(progress.skipped) and progress.skipped[number] == {CANCELLED: audience_of(ping)}
+    return bool(progress.skipped) and progress.skipped[number] == {CANCELLED: ping.named}
 
 
 async def end_chunk(batch: DeliveryBatch, chunk: Chunk, store: BroadcastStore) -> int:

@@ -21,7 +21,7 @@ from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.addressing import split_users
 from gateway.fanout.batch_plan import BatchPlan
 from gateway.fanout.broadcast_targets import BroadcastTargets
-from gateway.fanout.cancellation import audience_of, end_chunk, known_of, users_of, was_left_out
+from gateway.fanout.cancellation import end_chunk, known_of, users_of, was_left_out
 from gateway.fanout.clock_correction import by_present_clock
 from gateway.fanout.device_planner import DevicePlanner
 from gateway.fanout.in_flight import InFlight
@@ -208,7 +208,7 @@ class Planner(DevicePlanner):
         finish_planning = 0
         for number, known_users in enumerate(known):
             if known_users is None:
-                left_out = audience_of(plan.batch.pings[number])
+                left_out = plan.batch.pings[number].named
                 plan.begin_ping(number, {CANCELLED: left_out})
                 self._cancelled.count(left_out)
                 continue

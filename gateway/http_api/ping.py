@@ -11,6 +11,7 @@ from gateway.http_api import responses
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.bodies import API_HEADER
 from gateway.http_api.context import HandlerContext, client_of
+from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.requests import (
     json_response,
     parameters,
@@ -109,19 +110,9 @@ class PingRoutes:
         caller = await context.require_scope(request, found, Scope.READ)
         ping_id = request.match_info["ping_id"]
         report = await context.services.receipts.report(ping_id)
-        if report is None or not await self._is_visible(report, caller):
+        if report is None or not await is_visible_to(context.services, report, caller):
             raise NotFound("the ping is unknown, or its receipt has expired", field="ping_id")
         return json_response(report)
-
-    async def _is_visible(self, report: dict[str, Any], caller: Principal) -> bool:
-        """Return whether the caller may read a report: a caller that is limited to apps sees pings with such a limit.
-
-        A limit in Redis outside the receipt is read for such a caller alone.
-        """
-        if caller.apps is None:
-            return True
-        limit = report.get("apps") or await self._context.services.receipts.waiting_apps(report["ping_id"])
-        return is_visible(limit, caller.apps)
 
     async def list(self, request: web.Request) -> web.Response:
         """Which pings there are, the newest first."""
@@ -172,6 +163,23 @@ class PingRoutes:
         represent = prefers_representation(request)
         wait_s = preferred_wait_s(request)
         return responses.response(await ping.answer(_APPLIED, represent=represent, wait_s=wait_s))
+
+
+async def is_visible_to(services: Dependencies, report: dict[str, Any], caller: Principal) -> bool:
+    """Return whether the caller may read or cancel a ping: a caller that is limited to apps sees pings with such a
+    limit.
+
+    A limit in Redis outside the receipt is read for such a caller alone.
+
+    Args:
+        services: the services behind the HTTP API.
+        report: the ping's report.
+        caller: the caller.
+    """
+    if caller.apps is None:
+        return True
+    limit = report.get("apps") or await services.receipts.waiting_apps(report["ping_id"])
+    return is_visible(limit, caller.apps)
 
 
 def preferences(request: web.Request) -> dict[str, str]:

@@ -7,6 +7,7 @@ from aiohttp import web
 from gateway.errors import NotFound
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import HttpRoute
+from gateway.http_api.ping import is_visible_to
 from gateway.http_api.requests import json_response, parameters
 from gateway.registry.scopes import Scope
 
@@ -40,12 +41,18 @@ def cancel_route(context: HandlerContext) -> HttpRoute:
     """Return the route."""
 
     async def cancel(request: web.Request) -> web.Response:
-        await context.require_scope(request, await parameters(request, context.services), Scope.PING)
-        canceller = context.services.canceller
-        if canceller is None:
+        services = context.services
+        caller = await context.require_scope(request, await parameters(request, services), Scope.PING)
+        if services.canceller is None:
             raise NotFound("this process cancels no pings")
         ping_id = request.match_info["ping_id"]
-        return json_response({"ping_id": ping_id, "state": await canceller.cancel(ping_id)}, status=202)
+        if caller.apps is not None:
+            report = await services.receipts.report(ping_id)
+            if report is None or not await is_visible_to(services, report, caller):
+                raise NotFound("the ping is unknown, or its receipt has expired", field="ping_id")
+        state = await services.canceller.cancel(ping_id)
+        await context.audit(request, caller, f"DELETE {request.path}")
+        return json_response({"ping_id": ping_id, "state": state}, status=202)
 
     return HttpRoute(
         "DELETE", "/rc/v1/pings/{ping_id}", "operator", "Cancel a ping", cancel, operation=_OPERATION

@@ -10,6 +10,7 @@ from typing import Any, Final
 from gateway.errors import CancellationsFull, NotFound, PingFinished, StoreDown
 from gateway.queue import cancellation_scripts
 from gateway.queue.broadcasts import decode_users
+from gateway.queue.everybody import is_to_everybody
 from gateway.queue.producer import REPLICATE_S
 from gateway.queue.receipts import (
     CANCELLED,
@@ -101,9 +102,15 @@ class PingCanceller:
         return await self._call(cancellation_scripts.CANCEL_SCHEDULED, names, [*words, self._receipt_s])
 
     async def _users(self, found: ScheduledBatch, ping_index: int) -> int:
-        """Number of users of a scheduled ping; all chunks of a broadcast but the last have the same number."""
+        """Number of recipients that a scheduled ping names; all users count as one, since nothing has counted them.
+
+        All chunks of a broadcast but the last have the same number of users.
+        """
+        ping = found.entry.pings[ping_index]
         if not found.is_broadcast:
-            return len(found.entry.pings[ping_index].users)
+            return ping.named
+        if is_to_everybody(ping):
+            return 1
         ping_id = f"{found.entry.batch_id}{ping_index:04x}"
         last = found.entry.chunk_count - 1
         value = await self._connection.call("HGET", keys.broadcast_users(ping_id), last)

@@ -66,3 +66,8 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     badge_increment: int = 0
     apps: tuple[str, ...] | None = None
     traceparent: str | None = None
+
+    @property
+    def named(self) -> int:
+        """Number of the users, devices and tokens that the ping names."""
+        return len(self.users) + (0 if self.to is None else self.to.listed)

@@ -3,6 +3,8 @@
 import pytest
 
 from gateway.errors import CancellationsFull, NotFound, PingFinished, RhoPushError, StoreDown
+from gateway.http_api.context import HandlerContext
+from gateway.registry.scopes import Principal, Scope
 from tests.gateway.http_api.harness import House, call
 
 ID = "0" * 32
@@ -51,6 +53,23 @@ async def test_it_needs_a_token(both: House) -> None:
     canceller = both.services.canceller = Canceller("open")
     assert (await call(both, method="DELETE", path=PATH, token=None)).status == 422
     assert canceller.asked == []
+
+
+@pytest.mark.parametrize(("apps", "status"), [(("shop",), 202), (("shop", "news"), 404), (None, 404)])
+async def test_a_caller_that_is_limited_to_apps_cancels_its_own_pings_alone(
+    api: House, monkeypatch: pytest.MonkeyPatch, apps: tuple[str, ...] | None, status: int
+) -> None:
+    caller = Principal("shop", frozenset({Scope.PING}), frozenset({"shop"}))
+
+    async def limited(*_: object) -> Principal:
+        return caller
+
+    monkeypatch.setattr(HandlerContext, "require_scope", limited)
+    canceller = api.services.canceller = Canceller("open")
+    limit = {} if apps is None else {"apps": list(apps)}
+    api.reports.known[ID] = {"ping_id": ID, "state": "open", **limit}
+    assert (await call(api, method="DELETE", path=PATH)).status == status
+    assert canceller.asked == ([ID] if status == 202 else [])
 
 
 async def test_a_process_that_cancels_no_pings(both: House) -> None:
