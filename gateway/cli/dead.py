@@ -77,11 +77,11 @@ def _list(args: argparse.Namespace, client: SyncClient) -> int:
 def _row(device: dict[str, Any]) -> tuple[str, ...]:
     return (
         device["client_id"],
-        device["user_id"],
-        device["provider"],
-        device["app"],
+        device["user_id"] or "-",
+        device["provider"] or "-",
+        device["app"] or "-",
         device["token"],
-        device["reason"],
+        device["reason"] or "-",
         device["since"] or "-",
         "everywhere" if device["everywhere"] else "at one host",
     )
@@ -106,7 +106,7 @@ def _restore(args: argparse.Namespace, client: SyncClient) -> int:
     if args.json:
         write_json({"restored": restored})
     else:
-        sys.stdout.write(f"{restored} devices restored\n")
+        sys.stdout.write(f"devices restored: {restored}\n")
     return 0
 
 

@@ -83,7 +83,9 @@ def _reset(args: argparse.Namespace, client: SyncClient) -> int:
     if args.json:
         write_json(done)
     else:
-        sys.stdout.write(f"closing the breaker of {done['lane']} in {done['workers']} workers\n")
+        sys.stdout.write(
+            f"closing the breaker of {done['lane']}; workers with this lane: {done['workers']}\n"
+        )
     return 0
 
 

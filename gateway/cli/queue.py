@@ -22,7 +22,7 @@ from gateway.client.sync_client import SyncClient
 
 _RECORDS: Final = "/queue/unreadable"
 _STREAM_HEADINGS: Final = ("STREAM", "ENTRIES", "PENDING", "OLDEST")
-_NUMBER_HEADINGS: Final = ("WHAT", "NUMBER", "LIMIT")
+_NUMBER_HEADINGS: Final = ("QUEUE", "NUMBER", "LIMIT")
 _RECORD_HEADINGS: Final = ("RECORD", "STREAM", "AT", "BYTES", "PINGS", "REASON")
 _NUMBERS: Final = {
     "pings": "queue_pings",
@@ -121,7 +121,7 @@ def _show_record(args: argparse.Namespace, client: SyncClient) -> int:
     rows += [("ping", ping_id) for ping_id in record["pings"]]
     rows += [("device", client_id) for client_id in record["clients"]]
     rows += [(f"field {one['name']}", f"{one['bytes']} bytes: {one['base64']}") for one in record["fields"]]
-    write_table(("WHAT", "VALUE"), rows)
+    write_table(("RECORD", "VALUE"), rows)
     return 0
 
 

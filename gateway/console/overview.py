@@ -66,11 +66,11 @@ class OverviewReader:
             newest = (await self.points(FINE))[-1:]
         except StoreDown as error:
             return {"at": SHARED_CLOCK.now_ms(), "problems": {"redis": error.message}, "lanes": []}
-        problems = await self._services.readiness()
+        readiness = await self._services.readiness()
         metrics = self._services.metrics
         return {
             "at": SHARED_CLOCK.now_ms(),
-            "problems": dict(problems),
+            "problems": {**readiness.missing, **readiness.degraded},
             "point": newest[0] if newest else None,
             "depth": metrics.queue_depth.value,
             "age": metrics.queue_oldest_age_seconds.value,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from redis.asyncio import Redis
 
@@ -24,6 +24,18 @@ from protocols.ping.model import Ping
 
 Scrape = Callable[[], Awaitable[bytes]]
 """Returns the rendered metrics. Raises MetricsUnavailable."""
+
+
+class Readiness(NamedTuple):
+    """The parts of a gateway that do not work, and the reason of each.
+
+    Attributes:
+        missing: without them, pings cannot be accepted, or none can be delivered.
+        degraded: without them, some pings cannot be delivered.
+    """
+
+    missing: Mapping[str, str]
+    degraded: Mapping[str, str]
 
 
 class ReceiptReader(Protocol):
@@ -123,7 +135,7 @@ class Dependencies:
         queue, receipts, ping_list, completions: see the protocols above.
         redis: a client of RhoConnect's Redis, or of the embedded store, without hidden retries.
         reserved_redis: another client of it, for API tokens that were valid recently; None: `redis`.
-        readiness: returns the problems of this gateway by component; empty: ready.
+        readiness: returns the parts of this gateway that do not work.
         metrics: counts accepted and refused requests.
         named_tokens: the named API tokens; None: there are none.
         audit_log: records what operators do; None: nothing is recorded.
@@ -149,7 +161,7 @@ class Dependencies:
     ping_list: PingLister
     completions: CompletionSource
     redis: Redis
-    readiness: Callable[[], Awaitable[Mapping[str, str]]]
+    readiness: Callable[[], Awaitable[Readiness]]
     metrics: Metrics
     operators: OperatorStores | None = None
     explanations: PingExplanations | None = None

@@ -199,10 +199,15 @@ _EXPLANATION: Final[dict[str, Any]] = {
 }
 _READINESS: Final[dict[str, Any]] = {
     "type": "object",
-    "required": ["ready", "missing"],
+    "required": ["ready", "missing", "degraded"],
     "properties": {
         "ready": {"type": "boolean"},
         "missing": {"type": "object", "additionalProperties": _TEXT},
+        "degraded": {
+            "type": "object",
+            "description": "Parts that only some pings need: a lane, or a Redis of one way of pings.",
+            "additionalProperties": _TEXT,
+        },
     },
 }
 _COUNT_MAP: Final[dict[str, Any]] = {

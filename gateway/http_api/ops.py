@@ -28,8 +28,9 @@ class OpsRoutes:
 
     async def readyz(self, _: web.Request) -> web.Response:
         """Return 200 while pings can be accepted and delivered, else 503 with the reasons."""
-        missing = dict(await self._context.services.readiness())
-        return json_response({"ready": not missing, "missing": missing}, status=503 if missing else 200)
+        missing, degraded = await self._context.services.readiness()
+        report = {"ready": not missing, "missing": dict(missing), "degraded": dict(degraded)}
+        return json_response(report, status=503 if missing else 200)
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Return the metrics for Prometheus. The supervisor renders them; this worker forwards the text."""

@@ -14,7 +14,7 @@ import structlog
 
 from gateway.clock import SHARED_CLOCK, SharedClock
 from gateway.errors import BAD_DATA
-from gateway.queue import schedule, scripts, unreadable
+from gateway.queue import idle_consumers, schedule, scripts, unreadable
 from gateway.queue.entries import Chunk, Lease, decoder, encode, leases_of, outline
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, RedisReplyError, Reply
@@ -392,6 +392,11 @@ class Streams:
     async def scheduled(self) -> schedule.ScheduleDepth:
         """How much waits for its `deliver_at`."""
         return await schedule.depth(self._connection)
+
+    async def remove_idle_consumers(self) -> None:
+        """Remove the consumer names of gateways that do not return."""
+        for name in await idle_consumers.remove_idle_consumers(self._connection):
+            _log.info("idle_consumer_removed", consumer=name)
 
     async def trim_receipts(self, age_ms: int, most_bytes: int) -> int:
         """Delete receipts older than `age_ms`, and the oldest beyond `most_bytes`; returns their number."""

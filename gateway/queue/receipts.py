@@ -13,8 +13,8 @@ import msgspec
 import structlog
 
 from gateway.errors import UnreadableEntry
-from gateway.queue import schedule
-from gateway.queue.entries import decoder, leases_of
+from gateway.queue import batch_search, schedule
+from gateway.queue.entries import decoder
 from gateway.queue.waiting_pings import ATTEMPTS, waiting_apps
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
@@ -28,9 +28,6 @@ Packed = TypeVar("Packed")
 PING_ID_LENGTH: Final = 32
 _NAME_SHOWN: Final = 64
 """Most characters of a field's name in the log."""
-_CLOCK_DIFFERENCE_MS: Final = 60_000
-"""Largest difference between the clocks of a gateway and of Redis, and longest time for an append."""
-_LOOK_AT: Final = 1_000
 _VERDICTS: Final = {
     VerdictKind.ACCEPTED: "accepted",
     VerdictKind.REJECTED: "rejected",
@@ -127,9 +124,7 @@ class Receipts:
         known = await self._read_report(ping_id, batch, ping_index)
         if known is None and (due_ms := await schedule.due_ms(self.connection, batch)) is not None:
             return _report(ping_id, "scheduled", []) | {"deliver_at": schedule.instant_text(due_ms)}
-        if known is None and (
-            await self._is_queued(batch) or await self._is_queued_broadcast(ping_id, batch)
-        ):
+        if known is None and await self._is_queued(ping_id, batch):
             return _report(ping_id, "queued", [])
         # Read again, since the ping may have been settled between the two reads.
         return known or await self._read_report(ping_id, batch, ping_index)
@@ -157,8 +152,9 @@ class Receipts:
             return None
         return _report(ping_id, "open" if is_open else "done", records or [])
 
-    async def _is_queued(self, batch: str) -> bool:
-        """Whether the entry of the batch is still in its stream: the marker may outlive the entry and the receipt."""
+    async def _is_queued(self, ping_id: str, batch: str) -> bool:
+        """Whether the entry of the batch is still in its stream: the marker may outlive the entry and the receipt, and
+        a ping may wait for longer than its marker lives."""
         markers = [keys.marker(batch, attempt) for attempt in range(ATTEMPTS)]
         for entry in await self.connection.call("MGET", *markers):
             if entry in (None, keys.VOID, keys.IN_SCHEDULE):
@@ -166,24 +162,13 @@ class Receipts:
             for stream in (keys.PINGS, keys.BROADCASTS):
                 if await self.connection.call("XRANGE", stream, entry, entry):
                     return True
-        return False
-
-    async def _is_queued_broadcast(self, ping_id: str, batch: str) -> bool:
-        """Whether the ping is a broadcast that waits for its splitting for longer than its marker lives.
-
-        Its users are stored beside the queue, but so may be those of a failed append: therefore the stream
-        decides. The id of an entry is Redis' time; the batch id begins with the gateway's time.
-        """
-        if not await self.connection.call("EXISTS", keys.broadcast_users(ping_id)):
-            return False
-        at_ms = int(batch[:12], 16)
-        first, last = max(0, at_ms - _CLOCK_DIFFERENCE_MS), at_ms + _CLOCK_DIFFERENCE_MS
-        entries = await self.connection.call("XRANGE", keys.BROADCASTS, first, last, "COUNT", _LOOK_AT)
-        # While Redis' clock is behind an earlier reading, new entries follow that reading.
-        entries += await self.connection.call("XREVRANGE", keys.BROADCASTS, "+", "-", "COUNT", _LOOK_AT)
-        return any(
-            batch.encode() in lease.payload for lease in leases_of(keys.BROADCASTS, entries, redelivered=True)
-        )
+        if await batch_search.is_in_stream(self.connection, keys.PINGS, batch):
+            return True
+        # The users of a broadcast are stored beside the queue, but so may be those of a failed append: therefore the
+        # stream decides.
+        return bool(
+            await self.connection.call("EXISTS", keys.broadcast_users(ping_id))
+        ) and await batch_search.is_in_stream(self.connection, keys.BROADCASTS, batch)
 
 
 def batch_reports(batch_id: str, fields: dict[str, bytes]) -> Iterator[tuple[int, dict[str, Any]]]:

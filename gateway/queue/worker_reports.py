@@ -1,8 +1,8 @@
 """The reports of all workers of all gateways, in one hash of the queue's Redis.
 
 Each worker replaces its own field every `REPORT_S` seconds. A worker that ends removes its field; the field of a killed
-worker is not returned after `FRESH_S`, and any reader removes it after `KEPT_S`. The hash itself expires when no worker
-has written for `keys.WORKER_REPORTS_S`.
+worker is not returned after `FRESH_S`, and is removed after `KEPT_S` (`queue.idle_consumers`). The hash itself expires
+when no worker has written for `keys.WORKER_REPORTS_S`.
 """
 
 from typing import Final
@@ -13,7 +13,7 @@ import structlog
 from gateway.clock import SHARED_CLOCK
 from gateway.queue.entries import decoder, encode
 from gateway.store import keys
-from gateway.store.connection import RedisConnection, Script
+from gateway.store.connection import Argument, RedisConnection, Script
 from gateway.telemetry.worker_report import WorkerReport
 
 REPORT_S: Final = 2.0
@@ -74,21 +74,33 @@ class WorkerReports:
         Raises:
             StoreDown: Redis did not answer.
         """
-        flat = await self._connection.call("HGETALL", keys.WORKER_REPORTS)
-        now_ms = SHARED_CLOCK.now_ms()
-        found: list[WorkerReport] = []
-        stale: list[bytes] = []
-        for name, value in zip(flat[::2], flat[1::2], strict=True):
-            report = _read(name, value)
-            # A report from the future was written before Redis' clock was set back.
-            age_s = abs(now_ms - report.at_ms) / 1000 if report is not None else 0.0
-            if report is not None and age_s <= FRESH_S:
-                found.append(report)
-            elif age_s > KEPT_S:
-                stale += [name, value]
+        fresh = [report for report, _, age_s in await self._stored() if age_s <= FRESH_S]
+        return sorted(fresh, key=lambda report: (report.gateway, report.slot))
+
+    async def remove_stale(self) -> None:
+        """Remove the reports of workers that were killed.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        stale: list[Argument] = []
+        for _, field, age_s in await self._stored():
+            if age_s > KEPT_S:
+                stale += field
         if stale:
             await self._connection.eval(REMOVE_UNCHANGED, [keys.WORKER_REPORTS], stale)
-        return sorted(found, key=lambda report: (report.gateway, report.slot))
+
+    async def _stored(self) -> list[tuple[WorkerReport, tuple[bytes, bytes], float]]:
+        """Each readable report with its field and value, and its age in seconds."""
+        flat = await self._connection.call("HGETALL", keys.WORKER_REPORTS)
+        now_ms = SHARED_CLOCK.now_ms()
+        found = []
+        for field in zip(flat[::2], flat[1::2], strict=True):
+            report = _read(*field)
+            if report is not None:
+                # A report from the future was written before Redis' clock was set back.
+                found.append((report, field, abs(now_ms - report.at_ms) / 1000))
+        return found
 
 
 def _read(name: bytes, value: bytes) -> WorkerReport | None:

@@ -68,7 +68,7 @@ class AuditRecord(NamedTuple):
     def of(cls, principal: Principal, client: str, action: str, outcome: str) -> "AuditRecord":
         """Return the record of an authenticated caller's action."""
         kind = "token" if principal.fingerprint else "login"
-        return cls("api_token" if principal == API_TOKEN else kind, principal.name, client, action, outcome)
+        return cls("api_token" if principal is API_TOKEN else kind, principal.name, client, action, outcome)
 
 
 class RefusedLogins:

@@ -4,8 +4,8 @@ determines readiness, once per second."""
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -13,8 +13,10 @@ from gateway.clock import SHARED_CLOCK
 from gateway.delivery.certificate_expiry import CertificateExpiryMonitor
 from gateway.delivery.lane_manager import LaneManager
 from gateway.errors import StoreDown
+from gateway.http_api.dependencies import Readiness
 from gateway.metrics import Metrics
 from gateway.queue.consumer import Streams
+from gateway.queue.idle_consumers import CHECK_S
 from gateway.server.gc_policy import FullCollections
 from gateway.server.redis_permissions import EVERY_S as PERMISSIONS_S
 from gateway.server.redis_permissions import RedisPermissions
@@ -28,6 +30,18 @@ _OLDEST_S: Final = 120.0
 """Age of the oldest unread ping, in seconds, beyond which the gateway is not ready: it does not keep up."""
 
 
+class Stores(NamedTuple):
+    """The Redis servers whose health is checked.
+
+    Attributes:
+        needed: those that every ping needs.
+        further: those that only some pings need.
+    """
+
+    needed: Sequence[RedisHealth] = ()
+    further: Sequence[RedisHealth] = ()
+
+
 class Maintenance:
     """Runs the periodic work of a worker.
 
@@ -36,7 +50,7 @@ class Maintenance:
         streams: the streams to measure and trim.
         lanes: the lanes to sweep.
         metrics: receive the measurements.
-        stores: every Redis that pings need.
+        stores: see `Stores`.
         permissions: the commands that Redis refuses to the configured user.
         refused: the error with which Redis refuses the queue's entries; None: it does not refuse them.
     """
@@ -47,7 +61,7 @@ class Maintenance:
         streams: Streams,
         lanes: LaneManager,
         metrics: Metrics,
-        stores: Sequence[RedisHealth],
+        stores: Stores,
         permissions: RedisPermissions,
         refused: Callable[[], str | None],
     ) -> None:
@@ -55,7 +69,7 @@ class Maintenance:
         self._streams = streams
         self._lanes = lanes
         self._metrics = metrics
-        self._stores = stores
+        self._stores, self._further = stores
         self._permissions = permissions
         self._refused = refused
         self._oldest_s = 0.0
@@ -71,7 +85,7 @@ class Maintenance:
 
     def start(self) -> None:
         """Start the tasks."""
-        for store in self._stores:  # checked before the ingresses open
+        for store in (*self._stores, *self._further):  # checked before the ingresses open
             store.probe()
         # A separate task, so that an unresponsive Redis delays no lane.
         self._tasks = [
@@ -80,6 +94,7 @@ class Maintenance:
                 (self._run_once, _EVERY_S),
                 (self._measure, _EVERY_S),
                 (self._permissions.check, PERMISSIONS_S),
+                (self._streams.remove_idle_consumers, CHECK_S),
             )
         ]
 
@@ -89,21 +104,33 @@ class Maintenance:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def readiness(self) -> Mapping[str, str]:
-        """Return the problems that keep this gateway from working, by component; empty: ready."""
+    async def readiness(self) -> Readiness:
+        """Return the parts of this gateway that do not work.
+
+        A part that only some pings need makes the gateway not ready if no lane at all can send, or if `readyz.strict`
+        is set.
+        """
         problems = {store.name: store.error_text for store in self._stores if store.error_text is not None}
         problems |= {name: text for name, text in self._permissions.problems.items() if name not in problems}
         if not problems and (refused := self._refused()) is not None:
             problems["queue"] = f"cannot be created or read: {refused}"
         elif self._oldest_s > _OLDEST_S:
             problems["queue"] = f"the oldest ping has waited for {int(self._oldest_s)} s"
-        for lane in self._lanes.all():
-            if lane.error_text is not None:
-                problems[f"lane {lane.name}"] = lane.error_text
-        return problems
+        degraded, none_sends = self._degraded()
+        if none_sends or self._settings.readyz.strict:
+            return Readiness(problems | degraded, {})
+        return Readiness(problems, degraded)
+
+    def _degraded(self) -> tuple[dict[str, str], bool]:
+        """The problems of parts that only some pings need, and whether no lane at all can send."""
+        lanes = {f"lane {lane.name}": lane.error_text for lane in self._lanes.all()}
+        failing = {name: text for name, text in lanes.items() if text is not None}
+        stores = {store.name: store.error_text for store in self._further}
+        problems = {name: text for name, text in stores.items() if text is not None} | failing
+        return problems, bool(failing) and len(failing) == len(lanes)
 
     async def _run_once(self) -> None:
-        for store in self._stores:
+        for store in (*self._stores, *self._further):
             store.probe()
         for lane in tuple(self._lanes.all()):
             lane.sweep()

@@ -48,9 +48,10 @@ from gateway.registry.snapshot_warmup import SnapshotWarmup
 from gateway.registry.snapshots import SnapshotStore
 from gateway.scheduling.scheduler import Scheduler
 from gateway.server.console import open_console
+from gateway.server.further_redis import open_further_healths
 from gateway.server.ingress import BackgroundIngress, open_background_ingress
 from gateway.server.ipc import SettingsUpdate
-from gateway.server.maintenance import Maintenance
+from gateway.server.maintenance import Maintenance, Stores
 from gateway.server.operator_access import OperatorAccess, open_operator_access
 from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
@@ -284,7 +285,8 @@ async def _pipeline(settings: Settings, name: str, metrics: Metrics, workers: in
         planner = Planner(registry, broadcast_targets, lane_manager, streams, in_flight, metrics, scheduler)
         broadcast_tasks = BroadcastTasks(BroadcastSplitter(broadcasts, in_flight), in_flight)
         consumer = QueueConsumer(streams, readers, planner, broadcast_tasks, in_flight, siblings=workers > 1)
-        stores = redis_healths(main, look_ups, queued, stream_link)
+        further = await opened.enter_async_context(open_further_healths(settings))
+        stores = Stores(redis_healths(main, look_ups, queued, stream_link), further)
         maintenance = Maintenance(
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )

@@ -202,6 +202,16 @@ class ConsoleSettings(msgspec.Struct, frozen=True):
     demo: bool = False
 
 
+class ReadyzSettings(msgspec.Struct, frozen=True):
+    """The answer of `/readyz`.
+
+    Attributes:
+        strict: whether a part that only some pings need makes the gateway not ready.
+    """
+
+    strict: bool = False
+
+
 class ReceiptSettings(msgspec.Struct, frozen=True):
     """Receipts of pings: their lifetime, and the largest number of stored receipts."""
 
@@ -270,6 +280,7 @@ class Settings(msgspec.Struct, frozen=True):
     http: HttpSettings = HttpSettings()
     metrics: MetricsSettings = MetricsSettings()
     console: ConsoleSettings = ConsoleSettings()
+    readyz: ReadyzSettings = ReadyzSettings()
     receipts: ReceiptSettings = ReceiptSettings()
     registry: RegistrySettings = RegistrySettings()
     auth: AuthSettings = AuthSettings()

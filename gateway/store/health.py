@@ -23,6 +23,7 @@ _STALE_S: Final = 5.0
 """A Redis that has not answered for this time is reported as unresponsive."""
 _PROBE: Final[Sequence[Argument]] = ("SET", keys.PROBE, "", "XX")
 """`SET … XX` on this missing key changes nothing, and is refused whenever Redis would refuse the append of a ping."""
+_PING: Final[Sequence[Argument]] = ("PING",)
 _READ: Final[Sequence[Argument]] = ("MGET", keys.PROBE, keys.user(PROBE_NAME, "clients"))
 """These keys do not exist either. They belong to different slots, so that a Redis in cluster mode refuses the
 command."""
@@ -36,14 +37,22 @@ class RedisHealth:
         connection: the connection used for the probes.
         written: whether pings are written to it.
         read: whether users and devices are read from it.
+        pinged: whether it only has to answer.
     """
 
     def __init__(
-        self, name: str, connection: RedisConnection, *, written: bool = False, read: bool = False
+        self,
+        name: str,
+        connection: RedisConnection,
+        *,
+        written: bool = False,
+        read: bool = False,
+        pinged: bool = False,
     ) -> None:
         self.name = name
         self._connection = connection
-        self._probes = (*([_PROBE] if written else []), *([_READ] if read else []))
+        probes = ((_PROBE, written), (_READ, read), (_PING, pinged))
+        self._probes = tuple(words for words, wanted in probes if wanted)
         self._refusals: dict[Sequence[Argument], str | None] = {}
         self._answered_at = time.monotonic()
 

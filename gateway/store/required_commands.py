@@ -111,6 +111,12 @@ PURPOSES: Final = (
         "queue.durability and maxmemory-policy cannot be checked; CLIENT LIST does not name the connections",
         ("INFO", "CONFIG GET appendfsync", "CLIENT SETNAME n"),
     ),
+    CommandPurpose(
+        "queue",
+        "consumer names of gateways that do not return, which are removed",
+        "such names stay in the consumer groups",
+        _on(keys.PROBE, "XINFO CONSUMERS KEY g", "XGROUP DELCONSUMER KEY g c"),
+    ),
     # -- users, devices and API tokens: always read ----------------------------------------------------------
     CommandPurpose(
         "registry",
@@ -122,6 +128,12 @@ PURPOSES: Final = (
             f"MGET {_CLIENTS} {_FIELD} {_TOKEN} {keys.dead(PROBE_NAME)}",
             *_on(keys.dead(PROBE_NAME), "SET KEY v EX 1"),
         ),
+    ),
+    CommandPurpose(
+        "registry",
+        "list of dead device tokens",
+        "`rhopush dead` finds no devices; it can restore those that are named",
+        ("SCAN 0",),
     ),
     CommandPurpose(
         "registry",

@@ -13,7 +13,16 @@ from gateway.change_events import scripts as event_scripts
 from gateway.console import recorder
 from gateway.delivery import proofs, quota
 from gateway.mailbox import scripts as mailbox_scripts
-from gateway.queue import lane_resets, quarantine, schedule, scripts, unreadable, worker_reports
+from gateway.queue import (
+    batch_search,
+    idle_consumers,
+    lane_resets,
+    quarantine,
+    schedule,
+    scripts,
+    unreadable,
+    worker_reports,
+)
 from gateway.registry import change_log_scripts, client_scripts, login_limits, token_marks
 from gateway.resque import scripts as resque_scripts
 from gateway.store import keys
@@ -29,12 +38,14 @@ class Case(NamedTuple):
         seed: writes what the store holds before.
         names: KEYS.
         words: ARGV.
+        writes: whether it writes anything.
     """
 
     script: Script
     seed: Callable[[redis.Redis], object]
     names: Sequence[str]
     words: Sequence[Word]
+    writes: bool = True
 
 
 BATCH = "0" * 28
@@ -213,6 +224,12 @@ def _put_aside(store: redis.Redis) -> None:
     store.hset(keys.STATS, "unreadable_bytes", 10)
 
 
+def _idle(store: redis.Redis) -> None:
+    _leased(store)
+    for name in ("gone:0", "working:0"):
+        store.xgroup_createconsumer(keys.PINGS, keys.GROUP, name)
+
+
 def _requeue(store: redis.Redis) -> None:
     _put_aside(store)
     store.hset(RECEIPT, "0+1-0", "verdict")
@@ -325,6 +342,16 @@ CASES: dict[str, Case] = {
         lambda store: store.hset(keys.LANE_RESETS, mapping={"number": 3, "lane:apns:A": 2}),
         [keys.LANE_RESETS],
         ["apns:A", 3600],
+    ),
+    "find batch": Case(
+        batch_search.FIND,
+        lambda store: store.xadd(keys.PINGS, {"e": b"\x94\xbc" + BATCH.encode()}, id="5-0"),
+        [keys.PINGS],
+        ["XRANGE", "0", "9", 1, BATCH],
+        writes=False,
+    ),
+    "remove idle consumers": Case(
+        idle_consumers.REMOVE_IDLE, _idle, [keys.PINGS], [keys.GROUP, 0, "working:0"]
     ),
     "drop record": Case(quarantine.DROP, _put_aside, [keys.UNREADABLE, keys.STATS], ["1-0"]),
     "requeue": Case(

@@ -8,7 +8,6 @@ import asyncio
 import gc
 import socket
 import sys
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ import uvloop
 from gateway.bench.roles import result
 from gateway.bench.wire import CALLER_KEY
 from gateway.http_api import Dependencies, open_http_api
+from gateway.http_api.dependencies import Readiness
 from gateway.logs import structured
 from gateway.metrics import Metrics
 from gateway.queue.completion import CompletionWaiters
@@ -41,8 +41,8 @@ class IngressOrder(msgspec.Struct):
     redis: str
 
 
-async def _always_ready() -> Mapping[str, str]:
-    return {}
+async def _always_ready() -> Readiness:
+    return Readiness({}, {})
 
 
 async def _serve() -> None:

@@ -23,9 +23,9 @@ async def test_a_dead_device_is_listed_and_restored(tmp_path: Path, command: Com
         assert device["client_id"] == DEVICE
         assert (await command(gateway, "dead", "list", "--provider", "fcm")).out == ""
         restored = await command(gateway, "dead", "restore", DEVICE, "--provider", "fcm")
-        assert (restored.status, restored.out) == (0, "0 devices restored\n")
+        assert (restored.status, restored.out) == (0, "devices restored: 0\n")
         restored = await command(gateway, "dead", "restore", "--reason", "Unregistered")
-        assert restored.out == "1 devices restored\n"
+        assert restored.out == "devices restored: 1\n"
         assert (await command(gateway, "dead", "restore", "--all", "--json")).json == [{"restored": 0}]
         # The provider still refuses the token: it is tried, and marked again.
         report = await gateway.ping("dead", message="hello", wait=True)

@@ -48,7 +48,7 @@ async def test_the_commands_lead_to_a_refused_credential_and_back(tmp_path: Path
         # 4. The credential is replaced, and the breaker closed.
         running.apns.faults.clear()
         reset = await command(gateway, "lanes", "reset", lane)
-        assert (reset.status, reset.out) == (0, f"closing the breaker of {lane} in 1 workers\n")
+        assert (reset.status, reset.out) == (0, f"closing the breaker of {lane}; workers with this lane: 1\n")
         await until(command, (gateway, "lanes", "list"), lambda ended: "\tclosed\t" in ended.out)
         await until(
             command, (gateway, "pings", "show", ping_id), lambda ended: "  done  1 accepted" in ended.out

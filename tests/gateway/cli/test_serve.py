@@ -10,7 +10,10 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from gateway.simulators import ApnsSimulator, FcmSimulator
+from gateway.store import keys
 from tests.support.gateway import Gateway
+from tests.support.providers import provider_settings
 from tests.support.rhoconnect import apple, lay_user
 
 RUN = "import sys; from gateway.cli import main; sys.exit(main())"
@@ -35,6 +38,21 @@ async def test_it_serves_drains_and_ends_with_0(start_gateway: StartGateway) -> 
     assert (answer.status, answer.body, len(answer.ping_id)) == (200, b"", 32)
     assert await gateway.stop() == 0
     assert not Path(f"/proc/{store}").exists()
+
+
+async def test_at_sigterm_each_accepted_ping_gets_its_verdict(
+    start_gateway: StartGateway, redis_address: str, redis_client: Redis
+) -> None:
+    await lay_user(redis_client, "bob", [apple("ab" * 32)])
+    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
+        apns.faults.add("delay=300")
+        settings = provider_settings(apns, fcm)
+        gateway = await start_gateway(settings, app={"redis": redis_address})
+        ids = [(await gateway.ping("bob", message=f"ping {n}")).ping_id for n in range(20)]
+        await apns.received.wait(1)
+        assert await gateway.stop() == 0
+        assert len(apns.received) == len(ids)
+    assert await redis_client.xlen(keys.PINGS) == 0
 
 
 async def test_after_kill_9_of_the_supervisor_the_store_is_adopted_with_its_data(

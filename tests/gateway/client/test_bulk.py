@@ -155,8 +155,7 @@ class Breaking:
 
 
 @asynccontextmanager
-async def breaking(how: str) -> AsyncIterator[Breaking]:
-    server = Breaking(how)
+async def serving(server: "Breaking | Busy") -> AsyncIterator[None]:
     app = web.Application(client_max_size=0)
     app.router.add_post("/rc/v1/pings", server.pings)
     runner = web.AppRunner(app)
@@ -164,8 +163,15 @@ async def breaking(how: str) -> AsyncIterator[Breaking]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     with configured(runner.addresses[0][1]):
-        yield server
+        yield
     await runner.cleanup()
+
+
+@asynccontextmanager
+async def breaking(how: str) -> AsyncIterator[Breaking]:
+    server = Breaking(how)
+    async with serving(server):
+        yield server
 
 
 @pytest.mark.parametrize("how", ["lost", "short", "drain"])
@@ -175,6 +181,44 @@ async def test_an_interrupted_stream_goes_on_without_a_double(how: str) -> None:
     assert [result.line for result in results] == list(range(1, 101))
     assert [result.ping_id for result in results] == [str(number) for number in range(100)]
     assert server.requests > 3
+
+
+class Busy:
+    """A server that refuses the first line of the first request for now, and records the lines of each request."""
+
+    def __init__(self) -> None:
+        self.requests: list[list[int]] = []
+        self.refused = asyncio.Event()
+
+    async def pings(self, request: web.Request) -> web.StreamResponse:
+        lines: list[int] = []
+        self.requests.append(lines)
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        async for line in request.content:
+            lines.append(json.loads(line)["badge"])
+            if not self.refused.is_set():
+                error = {"code": "busy", "message": "", "field": None, "retry_after_s": 0.01}
+                await answer.write(json.dumps({"error": error, "line": 1}).encode() + b"\n")
+                self.refused.set()
+            else:
+                await answer.write(b'{"ping_id":"%d"}\n' % lines[-1])
+        return answer
+
+
+async def test_no_line_follows_one_that_is_refused_for_now() -> None:
+    server = Busy()
+
+    async def pings() -> AsyncIterator[dict[str, Any]]:
+        yield {"user_id": "a", "badge": 1}
+        await server.refused.wait()
+        await asyncio.sleep(0.1)
+        yield {"user_id": "a", "badge": 2}
+
+    async with serving(server):
+        results = await _all(pings())
+    assert [result.ping_id for result in results] == ["1", "2"]
+    assert server.requests[0] == [1]
 
 
 async def _all(pings: Any) -> list[Any]:

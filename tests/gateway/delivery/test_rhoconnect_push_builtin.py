@@ -1,4 +1,4 @@
-"""Both ways to legacy devices: into the built-in service, and over HTTP to an outside one."""
+"""Both ways to RhoConnect Push devices: into the built-in service, and over HTTP to an outside one."""
 
 import asyncio
 import json

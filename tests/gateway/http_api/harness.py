@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from gateway.errors import RhoPushError
 from gateway.http_api import Dependencies, HttpApi, HttpTimeouts, open_http_api
 from gateway.http_api.app import FurtherRoutes, no_routes
+from gateway.http_api.dependencies import Readiness
 from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
 from gateway.queue.ping_list import parse_query
@@ -133,6 +134,7 @@ class House:
     reports: Reports
     port: int
     missing: dict[str, str] = field(default_factory=dict)
+    degraded: dict[str, str] = field(default_factory=dict)
 
     @property
     def metrics(self) -> str:
@@ -162,10 +164,11 @@ async def house(
         send_bytes: SO_SNDBUF of its connections: how many bytes of unread answers the kernel takes at most.
         further_routes: those of the console.
     """
-    queue, reports, missing = RecordingQueue(), Reports(), dict[str, str]()
+    queue, reports = RecordingQueue(), Reports()
+    missing, degraded = dict[str, str](), dict[str, str]()
 
-    async def readiness() -> Mapping[str, str]:
-        return missing
+    async def readiness() -> Readiness:
+        return Readiness(missing, degraded)
 
     chosen: dict[str, Any] = {
         "settings": Settings(),
@@ -188,7 +191,7 @@ async def house(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_bytes)
     port = sock.getsockname()[1]
     async with await open_http_api(services, sock, further_routes) as api:
-        yield House(api, services, queue, reports, port, missing)
+        yield House(api, services, queue, reports, port, missing, degraded)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.http_api import HttpTimeouts
+from gateway.http_api import HttpTimeouts, aiohttp_handler
 from tests.gateway.http_api.harness import PING, TOKEN, WAIT_S, House, Wire, call, house, request, wire
 
 SMALL = 65_536
@@ -132,13 +132,27 @@ async def test_who_writes_its_whole_body_first_reads_the_answer(both: House, siz
 async def test_a_refused_body_is_not_read_without_end(both: House) -> None:
     both.set(limits={"body_bytes": 1_000_000})
     start = request(b"", token=None, headers={"Content-Length": None, "Transfer-Encoding": "chunked"})
+    sent = 0
     async with wire(both.port) as client, asyncio.timeout(WAIT_S):
         client.send(start)
         with pytest.raises((ConnectionError, TimeoutError)):
             while True:
                 client.send(b"10000\r\n" + b" " * 65_536 + b"\r\n")
                 await client.writer.drain()
+                sent += 65_536
                 await asyncio.sleep(0)
+    assert sent < 40_000_000  # 1 MB that is read, and what the sockets hold
+
+
+async def test_after_a_refused_body_a_silent_client_is_disconnected(
+    both: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiohttp's own time for the rest of a body is longer than the limit of this test."""
+    monkeypatch.setattr(aiohttp_handler, "LINGER_IDLE_S", 0.1)
+    async with wire(both.port) as client, asyncio.timeout(5):
+        client.send(head(1_000_000))
+        assert (await client.answer()).status == 413
+        assert await client.rest() == b""
 
 
 async def test_who_has_no_judged_token_has_less_time(redis_client: Redis) -> None:

@@ -75,6 +75,24 @@ async def test_what_a_vanished_client_sent_stays_accepted(api: House) -> None:
     assert 'rhopush_pings_accepted_total{ingress="http"} 1.0' in api.metrics
 
 
+async def test_answers_to_a_client_that_is_gone_are_no_error(
+    api: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.queue.holding = True
+    async with stream(api) as client:
+        client.send({"user_id": "a"}, {"user_id": "b"})
+        client.end()
+        await api.queue.has(2)
+    await asyncio.sleep(0.05)
+    api.queue.commit()
+    async with asyncio.timeout(WAIT_S):
+        while api.services.bodies.reserved:
+            await asyncio.sleep(0.01)
+    await api.api.close(1.0)
+    assert 'rhopush_pings_accepted_total{ingress="http"} 2.0' in api.metrics
+    assert caplog.records == []
+
+
 async def test_a_client_that_sends_nothing_more_is_told_so(redis_client: Redis) -> None:
     async with house(redis_client, timeouts=HttpTimeouts(stream_s=0.4)) as api, stream(api) as client:
         client.send({"user_id": "a"})

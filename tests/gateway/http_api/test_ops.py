@@ -6,14 +6,22 @@ from tests.gateway.http_api.harness import House, call
 async def test_alive_and_ready(api: House) -> None:
     assert (await call(api, method="GET", path="/healthz", token=None)).json == {"alive": True}
     ready = await call(api, method="GET", path="/readyz", token=None)
-    assert (ready.status, ready.json) == (200, {"ready": True, "missing": {}})
+    assert (ready.status, ready.json) == (200, {"ready": True, "missing": {}, "degraded": {}})
 
 
 async def test_not_ready_says_what_is_missing(api: House) -> None:
     api.missing["redis"] = "does not answer"
     answer = await call(api, method="GET", path="/readyz", token=None)
-    assert (answer.status, answer.json) == (503, {"ready": False, "missing": {"redis": "does not answer"}})
+    assert (answer.status, answer.json["ready"]) == (503, False)
+    assert answer.json["missing"] == {"redis": "does not answer"}
     assert (await call(api, method="GET", path="/healthz", token=None)).status == 200
+
+
+async def test_a_part_that_only_some_pings_need_leaves_it_ready(api: House) -> None:
+    api.degraded["lane apns:A"] = "no_connection"
+    answer = await call(api, method="GET", path="/readyz", token=None)
+    assert (answer.status, answer.json["ready"]) == (200, True)
+    assert answer.json["degraded"] == {"lane apns:A": "no_connection"}
 
 
 async def test_metrics_in_prometheus_text(api: House) -> None:

@@ -21,7 +21,7 @@ async def everything(redis: Redis) -> dict[bytes, bytes]:
 
 def filled(route: HttpRoute, client_id: str) -> str:
     """The path of a route with what is there."""
-    names = {"user_id": "bob", "client_id": client_id, "ping_id": "0" * 32, "kind": "all"}
+    names = {"user_id": "bob", "client_id": client_id, "ping_id": "0" * 32, "kind": "all", "record": "0-0"}
     return route.path.format(**names) + f"?user_id=bob&client_id={client_id}"
 
 

@@ -67,6 +67,19 @@ async def test_a_ping_whose_receipt_is_over_its_age_is_unknown_and_not_queued_ag
 
 
 @pytest.mark.parametrize(("appended", "state"), [(True, "queued"), (False, None)])
+async def test_a_small_ping_that_waits_longer_than_its_marker_lives_is_queued(
+    receipts: Receipts, redis_client: Redis, connection: RedisConnection, appended: bool, state: str | None
+) -> None:
+    queue = QueueProducer(connection, BacklogLimits(100, 1_000_000))
+    ping_id = (await queue.append(Ping(users=("bob",)), 100)).ping_id
+    await redis_client.delete(keys.marker(ping_id[:28], 0))
+    if not appended:
+        await redis_client.delete(keys.PINGS)
+    found = await receipts.report(ping_id)
+    assert (found and found["state"]) == state
+
+
+@pytest.mark.parametrize(("appended", "state"), [(True, "queued"), (False, None)])
 async def test_a_broadcast_that_waits_longer_than_its_marker_lives_is_queued(
     receipts: Receipts, redis_client: Redis, connection: RedisConnection, appended: bool, state: str | None
 ) -> None:

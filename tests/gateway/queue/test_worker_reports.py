@@ -41,6 +41,8 @@ async def test_a_killed_worker_is_left_out_and_then_removed(
     for one in (report("new"), report("killed", 0, FRESH_S + 1), report("gone", 0, KEPT_S + 1)):
         await reports.write(one)
     assert [one.gateway for one in await reports.read()] == ["new"]
+    assert await redis_client.hlen(keys.WORKER_REPORTS) == 3
+    await reports.remove_stale()
     assert sorted(await redis_client.hkeys(keys.WORKER_REPORTS)) == [b"killed:0", b"new:0"]
 
 

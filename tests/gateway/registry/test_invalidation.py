@@ -137,6 +137,17 @@ async def test_a_dead_mark_and_its_end_are_seen(watched: Watched, phone: Client,
     await watched.becomes(["aa"])
 
 
+async def test_a_sync_ends_a_mark_that_is_cached(
+    watched: Watched, phone: Client, redis_client: Redis
+) -> None:
+    await watched.noted(phone)
+    await watched.becomes(["aa"])
+    await watched.mark(phone)
+    await watched.becomes([])
+    await redis_client.set(keys.client(phone.client_id, "last_sync"), "2026-01-01 00:00:00 +0000")
+    await watched.becomes(["aa"])
+
+
 async def test_a_mark_that_comes_before_the_note_of_a_registration_ends_with_it(
     watched: Watched, redis_client: Redis
 ) -> None:

@@ -103,6 +103,18 @@ def test_a_late_reply_to_an_older_question_is_ignored(store: Store, polls: LongP
     assert second.answers == [(200, b"now")]
 
 
+def test_a_late_reply_to_an_older_question_of_the_same_poll_is_ignored(
+    store: Store, polls: LongPolls
+) -> None:
+    device = Device()
+    polls.begin(device, "i", 7, 0)
+    polls.recheck()
+    store.tell(b"late", which=0)
+    assert (device.answers, polls.asking) == ([], 1)
+    store.tell(b"now", which=1)
+    assert device.answers == [(200, b"now")]
+
+
 def test_after_a_lost_channel_all_polls_ask_again(store: Store, polls: LongPolls) -> None:
     devices = [Device() for _ in range(3)]
     for number, device in enumerate(devices):

@@ -1,4 +1,4 @@
-"""The secret of legacy devices' ids outlives a reset of RhoConnect (FLUSHDB), a restart, and both together."""
+"""The secret of RhoConnect Push devices' ids outlives a reset of RhoConnect (FLUSHDB), a restart, and both together."""
 
 import asyncio
 import contextlib

@@ -94,7 +94,7 @@ async def rhoconnect_push_device(gateway: Gateway) -> AsyncIterator[RhoConnectPu
 
 async def all_ways(gateway: Gateway, admin: Redis, apns: ApnsSimulator, *, channels: bool) -> None:
     """A ping, an event, a job of Resque, a registration and a RhoConnect Push device under a limited user."""
-    assert (await gateway.request("GET", "/readyz")).json() == {"ready": True, "missing": {}}
+    assert (await gateway.request("GET", "/readyz")).json() == {"ready": True, "missing": {}, "degraded": {}}
     login = {"login": "bob", "password": "pw"}
     async with aiohttp.ClientSession(gateway.url) as session:
         async with session.post("/rc/v1/app/login", json=login) as answer:

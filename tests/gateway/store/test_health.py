@@ -79,3 +79,17 @@ async def test_each_redis_is_probed_for_its_uses(connection: RedisConnection) ->
         "queue.redis",
         "redis",
     ]
+
+
+async def test_a_server_that_only_has_to_answer_is_pinged(
+    make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STALE_S", 0.0)
+    with RedisServer("valkey", options={"maxmemory": "1"}) as server:
+        connection = await make_link(address=server.address)
+        health = RedisHealth("resque.redis", connection, pinged=True)
+        health._answered_at -= 1.0
+        assert health.error_text == "does not answer"
+        monkeypatch.setattr(module, "_STALE_S", 5.0)
+        health._answered_at -= 10.0
+        assert await probed(health, connection) is None

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.simulators import ApnsSimulator, FcmSimulator
-from tests.support.providers import provider_settings
+from tests.support.providers import TOPIC, provider_settings
 from tests.support.rhoconnect import android, apple, lay_user
 from tests.support.worker import Worker, working
 
@@ -28,6 +28,6 @@ async def served(redis_address: str, redis_client: Redis, tmp_path: Path) -> Asy
     async with ApnsSimulator() as apns, FcmSimulator() as fcm:
         apns.faults.add(f"410:token={DEAD_PIN}")
         await lay_user(redis_client, "bob", [apple(PIN), android("a-token")])
-        await lay_user(redis_client, "eve", [apple(DEAD_PIN, client_id="e" * 32)])
+        await lay_user(redis_client, "eve", [apple(DEAD_PIN, client_id="e" * 32, device_app_id=TOPIC)])
         async with working(tmp_path, redis_address, provider_settings(apns, fcm)) as worker:
             yield Served(worker, apns, redis_client)

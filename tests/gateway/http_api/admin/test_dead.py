@@ -87,3 +87,29 @@ async def test_wrong_values_of_the_list_are_refused(served: Served) -> None:
     for query, field in (("limit=0", "limit"), ("limit=1001", "limit"), ("cursor=-1", "cursor")):
         answer = await served.worker.request("GET", f"{LIST}?{query}")
         assert (answer.status, answer.json()["error"]["field"]) == (400, field)
+
+
+async def test_a_token_of_another_app_sees_and_restores_nothing(marked: Served) -> None:
+    worker = marked.worker
+
+    async def token_of(
+        name: str, *apps: str, scopes: tuple[str, ...] = ("read", "devices")
+    ) -> dict[str, str]:
+        body = {"name": name, "scopes": [*scopes], "apps": [*apps]}
+        made = await worker.request("POST", "/rc/v1/admin/tokens", json=body)
+        assert made.status == 200, made.body
+        return {"X-RhoConnect-API-TOKEN": made.json()["token"]}
+
+    (device,) = (await worker.request("GET", LIST)).json()["devices"]
+    other, own = await token_of("other", "com.other"), await token_of("own", device["app"])
+    assert (await worker.request("GET", LIST, headers=other)).json()["devices"] == []
+    assert (await worker.request("POST", RESTORE, json={"all": True}, headers=other)).json()["restored"] == 0
+    answer = await worker.request("GET", "/rc/v1/admin/devices?user_id=eve", headers=other)
+    assert answer.status == 404
+    assert (await worker.request("GET", "/rc/v1/admin/lanes", headers=other)).status == 403
+    answer = await worker.request("GET", "/rc/v1/admin/devices?user_id=eve", headers=own)
+    assert len(answer.json()["devices"]) == 1
+    reader = await token_of("reader", device["app"], scopes=("read",))
+    refused = await worker.request("POST", RESTORE, json={"all": True}, headers=reader)
+    assert (refused.status, "devices" in refused.json()["error"]["message"]) == (403, True)
+    assert (await worker.request("POST", RESTORE, json={"all": True}, headers=own)).json()["restored"] == 1

@@ -1,0 +1,67 @@
+"""Redis servers that only some pings need."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway.server import maintenance as maintenance_module
+from gateway.server.further_redis import further_addresses, open_further_healths
+from gateway.settings import ResqueSettings, RhoConnectPushSettings, Secret, Settings
+from gateway.simulators import ApnsSimulator, FcmSimulator
+from tests.support.providers import provider_settings
+from tests.support.redis import RedisServer
+from tests.support.worker import working
+
+
+def settings(push: str | None, resque: str | None, queues: tuple[str, ...] = ("ping",)) -> Settings:
+    return Settings(
+        redis=Secret("redis://main"),
+        rhoconnect_push=RhoConnectPushSettings(redis=None if push is None else Secret(push)),
+        resque=ResqueSettings(queues=queues, redis=None if resque is None else Secret(resque)),
+    )
+
+
+def test_only_servers_of_their_own_are_checked() -> None:
+    assert further_addresses(settings(None, None)) == {}
+    assert further_addresses(settings("redis://main", "redis://main")) == {}
+    found = further_addresses(settings("redis://push", "redis://resque"))
+    assert {name: address.host for name, address in found.items()} == {
+        "rhoconnect_push.redis": "push",
+        "resque.redis": "resque",
+    }
+    assert [*further_addresses(settings("redis://push", "redis://resque", ()))] == ["rhoconnect_push.redis"]
+
+
+async def test_a_server_that_is_away_is_named_and_delays_nothing(unused_tcp_port: int) -> None:
+    async with open_further_healths(settings(None, f"redis://127.0.0.1:{unused_tcp_port}")) as (health,):
+        assert health.name == "resque.redis"
+        health.probe()
+        assert health.error_text is None  # until it has not answered for some seconds
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_pings_are_taken_while_resques_redis_is_away(
+    redis_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strict: bool
+) -> None:
+    monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.05)
+    monkeypatch.setattr("gateway.store.health._STALE_S", 0.5)
+    with RedisServer("valkey") as server:
+        async with ApnsSimulator() as apns, FcmSimulator() as fcm:
+            said = provider_settings(
+                apns, fcm, drain_s=1, resque={"redis": server.address}, readyz={"strict": strict}
+            )
+            async with working(tmp_path, redis_address, said) as worker:
+                answer = await worker.request("GET", "/readyz")
+                assert answer.json() == {"ready": True, "missing": {}, "degraded": {}}
+                server.kill()
+                part = "missing" if strict else "degraded"
+                async with asyncio.timeout(30):
+                    while not (answer := await worker.request("GET", "/readyz")).json()[part]:
+                        await asyncio.sleep(0.02)
+                assert answer.json()[part] == {"resque.redis": "does not answer"}
+                assert (answer.status, answer.json()["ready"]) == ((503, False) if strict else (200, True))
+                server.start()
+                async with asyncio.timeout(30):
+                    while (await worker.request("GET", "/readyz")).json()[part]:
+                        await asyncio.sleep(0.02)
