@@ -19,6 +19,8 @@ AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
 WIDE = """[...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > 361)
     .map((one) => one.outerHTML.slice(0, 100)).slice(0, 5)"""
 """Script that lists the elements that are too wide."""
+COLOURED = ("", "/ping", "/users/alice", "/tokens")
+"""Pages that have every kind of element."""
 RUN_AXE = {
     "light": "axe.run(%s, {resultTypes: ['violations']})",
     "dark": "axe.run(%s, {runOnly: ['color-contrast']})",  # the colours alone differ
@@ -239,7 +241,7 @@ async def test_axe_finds_no_serious_violation(browser: Browser, site: Site, sche
     window = Window(await context.new_page(), site)
     found = []
     await window.open("/login")
-    for path in ("/login", *PAGES):
+    for path in ("/login", *(PAGES if scheme == "light" else COLOURED)):
         if path == "":
             await window.log_in()
         elif path != "/login":
