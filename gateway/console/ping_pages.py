@@ -34,14 +34,6 @@ class Tries(Protocol):
         ...
 
 
-class Canceller(Protocol):
-    """Cancels pings."""
-
-    async def cancel(self, ping_id: str) -> str:
-        """Cancel a ping durably, and return its state. Raises NotFound, StoreDown, or that it is finished."""
-        ...
-
-
 class PingPages:
     """The routes of pings.
 
@@ -65,11 +57,6 @@ class PingPages:
         known = getattr(self._services.ping_list, "states", _STATES)
         return tuple(state for state in _ORDER if state in known)
 
-    @property
-    def _canceller(self) -> Canceller | None:
-        found: Canceller | None = getattr(self._services, "canceller", None)
-        return found
-
     async def list(self, request: web.Request, visit: Visit) -> web.Response:
         """Return a page of the list."""
         state = request.query.get("state") or None
@@ -92,7 +79,7 @@ class PingPages:
 
     async def cancel(self, request: web.Request, visit: Visit, _: Form) -> web.Response:
         """Cancel a ping: no further delivery of it begins."""
-        ping_id, canceller = request.match_info["ping_id"], self._canceller
+        ping_id, canceller = request.match_info["ping_id"], self._services.canceller
         await self._report(ping_id, visit)
         if canceller is None:
             raise NotFound("this process cancels no pings")
@@ -149,7 +136,7 @@ class PingPages:
             "tries": await self._tries.of(ping_id),
             "accepted_ms": accepted_ms(ping_id),
             "following": report["state"] not in _END_STATES,
-            "cancellable": self._canceller is not None,
+            "cancellable": self._services.canceller is not None,
         }
 
 

@@ -1,7 +1,5 @@
 """The endpoints of webhooks, where the gateway has some."""
 
-from typing import Any, Protocol
-
 from aiohttp import web
 
 from gateway.console.guard import Visit
@@ -10,22 +8,9 @@ from gateway.errors import NotFound
 from gateway.http_api.dependencies import Dependencies
 
 
-class Webhooks(Protocol):
-    """Lists the endpoints of webhooks."""
-
-    async def listing(self) -> list[dict[str, Any]]:
-        """Return name, address and state of each endpoint, without secrets. Raises StoreDown."""
-        ...
-
-
 def has_webhooks(services: Dependencies) -> bool:
     """Return whether these services have webhooks."""
-    return _webhooks_of(services) is not None
-
-
-def _webhooks_of(services: Dependencies) -> Webhooks | None:
-    found: Webhooks | None = getattr(services, "webhooks", None)
-    return found
+    return services.webhooks is not None
 
 
 class WebhookPage:
@@ -42,7 +27,7 @@ class WebhookPage:
 
     async def show(self, _: web.Request, visit: Visit) -> web.Response:
         """Return the table of endpoints."""
-        webhooks = _webhooks_of(self._services)
+        webhooks = self._services.webhooks
         if webhooks is None:
             raise NotFound("this gateway has no webhooks")
         return await self._pages.render("webhooks.html", visit=visit, endpoints=await webhooks.listing())
