@@ -28,9 +28,9 @@ async def test_a_gateway_without_webhooks_has_no_page(console: Console) -> None:
 async def test_endpoints_are_shown_escaped(
     redis_client: Redis, redis_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Dependencies, "webhooks", Endpoints(), raising=False)
-    async with open_console(redis_client, redis_address) as console:
-        monkeypatch.setattr(console.api.services, "webhooks", Endpoints(), raising=False)
+    # Both before the routes are made, and in the services that serve them.
+    monkeypatch.setattr(Dependencies, "webhooks", Endpoints())
+    async with open_console(redis_client, redis_address, webhooks=Endpoints()) as console:
         async with console.operator() as browser:
             status, text = await browser.get("/console/webhooks")
     assert status == 200

@@ -10,7 +10,7 @@ from gateway.store.address import RedisAddress
 async def test_each_connection_has_the_name_of_its_purpose(redis_address: str, redis_client: Redis) -> None:
     address = RedisAddress.parse(redis_address)
     async with open_redis_links(address, address, Metrics()) as links:
-        for link in (links.appends, links.streams, links.look_ups, *links.readers):
+        for link in (links.appends, links.streams, links.look_ups, *vars(links.readers).values()):
             assert await link.call("PING") == b"PONG"
         names = {client["name"].rpartition(":")[2] for client in await redis_client.client_list()}
         assert {"append", "streams", "registry", "small", "pieces", "broadcasts"} <= names
