@@ -1,7 +1,7 @@
 """Acknowledgements: the app on a device reports that it acted on a ping."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -9,6 +9,15 @@ from gateway.delivery.provider_registry import installed
 from gateway.errors import NotAllowed, NotFound
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import HttpRoute
+from gateway.http_api.openapi.values import (
+    CLIENT_ID_TEXT,
+    FLAG,
+    Part,
+    answer,
+    json_answer,
+    json_body,
+    members,
+)
 from gateway.http_api.requests import json_response, parameters, text_of
 from protocols.devices import Device, platform_of
 from protocols.numbers import hexadecimal
@@ -16,45 +25,27 @@ from protocols.numbers import hexadecimal
 _ID_LENGTH: Final = 32
 _DELIVERED: Final = frozenset({"queued", "open", "done"})
 """States in which a device may have got the ping."""
-_CLIENT: Final = {
+_CLIENT: Final[Part] = {
     "type": "object",
     "required": ["client_id"],
     "properties": {
-        "client_id": {"type": "string", "description": "The device: a client of the session's user."}
+        "client_id": CLIENT_ID_TEXT | {"description": "The device: a client of the session's user."}
     },
 }
-_OPERATION: Final[Mapping[str, Any]] = {
-    "security": [{"session": []}],
-    "requestBody": {
-        "required": True,
-        "content": {
-            kind: {"schema": _CLIENT} for kind in ("application/json", "application/x-www-form-urlencoded")
-        },
-    },
-    "responses": {
-        "200": {
-            "description": "The acknowledgement is in the receipt of the ping.",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["recorded"],
-                        "properties": {
-                            "recorded": {
-                                "type": "boolean",
-                                "description": "false: the device acknowledged the ping before, or its receipt has "
-                                "as many acknowledgements as it may.",
-                            }
-                        },
-                        "example": {"recorded": True},
-                    }
-                }
-            },
-        },
-        "403": {"description": "The client belongs to another user, or `auth.devices` is off."},
-        "404": {"description": "There is no such client, or no receipt of such a ping."},
-    },
-}
+_RECORDED: Final = members(
+    {
+        "recorded": FLAG
+        | {
+            "description": "false: the device acknowledged the ping before, or its receipt has "
+            "as many acknowledgements as it may.",
+        }
+    }
+)
+_OPERATION: Final = answer(
+    json_answer(_RECORDED, {"recorded": True}, "The acknowledgement is in the receipt of the ping."),
+    security=[{"session": []}],
+    requestBody=json_body(_CLIENT, {"client_id": "0123456789abcdef0123456789abcdef"}),
+)
 
 
 def acknowledgement_route(context: HandlerContext) -> HttpRoute:

@@ -1,38 +1,35 @@
 """The route that cancels a ping."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.errors import NotFound
+from gateway.errors import CancellationsFull, NotFound, PingFinished
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import HttpRoute
+from gateway.http_api.openapi.values import EXAMPLE_ID, TEXT, json_answer, members
 from gateway.http_api.ping import is_visible_to
 from gateway.http_api.requests import json_response, parameters
 from gateway.registry.scopes import Scope
 
-_CANCELLED: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["ping_id", "state"],
-    "properties": {
-        "ping_id": {"type": "string"},
-        "state": {
-            "type": "string",
+_CANCELLED: Final = members(
+    {
+        "ping_id": TEXT,
+        "state": TEXT
+        | {
             "enum": ["open", "cancelled"],
             "description": "`open` while deliveries may be in flight, `cancelled` once the ping is finished.",
         },
-    },
-}
-_ERROR: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-_OPERATION: Final[dict[str, Any]] = {
+    }
+)
+_OPERATION: Final[Mapping[str, Any]] = {
     "responses": {
-        "202": {
-            "description": "The cancellation is durable. A repetition has the same response.",
-            "content": {"application/json": {"schema": _CANCELLED}},
-        },
-        "404": {"description": "The ping is unknown, or its receipt has expired.", "content": _ERROR},
-        "409": {"description": "The ping is finished.", "content": _ERROR},
-        "503": {"description": "Nothing is known about the cancellation: repeat it.", "content": _ERROR},
+        "202": json_answer(
+            _CANCELLED,
+            {"ping_id": EXAMPLE_ID, "state": "cancelled"},
+            "The cancellation is durable. A repetition has the same response.",
+        )
     }
 }
 
@@ -55,5 +52,11 @@ def cancel_route(context: HandlerContext) -> HttpRoute:
         return json_response({"ping_id": ping_id, "state": state}, status=202)
 
     return HttpRoute(
-        "DELETE", "/rc/v1/pings/{ping_id}", "operator", "Cancel a ping", cancel, operation=_OPERATION
+        "DELETE",
+        "/rc/v1/pings/{ping_id}",
+        "operator",
+        "Cancel a ping",
+        cancel,
+        operation=_OPERATION,
+        errors=(PingFinished, CancellationsFull),
     )

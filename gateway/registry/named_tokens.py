@@ -27,9 +27,9 @@ PREFIX: Final = "rhp_"
 """First characters of every named token: secret scanners and readers recognise it."""
 _RANDOM_BYTES: Final = 32
 _FORM: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")  # base64url of 32 bytes, without padding
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _APP: Final = re.compile(r"[^\x00-\x20\x7f]{1,255}")
-_APPS_MAX: Final = 100
+APPS_MAX: Final = 100
 _SHOWN_S: Final = 253_402_300_799
 """The end of the year 9999: the last instant that a date can show."""
 _NOTED_MAX: Final = 4 * keys.NAMED_TOKENS_MAX
@@ -153,13 +153,13 @@ def new_token(
         ScopeMissing: the creator lacks a scope of the token.
     """
     chosen, limit = tuple(dict.fromkeys(scopes)), tuple(dict.fromkeys(apps))
-    if not _NAME.fullmatch(name) or name == API_TOKEN.name:
+    if not NAME.fullmatch(name) or name == API_TOKEN.name:
         form = "1 to 64 letters, digits, dots, hyphens and underscores, the first a letter or digit"
         raise InvalidField(f"name must be {form}, and not {API_TOKEN.name}", field="name")
     if not chosen or not all(scope in [*Scope] for scope in chosen):
         raise InvalidField(f"scopes must be one or more of {', '.join(Scope)}", field="scopes")
-    if len(limit) > _APPS_MAX or not all(_APP.fullmatch(app) for app in limit):
-        raise InvalidField(f"apps must be at most {_APPS_MAX} app ids without blanks", field="apps")
+    if len(limit) > APPS_MAX or not all(_APP.fullmatch(app) for app in limit):
+        raise InvalidField(f"apps must be at most {APPS_MAX} app ids without blanks", field="apps")
     if limit and Scope.ADMIN in chosen:
         raise InvalidField("a token with the scope admin cannot be limited to apps", field="apps")
     if expires_at is not None and expires_at <= now_s:

@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from gateway.errors import AppNotAllowed, NotFound, RhoPushError
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import HttpRoute
+from gateway.http_api.openapi.values import Part, answer, json_answer
 from gateway.http_api.operator_stores import OperatorStores
 from gateway.http_api.requests import json_response, parameters
 from gateway.registry.audit_log import DONE
@@ -35,6 +36,7 @@ class AdminRoute(NamedTuple):
         operation: see `HttpRoute.operation`.
         honours_apps: whether the handler keeps the caller's limit to apps (`CALLER`). Any other route refuses callers
             with such a limit.
+        errors: see `HttpRoute.errors`; the default is that of a process without the stores of operators.
     """
 
     method: str
@@ -44,6 +46,7 @@ class AdminRoute(NamedTuple):
     handler: AdminHandler
     operation: Mapping[str, Any]
     honours_apps: bool = False
+    errors: tuple[type[RhoPushError], ...] = (NotFound,)
 
 
 def bind(context: HandlerContext, route: AdminRoute) -> HttpRoute:
@@ -59,7 +62,7 @@ def bind(context: HandlerContext, route: AdminRoute) -> HttpRoute:
         request[CALLER] = caller
         return json_response(await route.handler(request, found))
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         found = await parameters(request, context.services)
         caller = await context.principal_of(request, found)
         if route.method == hdrs.METH_GET:
@@ -77,7 +80,13 @@ def bind(context: HandlerContext, route: AdminRoute) -> HttpRoute:
         return response
 
     return HttpRoute(
-        route.method, PREFIX + route.path, "operator", route.summary, answer, operation=route.operation
+        route.method,
+        PREFIX + route.path,
+        "operator",
+        route.summary,
+        respond,
+        operation=route.operation,
+        errors=route.errors,
     )
 
 
@@ -93,6 +102,13 @@ def stores_of(context: HandlerContext) -> OperatorStores:
     return stores
 
 
-def json_content(schema: Mapping[str, Any], text: str = "Done") -> dict[str, Any]:
-    """Return the OpenAPI `responses` of a route whose success is a 200 with JSON of this schema."""
-    return {"200": {"description": text, "content": {"application/json": {"schema": schema}}}}
+def responds(schema: Part, example: object, text: str = "Done", **operation: Any) -> Mapping[str, Any]:
+    """Return the operation of a route whose success is a 200 with JSON.
+
+    Args:
+        schema: of the JSON.
+        example: of the JSON.
+        text: the description of the response.
+        operation: further members of the operation.
+    """
+    return answer(json_answer(schema, example, text), **operation)

@@ -1,51 +1,63 @@
 """The audit: what operators did."""
 
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
 from gateway.errors import NotFound
-from gateway.http_api.admin.admin_route import AdminRoute, Parameters, json_content
+from gateway.http_api.admin.admin_route import AdminRoute, Parameters, responds
 from gateway.http_api.context import HandlerContext
+from gateway.http_api.openapi.values import (
+    OPTIONAL_TEXT,
+    QUERY_INSTANT,
+    TEXT,
+    TIME,
+    WHOLE,
+    list_of,
+    members,
+    query,
+)
 from gateway.http_api.requests import text_of
 from gateway.registry.audit_log import LIMIT, LIMIT_MAX
 from gateway.registry.scopes import Scope
 from protocols.errors import InvalidField
 from protocols.ping.fields import instant_ms
 
-_TEXT: Final = {"type": "string"}
-_RECORD: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": {
-        "at": _TEXT,
-        "kind": {"type": "string", "enum": ["api_token", "token", "login", "gateway"]},
-        "who": _TEXT | {"description": "Name of the token or login."},
-        "client": _TEXT | {"description": "Address of the client."},
-        "action": _TEXT,
-        "outcome": _TEXT | {"description": "`done`, or the code of an error."},
-        "omitted": {"type": "integer", "description": "Refused logins before this one without a record."},
-    },
-}
-_PAGE: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": {
-        "records": {"type": "array", "items": _RECORD},
-        "next_cursor": {"type": ["string", "null"]},
-    },
-}
-_PARAMETERS: Final[list[dict[str, Any]]] = [
+_RECORD: Final = members(
     {
-        "name": "since",
-        "in": "query",
-        "schema": _TEXT,
-        "description": "Records from this time on: RFC 3339 with a zone, or seconds since 1970.",
-    },
-    {"name": "cursor", "in": "query", "schema": _TEXT, "description": "`next_cursor` of the page before."},
-    {
-        "name": "limit",
-        "in": "query",
-        "schema": {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT},
-    },
+        "at": TIME,
+        "kind": TEXT | {"description": "`api_token`, `token`, `login` or `gateway`; empty: unreadable."},
+        "who": TEXT | {"description": "Name of the token or login."},
+        "client": TEXT | {"description": "Address of the client."},
+        "action": TEXT,
+        "outcome": TEXT | {"description": "`done`, or the code of an error."},
+        "omitted": WHOLE | {"description": "Refused logins before this one without a record."},
+    }
+)
+_PAGE: Final = members({"records": list_of(_RECORD), "next_cursor": OPTIONAL_TEXT})
+_EXAMPLE: Final = {
+    "records": [
+        {
+            "at": "2030-01-31T09:30:00.123Z",
+            "kind": "token",
+            "who": "deploy",
+            "client": "192.0.2.7",
+            "action": "DELETE /rc/v1/admin/tokens/old",
+            "outcome": "done",
+            "omitted": 0,
+        }
+    ],
+    "next_cursor": None,
+}
+_LIMIT: Final = WHOLE | {"minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT}
+_PARAMETERS: Final = [
+    query(
+        "since",
+        QUERY_INSTANT,
+        "Records from this time on: RFC 3339 with a zone, or seconds since 1970.",
+    ),
+    query("cursor", TEXT, "`next_cursor` of the page before."),
+    query("limit", _LIMIT, "Most records of the response."),
 ]
 
 
@@ -77,7 +89,7 @@ class AuditRoutes:
 
 def routes(context: HandlerContext) -> list[AdminRoute]:
     """Return the route of the audit."""
-    operation = {"parameters": _PARAMETERS, "responses": json_content(_PAGE, "The newest record first")}
+    operation = responds(_PAGE, _EXAMPLE, "The newest record first", parameters=_PARAMETERS)
     return [
         AdminRoute("GET", "/audit", Scope.ADMIN, "The audit", AuditRoutes(context).page, operation),
     ]

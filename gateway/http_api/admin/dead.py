@@ -4,71 +4,89 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.http_api.admin.admin_route import CALLER, AdminRoute, Parameters, json_content, stores_of
+from gateway.http_api.admin.admin_route import CALLER, AdminRoute, Parameters, responds, stores_of
 from gateway.http_api.context import HandlerContext
+from gateway.http_api.openapi.values import (
+    FLAG,
+    INSTANT,
+    OPTIONAL_TEXT,
+    OPTIONAL_TIME,
+    QUERY_INSTANT,
+    TEXT,
+    WHOLE,
+    json_body,
+    list_of,
+    members,
+)
 from gateway.http_api.requests import optional_text
-from gateway.registry.dead_marks import DeadFilter
+from gateway.registry.dead_marks import DEVICES_MAX, LIMIT, LIMIT_MAX, DeadFilter
 from gateway.registry.scopes import Scope
 from protocols.errors import InvalidField
 from protocols.ping.fields import instant_ms
 
-_TEXT: Final = {"type": "string"}
-_FILTERS: Final = {
-    "app": _TEXT | {"description": "Only devices of this app."},
-    "provider": _TEXT | {"description": "Only devices of this provider."},
-    "reason": _TEXT | {"description": "Only marks with this reason of the provider."},
-    "since": {
-        "type": ["string", "number"],
-        "description": "Only marks from this time on: RFC 3339 with a zone, or seconds since 1970.",
-    },
-    "cursor": _TEXT | {"description": "`next_cursor` of the answer before."},
+_NAME: Final = TEXT | {"minLength": 1}
+_NAMES: Final = {
+    "app": _NAME | {"description": "Only devices of this app."},
+    "provider": _NAME | {"description": "Only devices of this provider."},
+    "reason": _NAME | {"description": "Only marks with this reason of the provider."},
 }
-_LIMIT: Final = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
-_NEXT: Final = {"type": ["string", "null"], "description": "null: there are no more."}
-_PAGE: Final = {
-    "type": "object",
-    "properties": {
-        "devices": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    **dict.fromkeys(("client_id", "user_id", "provider", "app", "token", "reason"), _TEXT),
-                    "since": {"type": ["string", "null"], "format": "date-time"},
-                    "everywhere": {
-                        "type": "boolean",
-                        "description": "false: the token is refused at some hosts of the provider alone.",
-                    },
-                },
-            },
-        },
-        "next_cursor": _NEXT,
-    },
+_SINCE: Final = {"description": "Only marks from this time on: RFC 3339 with a zone, or seconds since 1970."}
+_CURSOR: Final = TEXT | {"description": "`next_cursor` of the answer before."}
+_QUERY: Final = {
+    **_NAMES,
+    "since": QUERY_INSTANT | _SINCE,
+    "cursor": _CURSOR,
+    "limit": WHOLE | {"minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT},
+}
+_NEXT: Final = OPTIONAL_TEXT | {"description": "null: there are no more."}
+_DEVICE: Final = members(
+    {
+        **dict.fromkeys(("client_id", "user_id", "provider", "app", "token", "reason"), TEXT),
+        "since": OPTIONAL_TIME,
+        "everywhere": FLAG
+        | {"description": "false: the token is refused at some hosts of the provider alone."},
+    }
+)
+_PAGE: Final = members({"devices": list_of(_DEVICE), "next_cursor": _NEXT})
+_EXAMPLE: Final = {
+    "devices": [
+        {
+            "client_id": "0123456789abcdef0123456789abcdef",
+            "user_id": "eve",
+            "provider": "apns",
+            "app": "com.example.app",
+            "token": "abababab… (64)",
+            "reason": "Unregistered",
+            "since": "2030-01-31T09:30:00Z",
+            "everywhere": True,
+        }
+    ],
+    "next_cursor": None,
 }
 _BODY: Final = {
     "type": "object",
+    "description": "At least one filter, or `all`.",
     "properties": {
-        **_FILTERS,
-        "devices": {"type": "array", "maxItems": 1000, "items": _TEXT, "description": "Client ids."},
-        "all": {"type": "boolean", "description": "Every mark. Without it, something must narrow the marks."},
+        **_NAMES,
+        "since": INSTANT | _SINCE,
+        "cursor": _CURSOR,
+        "devices": list_of(_NAME) | {"minItems": 1, "maxItems": DEVICES_MAX, "description": "Client ids."},
+        "all": FLAG | {"description": "Every mark. Without it, something must narrow the marks."},
     },
 }
-_RESTORED: Final = {
-    "type": "object",
-    "properties": {
-        "restored": {"type": "integer", "description": "Number of marks that were removed."},
-        "next_cursor": _NEXT | {"description": "Not null: repeat the request with this cursor for the rest."},
-    },
-}
+_RESTORED: Final = members(
+    {
+        "restored": WHOLE | {"description": "Number of marks that were removed."},
+        "next_cursor": OPTIONAL_TEXT
+        | {"description": "Not null: repeat the request with this cursor for the rest."},
+    }
+)
 
 
 def routes(context: HandlerContext) -> list[AdminRoute]:
     """Return the routes of dead tokens."""
     on = DeadRoutes(context)
-    query = [
-        {"in": "query", "name": name, "schema": schema}
-        for name, schema in {**_FILTERS, "limit": _LIMIT}.items()
-    ]
+    query = [{"in": "query", "name": name, "schema": schema} for name, schema in _QUERY.items()]
     return [
         AdminRoute(
             "GET",
@@ -76,7 +94,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.READ,
             "Devices whose push token a provider reported as dead, in no order",
             on.list,
-            {"parameters": query, "responses": json_content(_PAGE, "One page")},
+            responds(_PAGE, _EXAMPLE, "One page", parameters=query),
             honours_apps=True,
         ),
         AdminRoute(
@@ -85,10 +103,12 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.DEVICES,
             "Remove the marks of dead tokens, so that the next ping reaches the devices",
             on.restore,
-            {
-                "requestBody": {"content": {"application/json": {"schema": _BODY}}},
-                "responses": json_content(_RESTORED, "The marks are removed"),
-            },
+            responds(
+                _RESTORED,
+                {"restored": 1, "next_cursor": None},
+                "The marks are removed",
+                requestBody=json_body(_BODY, {"app": "com.example.app"}, form=False),
+            ),
             honours_apps=True,
         ),
     ]

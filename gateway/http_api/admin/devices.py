@@ -5,53 +5,58 @@ from typing import Final
 from aiohttp import web
 
 from gateway.errors import NotFound
-from gateway.http_api.admin.admin_route import CALLER, AdminRoute, Parameters, json_content, stores_of
+from gateway.http_api.admin.admin_route import CALLER, AdminRoute, Parameters, responds, stores_of
 from gateway.http_api.context import HandlerContext
+from gateway.http_api.openapi.values import FLAG, OPTIONAL_TIME, TEXT, list_of, members, query
 from gateway.http_api.requests import text_of
 from gateway.registry.scopes import Scope
 from protocols.errors import InvalidField
 
-_TEXT: Final = {"type": "string"}
-_TIME: Final = {"type": ["string", "null"], "format": "date-time"}
-_DEVICE: Final = {
-    "type": "object",
-    "properties": {
-        "client_id": _TEXT,
-        "user_id": _TEXT,
-        "provider": _TEXT,
-        "device_type": _TEXT | {"description": "As registered."},
-        "app": _TEXT,
-        "token": _TEXT | {"description": "The first characters of the push token, and its length."},
-        "lane": _TEXT | {"description": "The lane that serves the device; empty: none."},
-        "reachable": {"type": "boolean", "description": "Whether a ping would be delivered to the device."},
-        "reason": _TEXT | {"description": "Code of the reason why not, as in receipts; empty: none."},
-        "text": _TEXT | {"description": "The reason in words, or why the lane cannot send now."},
-        "last_sync": _TIME,
-        "registered": _TIME | {"description": "The last registration through this gateway."},
-        "same_as": _TEXT | {"description": "`repeated`: the client that a ping reaches instead."},
-        "provider_reason": _TEXT | {"description": "`dead_token`: the provider's reason."},
-        "since": _TEXT | {"description": "`dead_token`: time of the mark."},
+_DEVICE: Final = members(
+    {
+        "client_id": TEXT,
+        "user_id": TEXT,
+        "provider": TEXT,
+        "device_type": TEXT | {"description": "As registered."},
+        "app": TEXT,
+        "token": TEXT | {"description": "The first characters of the push token, and its length."},
+        "lane": TEXT | {"description": "The lane that serves the device; empty: none."},
+        "reachable": FLAG | {"description": "Whether a ping would be delivered to the device."},
+        "reason": TEXT | {"description": "Code of the reason why not, as in receipts; empty: none."},
+        "text": TEXT | {"description": "The reason in words, or why the lane cannot send now."},
+        "last_sync": OPTIONAL_TIME,
+        "registered": OPTIONAL_TIME | {"description": "The last registration through this gateway."},
+        "same_as": TEXT | {"description": "`repeated`: the client that a ping reaches instead."},
+        "provider_reason": TEXT | {"description": "`dead_token`: the provider's reason."},
+        "since": TEXT | {"description": "`dead_token`: time of the mark."},
     },
+    optional=("same_as", "provider_reason", "since"),
+)
+_DEVICES: Final = members({"user_id": TEXT, "devices": list_of(_DEVICE)})
+_EXAMPLE: Final = {
+    "user_id": "bob",
+    "devices": [
+        {
+            "client_id": "0123456789abcdef0123456789abcdef",
+            "user_id": "bob",
+            "provider": "apns",
+            "device_type": "Apple",
+            "app": "com.example.app",
+            "token": "abababab… (64)",
+            "lane": "apns:com.example.app",
+            "reachable": True,
+            "reason": "",
+            "text": "",
+            "last_sync": "2030-01-31T09:30:00Z",
+            "registered": None,
+        }
+    ],
 }
-_DEVICES: Final = {
-    "type": "object",
-    "properties": {"user_id": _TEXT, "devices": {"type": "array", "items": _DEVICE}},
-}
-_USER: Final = {
-    "in": "query",
-    "name": "user_id",
-    "required": True,
-    "schema": _TEXT,
-    "description": "The login.",
-}
+_USER: Final = query("user_id", TEXT | {"minLength": 1}, "The login.") | {"required": True}
 
 
 def routes(context: HandlerContext) -> list[AdminRoute]:
     """Return the route of devices."""
-    responses = json_content(_DEVICES, "The user's devices") | {
-        "404": {"description": "There is no such user, or the user has no device."},
-        "413": {"description": "The user has too many devices to report them."},
-    }
     return [
         AdminRoute(
             "GET",
@@ -59,7 +64,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.READ,
             "A user's devices, and what makes them unreachable",
             DevicesRoutes(context).list,
-            {"parameters": [_USER], "responses": responses},
+            responds(_DEVICES, _EXAMPLE, "The user's devices", parameters=[_USER]),
             honours_apps=True,
         )
     ]

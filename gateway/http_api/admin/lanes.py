@@ -6,74 +6,102 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import NotFound
-from gateway.http_api.admin.admin_route import AdminRoute, Parameters, json_content, stores_of
+from gateway.http_api.admin.admin_route import AdminRoute, Parameters, responds, stores_of
 from gateway.http_api.context import HandlerContext
+from gateway.http_api.openapi.values import TEXT, WHOLE, list_of, members
 from gateway.registry.scopes import Scope
 from gateway.telemetry.lane_overview import LaneOverview, lane_overviews
 from gateway.telemetry.worker_report import WorkerReport
 
-_TEXT: Final = {"type": "string"}
-_COUNT: Final = {"type": "integer"}
 _STATES: Final = {
     "link": {"type": "string", "enum": ["untried", "up", "down"]},
     "breaker": {"type": "string", "enum": ["closed", "half_open", "open"]},
     "throttle": {"type": "string", "enum": ["free", "ramping", "paused"]},
 }
 _NUMBERS: Final = {
-    "backlog": _COUNT | {"description": "Deliveries that wait in the memory of workers."},
-    "in_flight": _COUNT | {"description": "Requests without a response."},
-    "parked": _COUNT | {"description": "Deliveries that wait in Redis, over all gateways."},
+    "backlog": WHOLE | {"description": "Deliveries that wait in the memory of workers."},
+    "in_flight": WHOLE | {"description": "Requests without a response."},
+    "parked": WHOLE | {"description": "Deliveries that wait in Redis, over all gateways."},
 }
-_WORKER_LANE: Final = {
-    "type": "object",
-    "properties": {
-        "gateway": _TEXT,
-        "slot": _COUNT,
+_WORKER_LANE: Final = members(
+    {
+        "gateway": TEXT,
+        "slot": WHOLE,
         **_NUMBERS,
         **_STATES,
-        "link_error": _TEXT,
-        "breaker_reason": _TEXT,
-        "error": _TEXT | {"description": "Why the lane cannot send now; empty: it can."},
+        "link_error": TEXT,
+        "breaker_reason": TEXT,
+        "error": TEXT | {"description": "Why the lane cannot send now; empty: it can."},
         "connections": {"type": ["integer", "null"]},
-    },
-}
-_LANE: Final = {
-    "type": "object",
-    "properties": {
-        "name": _TEXT,
-        "provider": _TEXT,
-        "host": _TEXT,
+    }
+)
+_LANE: Final = members(
+    {
+        "name": TEXT,
+        "provider": TEXT,
+        "host": TEXT,
         **_NUMBERS,
-        "connections": _COUNT,
+        "connections": WHOLE,
         **_STATES,
-        "reason": _TEXT | {"description": "Why a worker cannot send; empty: all can."},
-        "workers": {"type": "array", "items": _WORKER_LANE},
-    },
-}
-_WORKER: Final = {
-    "type": "object",
-    "properties": {
-        "gateway": _TEXT,
-        "slot": _COUNT,
-        "version": _TEXT,
-        "pid": _COUNT,
-        "at_ms": _COUNT | {"description": "Time of the report, epoch milliseconds."},
-        "started_ms": _COUNT,
+        "reason": TEXT | {"description": "Why a worker cannot send; empty: all can."},
+        "workers": list_of(_WORKER_LANE),
+    }
+)
+_WORKER: Final = members(
+    {
+        "gateway": TEXT,
+        "slot": WHOLE,
+        "version": TEXT,
+        "pid": WHOLE,
+        "at_ms": WHOLE | {"description": "Time of the report, epoch milliseconds."},
+        "started_ms": WHOLE,
         "cpu_s": {"type": "number"},
-        "rss_bytes": _COUNT,
-        "connections": _COUNT,
-    },
-}
-_LANES: Final = {
-    "type": "object",
-    "properties": {
-        "lanes": {"type": "array", "items": _LANE},
-        "workers": {"type": "array", "items": _WORKER},
-    },
-}
-_RESET: Final = {
-    "type": "object",
-    "properties": {"lane": _TEXT, "workers": _COUNT | {"description": "Workers that have this lane."}},
+        "rss_bytes": WHOLE,
+        "connections": WHOLE,
+    }
+)
+_LANES: Final = members({"lanes": list_of(_LANE), "workers": list_of(_WORKER)})
+_RESET: Final = members({"lane": TEXT, "workers": WHOLE | {"description": "Workers that have this lane."}})
+_EXAMPLE_NAME: Final = "apns:com.example.app"
+_EXAMPLE_STATES: Final = {"link": "up", "breaker": "closed", "throttle": "free"}
+_EXAMPLE_NUMBERS: Final = {"backlog": 0, "in_flight": 2, "parked": 0}
+_EXAMPLE: Final = {
+    "lanes": [
+        {
+            "name": _EXAMPLE_NAME,
+            "provider": "apns",
+            "host": "api.push.apple.com",
+            **_EXAMPLE_NUMBERS,
+            "connections": 1,
+            **_EXAMPLE_STATES,
+            "reason": "",
+            "workers": [
+                {
+                    "gateway": "gateway-1",
+                    "slot": 0,
+                    **_EXAMPLE_NUMBERS,
+                    **_EXAMPLE_STATES,
+                    "link_error": "",
+                    "breaker_reason": "",
+                    "error": "",
+                    "connections": 1,
+                }
+            ],
+        }
+    ],
+    "workers": [
+        {
+            "gateway": "gateway-1",
+            "slot": 0,
+            "version": "1.0",
+            "pid": 4711,
+            "at_ms": 1_896_082_200_000,
+            "started_ms": 1_896_000_000_000,
+            "cpu_s": 12.5,
+            "rss_bytes": 90_000_000,
+            "connections": 40,
+        }
+    ],
 }
 
 
@@ -87,7 +115,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.READ,
             "The lanes of all workers of all gateways; at most some seconds old",
             on.list,
-            {"responses": json_content(_LANES, "The lanes and the workers")},
+            responds(_LANES, _EXAMPLE, "The lanes and the workers"),
         ),
         AdminRoute(
             "POST",
@@ -95,10 +123,11 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.ADMIN,
             "Close the circuit breaker of a lane in every worker, within about a second",
             on.reset,
-            {
-                "responses": json_content(_RESET, "The request is stored, and every worker reads it")
-                | {"404": {"description": "No worker has such a lane."}}
-            },
+            responds(
+                _RESET,
+                {"lane": _EXAMPLE_NAME, "workers": 2},
+                "The request is stored, and every worker reads it",
+            ),
         ),
     ]
 

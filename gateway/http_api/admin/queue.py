@@ -5,83 +5,104 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from gateway.http_api.admin.admin_route import AdminRoute, Parameters, json_content, stores_of
+from gateway.errors import NotFound, NotStored
+from gateway.http_api.admin.admin_route import AdminRoute, Parameters, responds, stores_of
 from gateway.http_api.context import HandlerContext
+from gateway.http_api.openapi.values import (
+    FLAG,
+    OPTIONAL_TEXT,
+    OPTIONAL_TIME,
+    TEXT,
+    WHOLE,
+    list_of,
+    members,
+    query,
+)
 from gateway.http_api.requests import optional_text
 from gateway.registry.scopes import Scope
 
-_TEXT: Final = {"type": "string"}
-_COUNT: Final = {"type": "integer"}
-_COUNTS: Final = {"type": "object", "additionalProperties": _COUNT}
-_STREAM: Final = {
-    "type": "object",
-    "properties": {
+_COUNTS: Final = {"type": "object", "additionalProperties": WHOLE}
+_STREAM: Final = members(
+    {
         "name": {"type": "string", "enum": ["pings", "retries", "broadcasts", "chunks"]},
-        "entries": _COUNT | {"description": "Entries that are not settled."},
-        "pending": _COUNT | {"description": "Entries of these that a worker holds."},
+        "entries": WHOLE | {"description": "Entries that are not settled."},
+        "pending": WHOLE | {"description": "Entries of these that a worker holds."},
         "oldest_age_s": {"type": ["number", "null"], "description": "null: the stream is empty."},
-    },
-}
-_QUEUE: Final = {
-    "type": "object",
-    "properties": {
-        "streams": {"type": "array", "items": _STREAM},
-        "pings": _COUNT | {"description": "Pings that are accepted and not finished."},
-        "bytes": _COUNT,
-        "scheduled_pings": _COUNT | {"description": "Pings that wait for their `deliver_at`."},
-        "scheduled_bytes": _COUNT,
-        "retries": _COUNT | {"description": "Batches of deliveries that wait for their next attempt."},
+    }
+)
+_QUEUE: Final = members(
+    {
+        "streams": list_of(_STREAM),
+        "pings": WHOLE | {"description": "Pings that are accepted and not finished."},
+        "bytes": WHOLE,
+        "scheduled_pings": WHOLE | {"description": "Pings that wait for their `deliver_at`."},
+        "scheduled_bytes": WHOLE,
+        "retries": WHOLE | {"description": "Batches of deliveries that wait for their next attempt."},
         "parked": _COUNTS | {"description": "Deliveries that wait in Redis for a lane, by lane."},
-        "receipts": _COUNT,
-        "receipt_bytes": _COUNT,
-        "unreadable": _COUNT | {"description": "Records of entries that could not be read."},
-        "unreadable_bytes": _COUNT,
+        "receipts": WHOLE,
+        "receipt_bytes": WHOLE,
+        "unreadable": WHOLE | {"description": "Records of entries that could not be read."},
+        "unreadable_bytes": WHOLE,
         "limits": _COUNTS | {"description": "The settings that bound these numbers."},
-    },
-}
+    }
+)
 _RECORD: Final[dict[str, Any]] = {
-    "record": _TEXT | {"description": "Id of the record."},
-    "stream": _TEXT,
-    "entry": _TEXT | {"description": "Id that the entry had in its stream."},
-    "reason": _TEXT,
-    "at": {"type": ["string", "null"], "format": "date-time"},
+    "record": TEXT | {"description": "Id of the record."},
+    "stream": TEXT,
+    "entry": TEXT | {"description": "Id that the entry had in its stream."},
+    "reason": TEXT,
+    "at": OPTIONAL_TIME,
     "age_s": {"type": ["integer", "null"]},
-    "bytes": _COUNT,
-    "stored": {"type": "boolean", "description": "false: the entry was too long to be stored."},
-    "pings": {"type": "array", "items": _TEXT, "description": "Ids of its pings, where they can be read."},
+    "bytes": WHOLE,
+    "stored": FLAG | {"description": "false: the entry was too long to be stored."},
+    "pings": list_of(TEXT) | {"description": "Ids of its pings, where they can be read."},
 }
-_RECORDS: Final = {
-    "type": "object",
-    "properties": {
-        "records": {"type": "array", "items": {"type": "object", "properties": _RECORD}},
-        "next_cursor": {"type": ["string", "null"], "description": "null: there are no more."},
-    },
+_RECORDS: Final = members(
+    {
+        "records": list_of(members(_RECORD)),
+        "next_cursor": OPTIONAL_TEXT | {"description": "null: there are no more."},
+    }
+)
+_FIELD: Final = members(
+    {"name": TEXT, "bytes": WHOLE, "base64": TEXT | {"description": "At most 64 KiB of the value."}}
+)
+_SHOWN: Final = members({**_RECORD, "clients": list_of(TEXT), "fields": list_of(_FIELD)})
+_REQUEUED: Final = members(
+    {"record": TEXT, "stream": TEXT, "entry": TEXT | {"description": "The entry's new id."}}
+)
+_DROPPED: Final = members({"record": TEXT, "dropped": FLAG})
+_CURSOR: Final = query("cursor", TEXT, "`next_cursor` of the page before.")
+_RECORD_ID: Final = "1896082200000-0"
+_EXAMPLE_QUEUE: Final = {
+    "streams": [{"name": "pings", "entries": 3, "pending": 2, "oldest_age_s": 0.4}],
+    "pings": 3,
+    "bytes": 420,
+    "scheduled_pings": 0,
+    "scheduled_bytes": 0,
+    "retries": 0,
+    "parked": {"apns:com.example.app": 12},
+    "receipts": 100,
+    "receipt_bytes": 40_000,
+    "unreadable": 0,
+    "unreadable_bytes": 0,
+    "limits": {"queue_pings": 1_000_000},
 }
-_FIELD: Final = {
-    "type": "object",
-    "properties": {"name": _TEXT, "bytes": _COUNT, "base64": _TEXT | {"description": "At most 64 KiB."}},
+_EXAMPLE_RECORD: Final = {
+    "record": _RECORD_ID,
+    "stream": "pings",
+    "entry": "1896082100000-0",
+    "reason": "not a queue entry",
+    "at": "2030-01-31T09:30:00Z",
+    "age_s": 60,
+    "bytes": 3,
+    "stored": True,
+    "pings": [],
 }
-_SHOWN: Final = {
-    "type": "object",
-    "properties": {
-        **_RECORD,
-        "clients": {"type": "array", "items": _TEXT},
-        "fields": {"type": "array", "items": _FIELD},
-    },
+_EXAMPLE_SHOWN: Final = {
+    **_EXAMPLE_RECORD,
+    "clients": [],
+    "fields": [{"name": "e", "bytes": 1, "base64": "wQ=="}],
 }
-_REQUEUED: Final = {
-    "type": "object",
-    "properties": {"record": _TEXT, "stream": _TEXT, "entry": _TEXT | {"description": "The entry's new id."}},
-}
-_DROPPED: Final = {"type": "object", "properties": {"record": _TEXT, "dropped": {"type": "boolean"}}}
-_CURSOR: Final = {
-    "in": "query",
-    "name": "cursor",
-    "schema": _TEXT,
-    "description": "`next_cursor` of the page before.",
-}
-_NOT_FOUND: Final = {"404": {"description": "There is no such record."}}
-_NOT_STORED: Final = {"409": {"description": "The entry was too long to be stored."}}
 
 
 def routes(context: HandlerContext) -> list[AdminRoute]:
@@ -95,7 +116,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.READ,
             "The queue: streams, backlog, parked deliveries, limits",
             on.show,
-            {"responses": json_content(_QUEUE, "The present numbers")},
+            responds(_QUEUE, _EXAMPLE_QUEUE, "The present numbers"),
         ),
         AdminRoute(
             "GET",
@@ -103,7 +124,12 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.READ,
             "Entries that no worker could read, the newest first",
             on.unreadable,
-            {"parameters": [_CURSOR], "responses": json_content(_RECORDS, "One page")},
+            responds(
+                _RECORDS,
+                {"records": [_EXAMPLE_RECORD], "next_cursor": None},
+                "One page",
+                parameters=[_CURSOR],
+            ),
         ),
         AdminRoute(
             "GET",
@@ -111,7 +137,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.READ,
             "One entry that no worker could read, with its fields",
             on.unreadable_one,
-            {"responses": json_content(_SHOWN, "The record") | _NOT_FOUND},
+            responds(_SHOWN, _EXAMPLE_SHOWN, "The record"),
         ),
         AdminRoute(
             "POST",
@@ -119,7 +145,12 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.ADMIN,
             "Append an unreadable entry to its stream again",
             on.requeue,
-            {"responses": json_content(_REQUEUED, "The entry is queued") | _NOT_FOUND | _NOT_STORED},
+            responds(
+                _REQUEUED,
+                {"record": _RECORD_ID, "stream": "pings", "entry": "1896082260000-0"},
+                "The entry is queued",
+            ),
+            errors=(NotFound, NotStored),
         ),
         AdminRoute(
             "DELETE",
@@ -127,7 +158,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.ADMIN,
             "Drop an entry that no worker could read",
             on.drop,
-            {"responses": json_content(_DROPPED, "The record is removed") | _NOT_FOUND},
+            responds(_DROPPED, {"record": _RECORD_ID, "dropped": True}, "The record is removed"),
         ),
     ]
 

@@ -4,46 +4,73 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.errors import NotFound
-from gateway.http_api.admin.admin_route import CALLER, SUBJECT, AdminRoute, Parameters, json_content
+from gateway.errors import NameTaken, NotFound
+from gateway.http_api.admin.admin_route import CALLER, SUBJECT, AdminRoute, Parameters, responds
 from gateway.http_api.context import HandlerContext
+from gateway.http_api.openapi.values import (
+    FLAG,
+    INSTANT,
+    OPTIONAL_TIME,
+    TEXT,
+    Part,
+    json_body,
+    list_of,
+    members,
+)
 from gateway.http_api.requests import text_of
-from gateway.registry.named_tokens import ListedToken, NamedToken, NamedTokens, instant_text, new_token
+from gateway.registry.named_tokens import (
+    APPS_MAX,
+    NAME,
+    ListedToken,
+    NamedToken,
+    NamedTokens,
+    instant_text,
+    new_token,
+)
 from gateway.registry.scopes import Scope
 from protocols.errors import InvalidField
 from protocols.ping.fields import instant_ms
 
-_TEXT: Final = {"type": "string"}
-_TEXTS: Final = {"type": "array", "items": _TEXT}
-_OPTIONAL: Final = {"type": ["string", "null"]}
-_SCOPES: Final = {"type": "array", "items": {"type": "string", "enum": [*Scope]}, "minItems": 1}
-_TOKEN: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": {
-        "name": _TEXT,
-        "scopes": _SCOPES,
-        "apps": {"type": ["array", "null"], "items": _TEXT, "description": "null: all apps."},
-        "created_at": _TEXT,
-        "created_by": _TEXT,
-        "expires_at": _OPTIONAL,
-        "expired": {"type": "boolean"},
-        "last_used_at": _OPTIONAL | {"description": "Exact to one minute."},
-    },
+_SCOPES: Final = list_of(TEXT | {"enum": [*Scope]}) | {"minItems": 1}
+_PROPERTIES: Final[dict[str, Part]] = {
+    "name": TEXT,
+    "scopes": list_of(TEXT) | {"description": "A later version may have further ones."},
+    "apps": {"type": ["array", "null"], "items": TEXT, "description": "null: all apps."},
+    "created_at": OPTIONAL_TIME,
+    "created_by": TEXT,
+    "expires_at": OPTIONAL_TIME,
+    "expired": FLAG,
+    "last_used_at": OPTIONAL_TIME | {"description": "Exact to one minute."},
 }
-_CREATED: Final[dict[str, Any]] = {
-    "type": "object",
-    "properties": _TOKEN["properties"] | {"token": _TEXT | {"description": "Shown this once."}},
-}
-_NEW: Final[dict[str, Any]] = {
+_LISTED: Final = members({"tokens": list_of(members(_PROPERTIES))})
+_CREATED: Final = members(_PROPERTIES | {"token": TEXT | {"description": "Shown this once."}})
+_REVOKED: Final = members({"revoked": TEXT})
+_NEW: Final[Part] = {
     "type": "object",
     "required": ["name", "scopes"],
     "properties": {
-        "name": _TEXT | {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
+        "name": TEXT | {"pattern": f"^{NAME.pattern}$"},
         "scopes": _SCOPES,
-        "apps": _TEXTS | {"description": "Limits the token to these apps; absent or empty: all apps."},
-        "expires_at": {"type": ["string", "number"]}
-        | {"description": "RFC 3339 with a zone, or seconds since 1970; absent: never."},
+        "apps": list_of(TEXT | {"minLength": 1, "maxLength": 255})
+        | {"maxItems": APPS_MAX, "description": "Limits the token to these apps; absent or empty: all apps."},
+        "expires_at": INSTANT
+        | {"description": "RFC 3339 with a zone, or seconds since 1970, in the future; absent: never."},
     },
+}
+_EXAMPLE: Final = {
+    "name": "deploy",
+    "scopes": ["ping", "read"],
+    "apps": None,
+    "created_at": "2030-01-31T09:30:00Z",
+    "created_by": "api_token",
+    "expires_at": "2031-01-31T09:30:00Z",
+    "expired": False,
+    "last_used_at": None,
+}
+_EXAMPLE_NEW: Final = {
+    "name": "deploy",
+    "scopes": ["ping", "read"],
+    "expires_at": "2031-01-31T09:30:00Z",
 }
 
 
@@ -107,12 +134,14 @@ class TokenRoutes:
 def routes(context: HandlerContext) -> list[AdminRoute]:
     """Return the routes of named tokens."""
     on = TokenRoutes(context)
-    body = {"requestBody": {"content": {"application/json": {"schema": _NEW}}}}
-    listed = {"type": "object", "properties": {"tokens": {"type": "array", "items": _TOKEN}}}
-    revoked = {"type": "object", "properties": {"revoked": _TEXT}}
     return [
         AdminRoute(
-            "GET", "/tokens", Scope.ADMIN, "The named tokens", on.list, {"responses": json_content(listed)}
+            "GET",
+            "/tokens",
+            Scope.ADMIN,
+            "The named tokens",
+            on.list,
+            responds(_LISTED, {"tokens": [_EXAMPLE]}),
         ),
         AdminRoute(
             "POST",
@@ -120,7 +149,13 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.ADMIN,
             "Create a named token",
             on.create,
-            {**body, "responses": json_content(_CREATED, "The token, with its text")},
+            responds(
+                _CREATED,
+                _EXAMPLE | {"token": "the-text-of-the-token"},
+                "The token, with its text",
+                requestBody=json_body(_NEW, _EXAMPLE_NEW, form=False),
+            ),
+            errors=(NotFound, NameTaken),
         ),
         AdminRoute(
             "DELETE",
@@ -128,7 +163,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.ADMIN,
             "Revoke a named token",
             on.revoke,
-            {"responses": json_content(revoked)},
+            responds(_REVOKED, {"revoked": "deploy"}),
         ),
     ]
 

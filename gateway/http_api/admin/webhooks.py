@@ -5,67 +5,85 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.errors import NotFound
-from gateway.http_api.admin.admin_route import AdminRoute, Parameters, json_content
+from gateway.http_api.admin.admin_route import AdminRoute, Parameters, responds
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.dependencies import WebhookOperations
+from gateway.http_api.openapi.values import (
+    INSTANT,
+    OPTIONAL_TEXT,
+    OPTIONAL_TIME,
+    TEXT,
+    TIME,
+    WHOLE,
+    json_body,
+    list_of,
+    members,
+)
 from gateway.registry.scopes import Scope
 from protocols.errors import InvalidField
 from protocols.ping.fields import instant_ms
 
-_TEXT: Final = {"type": "string"}
-_COUNT: Final = {"type": "integer"}
-_INSTANT: Final = {"type": "string", "format": "date-time"}
-_ENDPOINT: Final = {
-    "type": "object",
-    "properties": {
-        "name": _TEXT,
-        "url": _TEXT | {"description": "The address without its query."},
-        "events": {"type": "array", "items": _TEXT},
-        "state": {"type": "string", "enum": ["delivering", "failing", "disabled"]},
-        "oldest_age_s": _COUNT
+_ENDPOINT: Final = members(
+    {
+        "name": TEXT,
+        "url": TEXT | {"description": "The address without its query."},
+        "events": list_of(TEXT),
+        "state": TEXT | {"enum": ["delivering", "failing", "disabled"]},
+        "oldest_age_s": WHOLE
         | {
             "description": "Age of the oldest event that the endpoint has not accepted, while deliveries fail."
         },
-        "error": {"type": ["string", "null"], "description": "The error of the last attempt."},
-        "next_attempt": {"type": ["string", "null"], "format": "date-time"},
-        "delivered": _COUNT | {"description": "Messages that the endpoint accepted."},
-        "failed": _COUNT | {"description": "Attempts that failed."},
-        "lost": _COUNT | {"description": "Records that were removed from the outbox before their delivery."},
-    },
-}
-_LIST: Final = {"type": "object", "properties": {"webhooks": {"type": "array", "items": _ENDPOINT}}}
-_REPLAY: Final = {
-    "type": "object",
-    "properties": {
-        "endpoint": _TEXT,
-        "since": _INSTANT,
-        "oldest": {
-            "type": ["string", "null"],
-            "format": "date-time",
-            "description": "The oldest record of the outbox; null: it is empty.",
-        },
-    },
-}
-_TEST: Final = {
-    "type": "object",
-    "properties": {
-        "endpoint": _TEXT,
-        "id": _TEXT | {"description": "The webhook-id of the message."},
-        "result": {"type": "string", "enum": ["delivered", "failed", "disabled"]},
+        "error": OPTIONAL_TEXT | {"description": "The error of the last attempt."},
+        "next_attempt": OPTIONAL_TIME,
+        "delivered": WHOLE | {"description": "Messages that the endpoint accepted."},
+        "failed": WHOLE | {"description": "Attempts that failed."},
+        "lost": WHOLE | {"description": "Records that were removed from the outbox before their delivery."},
+    }
+)
+_LIST: Final = members({"webhooks": list_of(_ENDPOINT)})
+_REPLAY: Final = members(
+    {
+        "endpoint": TEXT,
+        "since": TIME,
+        "oldest": OPTIONAL_TIME | {"description": "The oldest record of the outbox; null: it is empty."},
+    }
+)
+_TEST: Final = members(
+    {
+        "endpoint": TEXT,
+        "id": TEXT | {"description": "The webhook-id of the message."},
+        "result": TEXT | {"enum": ["delivered", "failed", "disabled"]},
         "status": {"type": ["integer", "null"], "description": "The HTTP status of the answer."},
-        "error": {"type": ["string", "null"]},
-    },
-}
-_UNKNOWN: Final = {"404": {"description": "There is no such endpoint."}}
+        "error": OPTIONAL_TEXT,
+    }
+)
 _SINCE: Final = {
     "type": "object",
     "required": ["since"],
     "properties": {
-        "since": {
-            "type": ["string", "number"],
-            "description": "RFC 3339 with a time zone, or seconds since 1970; rounded down to a second.",
-        }
+        "since": INSTANT
+        | {"description": "RFC 3339 with a time zone, or seconds since 1970; rounded down to a second."}
     },
+}
+_EXAMPLE_TIME: Final = "2030-01-31T09:30:00Z"
+_EXAMPLE: Final = {
+    "name": "orders",
+    "url": "https://example.com/hook",
+    "events": ["ping.done"],
+    "state": "delivering",
+    "oldest_age_s": 0,
+    "error": None,
+    "next_attempt": None,
+    "delivered": 120,
+    "failed": 1,
+    "lost": 0,
+}
+_EXAMPLE_TEST: Final = {
+    "endpoint": "orders",
+    "id": "0123456789abcdef01234567",
+    "result": "delivered",
+    "status": 204,
+    "error": None,
 }
 
 
@@ -79,7 +97,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.READ,
             "The endpoints of webhooks with their states, without secrets",
             on.list,
-            {"responses": json_content(_LIST, "The endpoints")},
+            responds(_LIST, {"webhooks": [_EXAMPLE]}, "The endpoints"),
         ),
         AdminRoute(
             "POST",
@@ -87,10 +105,12 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.ADMIN,
             "Deliver the events since an instant to an endpoint again, as far as the outbox holds them",
             on.replay,
-            {
-                "requestBody": {"required": True, "content": {"application/json": {"schema": _SINCE}}},
-                "responses": json_content(_REPLAY, "The delivery begins within a second") | _UNKNOWN,
-            },
+            responds(
+                _REPLAY,
+                {"endpoint": "orders", "since": _EXAMPLE_TIME, "oldest": _EXAMPLE_TIME},
+                "The delivery begins within a second",
+                requestBody=json_body(_SINCE, {"since": _EXAMPLE_TIME}, form=False),
+            ),
         ),
         AdminRoute(
             "POST",
@@ -98,7 +118,7 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             Scope.ADMIN,
             "Send one signed message of the type webhook.test to an endpoint",
             on.test,
-            {"responses": json_content(_TEST, "The result of the attempt") | _UNKNOWN},
+            responds(_TEST, _EXAMPLE_TEST, "The result of the attempt"),
         ),
     ]
 

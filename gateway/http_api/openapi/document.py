@@ -57,21 +57,28 @@ def describe(
         additions: parameters with raw additions to one provider's message, and their descriptions.
     """
     paths: dict[str, dict[str, Any]] = {}
+    refused: dict[str, Part] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, refused)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Rho Push Gateway", "version": "1"},
         "paths": paths,
         "components": {
             "schemas": {**_derived(), **ping.schemas(additions)},
+            "responses": dict(sorted(refused.items())),
             "securitySchemes": _SECURITY,
         },
     }
 
 
-def _operation(route: DescribedRoute) -> dict[str, Any]:
-    """Return the operation of a route: the members that all routes have, and those that it describes itself."""
+def _operation(route: DescribedRoute, refused: dict[str, Part]) -> dict[str, Any]:
+    """Return the operation of a route: the members that all routes have, and those that it describes itself.
+
+    Args:
+        route: the route.
+        refused: the shared responses to errors by name; those of the route are added.
+    """
     own = route.operation
     in_path = [
         {"name": name, "in": "path", "required": True, "schema": PATH_PARAMETERS.get(name, _SEGMENT)}
@@ -83,19 +90,22 @@ def _operation(route: DescribedRoute) -> dict[str, Any]:
         "security": _WHO[route.who],
         **own,
         "parameters": [*in_path, *own.get("parameters", ())],
-        "responses": _responses(route),
+        "responses": _responses(route, refused),
     }
     if route.deprecated:
         operation["deprecated"] = True
     return operation
 
 
-def _responses(route: DescribedRoute) -> dict[str, Part]:
+def _responses(route: DescribedRoute, refused: dict[str, Part]) -> dict[str, Part]:
     """Return the responses by status: those of errors, and those that the route describes itself."""
     own = route.operation.get("responses", {})
     success = {} if any(status.startswith("2") for status in own) else {"200": {"description": "Done"}}
-    errors = (*errors_of(route.path, route.who), *route.errors)
-    found: dict[str, Part] = {**success, **refusals(errors), **own}
+    found: dict[str, Part] = {**success, **own}
+    for status, refusal in refusals((*errors_of(route.path, route.who), *route.errors)).items():
+        if status not in own:
+            refused[refusal.name] = refusal.response
+            found[status] = {"$ref": f"#/components/responses/{refusal.name}"}
     if route.deprecated:
         found = {
             status: {**part, "headers": {**part.get("headers", {}), "Warning": _WARNING}}

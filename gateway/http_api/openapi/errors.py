@@ -1,10 +1,12 @@
 """Error responses, derived from the error classes that a route can answer with."""
 
+import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.errors import (
     ApiTokenRefused,
+    AppNotAllowed,
     AuthenticationBusy,
     BodiesFull,
     ExpectationRefused,
@@ -15,6 +17,7 @@ from gateway.errors import (
     NotFound,
     RequestTimeout,
     RhoPushError,
+    ScopeMissing,
     StoreBusy,
     StoreDown,
     StoreRefused,
@@ -24,7 +27,7 @@ from gateway.errors import (
 )
 from gateway.http_api.aiohttp_parser import MalformedRequest
 from gateway.http_api.openapi.values import JSON, PLAIN, TEXT, WHOLE, Part, header, reference
-from gateway.http_api.responses import ERROR_TEXTS, error_object, retry_after_s
+from gateway.http_api.responses import ERROR_TEXTS, REASONS, error_object, retry_after_s
 from protocols.errors import BodyTooLarge, InvalidField, MalformedBody
 
 Errors = tuple[type[RhoPushError], ...]
@@ -38,7 +41,14 @@ _EVERY_REQUEST: Final[Errors] = (
 )
 _STORE: Final[Errors] = (StoreDown, StoreRefused, StoreBusy)
 _PARAMETERS: Final[Errors] = (MalformedBody, InvalidField, UnsupportedCoding, BodiesFull)
-_TOKEN: Final[Errors] = (*_PARAMETERS, ApiTokenRefused, AuthenticationBusy, *_STORE)
+_TOKEN: Final[Errors] = (
+    *_PARAMETERS,
+    ApiTokenRefused,
+    ScopeMissing,
+    AppNotAllowed,
+    AuthenticationBusy,
+    *_STORE,
+)
 _OF_CALLERS: Final[dict[str, Errors]] = {
     "anyone": (),
     "login": (*_PARAMETERS, NotAuthenticated, LoginRefused, TooManyRequests, AuthenticationBusy, *_STORE),
@@ -48,6 +58,7 @@ _OF_CALLERS: Final[dict[str, Errors]] = {
     "device": (*_TOKEN, NotAuthenticated, NotAllowed, NotFound, TooManyDevices),
 }
 """Errors of the routes by the value of `HttpRoute.who`: reading the request and checking its caller."""
+_WORD: Final = re.compile(r"[0-9A-Za-z]+")
 _RETRY_AFTER: Final = header("Seconds after which the same request may succeed.", WHOLE)
 
 
@@ -57,12 +68,39 @@ def errors_of(path: str, who: str) -> Errors:
     return _EVERY_REQUEST + _OF_CALLERS[who] + unknown
 
 
-def refusals(classes: Iterable[type[RhoPushError]]) -> dict[str, Part]:
+class Refusal(NamedTuple):
+    """The response to the errors of one status.
+
+    Attributes:
+        name: its name in the document's components. It depends on the errors alone.
+        response: the response.
+    """
+
+    name: str
+    response: Part
+
+
+def refusals(classes: Iterable[type[RhoPushError]]) -> dict[str, Refusal]:
     """Return the responses to these errors, by status."""
     by_status: dict[int, list[type[RhoPushError]]] = {}
     for kind in sorted(set(classes), key=lambda kind: (kind.status, kind.code)):
         by_status.setdefault(kind.status, []).append(kind)
-    return {str(status): _response(kinds) for status, kinds in by_status.items()}
+    return {
+        str(status): Refusal(_name(status, [kind.code for kind in kinds]), _response(kinds))
+        for status, kinds in by_status.items()
+    }
+
+
+def _name(status: int, codes: list[str]) -> str:
+    """Return the reason phrase of the status, and the codes beyond those of most routes with an API token."""
+    common = {kind.code for kind in _EVERY_REQUEST + _TOKEN if kind.status == status}
+    words = _words(REASONS[status])
+    shown = [code for code in codes if code not in common] if common <= set(codes) else codes
+    return words + "".join(found for code in shown if (found := _words(code)) != words)
+
+
+def _words(text: str) -> str:
+    return "".join(word.capitalize() for word in _WORD.findall(text))
 
 
 def _response(kinds: list[type[RhoPushError]]) -> Part:

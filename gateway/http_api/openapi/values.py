@@ -3,17 +3,26 @@
 JSON objects of responses are typed dictionaries; their schemas are derived from these types.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from gateway.registry.accounts import LOGIN
 from gateway.registry.clients import CLIENT_ID
+from protocols.ping.fields import EPOCH_S_MAX
 
 Part = dict[str, Any]
 """A part of the document."""
 
 TEXT: Final[Part] = {"type": "string"}
 WHOLE: Final[Part] = {"type": "integer"}
+FLAG: Final[Part] = {"type": "boolean"}
+OPTIONAL_TEXT: Final[Part] = {"type": ["string", "null"]}
+TIME: Final[Part] = {**TEXT, "format": "date-time"}
+OPTIONAL_TIME: Final[Part] = {**OPTIONAL_TEXT, "format": "date-time"}
+INSTANT: Final[Part] = {"oneOf": [TIME, {"type": "number", "minimum": 0, "maximum": EPOCH_S_MAX}]}
+"""A time that a caller gives in a body: RFC 3339 with a zone, or seconds since 1970."""
+QUERY_INSTANT: Final[Part] = {"oneOf": [TIME, {**WHOLE, "minimum": 0, "maximum": EPOCH_S_MAX}]}
+"""The same in a query."""
 NUMBER: Final[Part] = {"oneOf": [{"type": "integer"}, {"type": "string"}]}
 
 JSON: Final = "application/json"
@@ -29,6 +38,22 @@ def names(characters: int) -> Part:
     """Return the schema of one name or a list of names, each of at most `characters` characters."""
     name = {**TEXT, "maxLength": characters}
     return {"oneOf": [name, {"type": "array", "items": name}]}
+
+
+def members(properties: Mapping[str, Part], optional: Collection[str] = ()) -> Part:
+    """Return the schema of an object of a response.
+
+    Args:
+        properties: schemas of its members.
+        optional: names of members that it may lack.
+    """
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "required": required, "properties": dict(properties)}
+
+
+def list_of(items: Part) -> Part:
+    """Return the schema of a list."""
+    return {"type": "array", "items": items}
 
 
 def reference(name: str) -> Part:

@@ -30,9 +30,11 @@ async def test_endpoints_are_shown_escaped(
 ) -> None:
     # Both before the routes are made, and in the services that serve them.
     monkeypatch.setattr(Dependencies, "webhooks", Endpoints())
-    async with open_console(redis_client, redis_address, webhooks=Endpoints()) as console:
-        async with console.operator() as browser:
-            status, text = await browser.get("/console/webhooks")
+    async with (
+        open_console(redis_client, redis_address, webhooks=Endpoints()) as console,
+        console.operator() as browser,
+    ):
+        status, text = await browser.get("/console/webhooks")
     assert status == 200
     assert XSS not in text
     assert 'href="/console/webhooks"' in text

@@ -5,6 +5,7 @@ from gateway.http_api.openapi.values import (
     html_json_answer,
     json_answer,
     json_body,
+    members,
     names,
     text_answer,
 )
@@ -17,6 +18,11 @@ def test_a_body_may_be_json_or_a_form() -> None:
     assert both["required"] is True
     assert set(both["content"]["application/x-www-form-urlencoded"]["encoding"]) == {"a"}
     assert set(json_body(schema, {}, form=False, required=False)["content"]) == {"application/json"}
+
+
+def test_an_object_of_a_response_has_its_members_unless_they_are_optional() -> None:
+    schema = members({"a": {}, "b": {"type": "string"}}, optional=("a",))
+    assert schema == {"type": "object", "required": ["b"], "properties": {"a": {}, "b": {"type": "string"}}}
 
 
 def test_names_are_one_or_a_list() -> None:
