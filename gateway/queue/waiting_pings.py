@@ -1,18 +1,18 @@
 """Pings that have no verdict yet, as their entries in the queue and in the schedule hold them."""
 
-import re
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.errors import BAD_DATA
-from gateway.queue.entries import encode, leases_of, read_entry
-from gateway.queue.schedule import INSTANT_AT
+from gateway.queue.entries import leases_of, read_entry
+from gateway.queue.scheduled_batch import read_scheduled
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
+from protocols.ping.model import Ping
 
 ATTEMPTS: Final = 4
 """Appends of one batch whose markers are read; a further append only follows if both a reply and a request were
 lost."""
-_SCHEDULED: Final = re.compile(rb"\d+ \d+ [pb] ")
 
 
 async def waiting_apps(connection: RedisConnection, batch_id: str, ping_index: int) -> tuple[str, ...] | None:
@@ -21,38 +21,41 @@ async def waiting_apps(connection: RedisConnection, batch_id: str, ping_index: i
     Raises:
         StoreDown: Redis did not answer.
     """
-    for payload in (*await _queued(connection, batch_id), *await _scheduled(connection, batch_id)):
-        try:
-            pings = read_entry(payload).pings
-        except BAD_DATA:  # the worker that reads it puts it aside
-            continue
+    for pings in (*await _queued(connection, batch_id), await _scheduled(connection, batch_id)):
         if ping_index < len(pings):
             return pings[ping_index].apps
     return None
 
 
-async def _queued(connection: RedisConnection, batch_id: str) -> list[bytes]:
-    """The entries that the markers of a batch name."""
+async def _queued(connection: RedisConnection, batch_id: str) -> list[Sequence[Ping]]:
+    """The pings of the entries that the markers of a batch name."""
     markers = [keys.marker(batch_id, attempt) for attempt in range(ATTEMPTS)]
-    found: list[bytes] = []
+    found: list[Sequence[Ping]] = []
     for entry in await connection.call("MGET", *markers):
         if entry in (None, keys.VOID, keys.IN_SCHEDULE):
             continue
         for stream in (keys.PINGS, keys.BROADCASTS):
             entries = await connection.call("XRANGE", stream, entry, entry)
             found += [
-                lease.payload
+                _pings(lease.payload)
                 for lease in leases_of(stream, entries, redelivered=True)
                 if batch_id.encode() in lease.payload
             ]
     return found
 
 
-async def _scheduled(connection: RedisConnection, batch_id: str) -> list[bytes]:
-    """The entry of a batch on the schedule, whose body lacks the instant of acceptance."""
-    body = await connection.call("HGET", keys.SCHEDULED_BODIES, batch_id)
-    counts = None if body is None else _SCHEDULED.match(body)
-    if counts is None:
-        return []
-    packed = body[counts.end() :]
-    return [packed[:INSTANT_AT] + encode(0) + packed[INSTANT_AT:]]
+def _pings(payload: bytes) -> Sequence[Ping]:
+    """The pings of an entry; none of one that cannot be read, which its worker puts aside."""
+    try:
+        return read_entry(payload).pings
+    except BAD_DATA:
+        return ()
+
+
+async def _scheduled(connection: RedisConnection, batch_id: str) -> Sequence[Ping]:
+    """The pings of a batch on the schedule; none of one that cannot be read, which is put aside at its instant."""
+    try:
+        found = await read_scheduled(connection, batch_id)
+    except BAD_DATA:
+        return ()
+    return () if found is None else found.entry.pings
