@@ -22,7 +22,7 @@ OPTIONAL_TIME: Final[Part] = {**OPTIONAL_TEXT, "format": "date-time"}
 INSTANT: Final[Part] = {"oneOf": [TIME, {"type": "number", "minimum": 0, "maximum": EPOCH_S_MAX}]}
 """A time that a caller gives in a body: RFC 3339 with a zone, or seconds since 1970."""
 QUERY_INSTANT: Final[Part] = {"oneOf": [TIME, {**WHOLE, "minimum": 0, "maximum": EPOCH_S_MAX}]}
-"""The same in a query."""
+"""A time in a query, in the forms of `INSTANT`."""
 NUMBER: Final[Part] = {"oneOf": [{"type": "integer"}, {"type": "string"}]}
 
 JSON: Final = "application/json"

@@ -37,7 +37,9 @@ def test_errors_of_one_status_are_described_together() -> None:
     assert list(described) == ["400", "503"]
     examples = described["400"].response["content"]["application/json"]["examples"]
     assert set(examples) == {"invalid_field", "malformed_body"}
-    assert "`invalid_field`: A parameter has a wrong type or value." in described["400"].response["description"]
+    assert (
+        "`invalid_field`: A parameter has a wrong type or value." in described["400"].response["description"]
+    )
 
 
 @pytest.mark.parametrize(
