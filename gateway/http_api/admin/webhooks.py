@@ -69,7 +69,7 @@ _EXAMPLE_TIME: Final = "2030-01-31T09:30:00Z"
 _EXAMPLE: Final = {
     "name": "orders",
     "url": "https://example.com/hook",
-    "events": ["ping.done"],
+    "events": ["ping.completed"],
     "state": "delivering",
     "oldest_age_s": 0,
     "error": None,
