@@ -196,6 +196,7 @@ class _Work:
         if self._narrowing is not None:
             narrowed = self._narrowing.of_user(user, registration, {}, left_out)
         chosen = choose((narrowed,), self._lane_manager, seen, {}, left_out)
+        chosen, left_out = self._shown(chosen, left_out)
         reached |= {dedupe_key(one.device): one.device.client_id for one in chosen}
         self._add_left_out(left_out, {}, reached, user)
         await self._add_unreadable(user, registration)
@@ -208,9 +209,7 @@ class _Work:
         marked = any(device.bad_at for device in devices)
         registration = UserDevices(tuple(devices), marked=marked)
         chosen = choose((registration,), self._lane_manager, seen, {}, left_out)
-        if self._ping.apps is not None:  # the caller does not see devices of other apps
-            chosen = within_apps(chosen, self._ping.apps, {})
-            left_out = [one for one in left_out if self._is_shown(one[0])]
+        chosen, left_out = self._shown(chosen, left_out)
         reached |= {dedupe_key(one.device): one.device.client_id for one in chosen}
         self._add_left_out(left_out, owners, reached, "")
         await self._plan_devices(chosen, owners, "")
@@ -245,6 +244,12 @@ class _Work:
             provider = platform_of(client.device, self._lane_manager.device_types) or ""
             reason = DANGLING_CLIENT if client.gone else MARKED_DEAD
             self._left_out.append(LeftOutDevice(user, client.device, reason, provider))
+
+    def _shown(self, chosen: list[Chosen], left_out: LeftOut) -> tuple[list[Chosen], LeftOut]:
+        """Both without the devices of apps that the caller does not see."""
+        if self._ping.apps is None:
+            return chosen, left_out
+        return within_apps(chosen, self._ping.apps, {}), [one for one in left_out if self._is_shown(one[0])]
 
     def _is_shown(self, device: Device) -> bool:
         return self._ping.apps is None or device.app_id in self._ping.apps

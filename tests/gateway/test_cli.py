@@ -33,12 +33,18 @@ def test_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["dance"], ["serve", "--port", "x"], ["serve", "--workers", "0"], ["ping"]]
+    "words", [[], ["dance"], ["serve", "--port", "x"], ["serve", "--workers", "0"], ["pings"]]
 )
 def test_wrong_usage_is_2(tmp_path: Path, words: list[str]) -> None:
     done = rhopush(tmp_path, *words)
     assert done.returncode == 2
     assert "usage: rhopush" in done.stderr
+
+
+def test_a_ping_to_nobody_names_the_options(tmp_path: Path) -> None:
+    done = rhopush(tmp_path, "ping")
+    assert done.returncode == 2
+    assert "one of --user, --all-users, --device and --file is required" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])

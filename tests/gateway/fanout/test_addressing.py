@@ -119,6 +119,21 @@ async def test_who_is_reached_and_who_is_not(
     assert pin(7) not in str(report)
 
 
+@pytest.mark.parametrize("users", [[], ["bob", "eve"], ["many"]])
+async def test_a_token_that_is_limited_to_an_app_reaches_no_other_app(
+    opened: Open, apns: ApnsSimulator, users: list[str]
+) -> None:
+    """However the recipients are named. A push token without an app is not of the app."""
+    listed = (BOB.client_id, EVE.client_id)
+    tokens = (raw(7, "one"), raw(8, "three"), raw(9))
+    async with opened() as one:
+        report = await deliver(one, *users, to=Addressees(devices=listed, tokens=tokens), apps=("one",))
+    reached = {record.token for record in apns.received}
+    assert reached >= {pin(1), pin(7)}
+    assert not reached & {pin(2), pin(8), pin(9), *(pin(1000 + number) for number in range(0, 70, 2))}
+    assert report["skipped"]["app_not_allowed"] >= 3
+
+
 async def test_a_user_with_many_devices_is_narrowed_and_lists_come_with_it(
     opened: Open, apns: ApnsSimulator
 ) -> None:

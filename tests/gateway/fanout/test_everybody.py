@@ -177,6 +177,18 @@ async def test_everybody_is_narrowed(opened: Open, redis_client: Redis, apns: Ap
     assert {record.payload["aps"]["badge"] for record in apns.received} == {1}
 
 
+async def test_a_token_that_is_limited_to_an_app_reaches_no_other_app(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    await lay(redis_client, 0, 10)
+    async with opened() as one:
+        ping_id = await one.append(to=ALL, apps=("app1",))
+        await split(one, await begin(one))
+        report = await one.report(ping_id)
+    assert tokens(apns) == [pin(n) for n in (1, 3, 5, 7, 9)]
+    assert report["skipped"] == {"app_not_allowed": 5}
+
+
 async def test_nobody_at_all_is_an_empty_audience(opened: Open, apns: ApnsSimulator) -> None:
     async with opened() as one:
         ping_id = await one.append(to=ALL)

@@ -11,7 +11,7 @@ from gateway.store.keys import HASH_TAG, PREFIX, ResqueKeys
 OF_THE_QUEUE: tuple[Callable[..., str], ...] = (
     *(keys.marker, keys.idempotency, keys.progress, keys.receipt, keys.quota),
     *(keys.broadcast_users, keys.broadcast_devices),
-    *(keys.webhook_endpoint, keys.webhook_leader),
+    *(keys.webhook_endpoint, keys.webhook_leader, keys.console_history, keys.awaited_syncs, keys.badge),
 )
 RHOCONNECTS = (keys.user, keys.client, keys.api_token, keys.app, keys.count, keys.resque_queue)
 
