@@ -43,6 +43,7 @@ CLEAN: Final = (
     "gateway/store",
     "gateway/system",
     "gateway/telemetry",
+    "gateway/tracing",
     "gateway/transport",
     "gateway/webhooks",
     "protocols",
