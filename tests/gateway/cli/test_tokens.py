@@ -68,7 +68,7 @@ async def test_wrong_usage_is_2_and_no_gateway_is_1(tmp_path: Path, unused_tcp_p
     where = ("--server", f"http://127.0.0.1:{unused_tcp_port}", "--token", "hush")
     status, _, err = await rhopush(tmp_path, "tokens", "list", *where)
     assert status == 1
-    assert "start a gateway, or name one with --server" in err
+    assert "name one with --server" in err
 
 
 def test_days_count_from_now() -> None:
