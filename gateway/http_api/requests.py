@@ -25,14 +25,17 @@ __all__ = ["API_HEADER", "read_body"]  # names that the routes import from here,
 
 Found = TypeVar("Found")
 _VALUES_MAX: Final = 100_000  # of a large JSON body other than a ping: decoding them takes some 30 ms
+_LENGTH_DIGITS: Final = 18
+"""Most digits of a Content-Length: those of any number below 2^63."""
 _decode: Final = msgspec.json.Decoder().decode
 
 
 def refuse_unclear(request: web.Request) -> None:
     """Refuse a request whose end is ambiguous (RFC 9112 §6.1, §11.2).
 
-    The parser accepts: an empty coding, which it ignores; codings besides chunked; chunks in HTTP/1.0; and CONNECT,
-    after whose head it begins the next request, regardless of its length.
+    The parser accepts: an empty coding, which it ignores; codings besides chunked; chunks in HTTP/1.0; CONNECT, after
+    whose head it begins the next request, regardless of its length; and a Content-Length of 2^64 - 1, which it takes
+    for a missing one, so that it would read the body as further requests.
 
     Raises:
         MalformedRequest: the request is ambiguous. The connection must close after the response.
@@ -46,6 +49,8 @@ def refuse_unclear(request: web.Request) -> None:
         and hdrs.CONTENT_LENGTH not in headers
         and request.version >= HttpVersion11
     )
+    if len(headers.get(hdrs.CONTENT_LENGTH, "").lstrip("0")) > _LENGTH_DIGITS:
+        clear = False
     if not clear or request.method == hdrs.METH_CONNECT:
         raise MalformedRequest("the end of the request is ambiguous")
 

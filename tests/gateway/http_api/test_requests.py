@@ -76,3 +76,29 @@ async def test_a_request_whose_end_is_not_clear_ends_its_connection(
         answer = await client.answer()
         assert answer.status == status
         assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("length", [2**64 - 1, 2**63, 10**30])
+@pytest.mark.parametrize("path", ["/rc/v1/users/ping", "/healthz", "/console/login"])
+async def test_a_length_beyond_any_body_ends_the_connection(both: House, path: str, length: int) -> None:
+    """httptools takes 2^64 - 1 for a missing length: what follows must not be read as the next request."""
+    head = f"GET {path} HTTP/1.1\r\nHost: gateway\r\nContent-Length: {length}\r\n\r\n".encode()
+    async with wire(both.port) as client:
+        client.send(head + b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
+        answers = await client.answers()
+    assert [answer.status // 100 for answer in answers] == [4]
+
+
+async def test_a_length_with_leading_zeros_is_a_length(both: House) -> None:
+    async with wire(both.port) as client:
+        body = b"user_id=bob&message=hello"
+        client.send(
+            request(
+                body,
+                headers={
+                    "Content-Length": f"{len(body):040}",
+                    "Content-Type": "application/x-www-form-urlencoded",
+                },
+            )
+        )
+        assert (await client.answer()).status == 200
