@@ -101,7 +101,7 @@ class EverybodySplitter:
     async def _step(self, lease: Lease, ping: Ping, cursor: ScanCursor) -> ScanCursor | None:
         """Write the chunks of the next page, and wait until few are left; None if another worker has the entry."""
         page = await self._users.page(cursor.run_id, cursor.position, STEP_USERS)
-        if page.anew:
+        if page.restarted:
             _log.warning("user_scan_restarted", ping_id=ping.id, chunks=cursor.chunks)
         chunks = list(slices(page.users, keys.CHUNK_USERS))
         after = ScanCursor(cursor.chunks + len(chunks), page.run_id, page.position, ended=not page.position)

@@ -1,6 +1,6 @@
 """Counters of the badge "+1": one for each device, in the queue's Redis.
 
-A counter is stored with the `last_sync` that the device had at its first increment. It begins anew at 1 once the device
+A counter is stored with the `last_sync` that the device had at its first increment. It restarts at 1 once the device
 has another `last_sync`: the app has then shown what is new. A ping counts once for a device: the counter keeps the
 numbers of the last pings, so that a retry and a redelivery carry the number of the first attempt.
 """

@@ -5,7 +5,7 @@ chunks, the chunks and the cursor of the scan in one step to the Redis of the qu
 never in one place, and only a few chunks are ahead of the workers.
 
 The cursor of a scan is valid in the Redis process that returned it, so it is stored with the run id of that process. A
-scan that begins anew numbers its chunks onward: a device that an earlier chunk has claimed is not reached again.
+scan that restarts numbers its chunks onward: a device that an earlier chunk has claimed is not reached again.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 The cursor of a scan is meaningful only in the Redis process that returned it: after a restart or a failover the set may
 have another order. Each command of a scan therefore travels with a question for the process's run id, on one
-connection, and a scan that finds another process begins anew.
+connection, and a scan that finds another process restarts.
 
 A user who is in the set from the beginning to the end of a scan is in one of its pages, perhaps in several; a user who
 is added or removed meanwhile may be in none (Redis, SCAN).
@@ -28,13 +28,13 @@ class UserPage(NamedTuple):
         run_id: the Redis process that was scanned.
         position: the cursor of the next page; 0: this is the last one.
         users: logins, without duplicates.
-        anew: whether the scan began anew, because the given cursor belongs to another process.
+        restarted: whether the scan restarted, because the given cursor belongs to another process.
     """
 
     run_id: str
     position: int
     users: list[str]
-    anew: bool = False
+    restarted: bool = False
 
 
 class UserScan:
@@ -62,11 +62,11 @@ class UserScan:
             StoreDown: Redis did not answer, or refuses a command.
         """
         users: dict[str, None] = {}
-        anew = False
+        restarted = False
         while True:
             present, following, part = await self._scan(position)
             if present != run_id:
-                anew = anew or bool(run_id)
+                restarted = restarted or bool(run_id)
                 users.clear()
                 run_id = present
                 if position:
@@ -75,7 +75,7 @@ class UserScan:
             users.update(dict.fromkeys(part))
             position = following
             if not position or len(users) >= least:
-                return UserPage(run_id, position, list(users), anew)
+                return UserPage(run_id, position, list(users), restarted)
 
     async def _scan(self, position: int) -> tuple[str, int, list[str]]:
         scan = pack(("SSCAN", keys.APP_USERS, position, "COUNT", SCAN_USERS))

@@ -146,8 +146,9 @@ class PushRequest:
             self.keep = self._parser.should_keep_alive()
             self.expects = self.header(b"expect") is not None
             length = self.header(b"content-length") or ""
-            # llhttp accepts nothing but digits. Twelve of them exceed the limit of any body.
-            self._announced = int(length[:12]) if length.isdecimal() else 0
+            # llhttp accepts nothing but digits. Twelve of them exceed the limit of any body. llhttp takes 2^64 - 1 for
+            # a missing length, also behind zeros.
+            self._announced = int(length.lstrip("0")[:12] or "0") if length.isdecimal() else 0
 
     def on_body(self, part: bytes) -> None:
         """Store data of the body, up to the limit."""

@@ -33,7 +33,7 @@ def is_unsampled(value: str) -> bool:
 
 
 def parse(value: str) -> TraceContext | None:
-    """Read a value; None: it is malformed, and the trace begins anew.
+    """Read a value; None: it is malformed, and a new trace begins.
 
     A version after 00 may have further parts, which are ignored ("Versioning of traceparent").
     """

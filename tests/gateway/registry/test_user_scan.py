@@ -39,7 +39,7 @@ async def test_a_cursor_of_another_process_begins_anew(scan: UserScan) -> None:
     anew = await scan.page("f" * 40, first.position, 1000)
     assert anew == (first.run_id, first.position, first.users, True)
     begun = await scan.page("f" * 40, 0, 1000)
-    assert (begun.users, begun.anew) == (first.users, True)
+    assert (begun.users, begun.restarted) == (first.users, True)
 
 
 async def test_users_that_come_and_go_do_not_end_the_scan(scan: UserScan, redis_client: Redis) -> None:

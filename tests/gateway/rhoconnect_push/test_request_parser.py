@@ -85,6 +85,14 @@ def test_a_body_beyond_its_limit_is_refused() -> None:
     assert refused.value.answer == 413
 
 
+@pytest.mark.parametrize("length", ["18446744073709551615", "0" * 20 + "18446744073709551615", "9" * 18])
+def test_a_length_beyond_any_body_is_refused_with_the_head(length: str) -> None:
+    """llhttp takes 2^64 - 1 for a missing length: what follows must not be read as the next request."""
+    with pytest.raises(RefusedRequest) as refused:
+        read(f"POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
+    assert refused.value.answer == 413
+
+
 @given(st.binary(max_size=200), st.integers(1, 20))
 def test_invalid_input_is_refused_or_incomplete(garbage: bytes, size: int) -> None:
     try:
