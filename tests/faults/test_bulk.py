@@ -20,6 +20,7 @@ from tests.faults.test_memory import pss_kb
 from tests.support.gateway import TOKEN, Gateway
 from tests.support.providers import provider_settings
 from tests.support.rhoconnect import apple, lay_users
+from tests.support.worker_core import until
 
 USERS = 200
 PINGS = 4_000
@@ -98,6 +99,7 @@ async def test_kill_9_in_mid_stream_loses_and_doubles_no_ping(
             results.append(result)
             if kill_at and len(results) >= kill_at[0]:
                 kill_at.pop(0)
+                await until(lambda: len(gateway.workers) == 2)  # those of the last kill are restarted
                 gateway.kill(*gateway.workers)
         await found.reach(PINGS)
         async with asyncio.timeout(60):

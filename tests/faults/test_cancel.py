@@ -89,7 +89,7 @@ async def test_a_broadcast_that_is_cancelled(
             answered_s = time.time()
             assert cancelled.status == 202, cancelled
             if kills:
-                first.kill()
+                first.kill_all()
             report = await finished(second, answer.ping_id)
             for ping in small:
                 assert (await finished(second, ping.ping_id))["counts"]["accepted"] == 1

@@ -81,7 +81,7 @@ async def kill_supervisor(gateway: Gateway, _: random.Random) -> None:
 
 
 async def kill_all(gateway: Gateway, _: random.Random) -> None:
-    gateway.kill()
+    gateway.kill_all()
     await gateway.wait()
     await gateway.start()
 
@@ -184,7 +184,7 @@ async def test_a_kill_while_redis_does_not_answer_repeats_what_a_second_began(
             store.freeze()
             unsaved = await stopped(gateway)
             accepted = deliveries.accepted_by()
-            gateway.kill()
+            gateway.kill_all()
             await gateway.wait()
             store.thaw()
             await gateway.start()

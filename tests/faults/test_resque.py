@@ -58,7 +58,7 @@ async def test_no_job_is_lost_when_the_gateway_is_killed(
             for turn in range(KILLS):
                 wanted = (turn + 1) * JOBS // 5 + dice.randrange(500)
                 await until(lambda wanted=wanted: reached(redis, wanted))
-                gateway.kill()
+                gateway.kill_all()
                 await gateway.wait()
                 await gateway.start()
             await until(lambda: reached(redis, JOBS + 1), 60)

@@ -89,7 +89,7 @@ async def test_kill_9_before_and_at_the_instant_loses_and_doubles_nothing(
             alerts = [f"ping {number}" for number in range(PINGS)]
             await asyncio.gather(*(schedule(gateway, alert, at_s) for alert in alerts))
             assert not deliveries.counts
-            gateway.kill()
+            gateway.kill_all()
             await gateway.wait()
             await gateway.start()
             await deliveries.reach(1)

@@ -1,6 +1,7 @@
 """The gateway as a real process: `rhopush serve` with its own settings in its own folder."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -144,9 +145,14 @@ class Gateway:
         return [pid for pid in _descendants(self.supervisor) if "valkey" not in _command_line(pid)]
 
     def kill(self, *pids: int) -> None:
-        """`kill -9` the given processes; by default the supervisor and all workers."""
-        for pid in pids or self.pids:
-            os.kill(pid, signal.SIGKILL)
+        """`kill -9` the given processes."""
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def kill_all(self) -> None:
+        """`kill -9` the supervisor and all workers."""
+        self.kill(*self.pids)
 
     async def stop(self) -> int:
         """Send SIGTERM to the supervisor, and return its exit status once it has drained."""
@@ -165,7 +171,7 @@ class Gateway:
         if self._process is None:
             return
         if self._process.returncode is None:
-            self.kill()
+            self.kill_all()
         await self._process.wait()
         for pid in _running():
             if str(self.data_dir) in _command_line(pid) or _folder(pid).is_relative_to(self.data_dir):

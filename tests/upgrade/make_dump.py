@@ -152,7 +152,7 @@ async def first_life(maker: Maker) -> None:
         await maker.redis.publish(CHANGES, json.dumps({"source": "Product", "user_id": "wim", "id": "1"}))
         await until(lambda: maker.redis.exists(keys.WINDOWS))
         await half_settled(maker, gateway)
-        gateway.kill()
+        gateway.kill_all()
         await gateway.wait()
     maker.stand.fcm.faults.clear()
 
@@ -269,7 +269,7 @@ async def second_life(maker: Maker) -> None:
             both = await gateway.ping("olga", message="parked")
             push = await gateway.ping("leo", message="parked at RhoConnect Push")
             await until(lambda: parked_in(maker, 3))
-            gateway.kill()
+            gateway.kill_all()
             await gateway.wait()
     maker.note_ping(both.ping_id, "parked", [token("olga1"), registration("olga2")], (2, 0))
     maker.note_ping(push.ping_id, "parked at RhoConnect Push", [DEVICE], (1, 0))

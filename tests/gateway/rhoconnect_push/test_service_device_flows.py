@@ -217,7 +217,7 @@ async def test_kill_9_loses_no_message_and_repeats_none_that_was_acknowledged(
             assert (await gateway.ping("bob", message=str(number))).status == 200
         async with switched_on(device):
             await device.wait(7)
-            gateway.kill()
+            gateway.kill_all()
             await gateway.wait()
             known = len(device.received)
             await gateway.start()

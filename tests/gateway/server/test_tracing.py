@@ -76,7 +76,7 @@ async def test_a_trace_continues_over_a_restart_between_append_and_fan_out(stage
     ping_id = await ping(gateway, traceparent(trace_id))
     first = await collector.has(trace_id, "ingress")
     assert set(first) == {"ingress"}
-    gateway.kill()
+    gateway.kill_all()
     await gateway.wait()
     registry.thaw()
     await gateway.start()

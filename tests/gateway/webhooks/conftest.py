@@ -11,6 +11,7 @@ from gateway.queue.entries import Lease, encode
 from gateway.queue.outbox import FinishedPing, OutboxRecord, RejectedDevice, SettledEvents
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
+from gateway.store.replies import resolver
 from gateway.webhooks.endpoint_state import EndpointStates
 from gateway.webhooks.outbox import Outbox
 from tests.support.webhooks import Receiver, receiving
@@ -44,7 +45,7 @@ class Settling:
             events = OutboxRecord(LIMIT, encode(SettledEvents(batch, (FinishedPing(0),))), batch)
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         settlement = Settlement(Lease(keys.PINGS, entry, b"", 1, 1, False), events=events)
-        self._streams.settle(settlement, 0, reply.set_result)
+        self._streams.settle(settlement, 0, resolver(reply))  # a test may cancel its load
         return int(await reply)
 
 
