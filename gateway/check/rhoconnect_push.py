@@ -25,7 +25,7 @@ from gateway.transport.tls import client_context
 _TIMEOUT_S: Final = 5.0
 _SUBJECT: Final = "rhoconnect_push"
 _REFUSAL: Final = b"HTTP/1.1 403"
-"""rhoconnect-push answers 403 to every path that it does not serve (contract §9)."""
+"""Start of the answer of rhoconnect-push to every path that it does not serve (contract §9)."""
 _PROBE: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _DATABASE: Final = re.compile(r"db([0-9]{1,5})")
 _DATABASES_EXAMINED: Final = 10_000
