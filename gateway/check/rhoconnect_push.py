@@ -65,9 +65,6 @@ async def check_push_server(settings: Settings) -> list[Finding]:
         servers = [] if provider is None else list(provider.servers(settings, ""))
     except BadSetting:  # the check of credentials reports it
         return []
-    if not servers:
-        text = "the mode is client, and push_server is not set: RhoConnect Push devices are not served"
-        return [Finding(Level.WARNING, _SUBJECT, text)]
     return [finding for server in servers for finding in await _check_push_server(server)]
 
 
