@@ -27,7 +27,7 @@ from gateway.check.checks import (
 from gateway.check.findings import Finding, Level
 from gateway.check.keyspace_notifications import check_keyspace_notifications
 from gateway.check.migration import check_migration
-from gateway.check.rhoconnect_push import check_push_port
+from gateway.check.rhoconnect_push import check_push_port, check_push_server
 from gateway.check.webhooks import check_webhooks
 from gateway.cli.options import add_settings_arguments, load_settings
 from gateway.logs.redaction import scrub
@@ -76,7 +76,7 @@ async def _run_checks(settings: Settings) -> list[Finding]:
             check_migration(settings),
             check_keyspace_notifications(settings),
         ]
-    looks.append(check_push_port(settings))
+    looks += [check_push_port(settings), check_push_server(settings)]
     looks += [check_provider(provider) for provider in providers(settings)]
     found = await asyncio.gather(*looks)
     files = check_credentials(settings) + check_push_certificate(settings) + untrusted

@@ -270,11 +270,11 @@ class Http2Lane(Lane):
 
     def _try_other_environment(self, delivery: Delivery, verdict: Verdict) -> bool:
         """Give a delivery that this host alone refuses to the lane of the other environment; False if there is no
-        such lane."""
+        such lane, or the delivery came from it."""
         route = delivery.route
-        if route.lane is not self or route.token_scope is None or route.fallback is None:
+        if route.lane is not self or route.token_scope is None or delivery in self._fallbacks:
             return False
-        fallback = route.fallback.of(delivery.device)
+        fallback = route.other(delivery.device)
         if fallback is None or not isinstance(fallback.lane, Http2Lane):
             return False
         if verdict.dead:

@@ -76,11 +76,12 @@ class Route:
         app: the app, as in metrics.
         token_scope: the scope of the lane's responses about device tokens; None: it gives no such responses.
         fallback: the route of the same app at the provider's other environment; None: there is none.
+        primary: the route whose fallback this one is; None: there is none.
         accepted: whether this process has seen an accepted delivery of this route.
         successor: the route for the same topic that replaced this one after a reload; None: there is none.
     """
 
-    __slots__ = ("accepted", "app", "fallback", "lane", "successor", "target", "token_scope")
+    __slots__ = ("accepted", "app", "fallback", "lane", "primary", "successor", "target", "token_scope")
 
     def __init__(
         self,
@@ -95,6 +96,9 @@ class Route:
         self.app = app
         self.token_scope = token_scope
         self.fallback = fallback
+        self.primary: Route | None = None
+        if fallback is not None:
+            fallback.primary = self
         self.accepted = False
         self.successor: Route | None = None
 
@@ -126,6 +130,18 @@ class Route:
             # otherwise its deliveries have another topic than the successor's
             self.successor = successor
         return successor
+
+    def other(self, device: Device) -> "Route | None":
+        """The route to try after this host has refused the device's token; None: there is no other.
+
+        It is the fallback, or, for a token that the primary refused at an earlier time, the primary.
+        """
+        if self.fallback is not None:
+            return self.fallback.of(device)
+        primary = self.primary
+        if primary is None or primary.token_scope is None:
+            return None
+        return primary if accepted_elsewhere(device, primary.token_scope.key) else None
 
     def of(self, device: Device) -> "Route | None":
         """This route or its fallback, as the device's token requires; None: the token is bad on both."""
