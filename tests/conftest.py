@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.support.gateway import Gateway
+from tests.support.order import order
 from tests.support.redis import KINDS, RedisServer
 
 StartGateway = Callable[..., Awaitable[Gateway]]
@@ -31,6 +32,15 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.enable()
         gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)  # after pytest's own order, which keeps the tests of a fixture together
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let long tests begin early."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+    if workers:
+        found = [items[position] for position in order([item.location[0] for item in items], workers)]
+        items[:] = found
 
 
 @pytest.fixture(scope="session", params=KINDS)
