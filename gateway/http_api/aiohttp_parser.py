@@ -16,7 +16,7 @@ from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
 
 from gateway.errors import HeadTooLarge
-from gateway.http_api.request_head import HEAD_BYTES
+from protocols.http1.request_head import HEAD_BYTES
 from protocols.errors import InputError
 
 HEADERS_MAX: Final = 1_024

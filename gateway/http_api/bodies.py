@@ -23,7 +23,7 @@ from gateway.errors import RequestTimeout
 from gateway.http_api.admission import LATE
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.client_address import address_group, client_address
-from gateway.http_api.content_encoding import decoder_of
+from protocols.http1.content_encoding import decoder_of
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.token_cache import TokenCache, is_valid
 from gateway.limits.body_budget import BodyBudget, BodyReservation

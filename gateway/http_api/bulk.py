@@ -31,6 +31,7 @@ from gateway.http_api.stream_watch import StreamWatch
 from gateway.http_api.token_cache import TokenGrant, principal_of
 from gateway.queue.producer import PingQueue
 from gateway.registry.scopes import Principal, Scope, require_any_scope
+from protocols.http1.response import Headers
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.ndjson import MEDIA_TYPE, LineSplitter
 from protocols.ping.parse import Submission, from_line, line_in_steps
@@ -347,7 +348,7 @@ class _Summary:
             "refused": self._refused,
             "errors": self._errors,
         }
-        headers: responses.Headers = _APPLIED
+        headers: Headers = _APPLIED
         if ended is not None:
             after_s = ended["error"].get("retry_after_s")
             headers = headers if after_s is None else (*headers, ("Retry-After", str(after_s)))

@@ -19,11 +19,11 @@ from gateway.http_api.requests import (
     run_in_steps,
     text_of,
 )
-from gateway.http_api.responses import Headers, HttpResponse
 from gateway.http_api.wait import WaitingRequest, own_headers, report_if_available
 from gateway.queue.producer import Accepted, PendingAppend, PingQueue
 from gateway.registry.scopes import Principal, Scope, is_visible
 from protocols.errors import InvalidField
+from protocols.http1.response import Headers, HttpResponse
 from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.parse import (

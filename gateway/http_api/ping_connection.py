@@ -16,13 +16,14 @@ from gateway.http_api.client_address import ClientAddresses, address_group
 from gateway.http_api.dependencies import HttpTimeouts
 from gateway.http_api.idle_eviction import HttpConnection, HttpConnections
 from gateway.http_api.pending_response import PendingResponse, ResponseContext
-from gateway.http_api.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
+from protocols.http1.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
 from gateway.http_api.token_cache import TokenGrant, is_valid
 from gateway.http_api.wait import WaitingRequest
 from gateway.limits.body_budget import BodyReservation
 from gateway.queue.producer import PingQueue
 from gateway.queue.schedule_producer import IngressQueue
 from gateway.tracing import PingTracer
+from protocols.http1.response import encode
 from protocols.http1.states import AFTER_ANSWERED, AFTER_REQUEST, ServerState, ServerStep, advance
 from protocols.ping.parse import Submission, from_json
 
@@ -443,7 +444,7 @@ class PingConnection(asyncio.Protocol):
             if waited_s > timeouts.body_patience_s(len(self._buffer or b""), authenticated=authenticated):
                 late = responses.of_error(RequestTimeout(LATE))
                 self.state = advance(self.state, ServerStep.REFUSE)
-                self._transport.write(responses.encode(late, self.server.date, close=True))
+                self._transport.write(encode(late, self.server.date, close=True))
                 self._close()
         elif waited_s > (timeouts.head_s if self.state is _HEAD else timeouts.idle_s):
             self._close()

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Final
 
-from gateway.rhoconnect_push.request_parser import PushRequest
+from protocols.http1.request_parser import PushRequest
 from gateway.store.command_encoding import pack
 from protocols.numbers import is_int64
 from protocols.rhoconnect_push.ids import Ids
