@@ -3,13 +3,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from gateway.delivery.retry import first_delay_s
 from gateway.settings import RetrySettings
 from protocols.http2.client import Header
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict
+
+REFUSALS_S: Final = 1.0
+"""Refusals of requests with the same token arrive within this time: only the first makes a new token."""
 
 
 class ProviderMessage(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, cast
 
-from gateway.delivery.credentials import (
+from gateway.delivery.providers.apns_credentials import (
     ApnsAccess,
     ApnsKey,
     CertificateCredential,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, cast
 from urllib.parse import urlsplit
 
-from gateway.delivery.credentials import FcmAccount, read_fcm, read_file, read_google, token_uris
+from gateway.delivery.credential_files import read_file
 from gateway.delivery.providers.base import (
     CheckedCredential,
     LaneSpec,
@@ -17,6 +17,7 @@ from gateway.delivery.providers.base import (
     credential_digest,
     server_of,
 )
+from gateway.delivery.providers.fcm_credentials import FcmAccount, read_fcm, read_google, token_uris
 from gateway.delivery.route import Route, token_scope
 from gateway.errors import CredentialError
 from gateway.settings import FcmSettings, Settings

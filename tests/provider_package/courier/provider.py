@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 from courier import CourierSettings
-from gateway.delivery.credentials import read_file
+from gateway.delivery.credential_files import read_file
 from gateway.delivery.provider import Credential
 from gateway.delivery.providers.base import (
     CheckedCredential,
