@@ -204,6 +204,11 @@ def authority(host: str, port: int) -> str:
     return name if port == 443 else f"{name}:{port}"
 
 
+def host_of_scope(host: str, port: int, usual: tuple[int, ...] = (443,)) -> str:
+    """The server in a token scope: its name, with the port unless that is a usual one of the provider."""
+    return host if port in usual else f"{host}:{port}"
+
+
 def server_of(name: str, address: str, ca_file: Path | None) -> ProviderServer:
     """The server of an http or https address."""
     url = urlsplit(address)

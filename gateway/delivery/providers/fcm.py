@@ -15,6 +15,7 @@ from gateway.delivery.providers.base import (
     authority,
     configuration_of,
     credential_digest,
+    host_of_scope,
     server_of,
 )
 from gateway.delivery.providers.fcm_credentials import FcmAccount, read_fcm, read_google, token_uris
@@ -105,7 +106,8 @@ class FcmProvider(PushProvider):
             times.include_id,
         )
         credential = credential_digest(settings, _CREDENTIAL, settings.endpoint, project)
-        return Route(lane, target, app, token_scope(lane.name, app, (host, port), "", credential))
+        scope = token_scope(lane.name, app, host_of_scope(host, port), "", credential)
+        return Route(lane, target, app, scope)
 
 
 def _read_source(credential: GoogleCredential) -> None:

@@ -56,7 +56,7 @@ def lane_of(host: str) -> Http2Lane:
 
 def route_of(lane: Http2Lane, fallback: Route | None = None) -> Route:
     """The route of one app over a lane."""
-    return Route(lane, None, "", token_scope(lane.name, "", (lane.name, 443), "topic", "key"), fallback)
+    return Route(lane, None, "", token_scope(lane.name, "", lane.name, "topic", "key"), fallback)
 
 
 def deliveries(route: Route, count: int) -> list[Delivery]:

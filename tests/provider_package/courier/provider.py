@@ -168,7 +168,7 @@ class CourierProvider(PushProvider):
         )
         lane = opener.http2_lane(self, spec)
         digest = credential_digest(section, ("token", "token_file"), endpoint)
-        scope = token_scope(lane.name, app, (host, port), "", digest)
+        scope = token_scope(lane.name, app, authority(host, port), "", digest)
         return Route(lane, CourierTarget(times.ttl_s, times.sync_ttl_s), app, scope)
 
 
