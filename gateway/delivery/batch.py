@@ -43,7 +43,7 @@ class Delivery:
         route: the route to the device's app.
         message: the ping encoded for the devices of this app.
         path: the request's path, validated.
-        request_id: the id of the request, the same for every attempt (apns-id); b"" if the provider has no such
+        request_id: the id of the request, the same for every attempt (APNs: apns-id); b"" if the provider has no such
             id.
         unprocessed: number of times that a connection returned the delivery unprocessed.
         reauthorized: whether the delivery was tried again with a new provider token.

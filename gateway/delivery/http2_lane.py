@@ -1,4 +1,4 @@
-"""The lane to a provider over HTTP/2: APNs and FCM.
+"""The lane to a provider over HTTP/2: APNs, FCM and providers of other packages.
 
 A connection takes as many requests as it has free streams (`take`), and returns their outcomes (`on_outcomes`); no
 task, future or timer belongs to a single delivery.
@@ -87,6 +87,7 @@ class Http2Lane(Lane):
         self._rate_limiter = rate_limiter
         authority = endpoint.authority.encode()
         self._head: list[Header] = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", authority)]
+        self._id_header = provider.request_id_header
         self._scheduler = policy.scheduler
         self._fallbacks: dict[Delivery, EnvironmentFallback] = {}
         self._pool = ConnectionPool(
@@ -183,7 +184,7 @@ class Http2Lane(Lane):
             message = delivery.message
             headers = [*self._head, (b":path", delivery.path), *authorization, *message.headers]
             if delivery.request_id:
-                headers.append(never_indexed(b"apns-id", delivery.request_id))
+                headers.append(never_indexed(self._id_header, delivery.request_id))
             requests.append((headers, message.body(delivery.device.pin, delivery.device.phone_id), delivery))
         self._count_begun(len(requests))
         if requests:

@@ -33,12 +33,12 @@ class Provider(ABC):
 
     Attributes:
         name: as in settings, metrics, lanes and receipts.
-        names_requests: whether each request has its own id (apns-id).
+        request_id_header: name of the header with the id of a request; b"": requests have none.
         reasons: the known reasons of `judge`'s verdicts: values of a metric label.
     """
 
     name: ClassVar[str]
-    names_requests: ClassVar[bool] = False
+    request_id_header: ClassVar[bytes] = b""
     reasons: ClassVar[frozenset[str]] = frozenset()
 
     # Subclasses set `compose` and `judge` as static methods, so that a call costs no bound method.

@@ -48,7 +48,7 @@ class ApnsProvider(PushProvider):
 
     name = "apns"
     devices = "Apple"
-    names_requests = True
+    request_id_header = b"apns-id"
     reasons = frozenset(reason for _, reason in REASONS)
     compose = staticmethod(compose_apns)
     judge = staticmethod(judge_apns)
