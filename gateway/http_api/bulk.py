@@ -225,7 +225,7 @@ class _BulkRequest:
     def _take_line(self, number: int, line: bytes) -> None:
         pending = self._window.add(number, len(line))
         try:
-            self._submit_line(pending, line, *from_line(line))
+            self._submit_line(pending, line, *from_line(line, self._services.addition_rules))
         except RhoPushError as error:
             pending(error)
 
@@ -237,7 +237,8 @@ class _BulkRequest:
             )
             return
         try:
-            found = await run_in_steps(line_in_steps(line), self._services.scheduler)
+            steps = line_in_steps(line, self._services.addition_rules)
+            found = await run_in_steps(steps, self._services.scheduler)
         except RhoPushError as error:
             self._window.add(number, len(line))(error)
             return

@@ -45,6 +45,7 @@ class PingServer:
         self.admission = admission
         self.queue = services.queue
         self.tracer = services.tracer
+        self.addition_rules = services.addition_rules
         self.client_addresses = ClientAddresses(services.settings.http.trusted_proxies)
         self.handler = handler
         self.loop = asyncio.get_running_loop()

@@ -128,19 +128,20 @@ class PingRoutes:
     async def _read(self, request: web.Request) -> tuple[Submission, bytes]:
         """Parse the request. The bytes are the body that an Idempotency-Key covers."""
         services = self._context.services
+        rules = services.addition_rules
         query = request.rel_url.raw_query_string
         sent = await read_request_body(request, services)
         if sent.json is None:
             values = {**(form.parameters(query, "query") if query else {}), **sent.values}
             if len(sent.body) <= LARGE_BYTES:
-                submission = from_params(values)
+                submission = from_params(values, rules)
             else:
-                submission = await run_in_steps(params_in_steps(values), services.scheduler)
+                submission = await run_in_steps(params_in_steps(values, rules), services.scheduler)
         elif len(sent.json) <= LARGE_BYTES:
-            submission = from_json_and_query(sent.json, query)
+            submission = from_json_and_query(sent.json, query, rules)
         else:
             async with services.parsing_lock:
-                submission = await run_in_steps(json_in_steps(sent.json, query), services.scheduler)
+                submission = await run_in_steps(json_in_steps(sent.json, query, rules), services.scheduler)
         if (
             query
             and submission.explain is None

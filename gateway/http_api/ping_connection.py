@@ -25,6 +25,7 @@ from gateway.queue.schedule_producer import IngressQueue
 from gateway.tracing import PingTracer
 from protocols.http1.response import encode
 from protocols.http1.states import AFTER_ANSWERED, AFTER_REQUEST, ServerState, ServerStep, advance
+from protocols.ping.overrides import AdditionRules
 from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
@@ -45,6 +46,7 @@ class ConnectionContext(ResponseContext, Protocol):
     Attributes:
         queue: the queue producer.
         tracer: decides which pings have a trace; None: none has.
+        addition_rules: the rules of the parameters of a ping that providers of other packages add.
         client_addresses: resolves the address of a request's client.
         handler: creates aiohttp's protocol for a connection that is handed over.
         loop: the event loop of the connections.
@@ -58,6 +60,7 @@ class ConnectionContext(ResponseContext, Protocol):
 
     queue: IngressQueue
     tracer: PingTracer | None
+    addition_rules: AdditionRules
     client_addresses: ClientAddresses
     handler: AiohttpConnectionMaker
     loop: asyncio.AbstractEventLoop
@@ -239,7 +242,7 @@ class PingConnection(asyncio.Protocol):
         server = self.server
         self._needed = 0
         try:
-            submission = from_json(body)
+            submission = from_json(body, server.addition_rules)
         except RhoPushError as error:
             self._add_pending(head)(error)
             return True

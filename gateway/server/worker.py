@@ -18,6 +18,7 @@ from gateway import __version__
 from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.dead_tokens import DeadTokens
 from gateway.delivery.lane_manager import LaneManager
+from gateway.delivery.ping_additions import addition_rules
 from gateway.delivery.proofs import Proofs
 from gateway.delivery.quota import Quota
 from gateway.delivery.token_trust import TokenTrust
@@ -442,6 +443,7 @@ def _services(
         scrape=scrape,
         workers=workers,
         scheduler=pipeline.in_flight.scheduler,
+        addition_rules=addition_rules(),
     )
 
 
