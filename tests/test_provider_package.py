@@ -90,14 +90,21 @@ async def test_a_ping_reaches_two_devices_with_different_endpoints(
         app={"redis": redis_address},
         environ={"PYTHONPATH": str(courier)},
     )
-    answer = await gateway.ping("bob", message="hello", sources="Product", wait=True)
+    refused = await gateway.ping("bob", message="hello", courier={"url": "https://192.0.2.1/"})
+    assert refused.status == 400
+    assert json.loads(refused.body)["error"]["field"] == "courier.url"
+    described = (await gateway.request("GET", "/openapi.json")).json()
+    parameter = described["components"]["schemas"]["Ping"]["properties"]["courier"]
+    assert parameter["description"] == "Raw additions to Courier's message. `url` cannot be set."
+    answer = await gateway.ping("bob", message="hello", sources="Product", courier={"lane": 3}, wait=True)
+    assert "X-Ping-Warning" not in answer.headers
     for server, number in ((one, 1), (other, 2)):
         (request,) = server.requests
         headers = dict(request.headers)
         assert headers[b":path"] == b"/parcel/%d" % number
         assert headers[b":authority"] == b"127.0.0.1:%d" % server.port
         assert headers[b"authorization"] == b"Bearer " + TOKEN.encode()
-        assert json.loads(request.body) == {"text": "hello", "sources": ["Product"]}
+        assert json.loads(request.body) == {"text": "hello", "sources": ["Product"], "lane": 3}
     receipt = (await gateway.request("GET", f"/rc/v1/pings/{answer.ping_id}")).json()
     assert receipt["counts"]["accepted"] == 2
     (rejected,) = [one for one in receipt["devices"] if one["verdict"] != "accepted"]

@@ -26,6 +26,8 @@ class ProviderEntry:
             `module:NAME`; "": any object. Its result is in `Ping.additions`.
         simulation: its simulator, a `gateway.simulators.simulation.Simulation` as `module:NAME`; "": there is
             none.
+        demo_device: the class of its device in `rhopush demo`, a `gateway.simulators.demo_device.DemoDevice` as
+            `module:NAME`; "": the demo has none.
     """
 
     name: str
@@ -35,3 +37,4 @@ class ProviderEntry:
     ping_addition: str = ""
     addition_rule: str = ""
     simulation: str = ""
+    demo_device: str = ""

@@ -92,6 +92,19 @@ class Providers:
         """
         return _object(path, self._sources[name])
 
+    def demo_devices(self) -> dict[str, Any]:
+        """The classes of the devices of `rhopush demo`, by the provider's name
+        (`gateway.simulators.demo_device.DemoDevice`).
+
+        Raises:
+            BadProvider: one cannot be imported.
+        """
+        return {
+            name: self.object_of(name, entry.demo_device)
+            for name, entry in self.entries.items()
+            if entry.demo_device
+        }
+
     def simulations(self) -> dict[str, Any]:
         """The simulations of all providers that have one, by name (`gateway.simulators.simulation.Simulation`).
 
