@@ -258,7 +258,7 @@ class Http2Lane(Lane):
         if verdict.remedy is not Remedy.HALT:
             self._credential_accepted()
         if verdict.dead:
-            self._report_dead(delivery, verdict, self._bad_elsewhere(delivery, on_environment_learned))
+            self._tokens.on_dead(delivery, verdict, self._bad_elsewhere(delivery, on_environment_learned))
         self._reject(delivery, verdict.reason)
 
     def _refresh_credential(self, delivery: Delivery, verdict: Verdict, outcome: RequestOutcome) -> bool:
@@ -293,12 +293,8 @@ class Http2Lane(Lane):
         """Record that the other environment refuses these device tokens, since this one has accepted them."""
         for delivery in accepted:
             on_environment_learned = self._fallbacks.pop(delivery, None)
-            if (
-                on_environment_learned is not None
-                and self._token_reports is not None
-                and delivery.route.lane is self
-            ):
-                self._token_reports.on_environment_learned(delivery, on_environment_learned.key)
+            if on_environment_learned is not None:
+                self._tokens.on_environment_learned(delivery, on_environment_learned.key)
 
     @staticmethod
     def _bad_elsewhere(
