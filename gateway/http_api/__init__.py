@@ -21,7 +21,7 @@ from gateway.http_api.dependencies import (
 )
 from gateway.http_api.fast_path import PingServer
 from protocols.http1.request_head import HEAD_BYTES
-from gateway.queue.producer import PingQueue
+from gateway.queue.ping_queue import PingQueue
 from gateway.settings import Settings
 
 __all__ = [

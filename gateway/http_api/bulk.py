@@ -29,7 +29,7 @@ from gateway.http_api.ping import TRACEPARENT, preferences
 from gateway.http_api.requests import run_in_steps
 from gateway.http_api.stream_watch import StreamWatch
 from gateway.http_api.token_cache import TokenGrant, principal_of
-from gateway.queue.producer import PingQueue
+from gateway.queue.ping_queue import PingQueue
 from gateway.registry.scopes import Principal, Scope, require_any_scope
 from protocols.http1.response import Headers
 from protocols.ping.large import LARGE_BYTES

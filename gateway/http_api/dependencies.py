@@ -14,7 +14,7 @@ from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
-from gateway.queue.producer import PingQueue
+from gateway.queue.ping_queue import PingQueue
 from gateway.queue.schedule_producer import IngressQueue
 from gateway.registry.audit_log import AuditLog
 from gateway.registry.clients import TokenMailbox

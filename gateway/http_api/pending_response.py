@@ -6,7 +6,7 @@ from gateway.errors import RhoPushError
 from gateway.http_api import responses
 from gateway.http_api.admission import PingAdmission
 from gateway.http_api.dependencies import Dependencies
-from gateway.queue.producer import Accepted
+from gateway.queue.append_batch import Accepted
 from protocols.http1.response import HttpResponse, encode
 
 

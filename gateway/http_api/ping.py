@@ -20,7 +20,8 @@ from gateway.http_api.requests import (
     text_of,
 )
 from gateway.http_api.wait import WaitingRequest, own_headers, report_if_available
-from gateway.queue.producer import Accepted, PendingAppend, PingQueue
+from gateway.queue.append_batch import Accepted
+from gateway.queue.ping_queue import PendingAppend, PingQueue
 from gateway.registry.scopes import Principal, Scope, is_visible
 from protocols.errors import InvalidField
 from protocols.http1.response import Headers, HttpResponse

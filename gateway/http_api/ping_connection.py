@@ -20,7 +20,7 @@ from protocols.http1.request_head import PREFIX, RequestHead, RequestHeadParser,
 from gateway.http_api.token_cache import TokenGrant, is_valid
 from gateway.http_api.wait import WaitingRequest
 from gateway.limits.body_budget import BodyReservation
-from gateway.queue.producer import PingQueue
+from gateway.queue.ping_queue import PingQueue
 from gateway.queue.schedule_producer import IngressQueue
 from gateway.tracing import PingTracer
 from protocols.http1.response import encode

@@ -23,7 +23,8 @@ from gateway.delivery.addressee_check import check_addressees
 from gateway.errors import BAD_DATA, QueueFull, RhoPushError, ScheduleFull, StoreDown
 from gateway.metrics import Metrics
 from gateway.queue.everybody import is_to_everybody
-from gateway.queue.producer import PendingAppend, PingQueue, QueueProducer
+from gateway.queue.ping_queue import PendingAppend, PingQueue
+from gateway.queue.producer import QueueProducer
 from gateway.resque.store import ResqueStore, TakenJob
 from gateway.store import keys
 from gateway.store.connection import RedisReplyError

@@ -41,7 +41,8 @@ from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
 from gateway.queue.effects import EffectStore
 from gateway.queue.ping_list import PingList
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.queue.scheduled_list import ScheduledPings
