@@ -1,4 +1,4 @@
-"""What happens to a ping: doors, queue, fan-out, delivery, outcomes and operations. All the I/O is here."""
+"""The service: ingresses, queue, fan-out, delivery, receipts and the commands of operators. All I/O is here."""
 
 from importlib.metadata import version
 

@@ -192,6 +192,10 @@ class DeliveryBatch:
 
     # -- planning --------------------------------------------------------------------------------------------
 
+    def attach_trace(self, trace: Trace) -> None:
+        """Have the steps of the batch recorded."""
+        self.trace = trace
+
     def begin_ping(self, skipped: dict[str, int]) -> None:
         """Start the next ping; deliveries added from now on belong to it."""
         self.starts.append(len(self.states))

@@ -98,7 +98,7 @@ class PingTracer:
             if ping.traceparent is not None and (context := parse(ping.traceparent)) is not None
         ]
         if traced:
-            batch.trace = BatchTrace(self, traced)
+            batch.attach_trace(BatchTrace(self, traced))
 
     def span(
         self,
