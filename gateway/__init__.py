@@ -1,4 +1,5 @@
-"""The service: ingresses, queue, fan-out, delivery, receipts and the commands of operators. All I/O is here."""
+"""The gateway: ingresses, queue, fan-out, delivery, receipts and operations. All I/O of the product is in this
+package."""
 
 from importlib.metadata import version
 

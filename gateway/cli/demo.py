@@ -31,7 +31,6 @@ from gateway.simulators.demo_device import DemoDevice, DemoUser, ReceivedPush
 
 _START_S: Final = 60.0
 _READY: Final = "ready "
-_PASSWORD: Final = "demo"
 
 
 class DemoFailed(RhoPushError):
@@ -178,7 +177,7 @@ async def _register_owner(session: aiohttp.ClientSession, stack: AsyncExitStack,
     """Register a user with the device; returns whether the device could register with its provider."""
     cookie = await _log_in(session, owned.user)
     try:
-        pin = await owned.device.register(stack, DemoUser(owned.user, _PASSWORD, cookie))
+        pin = await owned.device.register(stack, DemoUser(owned.user, "demo", cookie))
     except (RhoPushError, aiohttp.ClientError, OSError):
         return False
     await _register(session, owned, pin, cookie)
@@ -193,7 +192,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 async def _log_in(session: aiohttp.ClientSession, user: str) -> str:
     """Log the user in; returns the cookie of the session."""
-    body = {"login": user, "password": _PASSWORD, "remember_me": 1}
+    body = {"login": user, "password": "demo", "remember_me": 1}
     async with session.post("/rc/v1/app/login", json=body) as answer:
         if answer.status != 200:
             raise DemoFailed(f"{user} cannot log in: {answer.status} {await answer.text()}")

@@ -31,9 +31,7 @@ class TokenScope(NamedTuple):
     setting: str = ""
 
 
-def token_scope(
-    lane: str, app: str, host: str, topic: str, credential: str, setting: str = ""
-) -> TokenScope:
+def token_scope(lane: str, app: str, host: str, topic: str, credential: str, setting: str = "") -> TokenScope:
     """Make a token scope.
 
     Args:

@@ -23,7 +23,7 @@ from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Secret, Settings
 from gateway.tracing import PingTracer
 from protocols.ping.model import Ping
-from protocols.ping.overrides import NO_RULES, AdditionRules
+from protocols.ping.overrides import AdditionRules
 
 Scrape = Callable[[], Awaitable[bytes]]
 """Returns the rendered metrics. Raises MetricsUnavailable."""
@@ -222,7 +222,7 @@ class Dependencies:
     scheduler: Scheduler = field(default_factory=Scheduler)
     bodies: BodyBudget = field(default_factory=lambda: BodyBudget(0))
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
-    addition_rules: AdditionRules = NO_RULES
+    addition_rules: AdditionRules = field(default_factory=dict)
     parsing_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:

@@ -16,13 +16,13 @@ from gateway.http_api.client_address import ClientAddresses, address_group
 from gateway.http_api.dependencies import HttpTimeouts
 from gateway.http_api.idle_eviction import HttpConnection, HttpConnections
 from gateway.http_api.pending_response import PendingResponse, ResponseContext
-from protocols.http1.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
 from gateway.http_api.token_cache import TokenGrant, is_valid
 from gateway.http_api.wait import WaitingRequest
 from gateway.limits.body_budget import BodyReservation
 from gateway.queue.ping_queue import PingQueue
 from gateway.queue.schedule_producer import IngressQueue
 from gateway.tracing import PingTracer
+from protocols.http1.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
 from protocols.http1.response import encode
 from protocols.http1.states import AFTER_ANSWERED, AFTER_REQUEST, ServerState, ServerStep, advance
 from protocols.ping.overrides import AdditionRules

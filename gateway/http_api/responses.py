@@ -60,6 +60,8 @@ _RETRY_AFTER_S: Final = 2  # typical time until Redis answers again, or a backlo
 _NAMES_MAX: Final = 20  # largest number of names in one warning
 _NAME_CHARACTERS: Final = 64
 _TYPE_CHARACTERS: Final = "/+.-_;= "  # characters of a Content-Type that are written unchanged
+
+
 class ErrorObject(TypedDict):
     """An error."""
 

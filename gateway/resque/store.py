@@ -13,8 +13,8 @@ import msgspec
 import structlog
 
 from gateway.clock import SHARED_CLOCK
-from gateway.queue.entries import Entry
 from gateway.queue.append_batch import IdempotencyKey, new_batch
+from gateway.queue.entries import Entry
 from gateway.queue.ping_queue import BacklogLimits
 from gateway.resque import scripts
 from gateway.store import keys

@@ -1,10 +1,10 @@
 """Raw additions to a provider's message: the `apns` and `fcm` parameters of a ping, and those of other providers.
 
-They are merged into the message that is composed. They may add and replace content; they may not choose the recipient or
-the sender, which the devices and the credentials determine.
+They are merged into the message that is composed. They may add and replace content; they may not choose the recipient
+or the sender, which the devices and the credentials determine.
 
-A provider of another package brings the rule of its parameter (`AdditionRule`). The parser of a ping gets these rules as
-an argument, and the ping holds their results in `Ping.additions`.
+A provider of another package brings the rule of its parameter (`AdditionRule`). The parser of a ping gets these rules
+as an argument, and the ping holds their results in `Ping.additions`.
 """
 
 import re

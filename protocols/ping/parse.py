@@ -3,8 +3,8 @@
 A line of a request with many pings (`from_line`) may also have an idempotency key, and has neither a token nor `wait`.
 
 All forms share one parser: the parameters are put into `_Raw` and parsed by the rules of `protocols.ping.fields`.
-JSON is decoded into it directly, in C; only a body with an unknown field is decoded a second time, to name the field. The
-parameters of providers of other packages (`rules`) are such fields.
+JSON is decoded into it directly, in C; only a body with an unknown field is decoded a second time, to name the field.
+The parameters of providers of other packages (`rules`) are such fields.
 """
 
 from collections.abc import Generator, Mapping

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final, cast
 
+from gateway.delivery.provider import Credential
 from gateway.delivery.providers.apns_credentials import (
     ApnsAccess,
     ApnsKey,
@@ -10,7 +11,6 @@ from gateway.delivery.providers.apns_credentials import (
     read_apns,
     read_certificate,
 )
-from gateway.delivery.provider import Credential
 from gateway.delivery.providers.base import (
     CheckedCredential,
     CredentialExpiry,

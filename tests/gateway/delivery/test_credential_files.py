@@ -41,7 +41,7 @@ def test_authorities_that_are_none_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("no certificate")
     try_authorities(None)
-    with pytest.raises(CredentialError, match="ca.pem"):
+    with pytest.raises(CredentialError, match=r"ca\.pem"):
         try_authorities(file)
 
 

@@ -20,7 +20,9 @@ def test_the_providers_of_the_gateway_have_fields_of_their_own() -> None:
 
 
 def test_a_rule_is_imported_and_without_one_any_object_is_taken() -> None:
-    assert addition_rules(providers("courier", rule="protocols.ping.overrides:fcm")) == {"courier": overrides.fcm}
+    assert addition_rules(providers("courier", rule="protocols.ping.overrides:fcm")) == {
+        "courier": overrides.fcm
+    }
     rule = addition_rules(providers("courier"))["courier"]
     assert rule('{"a": {"b": 1}}', "courier") == {"a": {"b": 1}}
     assert rule({}, "courier") is None

@@ -41,9 +41,7 @@ def test_both_ways_say_the_same_reason() -> None:
     for status, reason in REASONS.items():
         answer = HttpResponse(status, ())
         assert responses.response(answer).reason == reason
-        assert encode(answer, "", close=False).startswith(
-            f"HTTP/1.1 {status} {reason}\r\n".encode()
-        )
+        assert encode(answer, "", close=False).startswith(f"HTTP/1.1 {status} {reason}\r\n".encode())
 
 
 def test_what_failed_inside_stays_inside() -> None:

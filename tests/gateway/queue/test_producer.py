@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from gateway.errors import IdempotencyConflict, PossiblyAccepted, QueueFull, RhoPushError, StoreDown
 from gateway.queue import scripts
-from gateway.queue.entries import Entry
 from gateway.queue.append_batch import Accepted, IdempotencyKey, new_batch
+from gateway.queue.entries import Entry
 from gateway.queue.ping_queue import BacklogLimits
 from gateway.queue.producer import QueueProducer
 from gateway.scheduling.scheduler import Scheduler

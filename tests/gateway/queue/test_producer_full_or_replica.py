@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from gateway.delivery.quota import Quota
 from gateway.errors import QueueFull, StoreDown
 from gateway.mailbox.store import MailboxStore
+from gateway.queue.broadcast_users import BroadcastUsers
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.consumer import BatchProgress, ReceiptField, ScheduledRetry, Settlement, Streams
-from gateway.queue.broadcast_users import BroadcastUsers
 from gateway.queue.entries import Chunk, Lease
 from gateway.queue.ping_queue import BacklogLimits
 from gateway.queue.producer import QueueProducer

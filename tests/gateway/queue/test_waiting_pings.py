@@ -5,8 +5,8 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from gateway.queue.consumer import Streams
 from gateway.queue.append_batch import Accepted
+from gateway.queue.consumer import Streams
 from gateway.queue.ping_queue import BacklogLimits, PendingAppend
 from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import Receipts

@@ -1,56 +1,74 @@
-"""Encoded request bodies: what they count and what they may cost."""
+"""Content-Encoding without a connection; `tests/gateway/http_api/test_bodies_encoding.py` sends such bodies."""
 
 import gzip
-import json
 import zlib
+from collections.abc import Callable
 
 import pytest
 
-from tests.gateway.http_api.harness import TOKEN, House, call
-from tests.gateway.http_api.test_bodies import SMALL
+from protocols.errors import BodyTooLarge, MalformedBody, UnsupportedCoding
+from protocols.http1.content_encoding import PIECE_BYTES, RATIO_MAX, BodyDecoder, decoder_of
+
+BODY = b'{"user_id":"bob"}' * 20_000
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "raw deflate"])
-async def test_what_is_encoded_counts_as_decoded(both: House, encoding: str) -> None:
-    def packed(body: bytes) -> bytes:
-        if encoding.endswith("gzip"):
-            return gzip.compress(body)
-        return zlib.compress(body) if encoding == "deflate" else zlib.compress(body, wbits=-15)
-
-    users = [f"user{number}" for number in range(8_000)]
-    body = json.dumps({"user_id": users}).encode()
-    assert len(packed(body)) < SMALL < len(body)
-    headers = {"Content-Encoding": encoding.removeprefix("raw ")}
-    assert (await call(both, packed(body), token=None, headers=headers)).status == 413
-    assert (await call(both, packed(body), headers=headers)).status == 200
-    assert both.queue.pings[0].users == tuple(users)
-    small = json.dumps({"user_id": "bob", "api_token": TOKEN}).encode()
-    assert (await call(both, packed(small), token=None, headers=headers)).status == 200
+def raw_deflate(data: bytes) -> bytes:
+    return zlib.compress(data)[2:-4]
 
 
-async def test_members_of_gzip_follow_each_other(both: House) -> None:
-    body = gzip.compress(b'{"user_id":') + gzip.compress(b'"bob"}')
-    assert (await call(both, body, headers={"Content-Encoding": "gzip"})).status == 200
-    many = b"".join(gzip.compress(b" ") for _ in range(1_000))
-    assert (await call(both, many, headers={"Content-Encoding": "gzip"})).status == 400
+def decoded(coding: str, *parts: bytes) -> bytes:
+    decoder = decoder_of(coding)
+    assert decoder is not None
+    pieces = [piece for part in parts for piece in decoder.feed(part)]
+    decoder.finish()
+    assert all(len(piece) <= PIECE_BYTES for piece in pieces)
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("coding", ["", "identity", " Identity "])
+def test_a_body_that_is_not_encoded_has_no_decoder(coding: str) -> None:
+    assert decoder_of(coding) is None
 
 
 @pytest.mark.parametrize(
-    ("body", "encoding", "status"),
+    ("coding", "encode"),
     [
-        (gzip.compress(b" " * 10_000_000), "gzip", 413),
-        (zlib.compress(b" " * 10_000_000), "deflate", 413),
-        (gzip.compress(b'{"user_id":"bob"}')[:-9], "gzip", 400),
-        (b'{"user_id":"bob"}', "gzip", 400),
-        (zlib.compress(b'{"user_id":"bob"}') + b"more", "deflate", 400),
-        (b'{"user_id":"bob"}', "br", 415),
-        (b'{"user_id":"bob"}', "zstd", 415),
-        (b'{"user_id":"bob"}', "gzip, gzip", 415),
-        (b'{"user_id":"bob"}', "what", 415),
-        (b'{"user_id":"bob"}', "Identity", 200),
+        ("gzip", gzip.compress),
+        ("X-GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", raw_deflate),
     ],
-    ids=["bomb", "deflate bomb", "cut", "none", "more", "br", "zstd", "two", "what", "identity"],
 )
-async def test_encodings(both: House, body: bytes, encoding: str, status: int) -> None:
-    answer = await call(both, body, headers={"Content-Encoding": encoding})
-    assert answer.status == status, answer.body
+def test_a_body_in_two_parts(coding: str, encode: Callable[[bytes], bytes]) -> None:
+    data = encode(BODY)
+    for at in (1, len(data) // 2, len(data) - 1):
+        assert decoded(coding, data[:at], data[at:]) == BODY
+
+
+def test_members_follow_each_other_up_to_a_limit() -> None:
+    member = gzip.compress(b"ab")
+    assert decoded("gzip", member * 16) == b"ab" * 16
+    with pytest.raises(MalformedBody):
+        decoded("gzip", member * 17)
+
+
+@pytest.mark.parametrize(
+    "data", [gzip.compress(b"ab")[:-1], b"no gzip at all", gzip.compress(b"ab") + b"more"]
+)
+def test_what_is_no_gzip_is_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedBody):
+        decoded("gzip", data)
+
+
+def test_a_body_that_grows_too_much_is_refused() -> None:
+    data = gzip.compress(b" " * 50_000_000)
+    assert len(data) * RATIO_MAX < 50_000_000
+    with pytest.raises(BodyTooLarge):
+        list(BodyDecoder(gzip=True).feed(data))
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip", "what"])
+def test_other_codings_are_refused(coding: str) -> None:
+    with pytest.raises(UnsupportedCoding) as refused:
+        decoder_of(coding)
+    assert refused.value.field == "Content-Encoding"

@@ -20,8 +20,8 @@ from protocols.ping import (
     from_json_and_query,
     from_params,
     json_in_steps,
+    overrides,
 )
-from protocols.ping import overrides
 from protocols.ping.parse import ExplainOptions, from_line, line_in_steps, run_steps
 
 RUBY = (

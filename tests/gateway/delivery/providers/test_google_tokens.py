@@ -72,7 +72,7 @@ KINDS = (
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "_RETRY_S", (0.01,))
+    monkeypatch.setattr(fcm_credentials, "_RETRY_S", (0.01,))
 
 
 @asynccontextmanager
