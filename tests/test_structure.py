@@ -29,7 +29,7 @@ def assigned_attributes(tree: ast.Module) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.AugAssign | ast.AnnAssign):
             targets = [node.target]
         for target in targets:
-            for one in ast.walk(target):
+            for one in target.elts if isinstance(target, ast.Tuple) else [target]:
                 if isinstance(one, ast.Attribute):
                     name = one.value
                     yield name.attr if isinstance(name, ast.Attribute) else getattr(name, "id", ""), one.attr
