@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 from redis.asyncio import Redis
 
 from tests.conftest import StartGateway
+from tests.gateway.cli.test_demo import Demo
 from tests.support.gateway import ROOT
 from tests.support.provider import Provider
 from tests.support.rhoconnect import Client, lay_users
@@ -196,6 +198,24 @@ def test_a_wrong_setting_is_refused_by_name(
     assert said.returncode == 2
     assert complaint in said.stderr
     assert len(said.stderr.splitlines()) == 1
+
+
+def test_the_demo_has_a_device_of_the_package(courier: Path) -> None:
+    demo = Demo(0, PYTHONPATH=str(courier))
+    try:
+        url = demo.line("ready ").removeprefix("ready ")
+        token = demo.line("API token ").removeprefix("API token ")
+        devices = demo.line("alice has an Apple device, bob has a Courier device, ")
+        assert "carol has an Android device (FCM), dave has a RhoConnect Push device" in devices
+        body = json.dumps({"user_id": "bob", "message": "hello", "sources": "Product", "wait": True})
+        request = urllib.request.Request(f"{url}/rc/v1/users/ping", body.encode())
+        request.add_header("Content-Type", "application/json")
+        request.add_header("X-RhoConnect-API-TOKEN", token)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.status == 200
+        assert demo.line("courier ") == "courier /parcel/… 'hello' sync=Product"
+    finally:
+        demo.close()
 
 
 def entry_point(folder: Path, package: str, name: str, value: str) -> None:

@@ -112,6 +112,6 @@ class ApnsDemoDevice(SimulatorDevice):
     device_type = "Apple"
     push_type = "apple"
 
-    def make_token(self) -> str:
+    def make_token(self, simulator: Simulator) -> str:
         """A random token."""
         return secrets.token_hex(32)

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import ClassVar, Final, NamedTuple
 
 from gateway.simulators.authority import Authority
-from gateway.simulators.base import Hosting
+from gateway.simulators.base import Hosting, Simulator
 from gateway.simulators.client_files import TOPIC
 from gateway.simulators.simulation import ClientFiles, Simulation
 from protocols.simulation.record import SimulatedRecord, Summary
@@ -92,20 +92,24 @@ class SimulatorDevice(DemoDevice):
 
     simulation: ClassVar[Simulation]
 
+    def __init__(self, on_received: OnReceived) -> None:
+        super().__init__(on_received)
+        self._token = ""
+
     @abstractmethod
-    def make_token(self) -> str:
-        """A new push token."""
+    def make_token(self, simulator: Simulator) -> str:
+        """A new push token that the simulator accepts."""
 
     async def open(self, stack: AsyncExitStack, authority: Authority) -> ClientFiles:
         """Start the simulator."""
         hosting = Hosting(authority=authority, on_push=self._on_record)
         simulator = self.simulation.make((), hosting, PROJECT)
-        await stack.enter_async_context(simulator)
+        self._token = self.make_token(await stack.enter_async_context(simulator))
         return self.simulation.client_files(simulator, TOPIC)
 
     async def register(self, stack: AsyncExitStack, user: DemoUser) -> str:
-        """Make a push token: the simulator accepts every one of its form."""
-        return self.make_token()
+        """The push token: the simulator accepts every one of its form."""
+        return self._token
 
     def _on_record(self, record: SimulatedRecord) -> None:
         line = f"{record.line()}{_latency(record)}"

@@ -230,6 +230,6 @@ class FcmDemoDevice(SimulatorDevice):
     device_type = "ANDROID"
     push_type = "fcm"
 
-    def make_token(self) -> str:
+    def make_token(self, simulator: Simulator) -> str:
         """A random token."""
         return secrets.token_urlsafe(24)

@@ -27,7 +27,7 @@ async def test_a_device_of_a_simulator_has_its_files_and_a_token(kind: type[Simu
         device = kind(lambda push: None)
         files = await device.open(stack, Authority(["127.0.0.1"]))
         assert files.section["ca_file"] in files.files
-        assert await device.register(stack, USER) != await device.register(stack, USER)
+        assert await device.register(stack, USER) not in ("", USER.cookie)
 
 
 def test_a_push_has_its_time_since_the_ping_and_a_refused_one_no_content() -> None:

@@ -2,7 +2,7 @@
 
 A device's push token is the URL that its messages are posted to, as in Web Push: each device may have another server.
 This module has what the gateway needs before it sends anything; `courier.provider` sends, `courier.additions` has the
-rule of the ping's parameter `courier`.
+rule of the ping's parameter `courier`, and `courier.simulator` is for `rhopush simulate` and `rhopush demo`.
 """
 
 from pathlib import Path
@@ -45,4 +45,6 @@ ENTRY = ProviderEntry(
     device_types=("courier",),
     ping_addition="Raw additions to Courier's message. `url` cannot be set.",
     addition_rule="courier.additions:additions",
+    simulation="courier.simulator:SIMULATION",
+    demo_device="courier.simulator:CourierDemoDevice",
 )
