@@ -80,3 +80,16 @@ def test_no_module_outside_the_providers_has_a_branch_on_the_name_of_a_provider(
     own = ("gateway/delivery/providers/", "gateway/simulators/", "gateway/bench/")
     branches = places(rf"(?:==|!=|\bin\b|\bcase\b)\s*\(?{names}|{names}\s*(?:==|!=)")
     assert {name for name in branches if not name.startswith(own)} == set()
+
+
+def test_the_classes_on_the_path_are_at_most_seven_in_each_direction_and_in_the_named_modules() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    section = page.partition("### The classes on the path")[2].partition("\n## ")[0]
+    directions = [part for part in section.split("**From ") if "| class |" in part]
+    assert len(directions) == 2
+    for part in directions:
+        rows = re.findall(r"^\| `(\w+)` \| `([\w/.]+)` \|(.*)$", part, re.MULTILINE)
+        assert 0 < len(rows) <= 7
+        assert sum("upward" in rest for _, _, rest in rows) <= 2
+        for name, module, _ in rows:
+            assert re.search(rf"^class {name}\b", (ROOT / module).read_text(), re.MULTILINE), (name, module)
