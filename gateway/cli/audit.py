@@ -9,6 +9,7 @@ Exit status 0: done. 1: the gateway cannot be reached, or refuses the request. 2
 """
 
 import argparse
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from gateway.cli.options import count
 from gateway.cli.remote import add_action_arguments, client_of, pages_of, with_hint, write_json
 from gateway.cli.table import write_table
 from gateway.client.messages import PAGE_MAX
+from gateway.client.sync_client import SyncClient
 
 _HEADINGS: Final = ("AT", "WHO", "KIND", "CLIENT", "ACTION", "OUTCOME")
 _LIMIT: Final = 100
@@ -35,15 +37,21 @@ def run(args: argparse.Namespace) -> int:
         PingError: the gateway cannot be reached, or refuses.
         BadSetting: there is no token.
     """
-    wanted = {"since": args.since, "limit": min(args.limit, PAGE_MAX)}
+    client = client_of(args)
     with with_hint():
-        records = [*islice(pages_of(client_of(args), "/audit", wanted, "records"), args.limit)]
+        records = [*_records(client, args.since, args.limit)]
     if args.json:
         for record in records:
             write_json(record)
     else:
         write_table(_HEADINGS, [_row(record) for record in records])
     return 0
+
+
+def _records(client: SyncClient, since: str | None, limit: int) -> Iterator[dict[str, Any]]:
+    """At most `limit` records, page by page."""
+    wanted = {"since": since, "limit": min(limit, PAGE_MAX)}
+    return islice(pages_of(client, "/audit", wanted, "records"), limit)
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
