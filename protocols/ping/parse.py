@@ -113,8 +113,6 @@ _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
 }
-PARAMETERS: Final = frozenset({*_KNOWN, _KEY, *_OF_EXPLAIN})
-"""The parameters of a ping and of a line, except those of providers of other packages."""
 _large: Final = LargeBodyReader(_KNOWN)
 _large_line: Final = LargeBodyReader((*_KNOWN, _KEY))
 _BODY: Final = "the body"
@@ -124,6 +122,8 @@ _Unknown = tuple[tuple[str, ...], int]  # names of parameters, and the number of
 _ALL_KNOWN: Final[_Unknown] = ((), 0)
 _WARNED_MAX: Final = 32
 """Largest number of names in a warning header; enough to find the mistake."""
+PARAMETERS: Final = frozenset({*_KNOWN, _KEY, *_OF_EXPLAIN})
+"""The parameters of a ping and of a line, except those of providers of other packages."""
 
 
 class _Parameters(NamedTuple):

@@ -204,11 +204,6 @@ def authority(host: str, port: int) -> str:
     return name if port == 443 else f"{name}:{port}"
 
 
-def host_of_scope(host: str, port: int, usual: tuple[int, ...] = (443,)) -> str:
-    """The server in a token scope: its name, with the port unless that is a usual one of the provider."""
-    return host if port in usual else f"{host}:{port}"
-
-
 def server_of(name: str, address: str, ca_file: Path | None) -> ProviderServer:
     """The server of an http or https address."""
     url = urlsplit(address)
@@ -220,6 +215,11 @@ def server_of(name: str, address: str, ca_file: Path | None) -> ProviderServer:
 def text_of_path(path: Path | None) -> str | None:
     """A path as text."""
     return None if path is None else str(path)
+
+
+def host_of_scope(host: str, port: int, usual: tuple[int, ...] = (443,)) -> str:
+    """The server in a token scope: its name, with the port unless that is a usual one of the provider."""
+    return host if port in usual else f"{host}:{port}"
 
 
 def configuration_of(settings: ProviderSettings, target: tuple[str, ...]) -> object:
