@@ -31,7 +31,7 @@ TESTS = {
     "Unknown fields": f"{SPECS}::test_fields_that_are_not_understood_are_named",
     "A body of any size": f"{HTTP}/test_bodies.py::test_a_long_body_without_a_valid_header_is_refused_before_it_comes",
     "Parameters may have any length": "tests/protocols/ping/test_limits.py::test_each_parameter_has_a_longest_value",
-    "A compressed body": f"{HTTP}/test_content_encoding.py::test_what_is_encoded_counts_as_decoded",
+    "A compressed body": f"{HTTP}/test_bodies_encoding.py::test_what_is_encoded_counts_as_decoded",
     "Errors are HTML or text": f"{HTTP}/test_responses.py::test_errors_as_json",
     "The routes of a user who": f"{HTTP}/test_users.py::test_users_are_created_listed_shown_and_deleted",
     "`rhoadmin` has an empty password": f"{HTTP}/test_users.py::test_rhoconnects_empty_admin_password_opens_nothing",
