@@ -40,7 +40,7 @@ TESTS = {
     "Unknown fields": f"{SPECS}::test_fields_that_are_not_understood_are_named",
     "A body of any size": f"{HTTP}/test_bodies.py::test_a_long_body_without_a_valid_header_is_refused_before_it_comes",
     "Parameters may have any length": "tests/protocols/ping/test_limits.py::test_each_parameter_has_a_longest_value",
-    "A compressed body": f"{HTTP}/test_content_encoding.py::test_what_is_encoded_counts_as_decoded",
+    "A compressed body": f"{HTTP}/test_bodies_encoding.py::test_what_is_encoded_counts_as_decoded",
     "Errors are HTML or text": f"{HTTP}/test_responses.py::test_errors_as_json",
     "A ping is tried whatever": f"{HTTP}/test_ping.py::test_503_while_redis_is_gone",
     "Responses to pings have": f"{HTTP}/test_ping.py::test_a_ping_gets_rhoconnects_empty_200_and_an_id",

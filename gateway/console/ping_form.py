@@ -13,7 +13,8 @@ from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.pages import Pages
 from gateway.errors import NotFound, RhoPushError
 from gateway.http_api.context import HandlerContext
-from gateway.queue.producer import IdempotencyKey, PendingAppend, PingQueue
+from gateway.queue.append_batch import IdempotencyKey
+from gateway.queue.ping_queue import PendingAppend, PingQueue
 from gateway.registry.scopes import Scope
 from protocols.errors import InvalidField
 from protocols.ping.parse import from_params

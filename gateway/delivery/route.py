@@ -2,15 +2,11 @@
 responses about device tokens."""
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.delivery.provider import Provider
 from gateway.registry.token_marks import digest
 from protocols.devices import Device, accepted_elsewhere, refused_at
-
-SETTING: Final = "apns.environment"
-_APPLE_PORTS: Final = (443, 2197)
-"""Two ports of the same service (providers A1)."""
 
 
 class TokenScope(NamedTuple):
@@ -19,10 +15,11 @@ class TokenScope(NamedTuple):
     Attributes:
         lane: the lane's name.
         app: the app, as in metrics; "": every app that has no settings of its own.
-        host: the server, with its port if that is none of Apple's.
-        topic: the APNs topic; "" where the provider has none.
+        host: the server, with its port unless that is a usual one of the provider.
+        topic: the topic of the messages; "" where the provider has none.
         key: digest of host and topic, as in `Device.bad_at`.
-        identity: digest of credential, host and topic (with `auto`, of both hosts).
+        identity: digest of credential, host and topic (with two hosts, of both).
+        setting: name of the setting that chooses the host; "" if none does.
     """
 
     lane: str
@@ -31,25 +28,17 @@ class TokenScope(NamedTuple):
     topic: str
     key: str
     identity: str
-
-    @property
-    def setting(self) -> str:
-        """The setting that determines the environment."""
-        return f"apps.{self.app}.{SETTING}" if self.app else SETTING
+    setting: str = ""
 
 
-def token_scope(lane: str, app: str, server: tuple[str, int], topic: str, credential: str) -> TokenScope:
+def token_scope(lane: str, app: str, host: str, topic: str, credential: str, setting: str = "") -> TokenScope:
     """Make a token scope.
 
     Args:
-        lane: the lane's name.
-        app: the app, as in metrics.
-        server: host and port.
-        topic: see `TokenScope`.
+        lane, app, host, topic, setting: as in `TokenScope`.
         credential: digest of the credential and of everything else that makes a different scope.
     """
-    host = server[0] if server[1] in _APPLE_PORTS else f"{server[0]}:{server[1]}"
-    return TokenScope(lane, app, host, topic, digest(host, topic), digest(credential, topic))
+    return TokenScope(lane, app, host, topic, digest(host, topic), digest(credential, topic), setting)
 
 
 class LaneInterface(Protocol):

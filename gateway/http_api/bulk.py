@@ -29,8 +29,9 @@ from gateway.http_api.ping import TRACEPARENT, preferences
 from gateway.http_api.requests import run_in_steps
 from gateway.http_api.stream_watch import StreamWatch
 from gateway.http_api.token_cache import TokenGrant, principal_of
-from gateway.queue.producer import PingQueue
+from gateway.queue.ping_queue import PingQueue
 from gateway.registry.scopes import Principal, Scope, require_any_scope
+from protocols.http1.response import Headers
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.ndjson import MEDIA_TYPE, LineSplitter
 from protocols.ping.parse import Submission, from_line, line_in_steps
@@ -224,7 +225,7 @@ class _BulkRequest:
     def _take_line(self, number: int, line: bytes) -> None:
         pending = self._window.add(number, len(line))
         try:
-            self._submit_line(pending, line, *from_line(line))
+            self._submit_line(pending, line, *from_line(line, self._services.addition_rules))
         except RhoPushError as error:
             pending(error)
 
@@ -236,7 +237,8 @@ class _BulkRequest:
             )
             return
         try:
-            found = await run_in_steps(line_in_steps(line), self._services.scheduler)
+            steps = line_in_steps(line, self._services.addition_rules)
+            found = await run_in_steps(steps, self._services.scheduler)
         except RhoPushError as error:
             self._window.add(number, len(line))(error)
             return
@@ -347,7 +349,7 @@ class _Summary:
             "refused": self._refused,
             "errors": self._errors,
         }
-        headers: responses.Headers = _APPLIED
+        headers: Headers = _APPLIED
         if ended is not None:
             after_s = ended["error"].get("retry_after_s")
             headers = headers if after_s is None else (*headers, ("Retry-After", str(after_s)))

@@ -25,10 +25,10 @@ from gateway.metrics import Metrics
 from gateway.rhoconnect_push.auth import Authenticator
 from gateway.rhoconnect_push.connection import PushConnection
 from gateway.rhoconnect_push.long_polls import LongPolls
-from gateway.rhoconnect_push.request_parser import PushRequest
 from gateway.rhoconnect_push.timeouts import Timeouts
 from gateway.store.connection import Reply
 from protocols.errors import InputError
+from protocols.http1.request_parser import PushRequest
 from protocols.response_headers import SAFETY_HEADERS
 from protocols.rhoconnect_push.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, IdValidity
 from protocols.rhoconnect_push.wire import (

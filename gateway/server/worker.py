@@ -18,6 +18,7 @@ from gateway import __version__
 from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.dead_tokens import DeadTokens
 from gateway.delivery.lane_manager import LaneManager
+from gateway.delivery.ping_additions import addition_rules
 from gateway.delivery.proofs import Proofs
 from gateway.delivery.quota import Quota
 from gateway.delivery.token_trust import TokenTrust
@@ -40,7 +41,8 @@ from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
 from gateway.queue.effects import EffectStore
 from gateway.queue.ping_list import PingList
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.queue.scheduled_list import ScheduledPings
@@ -442,6 +444,7 @@ def _services(
         scrape=scrape,
         workers=workers,
         scheduler=pipeline.in_flight.scheduler,
+        addition_rules=addition_rules(),
     )
 
 

@@ -23,7 +23,7 @@ import msgspec
 from gateway.delivery.batch import ACCEPTED, DeliveryBatch
 from gateway.errors import RhoPushError
 from gateway.queue.append_batch import Accepted, IdempotencyKey, OnAppended
-from gateway.queue.producer import PingQueue
+from gateway.queue.ping_queue import PingQueue
 from gateway.tracing.exporter import Kind, SpanData, SpanRecorder
 from gateway.tracing.traceparent import TraceContext, is_unsampled, parse
 from protocols.ping.model import Ping
@@ -98,7 +98,7 @@ class PingTracer:
             if ping.traceparent is not None and (context := parse(ping.traceparent)) is not None
         ]
         if traced:
-            batch.trace = BatchTrace(self, traced)
+            batch.attach_trace(BatchTrace(self, traced))
 
     def span(
         self,

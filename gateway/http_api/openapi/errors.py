@@ -23,12 +23,12 @@ from gateway.errors import (
     StoreRefused,
     TooManyDevices,
     TooManyRequests,
-    UnsupportedCoding,
 )
 from gateway.http_api.aiohttp_parser import MalformedRequest
 from gateway.http_api.openapi.values import JSON, PLAIN, TEXT, WHOLE, Part, header, reference
-from gateway.http_api.responses import ERROR_TEXTS, REASONS, error_object, retry_after_s
-from protocols.errors import BodyTooLarge, InvalidField, MalformedBody
+from gateway.http_api.responses import ERROR_TEXTS, error_object, retry_after_s
+from protocols.errors import BodyTooLarge, InvalidField, MalformedBody, UnsupportedCoding
+from protocols.http1.response import REASONS
 
 Errors = tuple[type[RhoPushError], ...]
 

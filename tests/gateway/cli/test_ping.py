@@ -1,16 +1,13 @@
 """`rhopush ping` against a running gateway and a simulated Apple."""
 
-import asyncio
 import re
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.gateway.delivered import Delivered, delivered
-
-RUN = "import sys; from gateway.cli import main; sys.exit(main())"
+from tests.support.command import rhopush
 
 
 @pytest.fixture
@@ -20,15 +17,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Delivered]:
 
 
 async def rhopush_ping(folder: Path, *words: str, **environ: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", RUN, "ping", *words),
-        cwd=folder,
-        env=environ,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode, out.decode(), err.decode()
+    return await rhopush(folder, "ping", *words, **environ)
 
 
 async def test_it_prints_the_ping_or_each_devices_verdict(running: Delivered, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.cli.ping_file import FileLines, Progress
 from tests.conftest import StartGateway
-from tests.gateway.cli.test_ping import RUN
+from tests.support.command import RUN
 from tests.support.gateway import Gateway
 
 

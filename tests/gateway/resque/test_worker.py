@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 
 from gateway.client.resque import push
 from gateway.metrics import Metrics
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.resque import ResqueWorker, open_resque
 from gateway.resque.store import ResqueStore
 from gateway.settings import LimitSettings, QueueSettings, ResqueSettings, Secret, Settings

@@ -8,8 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.errors import UnsupportedCoding
-from protocols.errors import BodyTooLarge, MalformedBody
+from protocols.errors import BodyTooLarge, MalformedBody, UnsupportedCoding
 
 PIECE_BYTES: Final = 65_536
 RATIO_MAX: Final = 100

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.http_api.request_head import (
+from protocols.http1.request_head import (
     BODY_BYTES,
     HEAD_BYTES,
     PREFIX,
