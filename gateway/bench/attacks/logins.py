@@ -92,7 +92,7 @@ async def at_the_console(target: AttackTarget, outcome: AttackOutcome) -> None:
     flood = asyncio.create_task(pipelined(target.port, requests, _CONNECTIONS, answers))
     outcome.note((await log_in(target, login)).status, (200,), "a right login during a flood of guesses")
     while len(answers) < _JUDGED and not flood.done():
-        await asyncio.sleep(0.05)
+        await asyncio.wait({flood}, timeout=0.05)
     flood.cancel()
     await asyncio.gather(flood, return_exceptions=True)
     for answer in answers:
