@@ -18,7 +18,6 @@ from gateway.bench import latencies, peers
 from gateway.bench.bench import Bench, Options, names
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.interrupts import signals_interrupt
-from gateway.bench.progress import ProgressLine
 from gateway.bench.report.document import BenchReport, new_report
 from gateway.bench.report.page import page
 from gateway.bench.report.table import table
@@ -26,6 +25,7 @@ from gateway.bench.scenarios import PEERS, SCENARIOS, run_scenario
 from gateway.bench.store import Store, given_address
 from gateway.cli.options import count
 from gateway.errors import RhoPushError
+from gateway.system.progress import Progress
 
 EXIT_OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
 """Exit status that a shell reports for a program that wrote to a pipe without a reader."""
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         )  # a terminal may lack "≤": an error would waste minutes of measurement
     scenarios = names(tuple(SCENARIOS), args.scenarios)
     _must_be_possible(args, scenarios)
-    report, progress = new_report(_redacted(sys.argv[2:], args.redis), peers=args.peers), ProgressLine()
+    report, progress = new_report(_redacted(sys.argv[2:], args.redis), peers=args.peers), Progress()
     with signals_interrupt():
         try:
             return _measure(scenarios, Bench(_options(args), progress), report)
