@@ -72,6 +72,7 @@ def _description(context: HandlerContext, table: list[HttpRoute]) -> dict[str, A
             for route in (*table, *_operation(context, {}))
         ),
         {entry.name: entry.ping_addition for entry in entries if entry.ping_addition},
+        [entry.name for entry in entries],
     )
 
 

@@ -59,7 +59,7 @@ async def opened(browser: Browser, file: Path, faults: list[str], **options: Any
     page.on("pageerror", lambda error: faults.append(f"error: {error}"))
     page.on("request", lambda request: faults.append(f"a request to {request.url[:100]}"))
     await page.goto(file.as_uri())
-    await page.locator("svg.main-svg .xtick").nth(6).wait_for(state="attached")
+    await page.locator(".js-plotly-plot").nth(1).locator(".ytick").first.wait_for(state="attached")
     return page
 
 
