@@ -59,7 +59,9 @@ def _plots(runs: Sequence[Result]) -> Iterable[Plot]:
 def _line(line: Line, plots: Sequence[Plot], runs: int) -> Line:
     of_runs = [dict(one.points) for plot in plots for one in plot.lines if one.name == line.name]
     known = len(of_runs) == runs
-    places = [place for place, _ in line.points if known and all(place in points for points in of_runs)]
-    values = [[points[place] for points in of_runs] for place in places]
-    points = tuple((place, median(at)) for place, at in zip(places, values, strict=True))
+    positions = [
+        position for position, _ in line.points if known and all(position in points for points in of_runs)
+    ]
+    values = [[points[position] for points in of_runs] for position in positions]
+    points = tuple((position, median(at)) for position, at in zip(positions, values, strict=True))
     return Line(line.name, points, tuple(_spread(at) for at in values))

@@ -91,10 +91,10 @@ def _layout(plot: Plot) -> dict[str, Any]:
         labels = {"autorange": "reversed", "automargin": True, "ticksuffix": "  ", "showgrid": False}
         room = {"range": [0, _end(plot) * 1.25 or 1.0]}  # for the values beside the bars
         return common | {"barmode": "stack", "xaxis": values | room, "yaxis": labels}
-    places = {"title": {"text": _safe(plot.x_name)}, "automargin": True}
+    positions = {"title": {"text": _safe(plot.x_name)}, "automargin": True}
     if plot.log_x:
-        places |= {"type": "log", "dtick": 1}
-    return common | {"xaxis": places, "yaxis": values, "hovermode": "x unified"}
+        positions |= {"type": "log", "dtick": 1}
+    return common | {"xaxis": positions, "yaxis": values, "hovermode": "x unified"}
 
 
 def _end(plot: Plot) -> float:
@@ -135,7 +135,7 @@ def _add_lines(found: Any, plot: Plot) -> None:
         found.add_scatter(
             mode="lines+markers" if len(line.points) <= _MARKED_MAX else "lines",
             name=_safe(line.name),
-            x=[place for place, _ in line.points],
+            x=[position for position, _ in line.points],
             y=[value for _, value in line.points],
             error_y=_errors(line),
             line={"dash": _DASHES[number % len(_DASHES)]},
