@@ -150,22 +150,16 @@ class RequestHeadParser:
             if known is not None:
                 return known
         if self._traced and len(head) <= HEAD_BYTES:
-            return self._read_traced(head, rest, cut)
+            return self._read_traced(rest, cut)
         return self._parse(rest, cut)
 
-    def _read_traced(self, head: bytes, rest: bytes, cut: bool) -> RequestHead | None:
-        """Parse a head without the headers of tracing systems.
-
-        Args:
-            head: the head.
-            rest: the head without `traceparent`, if it was found.
-            cut: whether it was.
-        """
+    def _read_traced(self, rest: bytes, cut: bool) -> RequestHead | None:
+        """Parse a head without the headers of tracing systems; `cut`: whether `traceparent` was cut out already."""
         if not cut and (line := _TRACEPARENT_LINE.search(rest)) is not None:
             cut, rest = True, rest[: line.start()] + rest[line.end() :]
         rest, number = _TRACING_LINE.subn(b"", rest)
         if number > _TRACING_MAX:
-            return _judge(_fields(head), self._body_bytes)
+            return None
         return self._known.get(rest) or self._parse(rest, cut)
 
     def _parse(self, head: bytes, cut: bool) -> RequestHead | None:
