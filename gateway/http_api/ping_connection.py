@@ -315,7 +315,7 @@ class PingConnection(asyncio.Protocol):
             return
         tracer = server.tracer
         if tracer is not None:
-            queue = tracer.queue_of(queue, server.heads.traceparent(block) or head.traceparent)
+            queue = tracer.queue_of(queue, server.heads.traceparent(block))
         if submission.wait:
             server.spawn(
                 self._wait(response, WaitingRequest(server.services, queue, submission, len(body), key))

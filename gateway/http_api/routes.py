@@ -79,6 +79,7 @@ def _description(table: list[HttpRoute]) -> dict[str, Any]:
             for route in table
         ),
         {entry.name: entry.ping_addition for entry in entries if entry.ping_addition},
+        [entry.name for entry in entries],
     )
 
 

@@ -291,7 +291,7 @@ async def _pipeline(
         dead = DeadTokens(registry, TokenTrust(Proofs(look_ups), metrics))
         opened.push_async_callback(dead.close)
         mailbox = await opened.enter_async_context(open_mailbox(settings))
-        unsaved, cancelled = UnsavedVerdicts(), CancelledPings(metrics)
+        unsaved, cancelled = UnsavedVerdicts(metrics), CancelledPings(metrics)
         lane_manager = LaneManager(
             settings, metrics, dead, mailbox, Quota(stream_link), scheduler, unsaved, cancelled=cancelled
         )
@@ -300,7 +300,7 @@ async def _pipeline(
         await opened.enter_async_context(sync_effects)
         lane_manager.log_unusable()
         webhooks, events = await opened.enter_async_context(
-            open_webhooks(settings, stream_link, name, lane_manager, metrics)
+            open_webhooks(settings, stream_link, name, lane_manager, metrics, tracer)
         )
         in_flight = InFlight(streams, scheduler, completions, metrics, unsaved, events, cancelled)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)

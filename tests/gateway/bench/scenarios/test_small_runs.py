@@ -13,18 +13,18 @@ from gateway.bench.bench import Bench, Options
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.peers import Gorush, PeerMeasurement, Peers
-from gateway.bench.progress import ProgressLine
 from gateway.bench.result import Result
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.scenarios import attacks, run_scenario
 from gateway.bench.testbed import BenchEnvironment
+from gateway.system.progress import Progress
 
 USERS: Final = 50
 
 
 def small(scenario: str, pings: int, users: int = USERS, *, peers: bool = True) -> Result:
     options = Options(pings=pings, users=users, connections=4, peers=peers)
-    return run_scenario(scenario, Bench(options, ProgressLine(io.StringIO())))
+    return run_scenario(scenario, Bench(options, Progress(io.StringIO())))
 
 
 @pytest.fixture
