@@ -111,10 +111,12 @@ _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
 }
-_large: Final = LargeBodyReader(_KNOWN)
-_large_line: Final = LargeBodyReader((*_KNOWN, _KEY))
+OF_A_PING: Final = frozenset((*_KNOWN, *_OF_EXPLAIN, _KEY)) - {"api_token"}
+"""Names of all parameters of a ping, its token excepted, also of those that only a line or only a request may have."""
 _BODY: Final = "the body"
 _LINE: Final = "this line"
+_large: Final = LargeBodyReader(_KNOWN, _BODY)
+_large_line: Final = LargeBodyReader((*_KNOWN, _KEY), _LINE)
 _EXPLAINED_BYTES: Final = 262_144  # no location is determined for a fault in a longer body
 _Unknown = tuple[tuple[str, ...], int]  # names of parameters, and the number of further ones
 _ALL_KNOWN: Final[_Unknown] = ((), 0)
