@@ -62,16 +62,16 @@ class PingRoutes:
         grant = await context.tokens.resolve(header, submission.api_token or "", client_of(request))
         submission = context.admission.admit(submission, grant)
         trust(request)
+        services = context.services
+        queue: PingQueue = services.queue
+        if submission.deliver_at_ms is not None:
+            queue = services.queue.at(submission.deliver_at_ms)
         if submission.explain is not None:
             return await self._explain(request, submission, submission.explain)
         key = request.headers.get(IDEMPOTENCY_KEY)
         idempotency_key = (
             None if key is None else context.admission.idempotency_key(key, header, submission, body)
         )
-        services = context.services
-        queue: PingQueue = services.queue
-        if submission.deliver_at_ms is not None:
-            queue = services.queue.at(submission.deliver_at_ms)
         queue = services.queue_of(queue, request.headers.get(TRACEPARENT))
         if submission.wait:
             return await self._wait(

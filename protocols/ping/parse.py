@@ -113,10 +113,10 @@ _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
 }
-_large: Final = LargeBodyReader(_KNOWN)
-_large_line: Final = LargeBodyReader((*_KNOWN, _KEY))
 _BODY: Final = "the body"
 _LINE: Final = "this line"
+_large: Final = LargeBodyReader(_KNOWN, _BODY)
+_large_line: Final = LargeBodyReader((*_KNOWN, _KEY), _LINE)
 _EXPLAINED_BYTES: Final = 262_144  # no location is determined for a fault in a longer body
 _Unknown = tuple[tuple[str, ...], int]  # names of parameters, and the number of further ones
 _ALL_KNOWN: Final[_Unknown] = ((), 0)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,25 @@ async def test_a_ping_may_name_devices_or_all_users(running: Delivered, tmp_path
         status, out, err = await rhopush_ping(tmp_path, *words, **there)
         assert (status, out) == (2, "")
         assert "--file" in err
+
+
+async def test_a_ping_may_be_delivered_later(running: Delivered, tmp_path: Path) -> None:
+    there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
+    common = ["--user", "good", "--message", "later"]
+    instant = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    for at in (instant.isoformat(), instant.strftime("%Y-%m-%dT%H:%M:%SZ"), str(int(instant.timestamp()))):
+        status, out, err = await rhopush_ping(tmp_path, *common, "--at", at, **there)
+        assert (status, err) == (0, "")
+        report = (await running.gateway.request("GET", f"/rc/v1/pings/{out.strip()}")).json()
+        assert report["state"] == "scheduled"
+        assert datetime.fromisoformat(report["deliver_at"]) == instant
+    assert len(running.apns.received) == 0
+    for words, expected in (
+        (["--at", "2030-01-31T09:30:00"], "with its zone"),
+        (["--at", "tomorrow"], "RFC 3339"),
+        (["--at", instant.isoformat(), "--wait"], "wait"),
+    ):
+        status, out, err = await rhopush_ping(tmp_path, *common, *words, **there)
+        assert (status, out) == (1, "")
+        assert expected in err
+    assert (await rhopush_ping(tmp_path, "--file", "x", "--at", "1", **there))[0] == 2
