@@ -29,8 +29,8 @@ _log = structlog.get_logger("broadcast")
 STEP_USERS: Final = 8 * keys.CHUNK_USERS
 """Users of one step, exceeded by at most a page of the scan."""
 AHEAD_CHUNKS: Final = 40
-"""Chunks that may be on their stream before splitting pauses, those in the hands of workers included. With fewer than
-the workers have room for, small batches cost more CPU a push."""
+"""Chunks that may be on their stream before splitting pauses, including those that workers hold. With fewer chunks than
+the workers have room for, batches are small, and a push costs more CPU."""
 _PAUSE_S: Final = 0.02
 
 
@@ -86,7 +86,7 @@ class EverybodySplitter:
         return True
 
     async def _leave_out_rest(self, lease: Lease, ping: Ping, cursor: ScanCursor) -> None:
-        """Settle a cancelled broadcast; the users whose chunks are not written are counted, and not looked up."""
+        """Settle a cancelled broadcast; the users whose chunks are not written are counted without a look-up."""
         left_out, run_id, position = 0, cursor.run_id, cursor.position
         while True:
             page = await self._users.page(run_id, position, STEP_USERS)
