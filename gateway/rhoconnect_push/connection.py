@@ -73,7 +73,7 @@ class PushConnection(asyncio.Protocol):
         state: state of the connection (`protocols.http1.states`).
         order: rank in the order of use among all connections.
         trusted: whether the connection carried a valid id, or valid credentials of a user or an app.
-        instance, last, turn, asking, since: the waiting poll (`gateway.rhoconnect_push.long_polls.Poll`).
+        instance, last, turn, asking, since: the waiting poll (`gateway.rhoconnect_push.long_polls.LongPoll`).
     """
 
     __slots__ = (
