@@ -56,7 +56,7 @@ REPLICATE_S: Final = 1.0
 _NO_REPLICA: Final = "no replica has this ping yet; it is accepted unless this Redis fails"
 _WAITING_BYTES: Final = 64 * 1024 * 1024
 """Most bytes of pings held in this process while Redis is slow, and the same again for broadcasts; beyond this
-limit a ping is refused with 503 at once."""
+limit a ping is refused with 503 immediately."""
 _SLOW: Final = "pings arrive faster than Redis stores them"
 
 
@@ -69,7 +69,7 @@ class PingQueue(Protocol):
 
 
 class PendingAppend:
-    """A ping that is submitted at once, and whose outcome can be awaited.
+    """A ping that is submitted immediately, and whose outcome can be awaited.
 
     Attributes:
         ping_id: id of the ping, valid for every outcome.

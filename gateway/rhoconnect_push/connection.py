@@ -2,8 +2,7 @@
 
 A connection whose poll waits for a message consists of this object, its transport and its entry among the polls. It
 has no parser, task, timer or request object. A pipelined request is not read, and the connection is closed after the
-current
-response: no device or app server of RhoConnect's pipelines.
+current response, since no device or app server of RhoConnect uses pipelining.
 """
 
 import asyncio
