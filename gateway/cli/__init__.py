@@ -32,7 +32,7 @@ _COMMANDS: Final = {
     "check": "check settings, credentials, Redis and providers",
     "rps": "run the RhoConnect Push service alone",
     "simulate": "run simulators of APNs and FCM",
-    "bench": "measure this machine",
+    "bench": "run benchmarks on this machine",
 }
 
 _DETACHED: Final = frozenset({"demo", "serve", "rps", "simulate"})

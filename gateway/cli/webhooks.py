@@ -83,7 +83,7 @@ def _replay(found: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
         return 0
-    stored = f"the oldest stored event is of {found['oldest']}" if found["oldest"] else "no event is stored"
+    stored = f"the oldest stored event is from {found['oldest']}" if found["oldest"] else "no event is stored"
     sys.stdout.write(f"{found['endpoint']} receives the events since {found['since']} again; {stored}\n")
     return 0
 

@@ -80,7 +80,7 @@ def explanation_of(answer: ClientResponse) -> dict[str, Any]:
         raise refusal(answer)
     if "totals" not in found:
         raise PingError(
-            ["the gateway explains no pings: it has sent this ping"], answer.ping_id, answer.status
+            ["this gateway does not explain pings: it has sent the ping"], answer.ping_id, answer.status
         )
     return found
 

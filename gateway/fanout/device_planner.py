@@ -68,7 +68,7 @@ class DevicePlanner:
         index = batch.add_delivery(device.client_id, recipient_device.platform)
         try:
             if message is None or isinstance(message, InputError):
-                raise message or NothingToSend("the ping holds nothing for this platform any more")
+                raise message or NothingToSend("the ping has no content for this provider any more")
             path = recipient_device.path or message.path(device.pin)
         except InputError as error:
             self._reject(batch, index, recipient_device.platform, error.label)

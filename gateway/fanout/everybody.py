@@ -106,7 +106,7 @@ class EverybodySplitter:
         chunks = list(slices(page.users, keys.CHUNK_USERS))
         after = ScanCursor(cursor.chunks + len(chunks), page.run_id, page.position, ended=not page.position)
         if after.chunks > CHUNKS_MAX:
-            raise UnreadableEntry(f"the users are more than those of {CHUNKS_MAX} chunks")
+            raise UnreadableEntry(f"there are more users than {CHUNKS_MAX} chunks can hold")
         step = ScanStep(lease, ping, cursor, after, chunks)
         waiting = await self._store.write(step, SHARED_CLOCK.now_ms())
         while waiting > AHEAD_CHUNKS:

@@ -37,11 +37,11 @@ REASONS: Final[Mapping[str, str]] = {
     NOT_SERVED: "the settings do not serve devices of this provider",
     CredentialError.label: "the app's credential of this provider cannot be used (`rhopush check` names the fault)",
     BadSetting.label: "a setting of this provider for the app is wrong (`rhopush check` names it)",
-    NOTHING_TO_SEND: "the ping holds nothing that this provider could show or synchronise",
+    NOTHING_TO_SEND: "the ping has no content that this provider can show or synchronise",
     PayloadTooLarge.label: "the payload is too large for this provider",
-    InvalidToken.label: "the push token cannot be one of this provider",
-    InvalidField.label: "the ping or a setting has a value that this provider does not take",
-    RhoPushError.label: "the gateway failed at this device; its log has the event `device_planning_failed`",
+    InvalidToken.label: "the push token does not have the form of this provider's tokens",
+    InvalidField.label: "the ping or a setting has a value that this provider does not accept",
+    RhoPushError.label: "the gateway could not plan this device; its log has the event `device_planning_failed`",
 }
 """Why a device is left out, in words, by reason code."""
 _VERDICTS: Final[Mapping[VerdictKind, str]] = {

@@ -72,7 +72,7 @@ class BodyReservation:
             BodiesFull: they do not fit.
         """
         if not self.try_reserve(total):
-            raise BodiesFull("too many bytes of request bodies are held: limits.bodies_bytes")
+            raise BodiesFull("the request bodies in this process have reached limits.bodies_bytes")
 
     def try_reserve(self, total: int) -> bool:
         """Call `reserve`; False instead of an error."""

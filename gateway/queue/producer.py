@@ -214,7 +214,7 @@ class QueueProducer:
     def at(self, deliver_at_ms: int) -> PingQueue:
         """The queue for pings of this instant, epoch ms. Raises InvalidField where it is too far ahead."""
         if self.schedule is None:
-            raise ScheduleFull("this process schedules no pings")
+            raise ScheduleFull("this process does not schedule pings")
         return self.schedule(deliver_at_ms)
 
     async def close(self) -> None:
@@ -462,9 +462,7 @@ def _outcome(reply: Reply) -> RhoPushError | None:
     if word == b"full":
         return QueueFull("the queue has reached limits.queue_pings or limits.queue_bytes")
     if word == b"schedule_full":
-        return ScheduleFull(
-            "as many pings are scheduled as limits.scheduled_pings and limits.scheduled_bytes allow"
-        )
+        return ScheduleFull("the schedule has reached limits.scheduled_pings or limits.scheduled_bytes")
     if word == b"void":
         return StoreDown("the append was cancelled after its reply was lost")
     return None

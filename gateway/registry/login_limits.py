@@ -144,7 +144,7 @@ class LoginLimits:
             if answer == _Reservation.REFUSED:
                 raise TooManyRequests("too many failed logins", retry_after_s=math.ceil(wait_ms / 1_000))
             await asyncio.sleep(_RECHECK_S)
-        raise AuthenticationBusy("too many logins of this client are under way")
+        raise AuthenticationBusy("too many login attempts of this client are in progress")
 
     async def failed(self, attempt: Attempt) -> None:
         """Keep the attempt in the counts, since it failed.

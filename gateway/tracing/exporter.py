@@ -208,5 +208,5 @@ async def _close(processor: Any) -> None:
             await done.wait()
     except TimeoutError:
         _log.warning(
-            "trace_export_failed", error="the collector did not take the last spans in time", omitted=0
+            "trace_export_failed", error="the collector did not accept the last spans in time", omitted=0
         )

@@ -313,7 +313,9 @@ def collapse_id(value: Any, field: str) -> str | None:
         raise refused(field, "a text", value)
     bounded(value, field, WORD_CHARACTERS)
     if _CONTROL.search(value) or value != value.strip():
-        raise InvalidField(f"{field} must hold no control characters and no space at an end", field=field)
+        raise InvalidField(
+            f"{field} must not contain control characters, or a space at its beginning or end", field=field
+        )
     if len(value.encode("utf-8", "replace")) > COLLAPSE_ID_BYTES:
         raise InvalidField(f"{field} must be at most {COLLAPSE_ID_BYTES} bytes", field=field)
     return value or None

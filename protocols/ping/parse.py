@@ -191,7 +191,7 @@ def line_in_steps(line: bytes) -> Generator[None, None, tuple[Submission, Any]]:
         raise MalformedBody(f"{_LINE} is nested too deeply") from error
     except ValueError as error:
         if len(line) > _EXPLAINED_BYTES:
-            raise MalformedBody(f"{_LINE} is malformed: it is no complete JSON object") from error
+            raise MalformedBody(f"{_LINE} is malformed: it is not a complete JSON object") from error
         parameters = _json_object(line, _LINE)
     key = _key_of_line(parameters)
     return (yield from params_in_steps(parameters)), key

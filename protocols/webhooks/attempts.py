@@ -65,7 +65,7 @@ def judge(status: int, retry_after: str = "") -> DeliveryAttempt:
         return DeliveryAttempt(Outcome.DELIVERED, status)
     if status == 410:
         return DeliveryAttempt(
-            Outcome.DISABLED, status, "the receiver answered 410: it wants no further message"
+            Outcome.DISABLED, status, "the receiver answered 410: it accepts no further messages"
         )
     if 300 <= status < 400:
         return DeliveryAttempt(

@@ -99,7 +99,7 @@ def stores_of(context: HandlerContext) -> OperatorStores:
     """
     stores = context.services.operators
     if stores is None:
-        raise NotFound("this process answers no requests of operators")
+        raise NotFound("this process does not serve the routes of operators")
     return stores
 
 

@@ -121,7 +121,7 @@ def test_what_is_not_obeyed_is_said(tmp_path: Path) -> None:
     config = {**SHIPPED, "ansResponseTimeout": 1000, "clearDataBase": "y", "colour": "red"}
     warnings = translated(tmp_path, config).warnings
     assert [warning.partition(":")[0] for warning in warnings] == [
-        "colour is none of rhoconnect-push's settings",
+        "colour is not a setting of rhoconnect-push",
         "clearDataBase",
     ]
 
@@ -135,7 +135,7 @@ def test_what_is_not_obeyed_is_said(tmp_path: Path) -> None:
         ('{"ansServerPort": []}', "ansServerPort: expected a text or a number"),
         ('{"ansResponseTimeout": "long"}', "ansResponseTimeout: expected a number, found 'long'"),
         ('{"registrationTimeout": "-1"}', "registrationTimeout: out of range"),
-        ('{"redisToGoUrl": "redis://host:port"}', "redisToGoUrl: the port is no number"),
+        ('{"redisToGoUrl": "redis://host:port"}', "redisToGoUrl: the port is not a number"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, config: str, message: str) -> None:
