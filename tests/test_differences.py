@@ -23,7 +23,7 @@ TESTS = {
     "A body that is not a JSON object": f"{PING}::test_a_malformed_body_names_the_place",
     "`sources` as a text": f"{SPECS}::test_content_that_broke_rhoconnects_fcm_is_accepted",
     "`async: false`": f"{SPECS}::test_async_false_means_false",
-    '`badge: "+1"`': "tests/gateway/fanout/test_addressing.py::test_a_sync_begins_the_badge_anew",
+    '`badge: "+1"`': "tests/gateway/fanout/test_addressing.py::test_a_sync_restarts_the_badge",
     "`source_id` is ignored": f"{SPECS}::test_source_id_stands_in_for_sources",
     "A nested list in `user_id`": "tests/protocols/ping/test_fields.py::test_user_id",
     "`/rc/v1/users%20/ping`": f"{HTTP}/test_ping.py::test_every_name_of_the_route_and_the_warning_of_the_older_ones",
@@ -31,13 +31,13 @@ TESTS = {
     "Unknown fields": f"{SPECS}::test_fields_that_are_not_understood_are_named",
     "A body of any size": f"{HTTP}/test_bodies.py::test_a_long_body_without_a_valid_header_is_refused_before_it_comes",
     "Parameters may have any length": "tests/protocols/ping/test_limits.py::test_each_parameter_has_a_longest_value",
-    "A compressed body": f"{HTTP}/test_content_encoding.py::test_what_is_encoded_counts_as_decoded",
+    "A compressed body": f"{HTTP}/test_content_encoding.py::test_an_encoded_body_counts_by_its_decoded_size",
     "Errors are HTML or text": f"{HTTP}/test_responses.py::test_errors_as_json",
     "The routes of a user who": f"{HTTP}/test_users.py::test_users_are_created_listed_shown_and_deleted",
     "`rhoadmin` has an empty password": f"{HTTP}/test_users.py::test_rhoconnects_empty_admin_password_opens_nothing",
-    "The number of logins": f"{HTTP}/test_context.py::test_logins_at_once_get_no_more_guesses",
+    "The number of logins": f"{HTTP}/test_context.py::test_concurrent_logins_get_no_more_guesses",
     "A device's login creates": f"{HTTP}/test_devices.py::test_a_wrong_password",
-    "A session is a signed Ruby object": f"{HTTP}/test_sessions.py::test_garbage_is_nobody",
+    "A session is a signed Ruby object": f"{HTTP}/test_sessions.py::test_garbage_is_no_session",
     "A registration that moves": f"{OWNERS}::test_a_client_that_moves_keeps_nothing_of_its_device",
     "Two users may hold": f"{OWNERS}::"
     "test_a_token_that_another_user_registers_leaves_the_earlier_users_client",
@@ -47,12 +47,12 @@ TESTS = {
     '`device_push_type: ""`': f"{DEVICES}::test_the_provider_of_each_device_type",
     "A device of an unknown platform": f"{DEVICES}::"
     "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone_id",
-    "The id of a deleted client": f"{REGISTRY}/test_user_devices.py::test_a_client_that_is_gone_is_counted",
+    "The id of a deleted client": f"{REGISTRY}/test_user_devices.py::test_a_missing_client_is_counted",
     "A never-synced client": f"{DEVICES}::test_the_last_synced_first_and_the_never_synced_last",
     "`gcm` devices": f"{DEVICES}::test_the_provider_of_each_device_type",
     "An error for one user's device": f"{RUBY}::"
     "test_a_rejected_device_raises_on_request_after_all_other_deliveries",
-    "A device with a dead token": f"{REGISTRY}/test_token_marks.py::test_a_dead_token_is_left_out_until_it_is_another",
+    "A device with a dead token": f"{REGISTRY}/test_token_marks.py::test_a_dead_token_is_omitted_until_it_changes",
     "A `vibrate` that": f"{SPECS}::test_push_service_message_with_a_message_alone_has_no_vibrate",
     "The parameters of one device": f"{SPECS}::test_devices_do_not_change_what_the_next_one_gets",
     "The APNs binary protocol": f"{SPECS}::test_more_than_255_characters_and_any_alphabet_for_apple",
@@ -78,7 +78,7 @@ def test_each_row_has_a_test_and_each_test_a_row() -> None:
 
 
 @pytest.mark.parametrize("test", sorted(set(TESTS.values())))
-def test_the_test_is_there(test: str) -> None:
+def test_each_test_exists(test: str) -> None:
     path, _, name = test.partition("::")
     tree = ast.parse((ROOT / path).read_text())
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}

@@ -171,7 +171,7 @@ async def test_pings_answered_with_200_survive_kill_9(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_kill_while_redis_does_not_answer_repeats_what_a_second_began(
+async def test_a_kill_while_redis_does_not_answer_repeats_at_most_one_second_of_requests(
     kind: str, short_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The workers hold thousands of deliveries, and no verdict of them can be recorded."""

@@ -161,7 +161,7 @@ def test_the_dump_holds_the_former_words() -> None:
     assert RPS in stored["rhopush:{q}:later_body"]
 
 
-async def test_the_dumps_pings_name_their_ingress_in_present_words(redis_client: Redis) -> None:
+async def test_the_pings_of_the_dump_have_present_ingress_names(redis_client: Redis) -> None:
     await dump.load(redis_client, dump.read(DUMP), AWAY_MS)
     entries = [read_entry(packed) for packed in await payloads(redis_client, keys.PINGS, keys.BROADCASTS)]
     chunks = [read_chunk(packed) for packed in await payloads(redis_client, keys.RETRIES, keys.CHUNKS)]
@@ -176,7 +176,7 @@ async def payloads(redis: Redis, *streams: str) -> list[bytes]:
 
 
 @pytest.mark.timeout(PATIENCE_S * 4)
-async def test_what_an_earlier_version_left_is_finished(upgraded: Upgraded) -> None:
+async def test_work_of_an_earlier_version_is_finished(upgraded: Upgraded) -> None:
     await refused(upgraded.gateway)
     await all_delivered(upgraded)
     await all_drained(upgraded)

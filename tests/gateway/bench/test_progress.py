@@ -14,7 +14,7 @@ class Terminal(io.StringIO):
         return 7
 
 
-def test_nothing_is_written_where_there_is_no_terminal() -> None:
+def test_nothing_is_written_without_a_terminal() -> None:
     out = io.StringIO()
     progress = ProgressLine(out)
     progress.begin("pings")

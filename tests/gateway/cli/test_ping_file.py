@@ -71,7 +71,7 @@ async def test_wrong_usage(start_gateway: StartGateway, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("total", "shown"), [(0, "5 sent"), (8, "[###############               ]  50% 5 sent")]
 )
-def test_the_bar_is_of_the_bytes(total: int, shown: str) -> None:
+def test_the_progress_bar_shows_the_share_of_bytes(total: int, shown: str) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

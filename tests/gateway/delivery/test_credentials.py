@@ -107,7 +107,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "closed",
     ],
 )
-async def test_a_token_is_asked_for_until_it_comes(answer: bytes) -> None:
+async def test_a_token_is_requested_until_it_arrives(answer: bytes) -> None:
     server = TokenServer([answer, GOOD])
     async with asking(server) as (account, came):
         assert account.authorization() is None
@@ -116,7 +116,7 @@ async def test_a_token_is_asked_for_until_it_comes(answer: bytes) -> None:
         assert len(server.asked) == 2
 
 
-async def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_endless_answer_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials, "_FETCH_S", 10 * PATIENCE_S)
     server = TokenServer([b"HTTP/1.1 200 OK\r\n\r\n", GOOD], endless=True)
     async with asking(server) as (account, came):
@@ -125,7 +125,7 @@ async def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch
         assert account.authorization() == GOOD_HEADERS
 
 
-async def test_what_asks_for_a_token_goes_nowhere_else() -> None:
+async def test_a_token_request_follows_no_redirect() -> None:
     """It is signed for this server alone, and another one must not have it."""
     server = TokenServer(
         [http("307 Temporary Redirect", b"", "Location: /elsewhere", "Connection: close"), GOOD]
@@ -184,7 +184,7 @@ def issued_s(key: ApnsKey) -> int:
 
 
 @pytest.mark.parametrize("jump_s", [-86_400, -3_600, 3_600, 86_400])
-def test_a_refused_token_is_made_by_the_clock_that_is_right(jump_s: int) -> None:
+def test_a_refused_token_is_replaced_by_one_of_the_correct_clock(jump_s: int) -> None:
     wall = Wall()
     wall.redis_ahead_s = jump_s
     wall.read()
@@ -198,14 +198,14 @@ def test_a_refused_token_is_made_by_the_clock_that_is_right(jump_s: int) -> None
     assert key.authorization() == renewed
 
 
-def test_a_key_that_is_refused_for_itself_is_not_tried_again() -> None:
+def test_a_refused_key_is_not_tried_again() -> None:
     key = apns_key(Wall())
     key.authorization()
     assert not key.refresh()
     assert not key.corrected()
 
 
-def test_a_token_that_is_too_old_for_a_provider_whose_clock_is_ahead_is_made_anew() -> None:
+def test_a_token_too_old_for_a_provider_with_a_fast_clock_is_replaced() -> None:
     wall = Wall()
     key = apns_key(wall)
     first_s = issued_s(key)
@@ -235,7 +235,7 @@ def test_a_clock_that_is_corrected_ends_the_wait_of_a_refused_token(jump_s: int)
 
 
 @pytest.mark.parametrize("ahead_s", [-86_400, 86_400])
-async def test_the_token_servers_date_is_believed(ahead_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_date_of_the_token_server_is_used(ahead_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both clocks of this host are wrong: the second claim is by the server's clock."""
     asked_s: list[float] = []
 

@@ -65,7 +65,7 @@ def by_certificate(file: Path, data: bytes, passphrase: str = "hush") -> ApnsSet
 
 
 @pytest.mark.parametrize("form", CERTIFICATES)
-def test_a_certificate_in_any_form_is_accepted_and_sent_with(form: str, tmp_path: Path) -> None:
+def test_a_certificate_in_any_form_is_accepted_and_usable(form: str, tmp_path: Path) -> None:
     said = by_certificate(tmp_path / "app.pem", CERTIFICATES[form])
     assert list(unusable_credentials(Settings(apns=said))) == []
     access = read_apns(said)
@@ -90,7 +90,7 @@ def test_a_certificate_in_any_form_is_accepted_and_sent_with(form: str, tmp_path
     ],
     ids=["no key", "no certificate", "half a key", "another key", "empty", "no PKCS#12"],
 )
-def test_a_certificate_that_is_none_is_named(data: bytes, words: str, tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_named(data: bytes, words: str, tmp_path: Path) -> None:
     said = by_certificate(tmp_path / "app.pem", data)
     with pytest.raises(CredentialError, match=words) as refused:
         read_apns(said)
@@ -102,7 +102,7 @@ TOKEN_URIS = ("https://[::1", "https://", "https://x:99999/", "http://x/", "ftp:
 
 
 @pytest.mark.parametrize("uri", TOKEN_URIS)
-def test_an_accounts_token_uri_that_is_none_is_an_error_of_the_tree(uri: str) -> None:
+def test_an_invalid_token_uri_is_an_error_of_the_tree(uri: str) -> None:
     text = json.dumps({**ACCOUNT.info, "token_uri": uri})
     said = FcmSettings(credentials=Secret(text))
     with pytest.raises(CredentialError, match=r"fcm\.credentials: .*token_uri"):
@@ -132,7 +132,7 @@ def test_a_key_in_the_place_of_a_path_is_not_shown(
     st.sampled_from([LEAF + KEY, LEAF + LOCKED, BUNDLE]),
     st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 40), st.binary(max_size=6)), max_size=3),
 )
-def test_what_a_reader_accepts_of_a_mutated_certificate_can_be_sent_with(
+def test_a_mutated_certificate_that_is_accepted_is_usable(
     tmp_path: Path, data: bytes, edits: list[tuple[int, int, bytes]]
 ) -> None:
     for place, gone, instead in edits:
@@ -145,7 +145,7 @@ def test_what_a_reader_accepts_of_a_mutated_certificate_can_be_sent_with(
     assert isinstance(access.context(), ssl.SSLContext)
 
 
-def test_a_key_without_encryption_needs_no_passphrase_and_one_does_no_harm(tmp_path: Path) -> None:
+def test_an_unencrypted_key_works_with_and_without_a_passphrase(tmp_path: Path) -> None:
     plain = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     assert read_apns(by_certificate(tmp_path / "app.pem", LEAF + plain, "anything"))
     with pytest.raises(CredentialError, match="passphrase is wrong"):

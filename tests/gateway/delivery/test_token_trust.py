@@ -132,7 +132,7 @@ async def test_an_unregistered_token_is_skipped_for_every_topic(
         assert await ping(one) == []
 
 
-async def test_a_bad_device_does_not_use_up_its_phone(
+async def test_a_bad_token_does_not_hide_another_app_record_of_the_device(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     """The newer client of a phone has a bad token: pings and broadcasts go to the older one."""
@@ -240,7 +240,7 @@ def refused_gauge(one: WorkerCore) -> float | None:
 
 
 @pytest.mark.parametrize("what", ["credential", "topic", "host"])
-async def test_what_was_proven_is_open_again_with_another_credential_topic_or_host(
+async def test_another_credential_topic_or_host_needs_a_new_proof(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -363,7 +363,7 @@ async def test_a_sync_and_a_registration_with_the_same_token_end_a_mark(
 
 
 @pytest.mark.parametrize(("act", "ends"), [(sync, True), (write_again, False)])
-async def test_what_nobody_listened_to_ends_with_the_next_sync(
+async def test_a_mark_ends_with_the_next_sync_if_no_gateway_received_the_registration(
     stage: Stage,
     apns: ApnsSimulator,
     act: Callable[[Redis, Client], Awaitable[None]],

@@ -19,7 +19,7 @@ def test_no_limit() -> None:
 
 
 @pytest.mark.parametrize("per_s", [1.0, 5.0, 100.0])
-def test_as_many_at_once_and_as_many_a_second(per_s: float) -> None:
+def test_the_rate_allows_a_burst_of_one_second(per_s: float) -> None:
     now = 0.0
     rate = RequestRate(per_s, lambda: now)
     assert sum(rate.take() for _ in range(500)) == per_s

@@ -40,7 +40,7 @@ def new(after: list[RhoPushError], before: list[RhoPushError]) -> list[RhoPushEr
         request(method="GET", path="/nowhere"),
     ],
 )
-async def test_a_refused_request_is_forgotten_at_once(both: House, data: bytes) -> None:
+async def test_the_memory_of_a_refused_request_is_released_immediately(both: House, data: bytes) -> None:
     """An error in a cycle would keep its request's whole body."""
     before = errors()
     gc.disable()
@@ -55,7 +55,7 @@ async def test_a_refused_request_is_forgotten_at_once(both: House, data: bytes) 
     assert new(after, before) == []
 
 
-async def test_a_body_that_is_cut_off_is_forgotten_at_once(both: House) -> None:
+async def test_the_memory_of_a_truncated_body_is_released_immediately(both: House) -> None:
     """It may be as long as `limits.body_bytes`, and its frame must not wait for the collector either."""
     gc.collect()
     gc.disable()
@@ -75,7 +75,7 @@ async def test_a_body_that_is_cut_off_is_forgotten_at_once(both: House) -> None:
 
 
 @pytest.mark.parametrize("fast", [True, False])
-async def test_a_ping_that_no_redis_can_judge_is_forgotten_at_once(fast: bool) -> None:
+async def test_the_memory_of_a_ping_without_redis_is_released_immediately(fast: bool) -> None:
     before = errors()  # of other tests
     gc.disable()
     try:

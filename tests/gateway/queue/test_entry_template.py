@@ -51,7 +51,7 @@ async def test_a_script_writes_the_entry_that_a_reader_of_the_queue_expects(
     assert read_entry(fields[b"e"]) == entry
 
 
-def test_the_template_is_cut_out_of_what_msgspec_writes() -> None:
+def test_the_template_is_made_from_the_encoding_of_msgspec() -> None:
     head, before, between, behind, tail = entry_template(BATCH, AT_MS, TEMPLATE)
     users, sources = ("bob", "ann"), ("Product",)
     ping = before + encode(users) + between + encode(sources) + behind

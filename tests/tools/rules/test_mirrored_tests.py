@@ -100,12 +100,12 @@ def test_tests_of_whole_gateways_are_free(tree: Path) -> None:
     assert found(tree) == []
 
 
-def test_an_exception_for_what_is_gone_is_told(tree: Path) -> None:
+def test_an_exception_for_a_missing_file_is_a_breach(tree: Path) -> None:
     gone = next(iter(rule.OWN_SUBJECT))
     (tree / gone).unlink()
     assert gone in found(tree)
 
 
-def test_every_exception_says_why() -> None:
+def test_every_exception_has_a_reason() -> None:
     assert all(group.reason for group in rule.TESTED_TOGETHER.values())
     assert all(rule.OWN_SUBJECT.values())
