@@ -1,4 +1,4 @@
-"""What lies in deploy/ fits the product: metrics that exist, settings that load, options that are options."""
+"""The files in deploy/ agree with the product: metrics, settings and options exist."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Each house rule is shown to bite, and to leave alone what keeps it."""
+"""Each house rule finds its breach, and accepts code that keeps it."""
 
 import ast
 import importlib.util

@@ -1,4 +1,4 @@
-"""The lock files: one for every Python and platform, with hashes, of no place in particular; stale ones are named."""
+"""The lock files: one for every Python and platform, with hashes and without hosts; stale ones are reported."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What asks for pings: JSON, forms, Resque's jobs, change events."""
+"""Sources of pings: JSON, forms, Resque's jobs, change events."""
 
 import base64
 from typing import Any, Final

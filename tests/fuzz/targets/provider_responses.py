@@ -1,4 +1,4 @@
-"""What providers, token servers and callers' servers answer; what the simulators are asked."""
+"""Responses of providers, token servers and callers' servers, and requests to the simulators."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What stands in Redis: queue entries, receipts, registrations, counters. Others may write there, too."""
+"""Values in Redis: queue entries, receipts, registrations, counters. Other programs may write them, too."""
 
 import asyncio
 import contextlib

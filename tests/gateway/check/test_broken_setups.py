@@ -1,4 +1,4 @@
-"""`rhopush check` on ten broken set-ups: its whole output names the cause and what to do, and no secret."""
+"""`rhopush check` on ten broken setups: its output names the cause and the remedy, and no secret."""
 
 import asyncio
 import contextlib

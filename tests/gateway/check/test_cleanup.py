@@ -1,4 +1,4 @@
-"""`rhopush check --clean`: whatever a gateway left goes, and nothing else."""
+"""`rhopush check --clean` removes the data of gateways and nothing else."""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""What a live RhoConnect's Redis holds of push."""
+"""The inventory of a live RhoConnect's Redis."""
 
 from collections import Counter
 from pathlib import Path

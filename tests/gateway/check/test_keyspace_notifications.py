@@ -1,4 +1,4 @@
-"""`rhopush check` says where Redis does not send what `events.keyspace` listens for."""
+"""`rhopush check` reports a Redis that does not send the notifications for `events.keyspace`."""
 
 from collections.abc import AsyncIterator
 from typing import Any

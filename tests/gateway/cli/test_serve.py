@@ -1,4 +1,4 @@
-"""`rhopush serve` whole: real workers, the embedded store, and what outlives what."""
+"""`rhopush serve` as a process: real workers, the embedded store, and kills of either."""
 
 import asyncio
 import os

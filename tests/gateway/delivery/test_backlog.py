@@ -1,4 +1,4 @@
-"""The deliveries that wait for a lane: their order, which of them are parked, and when those come again."""
+"""The deliveries that wait for a lane: their order, which of them are parked, and when those are retried."""
 
 from types import SimpleNamespace
 from typing import Any

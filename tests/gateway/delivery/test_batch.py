@@ -1,4 +1,4 @@
-"""A unit's bookkeeping: places, verdicts, progress and replays."""
+"""A delivery batch: indexes, verdicts, progress and resuming."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What cannot be sent with is told at the start and on new settings, not by the first ping's receipt."""
+"""Unusable credentials are reported at the start and after a reload, before the first ping."""
 
 from collections.abc import Mapping
 from pathlib import Path

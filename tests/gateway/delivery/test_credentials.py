@@ -1,4 +1,4 @@
-"""Access tokens from a token server that misbehaves: one is asked for until it comes."""
+"""Access tokens from a faulty token server: a token is requested until it arrives."""
 
 import asyncio
 import ssl

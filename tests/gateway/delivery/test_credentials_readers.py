@@ -1,4 +1,4 @@
-"""One reader for `check`, the start and sending: what it accepts can be sent with, whatever form it has."""
+"""One reader of credentials for `check`, the start and delivery: an accepted credential is usable in any form."""
 
 import json
 import ssl

@@ -1,4 +1,4 @@
-"""The brake on dead tokens."""
+"""The limit on marks of dead tokens."""
 
 import pytest
 

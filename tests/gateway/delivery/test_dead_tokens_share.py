@@ -1,4 +1,4 @@
-"""The brake looks at what share of a lane's tokens is dead: many among many more are believed."""
+"""The limit on dead tokens depends on their share: many dead tokens among more other answers are marked."""
 
 import pytest
 

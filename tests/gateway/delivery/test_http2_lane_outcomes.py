@@ -1,4 +1,4 @@
-"""What an HTTP/2 lane begins and does with outcomes, step by step and without a connection."""
+"""The requests and outcomes of an HTTP/2 lane, step by step and without a connection."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The rules that all kinds of lanes have in common, on a lane that sends to nobody."""
+"""The rules that all kinds of lanes have in common, on a lane without a provider."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""When a send comes again, and when it ends."""
+"""The delay of a retry, and the end of a delivery."""
 
 import pytest
 

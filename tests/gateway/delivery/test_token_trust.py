@@ -1,4 +1,4 @@
-"""What a dead token's mark needs, where it holds, and what ends it: over real lanes, with whole workers."""
+"""Marks of dead tokens over real lanes and complete workers: their conditions, their scope and their end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -132,7 +132,7 @@ async def test_an_unregistered_token_is_skipped_for_every_topic(
         assert await ping(one) == []
 
 
-async def test_a_bad_token_does_not_hide_another_app_record_of_the_device(
+async def test_the_older_record_of_a_device_is_used_if_the_newer_has_a_bad_token(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     """The newer client of a phone has a bad token: pings and broadcasts go to the older one."""

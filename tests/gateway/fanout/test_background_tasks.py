@@ -1,4 +1,4 @@
-"""A few tasks at once, each in its turn, and all of them cancelled at the end."""
+"""A limited number of background tasks, which are all cancelled at the end."""
 
 import asyncio
 from functools import partial

@@ -1,4 +1,4 @@
-"""Broadcasts: cut into pieces, each phone once, whoever is killed when."""
+"""Broadcasts are split into chunks and reach each device once, also after kills."""
 
 import asyncio
 from collections.abc import Callable

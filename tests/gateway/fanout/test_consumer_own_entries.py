@@ -1,4 +1,4 @@
-"""A worker delivers what its own doors append, while it has room."""
+"""A worker delivers the entries that its own ingresses append, while it has room."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Broadcasts to all users: everybody once, whoever comes and goes and wherever the scan is interrupted."""
+"""Broadcasts to all users reach each user once, also if users change or the scan is interrupted."""
 
 import asyncio
 from collections.abc import Callable

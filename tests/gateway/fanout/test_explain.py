@@ -1,4 +1,4 @@
-"""Pings explained by a whole worker, against the simulators: the answer is what a ping then does."""
+"""Pings explained by a complete worker with the simulators: the explanation agrees with the delivery."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What a worker holds stays its own until it is settled, whatever it has to wait for."""
+"""A worker keeps its entries until they are settled, also while it waits."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What happens to the lanes while verdicts cannot be recorded."""
+"""The lanes while verdicts cannot be recorded."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path

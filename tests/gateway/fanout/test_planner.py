@@ -1,4 +1,4 @@
-"""From entries to sends: each once, whoever reads them again."""
+"""From entries to deliveries: each once, also if an entry is read again."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What other programs may leave in Redis, and what may go missing there: no ping stands still for it."""
+"""Foreign and missing data in Redis stops no ping."""
 
 from pathlib import Path
 from typing import Any

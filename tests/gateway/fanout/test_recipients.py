@@ -1,4 +1,4 @@
-"""What is worked out once for a device, and for how long it counts."""
+"""The part of the recipients that is computed once for a device, and its validity."""
 
 from typing import Any, cast
 

@@ -1,4 +1,4 @@
-"""What is counted and logged of entries that are quarantined, and what the record says."""
+"""Counts, log lines and records of quarantined entries."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""A device acknowledges a ping: who may, what the receipt says, and what is counted."""
+"""A device acknowledges a ping: permissions, the receipt and the metric."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""The rate limit at its edges. What else intake decides is tested through the doors (test_ping)."""
+"""The rate limit at its bounds. `test_ping.py` tests the other decisions of admission through the routes."""
 
 from types import SimpleNamespace
 from typing import Any

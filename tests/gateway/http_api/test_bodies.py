@@ -1,4 +1,4 @@
-"""Who may send how long a body, what the process holds of bodies, and what an encoded or nested one may cost."""
+"""Limits of request bodies: their length by caller, the budget of the process, and the cost of decoding."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""What a request held is let go with its answer: a worker's collector of cycles seldom runs."""
+"""The memory of a request is released with its answer, since the cycle collector runs seldom."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Logins over HTTP: how often a client may guess, and that it locks nobody else out."""
+"""Logins over HTTP: the number of attempts of a client, which do not lock others out."""
 
 import asyncio
 import base64

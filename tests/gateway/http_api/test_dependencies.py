@@ -1,4 +1,4 @@
-"""What the HTTP API is given, and how long callers may take."""
+"""The dependencies of the HTTP API, and time limits of callers."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""Session cookies: what we made is read, everything else is nobody."""
+"""Session cookies: issued ones are accepted, all others are refused."""
 
 import base64
 

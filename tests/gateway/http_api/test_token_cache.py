@@ -1,4 +1,4 @@
-"""What is remembered of API tokens, and for how long."""
+"""The cache of API tokens, and its lifetime."""
 
 import asyncio
 from collections.abc import Sequence
@@ -125,7 +125,7 @@ async def test_a_text_too_long_for_a_token_is_neither_looked_up_nor_cached() -> 
     assert store.asked == [endless[1:]]
 
 
-async def test_a_forgotten_token_is_looked_up_again() -> None:
+async def test_clearing_removes_cached_tokens() -> None:
     store = Store()
     await store.book.role("admin")
     store.book.clear()

@@ -1,4 +1,4 @@
-"""Batches of pings: their ids, and what the callers of repeated keys are told."""
+"""Batches of pings: their ids, and the outcomes of repeated keys."""
 
 import re
 import uuid

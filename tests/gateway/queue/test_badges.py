@@ -1,4 +1,4 @@
-"""Counters of the badge "+1": once a ping, anew after a sync, bounded in time and size."""
+"""Counters of the badge "+1": once for each ping, restarted by a sync, bounded in time and size."""
 
 from redis.asyncio import Redis
 

@@ -1,4 +1,4 @@
-"""Leases, progress, settling, the schedule and broadcasts' pieces, step by step."""
+"""Leases, progress, settlement, the schedule and the chunks of broadcasts, step by step."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What stands in a stream: read, or refused by one error."""
+"""Contents of stream entries: read, or refused by one error."""
 
 from typing import Any
 

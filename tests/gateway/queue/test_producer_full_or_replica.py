@@ -1,4 +1,4 @@
-"""A Redis that is full, or that became a replica: nothing new is accepted, and nothing accepted stands still."""
+"""A Redis that is full or became a replica: no new pings are accepted, and accepted pings continue."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What this process appends it may lease in the same step (`queue.Taker`)."""
+"""A producer may lease its own append in the same step (`LocalConsumer`)."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What is said of a ping, and how long it is kept."""
+"""The reports of pings, and their lifetime."""
 
 import pytest
 from redis.asyncio import Redis

@@ -1,4 +1,4 @@
-"""An entry that is put aside: what its pings are told, and how many records are kept."""
+"""Quarantined entries: the notifications about their pings, and the number of records."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""What a worker believes of users' devices, and until when."""
+"""The cached devices of users in a worker, and their validity."""
 
 import pytest
 

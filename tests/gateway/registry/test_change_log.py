@@ -1,4 +1,4 @@
-"""What changed since: the journal, and those who keep it."""
+"""The change log, and the listeners that maintain it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

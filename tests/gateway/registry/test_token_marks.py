@@ -1,4 +1,4 @@
-"""What Redis remembers of a provider's answers about a device token."""
+"""The stored marks of device tokens."""
 
 import hashlib
 

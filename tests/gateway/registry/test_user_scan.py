@@ -1,4 +1,4 @@
-"""The scan of all users: each of them, within one Redis process; another process begins it anew."""
+"""The scan of all users within one Redis process; another process restarts it."""
 
 import pytest
 from redis.asyncio import Redis

@@ -1,4 +1,4 @@
-"""What a process holds of memory that it has freed."""
+"""The memory of a process after it has freed large blocks."""
 
 import subprocess
 import sys

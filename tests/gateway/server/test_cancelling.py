@@ -1,4 +1,4 @@
-"""Cancelled pings in a whole worker: wherever their deliveries wait, and what callers are answered."""
+"""Cancelled pings in a complete worker: their deliveries in each state, and the answers to callers."""
 
 import asyncio
 from collections.abc import AsyncIterator

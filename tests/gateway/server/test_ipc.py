@@ -1,4 +1,4 @@
-"""What a worker is told at its start."""
+"""The configuration that a worker receives at its start."""
 
 from gateway.server.ipc import WorkerConfig, pack, unpack
 from gateway.settings import Secret, Settings

@@ -1,4 +1,4 @@
-"""Upkeep goes on after a defect: lanes that nobody sweeps would stand still, with a worker that looks well."""
+"""The maintenance continues after a defect: without it, lanes would stall while the worker looks healthy."""
 
 import asyncio
 from pathlib import Path

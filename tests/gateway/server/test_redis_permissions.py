@@ -1,4 +1,4 @@
-"""A Redis that refuses for good: whole gateways over real servers, with users of few rights and in cluster mode."""
+"""A Redis that refuses permanently: complete gateways with real servers, limited users and cluster mode."""
 
 import asyncio
 import json

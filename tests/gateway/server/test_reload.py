@@ -1,4 +1,4 @@
-"""When files are read anew: a look at a time, so that no clock is needed."""
+"""Detection of changed files, check by check, without a clock."""
 
 from pathlib import Path
 

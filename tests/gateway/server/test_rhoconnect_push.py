@@ -1,4 +1,4 @@
-"""Who is a user and who an app, where the gateway itself judges."""
+"""Authentication of users and apps by the gateway itself."""
 
 import asyncio
 import base64

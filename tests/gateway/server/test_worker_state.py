@@ -1,4 +1,4 @@
-"""What becomes of a worker's place, at and around each limit."""
+"""The states of a worker slot, at and around each limit."""
 
 import pytest
 

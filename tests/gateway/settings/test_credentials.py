@@ -1,4 +1,4 @@
-"""At most one credential a provider, and a whole one."""
+"""A provider has at most one credential, and a complete one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The options table in the docs says what the code does: every setting, its default and its variables."""
+"""The options table of the documentation agrees with the code: every setting, its default and its variables."""
 
 import json
 from pathlib import Path

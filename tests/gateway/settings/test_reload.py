@@ -1,4 +1,4 @@
-"""What of changed settings holds at once, and what waits for a restart."""
+"""Changed settings: those that apply immediately, and those that need a restart."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The embedded store: one server for each folder, whatever happens to its parent, and its data survives."""
+"""The embedded store: one server for each folder, and its data survives the end of its parent."""
 
 import fcntl
 import os

@@ -265,7 +265,7 @@ def test_a_certificate_of_an_unknown_kind_is_refused() -> None:
 
 
 @pytest.mark.parametrize("data", [b"-----BEGIN PRIVATE KEY-----" * 40_000, b"-----BEGIN " * 90_000])
-def test_many_truncated_keys_are_refused_quickly(data: bytes) -> None:
+def test_many_truncated_keys_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidCredential):
         Certificate.load(data)
 

@@ -308,7 +308,7 @@ def test_retiring_lets_open_requests_end_and_sends_goaway() -> None:
     assert pair.server.closed
 
 
-def test_a_connection_without_stream_ids_is_retired() -> None:
+def test_a_connection_closes_when_its_stream_ids_are_used_up() -> None:
     pair = open_pair(stream_id_max=9)
     pair.answer = OK
     pair.submit(4).pump()

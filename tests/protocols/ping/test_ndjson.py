@@ -1,4 +1,4 @@
-"""Lines out of a stream of bytes, wherever its pieces end."""
+"""Lines of a stream of bytes, independent of its chunks."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""APNs as the gateway asks for it. Lanes and routes are in `test_lane_manager.py`."""
+"""The provider object of APNs. Lanes and routes are in `test_lane_manager.py`."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""FCM as the gateway asks for it."""
+"""The provider object of FCM."""
 
 import json
 from pathlib import Path

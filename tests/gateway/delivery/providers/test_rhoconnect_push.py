@@ -1,4 +1,4 @@
-"""RhoConnect Push as the gateway asks for it. Its lanes have test files of their own."""
+"""The provider object of RhoConnect Push. Its lanes have separate test files."""
 
 import pytest
 
