@@ -208,7 +208,7 @@ class DeviceRegistry:
         return found
 
     async def all_devices(self, user: str) -> AllDevices:
-        """All devices of one user, however many, read in slices between which small pings are served.
+        """All devices of one user, read in slices between which small pings are served.
 
         They are not cached: the data of a user with many devices would fill the cache and Redis.
 

@@ -25,7 +25,7 @@ RUN_AXE = {
     "dark": "axe.run(%s, {runOnly: ['color-contrast']})",  # the colours alone differ
 }
 REPEATED = "{exclude: [['section ~ section'], ['tr ~ tr'], ['li ~ li']]}"
-"""Of sections, rows and items that have the same form, axe checks the first: there are hundreds."""
+"""axe checks only the first of the sections, rows and items of the same form: there are hundreds."""
 PAGES = ("", "/ping", "/pings", "/users", "/users/alice", "/lanes", "/settings", "/api", "/tokens", "/audit")
 
 

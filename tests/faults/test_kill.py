@@ -31,7 +31,7 @@ STREAMS = 40
 LANES = 2
 SAVED_WITHIN_S = 0.05
 IN_FLIGHT = WORKERS * LANES * STREAMS
-"""Of both workers together, with one connection a lane."""
+"""The sum over both workers, with one connection for each lane."""
 USERS = 400
 CROWD = 2000
 CROWDS = 2

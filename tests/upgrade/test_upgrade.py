@@ -74,9 +74,9 @@ WORKED_OFF = (
     *("rhopush:{q}:users:*", "rhopush:{q}:reached:*", "rhopush:{q}:windows", "rhopush:{q}:window:*"),
     *("rhopush:{q}:resque:taken:*", "que:*", "col:*"),
 )
-"""Of these, the keys that are gone once all work is done."""
+"""The keys of these that are gone once all work is finished."""
 STREAMS = ("rhopush:{q}:pings", "rhopush:{q}:retries", "rhopush:{q}:broadcasts", "rhopush:{q}:pieces")
-"""Of these, the streams that are empty then, if they are still there."""
+"""The streams of these that are empty then, if they still exist."""
 
 
 @dataclass
@@ -171,7 +171,7 @@ async def test_the_pings_of_the_dump_have_present_ingress_names(redis_client: Re
 
 
 async def payloads(redis: Redis, *streams: str) -> list[bytes]:
-    """What the entries of these streams hold."""
+    """The content of the entries of these streams."""
     return [fields[b"e"] for stream in streams for _, fields in await redis.xrange(stream)]
 
 
@@ -213,7 +213,7 @@ async def all_drained(upgraded: Upgraded) -> None:
 
 
 async def remaining(redis: Redis) -> dict[str, int]:
-    """What is not worked off, by key: under the names of this version, and of the earlier one."""
+    """The unfinished work by key: under the names of this version, and of the earlier one."""
     streams = {*keys.STREAMS, *STREAMS}
     sizes = {stream: await redis.xlen(stream) for stream in (*streams, CHANGES)}
     sizes |= {f"held of {stream}": await pending(redis, stream) for stream in keys.STREAMS}
@@ -235,7 +235,7 @@ async def pending(redis: Redis, stream: str) -> int:
 
 
 def same_ids(upgraded: Upgraded) -> None:
-    """What was tried before the upgrade comes again under the same apns-id and collapse id."""
+    """Deliveries that were attempted before the upgrade are repeated with the same apns-id and collapse id."""
     tried = {
         (to, note["text"]): ids for note in upgraded.notes("ping") for to, ids in note["tried"].items() if ids
     }

@@ -130,7 +130,7 @@ def _form(data: bytes) -> None:
 
 
 def compose(ping: Ping) -> None:
-    """What each provider would be sent. Errors of the tree are verdicts here, and looked at by nobody."""
+    """Compose the message for each provider. Errors of the tree are verdicts here, and are ignored."""
     targets = (
         (to_apns.compose, to_apns.ApnsTarget("com.example.app")),
         (to_fcm.compose, to_fcm.FcmTarget("project", "com.example.app", "notification")),

@@ -39,7 +39,7 @@ class Broken:
 
 
 class Parts(NamedTuple):
-    """What set-ups are made of."""
+    """The parts of the setups."""
 
     folder: Path
     port: int

@@ -145,7 +145,8 @@ async def test_a_resque_job_is_written_as_rhoconnect_writes_it(
 def test_a_made_up_user_or_password_of_a_hoster_is_left_out(
     kind: str, password: str, accepted: tuple[str, ...], refused: str
 ) -> None:
-    """As in redis-rb: a user that Redis does not have is left out only if the password alone is correct."""
+    """The rule of redis-rb applies: a user that Redis does not have is left out only if the password alone is
+    correct."""
     with RedisServer(kind) as server, server.client() as client:
         client.config_set("requirepass", password)
         for login in accepted:

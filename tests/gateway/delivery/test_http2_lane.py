@@ -32,7 +32,7 @@ def pin(number: int) -> str:
 
 
 def down_gauge(lane: Lane) -> float | None:
-    """What Prometheus is told of a lane's connections."""
+    """The metrics of a lane's connections."""
     return lane._metrics.registry.get_sample_value("rhopush_lane_down", {"lane": lane.name})
 
 

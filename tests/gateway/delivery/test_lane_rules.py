@@ -24,7 +24,7 @@ LEASE = Lease(keys.PINGS, "1-0", b"", 1, 1, redelivered=False)
 
 
 class Message:
-    """What a delivery's message has to say about its time to live."""
+    """The part of a delivery's message with its time to live."""
 
     headers: Sequence[tuple[bytes, bytes]] = ()
 

@@ -28,7 +28,7 @@ from tests.support.redis import RedisServer
 
 
 def lane_gauge(lane: Lane, name: str) -> float | None:
-    """What the lane exports."""
+    """The gauges that the lane exports."""
     found: float | None = lane._metrics.registry.get_sample_value(f"rhopush_lane_{name}", {"lane": lane.name})
     return found
 

@@ -337,7 +337,7 @@ async def sync(redis: Redis, phone: Client) -> None:
 
 
 async def write_again(redis: Redis, phone: Client) -> None:
-    """As RhoConnect does when the device registers with the token that it has."""
+    """Write the registration as RhoConnect does when the device registers with the same token."""
     await redis.mset(phone.keys("bob"))
 
 

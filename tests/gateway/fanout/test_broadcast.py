@@ -243,7 +243,7 @@ async def test_broadcasts_that_are_taken_over_do_not_delay_chunks(
     settings: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who is being cut waits for the pieces on the stream; some of these were held by a worker that is gone."""
+    """A broadcast that is split waits for the chunks on the stream; a killed worker held some of them."""
     monkeypatch.setattr("gateway.queue.consumer.LEASE_S", 0.3)
     monkeypatch.setattr("gateway.fanout.consumer.LEASE_S", 0.3)
     monkeypatch.setattr("gateway.fanout.in_flight.RENEW_S", 0.05)

@@ -164,7 +164,7 @@ def test_parked_deliveries_that_come_back_leave_the_count_of_their_lane(
 async def counts(
     redis_address: str, redis: AsyncRedis, folder: Path, batches: Sequence[DeliveryBatch]
 ) -> Any:
-    """What the report says once these are settled."""
+    """The report after these settlements."""
     for batch in batches:
         for receipt in build_settlement(batch).receipts:
             if isinstance(receipt.value, bytes):

@@ -20,7 +20,8 @@ def errors() -> list[RhoPushError]:
 
 
 def new(after: list[RhoPushError], before: list[RhoPushError]) -> list[RhoPushError]:
-    """Those that came meanwhile. `before` holds the others, so that no new one can have the id of one."""
+    """The objects that were added since. `before` holds the others, so that no new object can have the id of one of
+    them."""
     known = {id(error) for error in before}
     return [error for error in after if id(error) not in known]
 

@@ -89,7 +89,7 @@ async def test_users_that_anybody_may_create_wait_their_turn(redis_client: Redis
 
 
 async def test_the_apps_credentials_are_guessed_no_more_often(redis_client: Redis) -> None:
-    """What an outside push service asks with an app's Basic credentials."""
+    """The query of an external push service with an app's Basic credentials."""
     settings = Settings(push_server=Secret("http://app:good@localhost:8675/"))
     async with house(redis_client, settings=settings) as api:
 

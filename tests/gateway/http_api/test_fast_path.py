@@ -118,7 +118,7 @@ async def test_many_pipelined_pings_are_left_in_the_socket_until_there_is_room(a
 
 
 async def test_a_client_that_does_not_read_is_not_read(api: House) -> None:
-    """Its answers fill the socket, then its requests are left alone; nothing grows without bound."""
+    """The client's answers fill the socket, then its requests are not read any more; nothing grows without bound."""
     async with wire(api.port) as client:
         client.send(BOB)
         await client.answer()

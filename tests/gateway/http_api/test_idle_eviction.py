@@ -236,7 +236,7 @@ async def test_a_session_authenticates_a_connection(api: House) -> None:
     ("sent", "known"), [(BOB, True), (FORM, True), (request(LONG), False)], ids=["fast", "aiohttp", "long"]
 )
 async def test_the_body_of_a_caller_is_not_cut_off_for_another(api: House, sent: bytes, known: bool) -> None:
-    """Its token is valid before it has sent a whole ping."""
+    """The token of the caller is checked before a complete ping was sent."""
     if known:
         assert (await call(api, {"user_id": "bob"})).status == 200
     await until(lambda: not api.services.connections.main)

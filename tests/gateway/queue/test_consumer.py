@@ -263,7 +263,7 @@ async def test_a_retry_is_released_when_it_is_due(
 async def test_the_schedule_moves_with_redis_clock(
     streams: Streams, reader: RedisConnection, redis_client: Redis, jump_s: int
 ) -> None:
-    """As if it was written before Redis' clock jumped: each piece waits as long as it was meant to."""
+    """The schedule is written as if before a jump of Redis' clock: each retry waits for its intended time."""
     lease = await lease_one(streams, reader, redis_client)
     now_ms = await redis_ms(redis_client)
     before_ms = now_ms - jump_s * 1000

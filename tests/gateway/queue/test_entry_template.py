@@ -30,7 +30,7 @@ return redis.call('XRANGE', KEYS[1], '-', '+')[1][2]
 
 
 def expected(count: int, sources: tuple[str, ...]) -> Entry:
-    """As many pings, of users whose names take msgpack's three lengths of a text."""
+    """This number of pings, of users whose names take msgpack's three lengths of a text."""
     users = (f"{number}{'ü' * (number % 3 * 100)}" for number in range(count))
     pings = (msgspec.structs.replace(TEMPLATE, users=(user,), sources=sources) for user in users)
     return Entry(BATCH, AT_MS, tuple(pings))

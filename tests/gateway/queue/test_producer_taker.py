@@ -116,7 +116,7 @@ async def test_a_broadcast_and_a_repeat_are_not_leased(connection: RedisConnecti
 async def test_without_a_group_the_ping_is_durable_nevertheless(
     connection: RedisConnection, redis_client: Redis
 ) -> None:
-    """As after FLUSHDB: whoever reads makes the group, and finds the ping."""
+    """The state after FLUSHDB: a reader creates the group, and finds the ping."""
     taking = Taking()
     await QueueProducer(connection, ROOMY, local_consumer=taking).append(ping("bob"), 10)
     assert taking.leases == []

@@ -254,7 +254,7 @@ async def _beyond(redis: Redis, beats: int) -> bool:
 
 
 async def test_a_lapse_of_one_listener_does_not_affect_others(listen: Listen, redis_client: Redis) -> None:
-    """As when several begin together, after all that listened before have gone."""
+    """Several listeners start together after all earlier ones have ended."""
     one = await listen("one:0")
     await one.sure()
     with capture_logs() as logged:

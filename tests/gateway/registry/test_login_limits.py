@@ -57,7 +57,7 @@ async def test_attempts_of_a_client_at_all_accounts_are_limited(redis_client: Re
 
 
 async def test_attempts_in_progress_are_awaited(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many right passwords as there are attempts may be checked at once, and one more is not refused."""
+    """The permitted number of correct passwords may be checked concurrently, and one more is not refused."""
     limits = LoginLimits(redis_client)
     under_way = [await limits.reserve("bob", "a") for _ in range(PAIR_ATTEMPTS)]
     another = asyncio.ensure_future(limits.reserve("bob", "a"))

@@ -228,7 +228,7 @@ async def test_changes_without_a_listener_are_detected(opened: Open, redis_clien
 
 
 async def test_a_snapshot_made_during_a_lapse_is_invalid(opened: Open, redis_client: Redis) -> None:
-    """Its writing arrives after the change, which its maker never hears of."""
+    """The write of the snapshot arrives after the change, of which its writer is not notified."""
     phone = apple("aa")
     await lay_user(redis_client, "bob", [phone])
     one = await opened("one:0")
@@ -299,7 +299,7 @@ class Shop:
         await self._redis.sadd(f"user:{user}:clients", client)
 
     async def pins(self, user: str) -> list[str]:
-        """What is true."""
+        """The true state."""
         names = [keys.client(client, "device_pin") for client, who in self._owner.items() if who == user]
         return [pin.decode() for pin in await self._redis.mget(names)] if names else []
 

@@ -60,7 +60,7 @@ class Process:
                     return
 
     async def end(self) -> tuple[int, str]:
-        """Its exit status and what it wrote on standard error."""
+        """Return its exit status and its output on standard error."""
         async with asyncio.timeout(BUDGET_S):
             errors = await self.process.stderr.read()
             return await self.process.wait(), errors.decode()

@@ -255,7 +255,7 @@ def test_the_certificates_key_is_not_shown() -> None:
 
 
 def test_a_certificate_of_an_unknown_kind_is_refused() -> None:
-    """Its key is parsed only when it is accessed, and OpenSSL's error is raised then."""
+    """The key of the certificate is parsed only on access, and OpenSSL's error is raised then."""
     known, unknown = bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d4201")  # id-ecPublicKey
     der = certificate().public_bytes(serialization.Encoding.DER)
     assert known in der

@@ -352,7 +352,7 @@ def without_resets(output: bytes) -> bytes:
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "body broken"])
 @pytest.mark.parametrize("code", [200, 413])
 def test_an_answer_counts_though_its_stream_never_closes(code: int, whole: bool, deadline: bool) -> None:
-    """As when a stream closes: a complete response counts, and a success counts from its head on."""
+    """The rule of a closed stream applies: a complete response counts, and a success counts from its head on."""
     pair = Pair(ClientConnection(deadline_s=9), ServerConnection(window=0, eager=True)).pump()
     pair.submit(body=b"x" * 1000).pump()
     respond = pair.server.respond if whole else pair.server.respond_part

@@ -10,7 +10,7 @@ CODE = "def f() -> int:\n    return 1\n"
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """What all exceptions name is there."""
+    """Everything that the exceptions name exists."""
     for folder in rule.TESTED_TOGETHER:
         (tmp_path / folder).mkdir(parents=True)
     for file in (*rule.OWN_SUBJECT, *(group.tests for group in rule.TESTED_TOGETHER.values())):

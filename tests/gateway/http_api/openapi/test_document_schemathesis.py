@@ -43,7 +43,7 @@ EXPECTED_500 = {
 NOT_ALONE = ("wait", "explain", "validate", "deliver_at", "apns", "fcm", "to")
 """Parameters of a ping that a schema cannot describe completely: some exclude each other, others have rules inside."""
 NOT_OF_TOKENS = ("apps", "expires_at")
-"""Of a new token: not with the scope `admin`; in the future."""
+"""Scopes and expiry of a new token: without the scope `admin`, and in the future."""
 GATEWAY = {"auth": {"devices": "open"}}
 
 
