@@ -151,7 +151,7 @@ so that one bad record does not stop the others."""
 class PossiblyAccepted(StoreDown):
     """The append was sent, its reply was lost, and its marker could not be read in time.
 
-    The caller gets 503 with the ping's id: asking for that id later tells whether it was accepted.
+    The caller gets 503 with the ping's id, and can query later whether the ping was accepted.
 
     Attributes:
         ping_id: the ping's id if it differs from the id under which it was submitted; else "".

@@ -345,7 +345,7 @@ class Metrics:
         self.sync_dropped = _counter(
             registry,
             "sync_dropped",
-            "Awaited syncs that the gateway gave up before their time, to bound its memory.",
+            "Awaited syncs that the gateway gave up early, to bound its memory.",
         )
         self.acknowledgements = _counter_family(
             registry,

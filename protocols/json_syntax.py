@@ -144,9 +144,7 @@ class _Scan:
         self._steps += steps
         if self._steps > STEPS_MAX:
             deep = self._deepest > DEPTH_MAX
-            raise _Found(
-                _TOO_DEEP if deep else "it is not JSON from this position on, or further behind", self._at
-            )
+            raise _Found(_TOO_DEEP if deep else "it is not JSON at this position or after it", self._at)
 
     def _expected(self, what: str, found: int | None) -> _Found:
         return _Found(_TOO_EARLY if found is None else what, self._at)

@@ -1,4 +1,4 @@
-"""What lies in deploy/ fits the product: metrics that exist, settings that load, options that are options."""
+"""The files in deploy/ agree with the product: metrics, settings and options exist."""
 
 import argparse
 import json
@@ -43,13 +43,13 @@ def named(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("file", ["prometheus/rules.yml", "grafana/rhopush.json"])
-def test_every_metric_that_is_asked_for_exists(file: str) -> None:
+def test_every_queried_metric_exists(file: str) -> None:
     asked = named((DEPLOY / file).read_text())
     assert len(asked) >= 5
     assert asked <= metric_names()
 
 
-def test_every_alert_says_what_it_means() -> None:
+def test_every_alert_has_a_description() -> None:
     rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())["groups"][0]["rules"]
     assert len({rule["alert"] for rule in rules}) == len(rules) >= 7
     for rule in rules:
@@ -134,14 +134,14 @@ def test_every_metric_that_a_page_names_exists(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["prometheus/rules.yml", "grafana/rhopush.json"])
-def test_every_label_that_is_asked_for_exists(file: str) -> None:
+def test_every_queried_label_exists(file: str) -> None:
     text = (DEPLOY / file).read_text()
     grouped = {label for group in _GROUPED.findall(text) for label in group.split(", ")}
     assert grouped - {"le"} <= LABELS
     assert set(_SHOWN.findall(text)) <= LABELS
 
 
-def test_a_gateway_gets_more_time_to_end_than_it_takes() -> None:
+def test_the_termination_grace_exceeds_the_drain() -> None:
     pod = manifests()["Deployment"]["spec"]["template"]["spec"]
     grace = [pod["terminationGracePeriodSeconds"] - 5]  # the wait before it is told
     compose = yaml.safe_load((DEPLOY / "compose.yml").read_text())["services"]["rhopush"]

@@ -27,7 +27,7 @@ TESTS = {
     "A body that is not a JSON object": f"{PING}::test_a_malformed_body_names_the_place",
     "`sources` as a text": f"{SPECS}::test_content_that_broke_rhoconnects_fcm_is_accepted",
     "`async: false`": f"{SPECS}::test_async_false_means_false",
-    '`badge: "+1"`': "tests/gateway/fanout/test_addressing.py::test_a_sync_begins_the_badge_anew",
+    '`badge: "+1"`': "tests/gateway/fanout/test_addressing.py::test_a_sync_restarts_the_badge",
     "`source_id` is ignored": f"{SPECS}::test_source_id_stands_in_for_sources",
     "A nested list in `user_id`": f"{FIELDS}::test_user_id",
     "Names joined by a comma": f"{FIELDS}::test_sources",
@@ -51,9 +51,9 @@ TESTS = {
     "A withdrawn API token": f"{HTTP}/test_token_cache.py::"
     "test_a_revoked_token_is_noticed_in_time_and_asked_about_first_no_more",
     "`rhoadmin` has an empty password": f"{HTTP}/test_users.py::test_rhoconnects_empty_admin_password_opens_nothing",
-    "The number of logins": f"{HTTP}/test_context.py::test_logins_at_once_get_no_more_guesses",
+    "The number of logins": f"{HTTP}/test_context.py::test_concurrent_logins_get_no_more_guesses",
     "A device's login creates": f"{HTTP}/test_devices.py::test_a_wrong_password",
-    "A session is a signed Ruby object": f"{HTTP}/test_sessions.py::test_garbage_is_nobody",
+    "A session is a signed Ruby object": f"{HTTP}/test_sessions.py::test_garbage_is_no_session",
     "A registration that moves": f"{OWNERS}::test_a_client_that_moves_keeps_nothing_of_its_device",
     "Two users may hold": f"{OWNERS}::"
     "test_a_token_that_another_user_registers_leaves_the_earlier_users_client",
@@ -63,7 +63,7 @@ TESTS = {
     '`device_push_type: ""`': f"{DEVICES}::test_the_provider_of_each_device_type",
     "A device of an unknown platform": f"{DEVICES}::"
     "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone_id",
-    "The id of a deleted client": f"{REGISTRY}/test_user_devices.py::test_a_client_that_is_gone_is_counted",
+    "The id of a deleted client": f"{REGISTRY}/test_user_devices.py::test_a_missing_client_is_counted",
     "A never-synced client": f"{DEVICES}::test_the_last_synced_first_and_the_never_synced_last",
     "A client with a `phone_id` and without": f"{DEVICES}::"
     "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone_id",
@@ -111,7 +111,7 @@ def test_each_row_has_a_test_and_each_test_a_row() -> None:
 
 
 @pytest.mark.parametrize("test", sorted(set(TESTS.values())))
-def test_the_test_is_there(test: str) -> None:
+def test_each_test_exists(test: str) -> None:
     path, _, name = test.partition("::")
     tree = ast.parse((ROOT / path).read_text())
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}

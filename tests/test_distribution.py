@@ -1,4 +1,4 @@
-"""What `pip install .` gives: everything that the source tree holds, and the command."""
+"""The result of `pip install .`: every file of the packages, and the command."""
 
 import subprocess
 import sys

@@ -14,7 +14,7 @@ async def test_each_test_begins_with_an_empty_store(redis_client: Redis) -> None
     await redis_client.set("left", "behind")
 
 
-async def test_what_a_test_left_is_gone(redis_client: Redis) -> None:
+async def test_data_of_earlier_tests_is_removed(redis_client: Redis) -> None:
     assert await redis_client.exists("left") == 0
 
 

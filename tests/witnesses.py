@@ -66,7 +66,7 @@ async def _pointed(apns: APNs, simulator: ApnsSimulator) -> AsyncIterator[None]:
 
 
 class _Adapter(HTTPAdapter):
-    """requests over TLS that trusts the simulator's authority."""
+    """A session of `requests` over TLS that trusts the simulator's authority."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context

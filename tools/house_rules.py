@@ -1,25 +1,25 @@
-"""The house's own rules, those that no linter knows. `make check` runs this; each breach is printed.
+"""The project's own rules, which no linter has. `make check` runs this module, which prints each breach.
 
 | rule | why |
 | --- | --- |
-| a function's body has at most 60 lines, and nine in ten at most 25 | what fits on a screen is read |
+| a function's body has at most 60 lines, and nine in ten at most 25 | it fits on a screen |
 | a file has fewer than 500 lines | one subject a file |
 | no waiver comment for a linter or type checker | restructure instead |
-| `protocols/` does no I/O, knows no clock and no chance | a test drives it with values, and so can a reader |
-| only `protocols/http2/` knows ngh2 | it is young: one place to change |
-| Redis key names only in `gateway/store/keys.py` | one look tells what is in Redis |
+| `protocols/` does no I/O and uses neither a clock nor random numbers | it can be tested with values alone |
+| only `protocols/http2/` imports ngh2 | the library is young: one place to change |
+| Redis key names only in `gateway/store/keys.py` | one file lists the keys in Redis |
 | no retired word is a name (`tools/rules/retired_words.toml`) | one term for one thing |
 | no public class name is used twice in `gateway/` and `protocols/` | a search finds one class |
 | `Args` and `Attributes` of a docstring are parameters and attributes | a stale name misleads |
 | a log event is a literal in snake_case, a noun phrase or a participle | it can be searched for |
-| `docs/operations.md` has one row for each metric and each log event | an operator finds what to do |
+| `docs/operations.md` has one row for each metric and each log event | an operator finds the remedy |
 | no sentence of the documentation begins with "What", "Who" or "Whoever" or has an idiom | it is plain |
-| a docstring of a clean package begins with no clause and is no fragment | it is understood alone |
+| a docstring begins with no clause, is no fragment and has no idiom | it is understood alone |
 | a citation (`contract §1`, `providers A1`, a page, a file) resolves; a `§` names its document | it can be read |
 | a module with code has a test file of its name, and a test file a module | tests are found |
-| the version in pyproject.toml has its section in CHANGELOG.md | a release says what changed |
+| the version in pyproject.toml has its section in CHANGELOG.md | a release lists its changes |
 
-Imports between the rooms of `gateway/` are import-linter's part (pyproject.toml).
+import-linter checks the imports between the packages of `gateway/` (pyproject.toml).
 """
 
 import ast
@@ -91,7 +91,7 @@ def long_files(source: Source) -> Iterator[Breach]:
 
 
 def waivers(source: Source) -> Iterator[Breach]:
-    """Comments that switch a checker off. Strings may speak of them."""
+    """Comments that switch a checker off. Strings may contain them."""
     lines = iter(source.text.splitlines(keepends=True))
     for token in tokenize.generate_tokens(lambda: next(lines, "")):
         if token.type == tokenize.COMMENT and WAIVER.match(token.string):
@@ -109,7 +109,7 @@ def imports(source: Source) -> Iterator[tuple[str, int]]:
 
 
 def impure_imports(source: Source) -> Iterator[Breach]:
-    """Modules in `protocols/` that do I/O, read a clock or throw dice."""
+    """Modules in `protocols/` that import I/O, clocks or random numbers."""
     if source.in_room("protocols"):
         for name, line in imports(source):
             if name in IMPURE_MODULES or name.partition(".")[0] in IMPURE_MODULES:
@@ -117,7 +117,7 @@ def impure_imports(source: Source) -> Iterator[Breach]:
 
 
 def impure_calls(source: Source) -> Iterator[Breach]:
-    """Calls in `protocols/` that do I/O, read a clock or throw dice without an import that tells."""
+    """Calls in `protocols/` that do I/O, or read a clock or random numbers, without such an import."""
     if source.in_room("protocols"):
         for node in ast.walk(source.tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in IMPURE_CALLS:
@@ -125,7 +125,7 @@ def impure_calls(source: Source) -> Iterator[Breach]:
 
 
 def strangers_to_ngh2(source: Source) -> Iterator[Breach]:
-    """Modules of ours outside `protocols/http2/` that import ngh2."""
+    """Modules of the product outside `protocols/http2/` that import ngh2."""
     if source.in_room("gateway", "protocols") and not source.in_room("protocols/http2"):
         for name, line in imports(source):
             if name.partition(".")[0] == "ngh2":
@@ -133,7 +133,7 @@ def strangers_to_ngh2(source: Source) -> Iterator[Breach]:
 
 
 def key_literals(source: Source) -> Iterator[Breach]:
-    """Names of Redis keys outside their one home. Docstrings may speak of them."""
+    """Names of Redis keys outside of `KEYS_HOME`. Docstrings may contain them."""
     if not source.in_room("gateway") or source.path == KEYS_HOME:
         return
     docstrings = {node.value for node in ast.walk(source.tree) if isinstance(node, ast.Expr)}

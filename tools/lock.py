@@ -42,7 +42,7 @@ _FOREIGN: Final = ("UV_FIND_LINKS", "UV_NO_INDEX", "PIP_FIND_LINKS")
 
 
 def digest(pyproject: bytes) -> str:
-    """Of all that lock files are made from: the dependencies of every kind, and the Pythons."""
+    """Return the digest of all inputs of the lock files: the dependencies of every kind, and the versions of Python."""
     found = tomllib.loads(pyproject.decode())
     project = found["project"]
     parts: list[Any] = [

@@ -1,6 +1,7 @@
-"""The atomic steps of data changes, as Lua: only commands that Redis 6.2 and Valkey both have.
+"""Lua scripts of change events, with commands that both Redis 6.2 and Valkey have; each is one atomic step.
 
-The clock is Redis' own, so that gateways agree when a window is over. All keys carry the queue's hash tag.
+The scripts use the clock of Redis, so that all gateways agree on the end of a window. All keys have the queue's hash
+tag.
 """
 
 from typing import Final
@@ -18,7 +19,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function text(number) return string.format('%d', number) end
 
--- An instant that was stored; nil where it is none.
+-- A stored instant; nil if the value is not one.
 local function instant(value)
     local at = tonumber(value)
     return at and at >= 0 and at <= 9007199254740992 and at or nil
@@ -34,24 +35,24 @@ WRITE_CHANGES: Final = Script(
 --       id or '', source, whether it is bounded ('1'), number of users, users
 local window, interval, life = natural(ARGV[1]), natural(ARGV[2]), seconds(ARGV[3])
 
--- The window of a user begins with its first change and never extends; what waits for longer does not keep
--- the rest back.
+-- The window of a user begins with its first change and is never extended: a change that waits longer does not
+-- delay the others.
 local function soon(user)
     local due = instant(redis.call('ZSCORE', KEYS[1], user) or '')
     return due and math.min(now + window, due) or now + window
 end
 
--- A bounded change waits until its source was quiet for the interval, and until the user had at most one push
--- in it.
+-- A rate-limited change waits until its source had no push for the interval, and until the user had at most one
+-- push in it.
 local function bounded(user, source)
     local pushed = redis.call('HMGET', PUSHED .. user, '=' .. source, 'before')
     local last, before = instant(pushed[1] or '') or 0, instant(pushed[2] or '') or 0
-    -- A push of the future is of before Redis' clock was set back: it counts as one of now.
+    -- A push in the future was recorded before Redis' clock was set back: it counts as a push of now.
     return math.max(soon(user), math.min(now, last) + interval, math.min(now, before) + interval)
 end
 
--- Everything is looked at before anything is written. A user whose keys hold something else is left out: the
--- changes of all others are written down.
+-- All keys are checked before the first write. A user whose keys have another type is left out: the changes of all
+-- other users are stored.
 redis.call('ZCARD', KEYS[1])
 local left_out, at, refused = {}, 4, 0
 while at <= #ARGV do
@@ -91,11 +92,11 @@ local next = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 return {known, next[2] and math.max(0, next[2] - now) or -1, refused}
 """
 )
-"""Write down what was heard, before anything else is done with it.
+"""Store received changes in the windows of their users.
 
-Gives how many changes were known by their id, in how many ms the next window is over (-1: none is open), and how
-many users were left out, since a key of theirs is of another type.
-May be repeated after a lost reply: a change without an id then belongs to the same window, or to one more.
+Returns the number of changes whose id was already stored, the ms until the next window ends (-1: none is open), and the
+number of users that were left out because one of their keys has another type.
+The call may be repeated after a lost reply: a change without an id then belongs to the same window, or to one more.
 """
 
 CLOSE_WINDOWS: Final = Script(
@@ -128,7 +129,7 @@ local latest = text(now + natural(ARGV[11]))
 local parts = entry_parts(1)
 local held = redis.call('HMGET', KEYS[3], 'pings', 'bytes')
 redis.call('XLEN', KEYS[2])
--- What is due later than it can be is of before Redis' clock was set back: it is due now.
+-- A due time beyond the longest window was stored before Redis' clock was set back: the window is due now.
 for _, user in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. latest, '+inf', 'LIMIT', 0, most)) do
     redis.call('ZREM', KEYS[1], user)
     redis.call('ZADD', KEYS[1], text(now), user)
@@ -141,7 +142,7 @@ local users = room > 0 and upto(math.min(room, most)) or {}
 local pings = {}
 for _, user in ipairs(users) do
     local window = WINDOW .. user
-    if not fits(window, 'zset') then redis.call('DEL', window) end  -- it must not keep the other windows open
+    if not fits(window, 'zset') then redis.call('DEL', window) end  -- a damaged window must not keep the others open
     local sources = redis.call('ZRANGEBYSCORE', window, '-inf', text(now))
     redis.call('ZREMRANGEBYSCORE', window, '-inf', text(now))
     for _, source in ipairs(redis.call('ZRANGEBYSCORE', window, '(' .. latest, '+inf')) do
@@ -165,10 +166,11 @@ local next = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 return {#pings, next[2] and math.max(0, next[2] - now) or -1, room > 0 and 1 or 0}
 """
 )
-"""Make one ping of each window that is over, and append them together.
+"""Make one ping of each window that has ended, and append the pings as one entry.
 
-Gives how many, in how many ms the next window is over (-1: none is open), and 0 where the backlog is full:
-windows then stay open. The window and its ping change in one step: whoever comes second finds nothing.
+Returns the number of pings, the ms until the next window ends (-1: none is open), and 0 if the backlog is full: windows
+then stay open. A window is removed in the same step in which its ping is appended, so that no second gateway makes a
+ping of it.
 """
 
 HOLD_LEASE: Final = Script(
@@ -177,7 +179,7 @@ HOLD_LEASE: Final = Script(
 -- KEYS: events; ARGV: name, lease ms, mark or '', for how long it has listened ms, grace ms
 local lease, listened, grace = natural(ARGV[2]), natural(ARGV[4]), natural(ARGV[5])
 local held = redis.call('HMGET', KEYS[1], 'holder', 'until', 'heard', 'mark')
-if held[2] and stored(held[2]) > now + lease then  -- of before Redis' clock was set back
+if held[2] and stored(held[2]) > now + lease then  -- stored before Redis' clock was set back
     held[2] = text(now + lease)
     redis.call('HSET', KEYS[1], 'until', held[2])
 end
@@ -189,7 +191,7 @@ local function may()
     if held[1] == ARGV[1] then return true end
     if held[1] and (instant(held[2] or '') or 0) > now then return false end
     if not silent or listened >= silent then return true end
-    -- Nobody known has heard everything: among those that ask, the one that has heard most.
+    -- No known gateway has received all changes: among those that ask, prefer the one with the longest reception.
     local free, since = silent - (held[1] and lease or 0), now - listened
     local best = redis.call('HMGET', KEYS[1], 'since', 'by')
     local oldest = instant(best[1] or '')
@@ -209,14 +211,14 @@ end
 return {holds and 1 or 0, silent or -1, held[4] or ''}
 """
 )
-"""Hold or take the lease of the one gateway that writes down what is heard, and tell up to which mark.
+"""Keep or take the lease of the gateway that stores changes, and record the mark up to which all changes are stored.
 
-A free lease goes to one that has listened since before it was last held, since only that one knows what its
-holder may have left unwritten. When none such has come for the grace, it goes to the one that has listened longest
-of those that asked; when that one does not come for the grace either, to whoever does.
+A free lease goes to a gateway that has been subscribed since before the lease was last held: only such a gateway has
+the changes that the last holder may not have stored. If no such gateway asks within the grace period, the lease goes to
+the longest subscribed one of those that asked; if that one does not ask within another grace period, to any gateway.
 
-Gives 1 where this gateway holds it now, how many ms ago it was last held (-1: never), and the newest mark up
-to which everything is written down.
+Returns 1 if this gateway holds the lease now, the ms since the lease was last held (-1: never), and the newest mark up
+to which all changes are stored.
 """
 
 RELEASE_LEASE: Final = Script("""
@@ -224,4 +226,4 @@ RELEASE_LEASE: Final = Script("""
 if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return 0 end
 return redis.call('HDEL', KEYS[1], 'holder', 'until')
 """)
-"""Give the lease back."""
+"""Release the lease."""

@@ -22,22 +22,22 @@ _COMMANDS: Final = {
     "demo": "run a gateway with everything embedded and simulated devices",
     "serve": "run the gateway",
     "ping": "send one ping, or the pings of a file, to a gateway",
-    "pings": "list the pings of a gateway, or show one",
+    "pings": "list the pings of a gateway, show one, or cancel one",
     "devices": "list the devices of a user, or explain what a ping would do",
     "queue": "show the queue of a gateway, and entries that could not be read",
     "dead": "list devices with dead push tokens, or restore them",
     "lanes": "list the lanes to the providers, or close a circuit breaker",
     "tokens": "create, list and revoke named API tokens",
-    "audit": "list what operators did",
+    "audit": "list the recorded actions of operators",
     "webhooks": "list, replay or test the webhooks of a gateway",
     "check": "check settings, credentials, Redis and providers",
     "rps": "run the RhoConnect Push service alone",
     "simulate": "run simulators of APNs and FCM",
-    "bench": "measure this machine",
+    "bench": "run benchmarks on this machine",
 }
 
 _DETACHED: Final = frozenset({"demo", "serve", "rps", "simulate"})
-"""Commands that serve: a reader of their stdout or stderr that stalls or exits must not stop them."""
+"""Commands that run until they are stopped: a stalled or closed reader of their stdout or stderr must not stop them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

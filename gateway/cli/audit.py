@@ -1,4 +1,5 @@
-"""The audit of a running gateway: who changed something, logged in, or reloaded the settings, the newest record first.
+"""Print the audit of a running gateway, the newest record first: changes by operators, logins, and reloads of the
+settings.
 
 TIME is RFC 3339 with a zone (2030-01-31T09:30:00Z), or seconds since 1970.
 

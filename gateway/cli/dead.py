@@ -1,7 +1,7 @@
 """List the devices whose push token a provider reported as dead, or restore them.
 
-list: the devices in no order, one a line; --app, --provider, --reason and --since narrow them. restore: remove the
-marks of the devices that are named, or of all that the options select, or of all devices (--all): the next ping is
+list: the devices, one per line, in no order; --app, --provider, --reason and --since narrow the list. restore: remove
+the marks of the named devices, of all devices that the options select, or of all devices (--all): the next ping is
 delivered to them again. If the provider still refuses a token, the device is marked again.
 
 On a terminal the output is a table; elsewhere it has no heading and its columns are separated by tabs. With --json,
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         PingError: the gateway cannot be reached, or refuses.
-        BadSetting: there is no token, or nothing says which devices are to be restored.
+        BadSetting: there is no token, or no device is selected.
     """
     if args.action == "restore" and not (args.devices or args.all or any(_filters(args).values())):
         raise BadSetting("name devices, or give --app, --provider, --reason, --since or --all")

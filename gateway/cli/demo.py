@@ -1,7 +1,8 @@
 """Run a demonstration: the gateway with its embedded store, simulated providers, and a user with one device for each
 installed provider that has a simulated device.
 
-It has no requirements. Every push that a device receives is printed as one line. Ctrl-C ends everything.
+No other server or account is required. Every push that a device receives is printed as one line. Ctrl-C ends
+everything.
 """
 
 import argparse

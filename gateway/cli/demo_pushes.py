@@ -12,7 +12,7 @@ from gateway.http_api.bodies import API_HEADER
 from protocols.simulation.record import Summary
 
 _WAITING_MAX: Final = 1_000
-"""Most pushes that wait for their report. Beyond it the console misses some: the demo prints every one."""
+"""Most pushes that wait for their report. Further ones are missing in the console; the demo prints each push."""
 _TEXT_MAX: Final = 500
 
 
@@ -35,7 +35,7 @@ class PushReporter:
             self._waiting.put_nowait(push)
 
     async def run(self) -> None:
-        """Report until the task is cancelled. A report that fails is lost."""
+        """Send reports until the task is cancelled. A report that fails is not repeated."""
         while True:
             body = msgspec.json.encode(await self._waiting.get())
             with suppress(aiohttp.ClientError, OSError, TimeoutError):

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipient_arguments(ping)
     ping.add_argument("--message", metavar="TEXT")
     ping.add_argument("--title", metavar="TEXT")
-    ping.add_argument("--sources", metavar="A,B|all", help="what the apps are to synchronise")
+    ping.add_argument("--sources", metavar="A,B|all", help="sources that the apps synchronise")
     ping.add_argument("--badge", type=badge, metavar="N|+1")
     ping.add_argument("--sound", metavar="FILE")
     ping.add_argument("--vibrate", type=int, metavar="MS")

@@ -1,7 +1,8 @@
 """Send pings to a gateway.
 
-One ping (--user, --all-users or --device): prints its id, or with --wait its verdict for each device. The pings of a
-file (--file), one per line as newline-delimited JSON: prints the number of accepted pings, and each refused line.
+With --user, --all-users or --device: send one ping, and print its id, or with --wait the verdict of each device. With
+--file: send the pings of a file, one per line as newline-delimited JSON, and print the number of accepted pings and
+each refused line.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """List the pings of a running gateway, show one, or cancel one.
 
-list: the newest first, one a line. show ID: the receipt of one ping, with the verdict on each device. cancel ID: end
-the ping; devices to which no request has begun get no push.
+list: the pings, one per line, the newest first. show ID: the receipt of one ping, with the verdict of each device.
+cancel ID: cancel the ping; devices to which no request has begun get no push.
 
 On a terminal the output is a table; elsewhere it has no heading and its columns are separated by tabs. With --json,
 list prints one JSON object a line; show and cancel print one.

@@ -1,4 +1,4 @@
-"""Options of the commands that talk to a running gateway, and the token that they use."""
+"""Options of the commands that call a running gateway, and the API token that they use."""
 
 import argparse
 import contextlib
@@ -24,7 +24,7 @@ def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
     """`--server`, `--token`, `--timeout`, and those of the settings."""
     parser.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="S")
     parser.add_argument("--server", metavar="URL", help=f"default: $RHOPUSH_SERVER or {DEFAULT_SERVER}")
-    parser.add_argument("--token", help="default: $API_TOKEN, the settings', or the data folder's")
+    parser.add_argument("--token", help="default: $API_TOKEN, the settings or the data folder")
     add_settings_arguments(parser)
 
 
@@ -45,7 +45,7 @@ def client_of(args: argparse.Namespace) -> SyncClient:
 
 @contextlib.contextmanager
 def with_hint() -> Iterator[None]:
-    """Add to the error of a gateway that cannot be reached what the operator can do.
+    """Add a hint for the operator to the error of a gateway that cannot be reached.
 
     Raises:
         PingError: the gateway cannot be reached, or refuses.
@@ -79,12 +79,12 @@ def run_action(args: argparse.Namespace, actions: Mapping[str, Action]) -> int:
 
 
 def pages_of(client: SyncClient, path: str, parameters: Mapping[str, Any], name: str) -> Iterator[Any]:
-    """The elements of a list that the gateway returns in pages.
+    """Yield the elements of a list that the gateway returns in pages.
 
     Args:
         client: the client.
-        path: of the route, behind `ADMIN`.
-        parameters: of each request.
+        path: path of the route after `ADMIN`.
+        parameters: parameters of each request.
         name: the member of an answer that holds the elements.
 
     Raises:

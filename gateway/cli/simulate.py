@@ -1,4 +1,4 @@
-"""Run simulators of the installed providers on this machine, for trials of a gateway and for an operator's own CI."""
+"""Run simulators of the installed providers on this machine, to try a gateway or for an operator's own CI."""
 
 import argparse
 import asyncio

@@ -26,5 +26,6 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _printable(text: str) -> str:
-    """The text without control characters: devices and providers choose some texts, and a terminal obeys escapes."""
+    """Return the text without control characters: some texts come from devices and providers, and a terminal executes
+    escape sequences."""
     return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)

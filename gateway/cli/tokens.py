@@ -90,7 +90,7 @@ def _create(args: argparse.Namespace, client: SyncClient) -> tuple[dict[str, Any
     wanted = {"name": args.name, "scopes": args.scopes, "apps": args.apps, "expires_at": args.expires}
     answer = client.admin("POST", _PATH, wanted)
     if not args.json:
-        sys.stderr.write("The token is shown this once; the gateway stores its digest alone.\n")
+        sys.stderr.write("The token is shown only now: the gateway stores nothing but its digest.\n")
     return answer, answer["token"]
 
 

@@ -1,14 +1,14 @@
 """List the webhook endpoints of a running gateway, deliver events again, or send a test message.
 
-list: one endpoint a line, with its state. replay NAME --since TIME: deliver the events since then again, as far as the
-gateway stores them. test NAME: send one signed message of the type webhook.test; a success enables an endpoint that is
-disabled.
+list: one endpoint per line, with its state. replay NAME --since TIME: deliver the events since then again, as far as
+the gateway stores them. test NAME: send one signed message of the type webhook.test; a success enables an endpoint that
+is disabled.
 
 On a terminal the output is a table; elsewhere it has no heading and its columns are separated by tabs. With --json,
 list prints one JSON object a line, and the others print one.
 
 Exit status 0: done. 1: the gateway cannot be reached, refuses the request, or does not have the endpoint; for test
-also: the message was not delivered. 2: wrong usage or a wrong setting.
+also: the endpoint did not accept the message. 2: wrong usage or a wrong setting.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def _replay(found: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
         return 0
-    stored = f"the oldest stored event is of {found['oldest']}" if found["oldest"] else "no event is stored"
+    stored = f"the oldest stored event is from {found['oldest']}" if found["oldest"] else "no event is stored"
     sys.stdout.write(f"{found['endpoint']} receives the events since {found['since']} again; {stored}\n")
     return 0
 

@@ -7,7 +7,7 @@ PingJob.perform(user_id="bob", sources=["Product"], message="hello world")  # un
 PingJob.enqueue(user_id=["bob", "mary"], message="later is fine")  # once durable
 PingJob.enqueue(user_id="bob", message="good morning", deliver_at="2030-01-31T09:30:00Z")  # delivered then
 await PingJob.aperform(user_id="bob", badge=3)
-PingJob.cancel(ping_id)  # what was not sent stays unsent
+PingJob.cancel(ping_id)  # devices without a request so far get no push
 for result in PingJob.bulk({"user_id": user, "message": "hello"} for user in users):  # any number, streamed
     print(result.line, result.ping_id or result.message)
 ```

@@ -1,5 +1,5 @@
-"""HTTP of the client for asyncio programs. It is imported at the first `aperform`, so that other programs need no
-aiohttp."""
+"""HTTP requests of the client for asyncio programs. The module is imported at the first `aperform`, so that other
+programs do not need aiohttp."""
 
 import asyncio
 from typing import Any
@@ -44,7 +44,7 @@ async def deliver(server: str, token: str, timeout_s: float, parameters: Paramet
 
 
 async def cancel(server: str, token: str, timeout_s: float, ping_id: str) -> dict[str, Any]:
-    """Cancel a ping (`SyncClient.cancel`).
+    """Cancel a ping, as `SyncClient.cancel` does.
 
     Raises:
         PingError: the ping is unknown or finished, or the gateway refuses or cannot be reached.

@@ -1,6 +1,6 @@
 """A streamed request with many pings, continued at the first unanswered line if the connection ends early.
 
-The module is imported at the first use.
+This module loads aiohttp, so it is imported only at its first use.
 """
 
 import asyncio
@@ -16,16 +16,16 @@ from gateway.client.errors import PingError
 from gateway.client.messages import ClientResponse, failure, refusal, token_header
 
 WINDOW: Final = 1_000
-"""Lines whose results the caller has not taken; no further line is read from its iterable."""
+"""Most lines whose results the caller has not taken; beyond it no further line is read from the iterable."""
 _TURN_LINES: Final = 64
 _BLOCKING_S: Final = 0.01
-"""An iterable that took longer may block for long: the line that it gave is sent before it is asked again."""
+"""An iterable that takes longer for an item may block for long: this line is sent before the next item is read."""
 _SENT_S: Final = 0.002
 _PAUSE_S: Final = 0.2
-"""Before a request that follows a lost connection."""
+"""Pause before the request that follows a lost connection."""
 _BUSY_PAUSE_S: Final = 1.0
 _LATER: Final = frozenset({408, 429, 502, 503, 504})
-"""Statuses after which the same request is worth another try."""
+"""Statuses after which the same request is sent again."""
 
 
 class BulkSession:
@@ -60,10 +60,10 @@ class BulkSession:
         self._sending = asyncio.create_task(self._send())
 
     async def take(self) -> list[BulkResult]:
-        """The next results, at least one; none: that were all.
+        """Return the next results, at least one; an empty list: every line has its result.
 
         Raises:
-            PingError: the gateway refuses the request, or gave no result in time.
+            PingError: the gateway refuses the request, or returned no result in time.
         """
         async with self._changed:
             while not (results := self._lines.take()):
@@ -76,7 +76,7 @@ class BulkSession:
             return results
 
     async def close(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         for task in (self._reading, self._sending):
             task.cancel()
         await asyncio.gather(self._reading, self._sending, return_exceptions=True)
@@ -112,7 +112,7 @@ class BulkSession:
                 self._changed.notify_all()
 
     async def _has_lines(self) -> bool:
-        """Wait for lines without a result; False: there will be none."""
+        """Wait for lines without a result; False: the iterable has ended, and every line has its result."""
         async with self._changed:
             self._lines.begin()
             if not self._lines.unsent:
@@ -121,10 +121,10 @@ class BulkSession:
             return self._lines.unsent
 
     async def _try(self, session: aiohttp.ClientSession) -> float:
-        """Make one request; how long to wait before the next one.
+        """Make one request, and return the seconds to wait before the next one.
 
         Raises:
-            PingError: it is refused, or there was no result for too long.
+            PingError: the gateway refuses the request, or returned no result for too long.
         """
         request = _Request()
         try:
@@ -160,7 +160,7 @@ class BulkSession:
 
     async def _answered(self, request: "_Request", line: bytes) -> None:
         answer = json.loads(line)
-        if "resume_from" in answer:  # nothing behind the answered lines was read
+        if "resume_from" in answer:  # the gateway read no line after the answered ones
             await self._stop(request, float(answer["error"].get("retry_after_s") or _PAUSE_S))
             return
         async with self._changed:
@@ -179,7 +179,7 @@ class BulkSession:
             self._changed.notify_all()
 
     async def _body(self, request: "_Request") -> AsyncIterator[bytes]:
-        """The lines, as they come; its end ends the request."""
+        """Yield the lines as the iterable returns them; the end of this iterator ends the request."""
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._lines.unsent or self._exhausted or request.over)
@@ -192,7 +192,7 @@ class BulkSession:
 def blocking(
     server: str, token: str, items: Iterable[BulkItem], timeout_s: float
 ) -> Iterator[list[BulkResult]]:
-    """The results of a `BulkSession`, some at a time, where no event loop runs."""
+    """Yield the results of a `BulkSession`, some at a time, for callers without an event loop."""
     with asyncio.Runner() as runner:
 
         async def begin() -> BulkSession:
@@ -210,8 +210,8 @@ class _Request:
     """One request.
 
     Attributes:
-        over: its body ends.
-        pause_s: how long the next one waits.
+        over: whether its body must end.
+        pause_s: seconds to wait before the next request.
     """
 
     __slots__ = ("over", "pause_s")
@@ -222,7 +222,7 @@ class _Request:
 
 
 async def _asynchronous(items: Iterable[BulkItem] | AsyncIterable[BulkItem]) -> AsyncIterator[BulkItem]:
-    """The items; of a plain iterable with turns of the loop between them."""
+    """Yield the items. A plain iterable is read with pauses in which the event loop runs other work."""
     if isinstance(items, AsyncIterable):
         async for item in items:
             yield item

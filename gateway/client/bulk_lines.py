@@ -1,7 +1,7 @@
-"""The lines of a bulk request from the caller's side: keys, answers, order. Without I/O.
+"""The lines of a bulk request on the caller's side: idempotency keys, answers and order. No I/O.
 
-Each line has an idempotency key, so that a line without an answer may be sent again: after a lost connection, and where
-the gateway refused it for a reason that passes. Results come in the order of the lines.
+Each line has an idempotency key, so that a line without an answer may be sent again: after a lost connection, or after
+a temporary refusal by the gateway. Results are returned in the order of the lines.
 """
 
 import json
@@ -22,9 +22,9 @@ class BulkResult(NamedTuple):
     """The answer to one line.
 
     Attributes:
-        line: place of its item among all items, from 1; blank lines count.
-        ping_id: of the accepted ping; None: the line was refused.
-        code, message, field: of the error object; "" and None where the line was accepted.
+        line: number of its item among all items, from 1; blank lines count.
+        ping_id: id of the accepted ping; None: the line was refused.
+        code, message, field: members of the error object; "" and None if the line was accepted.
     """
 
     line: int
@@ -44,7 +44,7 @@ class _Line:
 
 
 class BulkLines:
-    """The lines whose results the caller does not have yet."""
+    """The lines whose results the caller has not received yet."""
 
     def __init__(self) -> None:
         self._lines: deque[_Line] = deque()
@@ -65,34 +65,34 @@ class BulkLines:
             self._unsent.append(line)
 
     def begin(self) -> None:
-        """A new request: all lines without a result are to be sent, in order."""
+        """Begin a new request, which sends all lines without a result, in order."""
         self._sent.clear()
         self._unsent = deque(line for line in self._lines if line.result is None)
 
     @property
     def unsent(self) -> bool:
-        """Whether lines are to be sent."""
+        """Whether there are lines to send."""
         return bool(self._unsent)
 
     @property
     def unanswered(self) -> bool:
-        """Whether lines have no result."""
+        """Whether there are lines without a result."""
         return bool(self._unsent or self._sent)
 
     def send(self) -> bytes:
-        """All that is to be sent now."""
+        """Return the lines to send now, as bytes, and count them as sent."""
         lines, self._unsent = self._unsent, deque()
         self._sent.extend(lines)
         return b"".join([line.data for line in lines])
 
     def answer(self, answer: Mapping[str, Any]) -> float | None:
-        """Take the answer to the next line that was sent.
+        """Record the answer to the next line that was sent.
 
         Returns:
-            Seconds after which the line is to be sent again, in another request; None: it has its result.
+            Seconds after which the line must be sent again, in another request; None: the line has its result.
 
         Raises:
-            LookupError: no line was sent, or the answer is none.
+            LookupError: no sent line waits for an answer, or the answer has an unknown form.
         """
         line = self._sent.popleft()
         error = answer.get("error")
@@ -107,7 +107,7 @@ class BulkLines:
         return after_s
 
     def take(self) -> list[BulkResult]:
-        """The results that are next in order."""
+        """Return and remove the results that are next in order."""
         lines, results = self._lines, []
         while lines and (result := lines[0].result) is not None:
             results.append(result)
@@ -116,8 +116,8 @@ class BulkLines:
 
 
 def encode(item: BulkItem) -> bytes:
-    """Encode an item as one line with an idempotency key; b"" for a blank item. Text that is not a JSON object is
-    kept."""
+    """Encode an item as one line with an idempotency key; b"" for a blank item. Text that is not a JSON object stays
+    unchanged: the gateway reports the error."""
     if isinstance(item, Mapping):
         said = {name: value for name, value in item.items() if value is not None}
         return json.dumps({KEY: new_key(), **said}).encode() + b"\n"
@@ -134,5 +134,5 @@ def encode(item: BulkItem) -> bytes:
 
 
 def new_key() -> str:
-    """A key that no other line has."""
+    """Return a new random key."""
     return secrets.token_hex(16)

@@ -1,4 +1,4 @@
-"""`PingJob`: RhoConnect's three calls, and many pings at once."""
+"""`PingJob`: RhoConnect's three calls, cancelling, and streams of many pings."""
 
 import importlib
 import os
@@ -103,17 +103,17 @@ class PingJob:
 
     @classmethod
     def bulk(cls, pings: Iterable[BulkItem]) -> Iterator[BulkResult]:
-        """Send many pings through one streamed request, and give each result, in order, as soon as it is there.
+        """Send many pings through one streamed request, and yield each result, in order, as soon as it is available.
 
-        A lost connection is replaced: by the idempotency key that each line has or gets, no ping is doubled. At most a
-        thousand pings are taken from the iterable ahead of the results. Not to be called where an event loop runs:
-        there `abulk` is.
+        A lost connection is replaced. Each line has an idempotency key, so that no ping is sent twice. At most a
+        thousand pings are read from the iterable ahead of the results. Code that runs in an event loop must use
+        `abulk` instead.
 
         Args:
             pings: the parameters of each ping, or lines of NDJSON.
 
         Raises:
-            PingError: the gateway refuses the request as a whole, or gave no result for `timeout_s`.
+            PingError: the gateway refuses the request as a whole, or returned no result for `timeout_s`.
         """
         sending = importlib.import_module("gateway.client.bulk")
         for results in sending.blocking(cls._address(), cls._secret(), pings, cls._timeout_s):

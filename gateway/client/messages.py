@@ -18,7 +18,7 @@ PAGE_MAX: Final = 500
 _FINISHED: Final = ("done", "cancelled")
 """States of a ping that has all of its verdicts."""
 _FINAL: Final = ("accepted", "cancelled")
-"""Verdicts that are no failure of one device."""
+"""Verdicts that do not count as the failure of a device."""
 
 Parameters = Mapping[str, Any]
 
@@ -61,7 +61,7 @@ def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientReq
 
 
 def explain_request(parameters: Parameters, token: str) -> ClientRequest:
-    """The request that explains a ping and sends nothing.
+    """Return the request that explains a ping without sending it.
 
     Raises:
         PingError: the token cannot be sent.
@@ -70,17 +70,17 @@ def explain_request(parameters: Parameters, token: str) -> ClientRequest:
 
 
 def explanation_of(answer: ClientResponse) -> dict[str, Any]:
-    """The explanation of a ping.
+    """Return the explanation of a ping.
 
     Raises:
-        PingError: the gateway refused it, or does not explain pings.
+        PingError: the gateway refused the request, or its version does not explain pings.
     """
     found = _json(answer)
     if answer.status != 200:
         raise refusal(answer)
     if "totals" not in found:
         raise PingError(
-            ["the gateway explains no pings: it has sent this ping"], answer.ping_id, answer.status
+            ["this gateway does not explain pings: it has sent the ping"], answer.ping_id, answer.status
         )
     return found
 
@@ -96,10 +96,10 @@ def cancel_request(ping_id: str, token: str) -> ClientRequest:
 
 
 def cancelled_of(answer: ClientResponse) -> dict[str, Any]:
-    """The answer to a cancellation: `ping_id` and `state`.
+    """Return the answer to a cancellation: `ping_id` and `state`.
 
     Raises:
-        PingError: the gateway refused: the ping is unknown or finished.
+        PingError: the gateway refused the cancellation: the ping is unknown or finished.
     """
     found = _json(answer)
     if answer.status != 202 or "state" not in found:
@@ -108,17 +108,17 @@ def cancelled_of(answer: ClientResponse) -> dict[str, Any]:
 
 
 def list_request(query: str, token: str) -> ClientRequest:
-    """One page of the list of pings; `query`: its parameters, encoded for a URL."""
+    """Return the request for one page of the list of pings; `query`: its parameters, encoded for a URL."""
     return ClientRequest("GET", f"/rc/v1/pings?{query}", token_header(token))
 
 
 def admin_request(method: str, path: str, parameters: Parameters, token: str) -> ClientRequest:
-    """A request of an operator.
+    """Return the request for a route of operators.
 
     Args:
         method: the HTTP method. The parameters of a GET are in the query, those of others in a JSON body.
         path: path of the route, with its segments quoted.
-        parameters: parameters by name; those that are None are left out.
+        parameters: parameters by name; those that are None are omitted.
         token: the API token.
     """
     sent = {name: value for name, value in parameters.items() if value is not None}
@@ -131,10 +131,10 @@ def admin_request(method: str, path: str, parameters: Parameters, token: str) ->
 
 
 def json_of(answer: ClientResponse) -> dict[str, Any]:
-    """The JSON object of an answer of 200.
+    """Return the JSON object of a response with status 200.
 
     Raises:
-        PingError: the gateway refused, or the answer is no JSON object.
+        PingError: the gateway refused the request, or the response is not a JSON object.
     """
     found = _json(answer)
     if answer.status != 200 or not found:
@@ -168,7 +168,8 @@ def report_of(answer: ClientResponse) -> dict[str, Any] | None:
 
 
 def failures(report: Mapping[str, Any]) -> list[str]:
-    """One text for each device that the ping did not reach, and one for those that a cancelled ping left out."""
+    """Return one text for each device that the ping did not reach, and one for all devices that a cancelled ping left
+    out."""
     texts = [
         f"{device.get('client_id', '?')}: {device.get('reason') or device['verdict']}"
         for device in report.get("devices", ())

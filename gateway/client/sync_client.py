@@ -1,4 +1,4 @@
-"""HTTP of the client with the standard library alone; it is thread-safe."""
+"""HTTP requests of the client with the standard library alone. The client is thread-safe."""
 
 import time
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -70,7 +70,7 @@ class SyncClient:
         return report
 
     def pings(self, query: str) -> dict[str, Any]:
-        """One page of the list of pings: `pings` and `next_cursor`.
+        """Return one page of the list of pings: `pings` and `next_cursor`.
 
         Args:
             query: `state`, `limit` and `cursor`, encoded for a URL.
@@ -81,7 +81,7 @@ class SyncClient:
         return json_of(self._ask(list_request(query, self._token), self._timeout_s))
 
     def report(self, ping_id: str) -> dict[str, Any]:
-        """The receipt of a ping.
+        """Return the receipt of a ping.
 
         Raises:
             PingError: the gateway does not know the ping, refuses, or cannot be reached.
@@ -89,7 +89,7 @@ class SyncClient:
         return json_of(self._ask(report_request(ping_id, self._token), self._timeout_s))
 
     def cancel(self, ping_id: str) -> dict[str, Any]:
-        """Cancel a ping: its `ping_id` and its `state`, `open` while deliveries are in flight, then `cancelled`.
+        """Cancel a ping, and return its `ping_id` and `state`: `open` while deliveries are in flight, then `cancelled`.
 
         Raises:
             PingError: the ping is unknown or finished, or the gateway refuses or cannot be reached.
@@ -97,7 +97,8 @@ class SyncClient:
         return cancelled_of(self._ask(cancel_request(ping_id, self._token), self._timeout_s))
 
     def admin(self, method: str, path: str, parameters: Parameters) -> dict[str, Any]:
-        """The JSON object that a route of operators answers; the arguments are those of `admin_request`.
+        """Call a route of operators, and return the JSON object of its response. The arguments are those of
+        `admin_request`.
 
         Raises:
             PingError: the gateway refuses, or cannot be reached.
@@ -105,10 +106,10 @@ class SyncClient:
         return json_of(self._ask(admin_request(method, path, parameters, self._token), self._timeout_s))
 
     def explain(self, parameters: Parameters) -> dict[str, Any]:
-        """Explain a ping; nothing is sent.
+        """Explain a ping without sending it.
 
         Raises:
-            PingError: the gateway refused it, or cannot be reached.
+            PingError: the gateway refuses the request, or cannot be reached.
         """
         return explanation_of(self._ask(explain_request(parameters, self._token), self._timeout_s))
 

@@ -75,7 +75,7 @@ class PingForm:
     ) -> web.Response:
         explanations = self._services.explanations
         if explanations is None:
-            raise NotFound("this process explains no pings")
+            raise NotFound("this process does not explain pings")
         submission = from_params({**parameters, "explain": "true"})
         submission = self._context.admission.admit(submission, visit.principal)
         found = await explanations.explain(submission.ping, validates=False)

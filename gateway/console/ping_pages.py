@@ -82,7 +82,7 @@ class PingPages:
         ping_id, canceller = request.match_info["ping_id"], self._services.canceller
         await self._report(ping_id, visit)
         if canceller is None:
-            raise NotFound("this process cancels no pings")
+            raise NotFound("this process does not cancel pings")
         await canceller.cancel(ping_id)
         await self._context.audit(request, visit.principal, f"POST /console/pings/cancel {ping_id}")
         return redirect(f"/console/pings/{ping_id}")

@@ -108,7 +108,7 @@ class UserPages:
     def _operators(self) -> OperatorStores:
         operators = self._context.services.operators
         if operators is None:
-            raise NotFound("this process answers no requests of operators")
+            raise NotFound("this process does not serve the routes of operators")
         return operators
 
     async def search(self, request: web.Request, visit: Visit) -> web.Response:

@@ -33,8 +33,8 @@ class Listed(NamedTuple):
     """The devices of `to.devices` and `to.tokens`.
 
     Attributes:
-        devices: those that may get the ping.
-        owners: client id -> its user; only if it was asked for.
+        devices: the devices that may receive the ping.
+        owners: client id -> its user; filled only on request.
     """
 
     devices: list[Device]

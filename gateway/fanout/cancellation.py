@@ -1,4 +1,4 @@
-"""Planning of cancelled pings: their users and devices are counted, and not looked up."""
+"""Planning of cancelled pings: their users and devices are counted without a look-up."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice

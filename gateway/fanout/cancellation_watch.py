@@ -1,13 +1,13 @@
-"""Follows the set of cancelled pings in Redis, and ends what a worker or the retry schedule still has of them.
+"""Follows the set of cancelled pings in Redis, and ends their deliveries in this worker and in the retry schedule.
 
 Every worker reads the version of the set every `POLL_S`, one command. When it has changed, the worker reads the set,
-and at once gives the waiting deliveries of the cancelled pings their verdict. So no worker begins a request for a ping
-later than `STALE_S` after its cancellation: a worker that cannot read the version for so long begins no request at all
-until it can.
+and immediately gives the waiting deliveries of the cancelled pings their verdict. Therefore no worker begins a request
+for a ping later than `STALE_S` after its cancellation: a worker that cannot read the version for this time begins no
+request until it can.
 
 One worker of all gateways sweeps a new version, as soon as all have read it: retries of the cancelled pings become due,
-and messages in mailboxes are withdrawn. A worker that reads a version late may have scheduled a retry meanwhile, and
-has it swept again.
+and messages in mailboxes are withdrawn. A worker that reads a version late may have scheduled a retry in the meantime;
+it requests another sweep.
 """
 
 import asyncio
@@ -39,9 +39,9 @@ class CancellationWatch:
     Args:
         ids: the set in Redis.
         cancelled: gets the ids.
-        unsaved: keeps lanes from sending while the set cannot be read.
+        unsaved: prevents lanes from sending while the set cannot be read.
         on_cancelled: called after pings were added to `cancelled`.
-        withdraw: removes the waiting messages of pings from mailboxes; None: there are none here.
+        withdraw: removes the waiting messages of pings from mailboxes; None: this gateway has no mailboxes.
     """
 
     def __init__(

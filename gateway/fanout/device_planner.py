@@ -1,6 +1,6 @@
 """The plan of one device: the delivery that a ping means for it, or the reason why there is none.
 
-`gateway.fanout.planner` plans with it what is sent, and `gateway.fanout.explain` what would be sent.
+`gateway.fanout.planner` uses it for pings that are sent, and `gateway.fanout.explain` for pings that are explained.
 """
 
 from typing import Final
@@ -32,13 +32,14 @@ class DevicePlanner:
     def plan_device(
         self, plan: BatchPlan, recipient_device: Recipient, skipped: dict[str, int] | None
     ) -> None:
-        """Add one send, or say why there is none. `skipped` is None where the device has its place already."""
+        """Add one delivery, or record the reason why there is none. `skipped`: None if the device is already
+        counted."""
         batch = plan.batch
         index = len(batch.states)
         try:
             self._plan_send(plan, recipient_device, skipped)
         except INTERNAL_ERRORS:
-            # A ping or a setting that we cannot cope with must not stop those that were read with it.
+            # An unexpected error at one ping or setting must not stop the pings that were read with it.
             _log.exception(
                 "device_planning_failed", ping_id=plan.ping.id, client=recipient_device.device.client_id
             )
@@ -67,7 +68,7 @@ class DevicePlanner:
         index = batch.add_delivery(device.client_id, recipient_device.platform)
         try:
             if message is None or isinstance(message, InputError):
-                raise message or NothingToSend("the ping holds nothing for this platform any more")
+                raise message or NothingToSend("the ping has no content for this provider any more")
             path = recipient_device.path or message.path(device.pin)
         except InputError as error:
             self._reject(batch, index, recipient_device.platform, error.label)

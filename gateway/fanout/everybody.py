@@ -29,8 +29,8 @@ _log = structlog.get_logger("broadcast")
 STEP_USERS: Final = 8 * keys.CHUNK_USERS
 """Users of one step, exceeded by at most a page of the scan."""
 AHEAD_CHUNKS: Final = 40
-"""Chunks that may be on their stream before splitting pauses, those in the hands of workers included. With fewer than
-the workers have room for, small batches cost more CPU a push."""
+"""Chunks that may be on their stream before splitting pauses, including those that workers hold. With fewer chunks than
+the workers have room for, batches are small, and a push costs more CPU."""
 _PAUSE_S: Final = 0.02
 
 
@@ -86,7 +86,7 @@ class EverybodySplitter:
         return True
 
     async def _leave_out_rest(self, lease: Lease, ping: Ping, cursor: ScanCursor) -> None:
-        """Settle a cancelled broadcast; the users whose chunks are not written are counted, and not looked up."""
+        """Settle a cancelled broadcast; the users whose chunks are not written are counted without a look-up."""
         left_out, run_id, position = 0, cursor.run_id, cursor.position
         while True:
             page = await self._users.page(run_id, position, STEP_USERS)
@@ -106,7 +106,7 @@ class EverybodySplitter:
         chunks = list(slices(page.users, keys.CHUNK_USERS))
         after = ScanCursor(cursor.chunks + len(chunks), page.run_id, page.position, ended=not page.position)
         if after.chunks > CHUNKS_MAX:
-            raise UnreadableEntry(f"the users are more than those of {CHUNKS_MAX} chunks")
+            raise UnreadableEntry(f"there are more users than {CHUNKS_MAX} chunks can hold")
         step = ScanStep(lease, ping, cursor, after, chunks)
         waiting = await self._store.write(step, SHARED_CLOCK.now_ms())
         while waiting > AHEAD_CHUNKS:

@@ -45,7 +45,7 @@ USERS_MAX: Final = 100
 DEVICES_MAX: Final = 1_000
 """Most clients of these users together."""
 PAYLOADS_BYTES_MAX: Final = 8_388_608
-"""Longest payloads of all devices together. A message of RhoConnect Push may have 64 KB."""
+"""Most bytes of the payloads of all devices together. One message of RhoConnect Push may have 64 KB."""
 AT_ONCE: Final = 4
 """Explanations that one worker makes at a time; further ones wait."""
 PLACEHOLDER_ID: Final = "0" * 32
@@ -190,7 +190,7 @@ class _Work:
     async def _add(
         self, user: str, registration: UserDevices, seen: set[str], reached: dict[str, str]
     ) -> None:
-        """Plan the devices of one user, who comes after those whose devices are in `seen`."""
+        """Plan the devices of one user. `seen` has the devices of the users before."""
         left_out: LeftOut = []
         narrowed = registration
         if self._narrowing is not None:
@@ -237,7 +237,8 @@ class _Work:
                 self._plan_device(owner, recipient(device, provider, self._lane_manager))
 
     async def _add_unreadable(self, user: str, registration: UserDevices) -> None:
-        """Add the clients that the registry leaves out unread: they are gone, or their tokens are dead."""
+        """Add the clients that the registry omits without reading them: missing clients, and clients with dead
+        tokens."""
         for client in await self._examination.clients(registration.left_out):
             if not self._is_shown(client.device):
                 continue
@@ -246,7 +247,7 @@ class _Work:
             self._left_out.append(LeftOutDevice(user, client.device, reason, provider))
 
     def _shown(self, chosen: list[Chosen], left_out: LeftOut) -> tuple[list[Chosen], LeftOut]:
-        """Both without the devices of apps that the caller does not see."""
+        """Return both without the devices of apps that the caller may not see."""
         if self._ping.apps is None:
             return chosen, left_out
         return within_apps(chosen, self._ping.apps, {}), [one for one in left_out if self._is_shown(one[0])]
@@ -255,7 +256,7 @@ class _Work:
         return self._ping.apps is None or device.app_id in self._ping.apps
 
     def _plan_device(self, user: str, to: Recipient) -> None:
-        """Plan one device as the planner does, and take what became of it."""
+        """Plan one device as the planner does, and record its delivery or the reason why there is none."""
         plan, batch = self._plan, self._plan.batch
         index = len(batch.states)
         self._planner.plan_device(plan, to, {})
@@ -341,4 +342,5 @@ def _body(delivery: Delivery) -> bytes:
 
 
 def _never(_: DeliveryBatch) -> None:
-    """Nothing completes the batch of an explained ping: its planning never ends (`DeliveryBatch.finish_planning`)."""
+    """Never called: the planning of an explained ping does not end (`DeliveryBatch.finish_planning`), so its batch is
+    not completed."""

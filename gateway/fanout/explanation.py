@@ -37,11 +37,11 @@ REASONS: Final[Mapping[str, str]] = {
     NOT_SERVED: "the settings do not serve devices of this provider",
     CredentialError.label: "the app's credential of this provider cannot be used (`rhopush check` names the fault)",
     BadSetting.label: "a setting of this provider for the app is wrong (`rhopush check` names it)",
-    NOTHING_TO_SEND: "the ping holds nothing that this provider could show or synchronise",
+    NOTHING_TO_SEND: "the ping has no content that this provider can show or synchronise",
     PayloadTooLarge.label: "the payload is too large for this provider",
-    InvalidToken.label: "the push token cannot be one of this provider",
-    InvalidField.label: "the ping or a setting has a value that this provider does not take",
-    RhoPushError.label: "the gateway failed at this device; its log has the event `device_planning_failed`",
+    InvalidToken.label: "the push token does not have the form of this provider's tokens",
+    InvalidField.label: "the ping or a setting has a value that this provider does not accept",
+    RhoPushError.label: "the gateway could not plan this device; its log has the event `device_planning_failed`",
 }
 """Why a device is left out, in words, by reason code."""
 _VERDICTS: Final[Mapping[VerdictKind, str]] = {
@@ -56,14 +56,14 @@ _SEGMENT_MIN: Final = 8
 
 
 class LeftOutDevice(NamedTuple):
-    """A device that a ping does not go to.
+    """A device that a ping does not reach.
 
     Attributes:
         user: its owner.
         device: as registered; of a client that is gone or whose token is dead, only the id.
         reason: code, as in receipts.
         provider: "" where none is known.
-        detail: the error's own words; "": none.
+        detail: text of the error; "": there is none.
         same_as: of a repeated device: the client that the ping reaches instead; "" otherwise.
     """
 
@@ -76,7 +76,7 @@ class LeftOutDevice(NamedTuple):
 
 
 def left_out_row(one: LeftOutDevice, mark: MarkFacts | None) -> dict[str, Any]:
-    """A device that is left out; `mark`: of its token, for the reason `dead_token`."""
+    """Return the row of an omitted device; `mark`: the mark of its token, for the reason `dead_token`."""
     row: dict[str, Any] = {
         **_identity(one.device, one.user, one.provider),
         "reason": one.reason,
@@ -93,7 +93,7 @@ def left_out_row(one: LeftOutDevice, mark: MarkFacts | None) -> dict[str, Any]:
 
 
 def recipient_row(delivery: Delivery, user: str, body: bytes) -> dict[str, Any]:
-    """A device that the ping goes to; `body`: of its request."""
+    """Return the row of a device that the ping would reach; `body`: the body of its request."""
     device, lane = delivery.device, delivery.route.lane
     row: dict[str, Any] = {
         **_identity(device, user, lane.provider.name),
@@ -114,12 +114,12 @@ def recipient_row(delivery: Delivery, user: str, body: bytes) -> dict[str, Any]:
 
 
 def verdict_row(verdict: Verdict) -> dict[str, Any]:
-    """The provider's verdict about a message that it only checked."""
+    """Return the provider's verdict on a message that it only checked."""
     return {"verdict": _VERDICTS[verdict.kind], "reason": verdict.reason}
 
 
 def no_validation(provider: str) -> dict[str, Any]:
-    """Stands in place of a verdict where the provider checks no message without delivering it."""
+    """Return the replacement for a verdict of a provider that cannot check a message without delivering it."""
     return {
         "verdict": NOT_AVAILABLE,
         "reason": f"{provider} cannot check a message without delivering it",
@@ -132,7 +132,7 @@ def explanation(
     left_out: Sequence[dict[str, Any]],
     unknown: Sequence[str],
 ) -> dict[str, Any]:
-    """The whole answer, with the totals."""
+    """Return the complete answer, with the totals."""
     totals = {
         "users": users,
         "unknown_users": len(unknown),
@@ -156,7 +156,7 @@ def _identity(device: Device, user: str, provider: str) -> dict[str, Any]:
 
 
 def _payload(body: bytes, pin: str) -> Any:
-    """A body as JSON with the token shortened; None where it is not JSON."""
+    """Return a body as JSON with the token shortened; None if it is not JSON."""
     try:
         return _without_token(orjson.loads(body), pin)
     except orjson.JSONDecodeError:
@@ -172,7 +172,8 @@ def _without_token(value: Any, pin: str) -> Any:
 
 
 def _masked_path(path: bytes, pin: str) -> str:
-    """A path in which each part of the token is shortened; APNs tokens may have spaces, which a path has not."""
+    """Return a path in which each part of the token is shortened. APNs tokens may have spaces, which a path does not
+    have."""
     whole = "".join(pin.split())
     segments = path.decode("latin-1").split("/")
     return "/".join(

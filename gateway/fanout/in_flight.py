@@ -1,7 +1,7 @@
 """Delivery batches in flight: renews their leases, saves their verdicts and settles finished batches.
 
 This module holds every entry that a worker has read from a stream and not yet settled. A finished batch is settled
-at once. The verdicts of an unfinished batch are saved every `SAVE_S`, which bounds the repeats after a kill.
+immediately. The verdicts of an unfinished batch are saved every `SAVE_S`, which bounds the repeats after a kill.
 Writes are repeated until Redis answers; settling and saving are idempotent.
 """
 

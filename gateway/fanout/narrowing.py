@@ -12,7 +12,8 @@ APP_EXCLUDED: Final = "app_excluded"
 PROVIDER_EXCLUDED: Final = "provider_excluded"
 """Reason under `skipped`: the device's provider is not in `to.providers`."""
 USER_EXCLUDED: Final = "user_excluded"
-"""Reason under `skipped`: the user is in `to.except_users`. A user counts once, a device of `to.devices` for itself."""
+"""Reason under `skipped`: the user is in `to.except_users`. A user counts once, and so does each device of
+`to.devices`."""
 
 
 class Narrowing:

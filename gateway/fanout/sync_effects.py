@@ -2,9 +2,9 @@
 
 Redis reports each change of a device's `last_sync` to every worker (`gateway.registry.invalidation`). The worker that
 delivered the ping waits for the device (`gateway.delivery.awaited`), so one worker counts an effect. A log in Redis has
-the awaited devices within `FLUSH_S`: a restarted worker goes on with them. Changes that no invalidation reported,
-during a restart or while the connection was lost, are found by reading `last_sync` of all awaited devices; such an
-effect has the time that RhoConnect wrote there.
+the awaited devices within `FLUSH_S`: a restarted worker continues to wait for them. Changes that no invalidation
+reported, during a restart or while the connection was lost, are found by reading `last_sync` of all awaited devices;
+such an effect has the time that RhoConnect wrote there.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from gateway.store.connection import RedisConnection
 _log = structlog.get_logger("sync_effects")
 
 FLUSH_S: Final = 0.5
-"""Interval of the writes: a killed worker forgets the devices of the pings of this time."""
+"""Interval of the writes: a kill of the worker loses the awaited devices of the pings in this interval."""
 _RETRY_S: Final = 1.0
 _SUFFIX: Final = len(sync_name(""))
 
@@ -148,7 +148,7 @@ class SyncEffects:
             StoreDown: Redis did not answer; the next call writes the rest.
         """
         self.awaited.expire(SHARED_CLOCK.now_ms())
-        while len(self._found) > DEVICES_MAX:  # Redis did not accept the writes for long
+        while len(self._found) > DEVICES_MAX:  # Redis has not accepted the writes for a long time
             self._found.popleft()
             self._metrics.sync_dropped.inc()
         if not self._unwritten:

@@ -15,7 +15,7 @@ def require_all_apps(caller: Principal) -> None:
         AppNotAllowed: the caller is limited.
     """
     if caller.apps is not None:
-        raise AppNotAllowed(f"{caller.name} is limited to apps: it cannot change what concerns all of them")
+        raise AppNotAllowed(f"{caller.name} is limited to apps: it cannot change data of all apps")
 
 
 async def visible_clients(caller: Principal, clients: Clients, client_ids: Sequence[str]) -> list[str]:

@@ -25,7 +25,9 @@ class ReadinessReport(TypedDict):
     missing: Annotated[dict[str, str], Meta(description="The reason for each component that is not ready.")]
     degraded: Annotated[
         dict[str, str],
-        Meta(description="Parts that only some pings need: a lane, or a Redis of one way of pings."),
+        Meta(
+            description="Parts that only some pings need: a lane, or the Redis of RhoConnect Push or Resque."
+        ),
     ]
 
 

@@ -98,7 +98,7 @@ class PingRoutes:
             )
         explanations = self._context.services.explanations
         if explanations is None:
-            raise NotFound("this process explains no pings", field="explain")
+            raise NotFound("this process does not explain pings", field="explain")
         found = await explanations.explain(submission.ping, validates=options.validate)
         warned = responses.warning(submission)
         headers = (("X-Ping-Warning", warned),) if warned else ()

@@ -41,7 +41,7 @@ def cancel_route(context: HandlerContext) -> HttpRoute:
         services = context.services
         caller = await context.require_scope(request, await parameters(request, services), Scope.PING)
         if services.canceller is None:
-            raise NotFound("this process cancels no pings")
+            raise NotFound("this process does not cancel pings")
         ping_id = request.match_info["ping_id"]
         if caller.apps is not None:
             report = await services.receipts.report(ping_id)

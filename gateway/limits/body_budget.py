@@ -10,7 +10,7 @@ from typing import Final
 from gateway.errors import BodiesFull
 
 SMALL_BYTES: Final = 8_192
-"""Longest body that is not counted, in bytes: the limit of a request's head, which is not counted either."""
+"""Length in bytes up to which a body is not counted, like the head of a request."""
 _UNAUTHENTICATED_SHARE: Final = 4
 
 
@@ -27,7 +27,7 @@ class BodyBudget:
         self._unauthenticated = 0
 
     def max_body(self, *, authenticated: bool) -> int:
-        """The longest body that could ever fit."""
+        """The length of the longest body that the budget can hold."""
         return max(self.limit if authenticated else self.limit // _UNAUTHENTICATED_SHARE, SMALL_BYTES)
 
     def reserve(self, count: int, *, authenticated: bool) -> bool:
@@ -72,7 +72,7 @@ class BodyReservation:
             BodiesFull: they do not fit.
         """
         if not self.try_reserve(total):
-            raise BodiesFull("too many bytes of request bodies are held: limits.bodies_bytes")
+            raise BodiesFull("the request bodies in this process have reached limits.bodies_bytes")
 
     def try_reserve(self, total: int) -> bool:
         """Call `reserve`; False instead of an error."""

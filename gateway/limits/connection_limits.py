@@ -15,7 +15,7 @@ from protocols.response_headers import SAFETY_HEADERS
 
 _UNLIMITED_FILES: Final = 1_048_576  # Linux' own limit, fs.nr_open
 _READING_MAX: Final = 64  # refused connections that may stay open until their clients have read the response
-_REFUSED_S: Final = 2.0  # the longest time for that
+_REFUSED_S: Final = 2.0  # longest time in seconds for which they stay open
 _BODY: Final = (
     b'{"error":{"code":"connections_full",'
     b'"message":"too many HTTP connections (limits.connections)","field":null}}'
@@ -61,11 +61,11 @@ class ConnectionLimits:
         return self.push >= self._ceiling(self.main)
 
     def count_main(self, count: int) -> None:
-        """Note how many connections the main port has."""
+        """Set the number of connections of the main port."""
         self.main = count
 
     def count_push(self, count: int) -> None:
-        """Note how many connections the RhoConnect Push port has."""
+        """Set the number of connections of the RhoConnect Push port."""
         self.push = count
 
     def refuse(self, transport: asyncio.Transport) -> None:

@@ -1,20 +1,21 @@
-"""The ceiling of connections on a port: which connection makes room for a new one.
+"""The connection limit of a port, and the choice of the connection that is closed for a new one.
 
-| order | closed | oldest by |
+| order | connection that is closed | the oldest by |
 | --- | --- | --- |
-| 1 | a stranger that awaits its client: idle, or with a request that is not whole | its beginning |
-| 2 | an idle connection of any caller | its last use |
+| 1 | an unauthenticated one that waits for its client: idle, or with an incomplete request | time of its start |
+| 2 | an idle one of any caller | time of its last use |
 
-A stranger is a connection on which no valid credentials came.
+A connection is unauthenticated until it has carried valid credentials.
 
-A caller without credentials therefore cannot take the places of those with some: neither with connections that send
-nothing nor with heads and bodies that never end. A new caller is a stranger until its first credentials are judged, and
-by its beginning it is the last of them.
+Callers without credentials therefore cannot displace callers with credentials: neither with connections that send
+nothing nor with heads and bodies that never end. A new caller is unauthenticated until its first credentials are
+checked, but its connection is the newest of these, and is closed last.
 
-Connections do not keep themselves in an order of use: that would cost each ping. Only at the ceiling all are looked at,
-and their order is then used up; a look that found none is not repeated for `_RETRY_S`, so that a flood of connections
-does not make it a habit. Strangers are kept in the order in which they came; a connection whose caller was judged
-meanwhile is taken out when it is met, or by `trust`.
+Connections are not kept in the order of their last use, since that would cost time for each ping. All of them are
+sorted only when the limit is reached, and the result is used until it is empty. If no connection was idle, the sorting
+is not repeated for `_RETRY_S`, so that a flood of connections does not cause one sorting each. Unauthenticated
+connections are kept in the order of their start. A connection whose caller has authenticated since is removed from
+this order by `trust`, or when the search for a connection to close reaches it.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 _RETRY_S: Final = 0.1
 _OWED_MAX: Final = 256
-"""Strangers with an answer under way that are passed over for one new connection."""
+"""Most unauthenticated connections with a pending response that the search for one new connection skips."""
 
 
 class EvictableConnection(Protocol):
@@ -32,15 +33,15 @@ class EvictableConnection(Protocol):
 
     @property
     def idle_since(self) -> int | None:
-        """The connection's place in the order of use while no response is owed, else None."""
+        """The connection's number in the order of use while no response is pending, else None."""
 
     @property
     def trusted(self) -> bool:
-        """Whether valid credentials came over this connection."""
+        """Whether the connection has carried valid credentials."""
 
     @property
     def awaits_client(self) -> bool:
-        """Whether no response is being made: the connection waits for its client to send or to read."""
+        """Whether no response is in preparation: the connection waits for its client to send or to read."""
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -53,11 +54,11 @@ class ConnectionRegistry(dict[Member, None], Generic[Member]):
     """All connections of one port, oldest first.
 
     Args:
-        is_full: whether the port has as many connections as it may.
-        on_count: called with the number of connections after each change of it.
+        is_full: whether the port has reached its limit.
+        on_count: called with the number of connections after each change.
 
     Attributes:
-        last_use: grows with each use of a connection: the order of use.
+        last_use: number of the latest use of a connection; it increases with each use.
     """
 
     __slots__ = ("_again_s", "_is_full", "_loop", "_on_count", "_order", "_strangers", "last_use")
@@ -70,27 +71,27 @@ class ConnectionRegistry(dict[Member, None], Generic[Member]):
         self.last_use = 0
         self._order: deque[tuple[int, Member]] = deque()
         self._again_s = 0.0
-        self._strangers: dict[Member, None] = {}  # oldest first; some may be trusted by now
+        self._strangers: dict[Member, None] = {}  # oldest first; some may have become trusted
 
     def next_use(self) -> int:
-        """A connection is used: its place in the order of use."""
+        """Record a use of a connection, and return its number in the order of use."""
         self.last_use += 1
         return self.last_use
 
     def add(self, connection: Member) -> bool:
-        """Add a new connection. False: there is no room, and no connection that may be closed."""
+        """Add a new connection. False: the port is full, and no connection may be closed."""
         if self._is_full():
             closed = self._stranger() or self._oldest()
             if closed is None:
                 return False
             self.remove(closed)
-            closed.abort()  # it may have answers that its client never reads: a close would wait for that
+            closed.abort()  # not closed: a close waits until the client has read all responses
         self[connection] = self._strangers[connection] = None
         self._on_count(len(self))
         return True
 
     def replace(self, connection: Member, by: Member) -> None:
-        """A connection is handed over: another object has its place."""
+        """Replace the object of a connection that was handed over to another one."""
         self.pop(connection, None)
         self[by] = None
         if connection in self._strangers:
@@ -98,17 +99,17 @@ class ConnectionRegistry(dict[Member, None], Generic[Member]):
             self._strangers[by] = None
 
     def trust(self, connection: Member) -> None:
-        """Valid credentials came over a connection: it is no stranger, and takes no memory as one."""
+        """Remove a connection with valid credentials from the unauthenticated ones."""
         self._strangers.pop(connection, None)
 
     def remove(self, connection: Member) -> None:
-        """Forget one that is gone, if it is known."""
+        """Remove a closed connection, if it is registered."""
         self.pop(connection, None)
         self._strangers.pop(connection, None)
         self._on_count(len(self))
 
     def _stranger(self) -> Member | None:
-        """The oldest stranger that awaits its client. Each one that is trusted by now is met once."""
+        """The oldest unauthenticated connection that waits for its client. Trusted ones are removed on the way."""
         owed = 0
         while self._strangers and owed < _OWED_MAX:
             first = next(iter(self._strangers))

@@ -4,7 +4,7 @@ Messages and polls are batched: all that arrive during one event loop iteration 
 channel share one RESP3 connection, which prevents lost wake-ups. Redis writes published messages and the replies to
 polls to that connection in the order of execution. So a message that was queued before a poll read the queue is in
 the poll's reply, and a message that was queued later is published after the reply. Therefore, while a poll has no
-reply, publications about its instance contain no news for it.
+reply, publications about its instance contain nothing that the reply does not contain.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Counters of the badge "+1": one for each device, in the queue's Redis.
 
 A counter is stored with the `last_sync` that the device had at its first increment. It restarts at 1 once the device
-has another `last_sync`: the app has then shown what is new. A ping counts once for a device: the counter keeps the
+has another `last_sync`: the app has then shown the new content. A ping counts once for a device: the counter keeps the
 numbers of the last pings, so that a retry and a redelivery carry the number of the first attempt.
 """
 
@@ -69,7 +69,8 @@ class BadgeStore:
         self._connection = connection
 
     async def count(self, ping_id: str, devices: Sequence[BadgeDevice]) -> list[int]:
-        """Count a ping for these devices, at most some hundred at once; the number of each. Raises StoreDown."""
+        """Count a ping for these devices, at most some hundreds in one call, and return the number of each. Raises
+        StoreDown."""
         names = [keys.badge(device.client_id) for device in devices]
         syncs = [device.last_sync for device in devices]
         words: list[Argument] = [ping_id, keys.BADGE_S, keys.BADGE_PINGS, COUNT_MAX, *syncs]
@@ -77,7 +78,7 @@ class BadgeStore:
         return numbers
 
     async def preview(self, devices: Sequence[BadgeDevice]) -> list[int]:
-        """The numbers that a further ping would have; nothing is counted. Raises StoreDown."""
+        """Return the numbers that a further ping would have, without counting it. Raises StoreDown."""
         asked = [pack(("HMGET", keys.badge(device.client_id), "count", "sync")) for device in devices]
         replies = await self._connection.send_many(asked)
         numbers = []

@@ -1,4 +1,4 @@
-"""The search for the entry of a batch in a stream, for a ping that waits for longer than its marker lives.
+"""The search for the entry of a batch in a stream, for a ping that waits longer than the lifetime of its marker.
 
 The id of an entry is Redis' time of the append, and the id of a batch begins with the gateway's time, so the entry is
 near that time in the stream. While Redis' clock is behind an earlier reading, new entries follow that reading: they are

@@ -105,7 +105,7 @@ for _, name in ipairs(due) do redis.call('ZADD', KEYS[2], 'XX', 0, name) end
 return {found[1], #due}
 """
 )
-"""Make the retries of cancelled pings due now: the next cursor, and how many. The workers end a retry that is due
+"""Make the retries of cancelled pings due now; returns the next cursor and their number. The workers end such a retry
 without a request."""
 
 PRUNE: Final = Script(
@@ -144,7 +144,7 @@ end
 return {#ids, #gone}
 """.replace("@RECEIPT@", keys.receipt(""))
 )
-"""Remove ids of pings that are finished, and those whose life is over: how many were examined and removed.
+"""Remove the ids of finished pings, and ids whose lifetime has ended; returns the numbers of examined and removed ids.
 
 An id stays for `age` in any case. By then no worker delivers an entry whose lease it has lost.
 """

@@ -42,7 +42,7 @@ class CancelledIds:
         return frozenset(name.decode("ascii", "replace") for name in found)
 
     async def forget_sweep(self) -> None:
-        """Let the set be swept again."""
+        """Request another sweep of the set."""
         await self._connection.call("DEL", keys.CANCELLED_SWEPT)
 
     async def begin_sweep(self) -> bool:
@@ -51,13 +51,13 @@ class CancelledIds:
         return await self._connection.call(*words) is not None
 
     async def end_sweep(self, version: bytes) -> None:
-        """Record that this version was swept; b"": it was not, and another worker may sweep at once."""
+        """Record that this version was swept; b"": it was not swept, and another worker may sweep immediately."""
         if version:
             await self._connection.call("SET", keys.CANCELLED_SWEPT, version, "EX", keys.CANCELLED_S)
         await self._connection.call("DEL", keys.CANCELLED_SWEEPER)
 
     async def sweep_retries(self) -> int:
-        """Make the retries of cancelled pings due; how many."""
+        """Make the retries of cancelled pings due, and return their number."""
         cursor, due = b"0", 0
         while True:
             names = [keys.SCHEDULE_BODIES, keys.SCHEDULE, keys.CANCELLED]
@@ -68,7 +68,7 @@ class CancelledIds:
                 return due
 
     async def prune(self) -> int:
-        """Remove the ids of finished pings; how many."""
+        """Remove the ids of finished pings, and return their number."""
         kept = removed = 0
         while True:
             words: list[Argument] = [keys.CANCELLED_S, SETTLE_S, kept, _PRUNED_TOGETHER]

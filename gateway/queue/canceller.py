@@ -1,7 +1,8 @@
 """Cancels pings: the durable step behind `DELETE /rc/v1/pings/{ping_id}`.
 
-A ping of the queue gets into the set of cancelled pings, which all workers poll (`gateway.fanout.cancellation_watch`).
-A ping of the schedule is taken out of it at once, and its receipt is written in the same step.
+The id of a queued ping is added to the set of cancelled pings, which all workers poll
+(`gateway.fanout.cancellation_watch`). A scheduled ping is removed from the schedule immediately, and its receipt is
+written in the same step.
 """
 
 import hashlib
@@ -86,7 +87,7 @@ class PingCanceller:
         names = [keys.CANCELLED, keys.CANCELLED_VERSION, keys.receipt(batch), keys.RECEIPTS]
         words: list[Argument] = [ping_id, ping_index, keys.CANCELLED_S, self._receipt_s, keys.CANCELLED_MAX]
         outcome = await self._call(cancellation_scripts.CANCEL, names, words)
-        # A finished ping whose mark has expired still has the devices that it left out in its receipt.
+        # The receipt of a finished ping lists the devices that were left out, also after its mark has expired.
         return CANCELLED if outcome == DONE and report["state"] == CANCELLED else outcome
 
     async def _cancel_scheduled(self, batch_id: str, ping_index: int) -> str:
@@ -102,7 +103,8 @@ class PingCanceller:
         return await self._call(cancellation_scripts.CANCEL_SCHEDULED, names, [*words, self._receipt_s])
 
     async def _users(self, found: ScheduledBatch, ping_index: int) -> int:
-        """Number of recipients that a scheduled ping names; all users count as one, since nothing has counted them.
+        """Return the number of recipients that a scheduled ping names; all users count as one, since they are not
+        counted yet.
 
         All chunks of a broadcast but the last have the same number of users.
         """

@@ -1,7 +1,7 @@
 """Requests that wait for the completion of a ping (`wait=true`), in whichever process it is delivered.
 
 The ping carries the channel of the process that has the waiting request. If the same process delivers the ping and
-all its deliveries are settled at once, the request is notified directly (`CompletionWaiters.complete`). Otherwise
+all its deliveries are settled together, the request is notified directly (`CompletionWaiters.complete`). Otherwise
 the settlement of the last delivery publishes the ping's id on that channel, with the complete record if one
 settlement has it. Each process subscribes with one connection. A message can be lost with a connection, so waiting
 requests also poll the receipt.

@@ -2,7 +2,7 @@
 
 Leases are the pending entries of a Redis consumer group: an entry belongs to the consumer that read it as long as
 that consumer renews it, and is taken over after an idle time of `LEASE_S`. A consumer's name survives a restart
-(`gateway id:slot`), so a restarted worker finds its own entries at once (`resume`).
+(`gateway id:slot`), so a restarted worker finds its own entries immediately (`resume`).
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class BatchProgress(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
         accepted: bitmap with one bit for each index.
         other_verdicts: (index, kind, reason) of each other final verdict.
         skipped: number of omitted devices by reason, for each ping.
-        dead: indexes whose push token the provider called dead.
+        dead: indexes of deliveries whose push token the provider reported as dead.
     """
 
     plan: tuple[tuple[str, ...], ...]
@@ -396,11 +396,11 @@ class Streams:
         return int(called)
 
     async def release_scheduled(self) -> int:
-        """Move scheduled pings that are due to the queue, as far as it is short; their number."""
+        """Move scheduled pings that are due to the queue, as far as its length permits, and return their number."""
         return await schedule.release(self._connection)
 
     async def scheduled(self) -> schedule.ScheduleDepth:
-        """How much waits for its `deliver_at`."""
+        """The pings that wait for their `deliver_at`, and their size."""
         return await schedule.depth(self._connection)
 
     async def remove_idle_consumers(self) -> None:

@@ -28,7 +28,7 @@ ACKNOWLEDGED_MAX: Final = 10_000
 AWAITED_LOG_S: Final = 1_200
 """Lifetime of a log of awaited syncs after its last entry: longer than a sync is awaited."""
 SYNCS_MAX: Final = 500
-"""Most syncs that are recorded in one call: Redis serves no other client meanwhile."""
+"""Most syncs that are recorded in one call, during which Redis serves no other client."""
 
 _RECEIPTS_LUA: Final = (
     CHECKS

@@ -56,7 +56,7 @@ class Lease(NamedTuple):
         payload: a packed `Entry` (pings, broadcasts) or `Chunk`.
         pings: number of pings counted against the backlog.
         size: bytes counted against the backlog.
-        redelivered: whether the entry was read before, perhaps by another consumer, so that there may be progress.
+        redelivered: whether the entry was read before, possibly by another consumer, so that there may be progress.
         decoded: the decoded payload, if this process has just written it.
     """
 

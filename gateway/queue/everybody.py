@@ -1,8 +1,8 @@
 """Broadcasts to all users (`to.all_users`): their chunks of users are written while the set of users is scanned.
 
 An append stores no user. The splitter scans the set in the Redis of the registry, and writes the users of the next
-chunks, the chunks and the cursor of the scan in one step to the Redis of the queue. The list of all users is therefore
-never in one place, and only a few chunks are ahead of the workers.
+chunks, the chunks and the cursor of the scan in one step to the Redis of the queue. The complete list of users is
+therefore never stored or held in memory, and only a few chunks are ahead of the workers.
 
 The cursor of a scan is valid in the Redis process that returned it, so it is stored with the run id of that process. A
 scan that restarts numbers its chunks onward: a device that an earlier chunk has claimed is not reached again.
@@ -60,7 +60,7 @@ worker did this step, or the entry is settled."""
 
 
 def is_to_everybody(ping: Ping) -> bool:
-    """Whether a ping goes to all users, and so to the stream of broadcasts however few there are."""
+    """Whether a ping goes to all users, and therefore to the stream of broadcasts, regardless of their number."""
     return ping.to is not None and ping.to.all_users
 
 
@@ -78,13 +78,13 @@ async def open_scan(connection: RedisConnection, users: str, life_s: int) -> Non
 
 
 class ScanCursor(NamedTuple):
-    """How far a broadcast to all users is split.
+    """The position up to which a broadcast to all users is split.
 
     Its text form is `chunks:run id:position`; "" before the first step.
 
     Attributes:
         chunks: number of chunks that are written.
-        run_id: the Redis process whose scan it is; "" before the first step.
+        run_id: the Redis process that is scanned; "" before the first step.
         position: the cursor of the scan; 0 at its beginning.
         ended: whether the scan has ended.
     """
@@ -99,7 +99,7 @@ class ScanCursor(NamedTuple):
         """Parse a stored cursor.
 
         Raises:
-            UnreadableEntry: it is damaged. Without the number of chunks, none can be added.
+            UnreadableEntry: the cursor is damaged. Without the number of chunks, no chunk can be added.
         """
         if not text:
             return cls()
@@ -145,7 +145,7 @@ class EverybodyStore:
         self._receipt_s = receipt_s
 
     async def cursor(self, lease: Lease) -> ScanCursor:
-        """How far a broadcast is split.
+        """The position up to which a broadcast is split.
 
         Raises:
             StoreDown: Redis did not answer.

@@ -1,8 +1,8 @@
 """Removal of the consumer names of gateways that never return.
 
-A worker reads the streams as the consumer `gateway id:slot`. The name of a gateway that is gone for good would stay in
-every consumer group. A name is removed only if it holds no entry and read nothing for `IDLE_S`; Redis checks both and
-removes the name in one step. A worker that comes back later has its name again with its first read.
+A worker reads the streams as the consumer `gateway id:slot`. The name of a gateway that was removed would stay in
+every consumer group. A name is removed only if it holds no entry and has read nothing for `IDLE_S`; Redis checks both
+and removes the name in one step. A worker that returns later gets its name again with its first read.
 """
 
 from typing import Final
@@ -32,7 +32,7 @@ for _, name in ipairs(gone) do redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV
 return gone
 """
 )
-"""Remove the consumers without pending entries that were idle for long. Returns their names."""
+"""Remove the consumers without pending entries that have been idle for a long time. Returns their names."""
 
 
 async def remove_idle_consumers(connection: RedisConnection, idle_ms: int = IDLE_S * 1000) -> list[str]:

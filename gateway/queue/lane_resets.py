@@ -37,7 +37,7 @@ class LaneResets:
         self._seen: dict[str, int] | None = None
 
     async def request(self, lane: str) -> None:
-        """Ask every worker to close the breaker of this lane.
+        """Request every worker to close the breaker of this lane.
 
         Raises:
             StoreDown: Redis did not answer.

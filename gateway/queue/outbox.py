@@ -1,12 +1,12 @@
 """The outbox of webhooks: its records, and the settlement that writes one.
 
 A settlement with events adds one record to the outbox in the step that records the verdicts, so that no kill separates
-them. The outbox never makes a settlement fail: beyond its limit the oldest records are removed, a full Redis accepts
-the record because the settlement has removed an entry before, and a key of another type is left alone.
+them. The outbox never causes a settlement to fail: beyond its limit the oldest records are removed, a full Redis
+accepts the record because the settlement has removed an entry before, and a key of another type is not changed.
 
-A ping that one settlement finishes is in the record's body (`w`). Of other pings only Redis has the number of open
-chunks and retries: the script counts their verdicts in the receipt (`INDEX:events_accepted` and so on), and lists those
-that it finds finished in `d`. `t` has the contexts of recorded traces, if there are any.
+A ping that one settlement finishes is in the record's body (`w`). For other pings, only Redis has the number of open
+chunks and retries: the script counts their verdicts in the receipt (`INDEX:events_accepted` and so on), and lists the
+pings that are finished in `d`. `t` has the contexts of recorded traces, if there are any.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from gateway.store.lua import CHECKS
 from protocols.webhooks.events import DEVICE_INVALID, PING_COMPLETED, PING_FAILED_DEVICES
 
 REMOVED_MAX: Final = 100
-"""Most records that one step removes: Redis serves no other client meanwhile."""
+"""Most records that one step removes, during which Redis serves no other client."""
 
 
 class FinishedPing(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -45,7 +45,7 @@ class RejectedDevice(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         index: index of the ping in its batch.
-        dead: whether the provider called the push token dead.
+        dead: whether the provider reported the push token as dead.
     """
 
     index: int
@@ -84,7 +84,7 @@ class PingTrace(msgspec.Struct, frozen=True, array_like=True):
 
 
 class UnfinishedPing(NamedTuple):
-    """The part of a settlement in a ping that has, or had, other chunks or retries.
+    """The verdicts of one settlement for a ping that has, or had, other chunks or retries.
 
     Attributes:
         key: the receipt.

@@ -1,4 +1,4 @@
-"""The present numbers of the queue, for operators. Nothing is written."""
+"""The current numbers of the queue, for operators. Nothing is written."""
 
 import asyncio
 from typing import Any, Final
@@ -42,10 +42,10 @@ class QueueState(msgspec.Struct, frozen=True):
 
     Attributes:
         streams: its streams.
-        pings, bytes: accepted and not settled, in all streams.
-        scheduled_pings, scheduled_bytes: wait for their `deliver_at`.
-        retries: batches of deliveries that wait for their next attempt.
-        parked: deliveries by the lane that they are parked for; included in the batches of `retries`.
+        pings, bytes: number and size of pings that are accepted and not settled, in all streams.
+        scheduled_pings, scheduled_bytes: number and size of pings that wait for their `deliver_at`.
+        retries: number of batches of deliveries that wait for their next attempt.
+        parked: number of deliveries by the lane for which they are parked; included in the batches of `retries`.
         receipts, receipt_bytes: stored receipts of batches.
         unreadable, unreadable_bytes: records of entries that could not be read.
     """

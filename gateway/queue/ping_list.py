@@ -1,12 +1,12 @@
-"""Lists of pings, the newest first, from what Redis stores of them anyway: no write is made for a list.
+"""Lists of pings, the newest first, from the entries and receipts in Redis. Nothing is written for a list.
 
 | source | states | instant by which it is ordered |
 | --- | --- | --- |
 | entries of the streams of pings and broadcasts | queued | the append, by Redis' clock |
 | the sorted set of receipts | open, done, cancelled | the first verdict or the cancellation, by Redis' clock |
 
-A page follows its cursor, so a ping that gets its first verdict between two pages may be missing in both: it moved in
-front of the first one.
+A page follows its cursor. A ping that gets its first verdict between two pages may therefore be missing in both, since
+it moves to the front of the list.
 """
 
 import base64
@@ -26,7 +26,7 @@ from protocols.numbers import stored, whole
 LIMIT: Final = 50
 LIMIT_MAX: Final = 500
 EXAMINED_MAX: Final = 5_000
-"""Pings examined for one page. A page of a rare state may end before it is full; its cursor leads on."""
+"""Most pings examined for one page. A page of a rare state may end before it is full; its cursor continues the list."""
 _ENTRIES_READ: Final = 16
 """Entries or receipts read at once: each holds up to `keys.ENTRY_PINGS` pings."""
 _CURSOR_CHARACTERS: Final = 200
@@ -62,7 +62,7 @@ class ListQuery(NamedTuple):
 
 
 class ListedPing(NamedTuple):
-    """A ping with its position; `item` is None where the ping is not to be shown."""
+    """A ping with its position; `item` is None if the ping is not part of the list."""
 
     position: Position
     item: dict[str, Any] | None
@@ -98,7 +98,7 @@ def parse_query(
 
 
 class PingList:
-    """Answers which pings there are.
+    """Lists the pings.
 
     Args:
         connection: to the queue's Redis.
@@ -131,8 +131,8 @@ class PingList:
             state, limit, cursor: as the caller sent them.
             apps: the caller's limit to apps: only pings that were sent with a limit to some of them; None: all pings.
 
-        Each ping has `ping_id`, `state`, `accepted_at` (RFC 3339), `ingress` (None where only the receipt is left,
-        which does not hold it) and `counts`.
+        Each ping has `ping_id`, `state`, `accepted_at` (RFC 3339), `ingress` (None if only the receipt is left,
+        which does not contain it) and `counts`.
 
         Raises:
             InvalidField: a parameter has no valid value.
@@ -184,7 +184,7 @@ class _QueuedPings:
     async def _of_entry(self, entry_id: str, payload: bytes) -> Sequence[ListedPing]:
         try:
             entry = read_entry(payload)
-        except BAD_DATA:  # the worker that reads it puts it aside
+        except BAD_DATA:  # the worker that reads it quarantines it
             return ()
         receipt = await _read_receipt(self._connection, entry.batch_id)
         known = {index for index, _ in batch_reports(entry.batch_id, receipt)}
@@ -217,7 +217,7 @@ class _SettledPings:
             for key, score in zip(flat[::2], flat[1::2], strict=True):
                 at_ms = stored(score.partition(b".")[0])
                 for one in await self._of_receipt(key.decode("utf-8", "replace"), at_ms):
-                    # A receipt that was added meanwhile moves all others: some are read twice.
+                    # A receipt that was added since moves all others: some are read twice.
                     if after is None or one.position < after:
                         after = one.position
                         yield one
@@ -237,7 +237,7 @@ class _SettledPings:
 
 
 async def _read_receipt(connection: RedisConnection, batch_id: str) -> dict[str, bytes]:
-    """The fields of a batch's receipt; none where its key holds something else."""
+    """The fields of a batch's receipt; empty if its key has another type."""
     try:
         flat: Sequence[bytes] = await connection.call("HGETALL", keys.receipt(batch_id))
     except StoreDown as error:
@@ -249,7 +249,7 @@ async def _read_receipt(connection: RedisConnection, batch_id: str) -> dict[str,
 
 
 def _accepted_ms(batch_id: str) -> int | None:
-    """When the pings of a batch were accepted, in epoch ms; None where the text is no batch's id."""
+    """The time at which the pings of a batch were accepted, in epoch ms; None if the text is not the id of a batch."""
     try:
         return int(batch_id[:12], 16) if len(batch_id) == 28 and batch_id.isalnum() else None
     except ValueError:
@@ -257,7 +257,7 @@ def _accepted_ms(batch_id: str) -> int | None:
 
 
 def format_cursor(position: Position) -> str:
-    """A cursor for the caller, who is not to read anything in it."""
+    """Return a cursor for the caller; its content is not part of the interface."""
     return base64.urlsafe_b64encode(encode(tuple(position))).decode().rstrip("=")
 
 

@@ -44,7 +44,7 @@ REPLICATE_S: Final = 1.0
 _NO_REPLICA: Final = "no replica has this ping yet; it is accepted unless this Redis fails"
 _WAITING_BYTES: Final = 64 * 1024 * 1024
 """Most bytes of pings, besides broadcasts, held in this process while Redis is slow; beyond this limit a ping is
-refused with 503 at once."""
+refused with 503 immediately."""
 _SLOW: Final = "pings arrive faster than Redis stores them"
 
 
@@ -162,7 +162,7 @@ class QueueProducer:
     def at(self, deliver_at_ms: int) -> PingQueue:
         """The queue for pings of this instant, epoch ms. Raises InvalidField where it is too far ahead."""
         if self.schedule is None:
-            raise ScheduleFull("this process schedules no pings")
+            raise ScheduleFull("this process does not schedule pings")
         return self.schedule(deliver_at_ms)
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 """The records of entries that no worker could read or plan: list, show, append the entry again, or drop.
 
-Another version of the gateway may be able to read an entry that this version could not, and an entry may have become
-readable by a repair of other data.
+Another version of the gateway may be able to read an entry that this version could not read, and an entry may become
+readable when other data is repaired.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """The records of a receipt, one after another: the first verdicts of a ping, then those of its chunks and retries.
 
-`gateway.queue.receipts` joins these records to the state of each device. Here they stay apart, so that a reader sees
-which devices a retry concerned and what the provider answered at each try.
+`gateway.queue.receipts` joins these records to the state of each device. This module returns them separately, so that a
+reader sees the devices of each retry and the provider's answer to each try.
 """
 
 from typing import Any, Final, NamedTuple

@@ -170,7 +170,7 @@ class Receipts:
         """Whether a batch of the schedule has this ping, and it is not cancelled."""
         try:
             found = await read_scheduled(self.connection, batch)
-        except UnreadableEntry:  # its reader quarantines it at its instant
+        except UnreadableEntry:  # a worker quarantines it when it is due
             return True
         return found is None or found.has(ping_index)
 
@@ -186,8 +186,8 @@ class Receipts:
                     return True
         if await batch_search.is_in_stream(self.connection, keys.PINGS, batch):
             return True
-        # The users of a broadcast are stored beside the queue, but so may be those of a failed append: therefore the
-        # stream decides.
+        # The users of a broadcast are stored beside the queue, but those of a failed append may be stored there, too:
+        # therefore only the stream counts.
         return bool(
             await self.connection.call("EXISTS", keys.broadcast_users(ping_id))
         ) and await batch_search.is_in_stream(self.connection, keys.BROADCASTS, batch)
@@ -218,7 +218,8 @@ def batch_reports(batch_id: str, fields: dict[str, bytes]) -> Iterator[tuple[int
 def _report_of_fields(
     ping_id: str, fields: dict[str, bytes], ping_index: int, records: list[PingRecord] | None
 ) -> dict[str, Any] | None:
-    """The report of a ping by its fields in the receipt and its records; None if the receipt has nothing of it."""
+    """The report of a ping from its fields in the receipt and its records; None if the receipt does not contain the
+    ping."""
     is_open = stored(fields.get(f"{ping_index}:open")) > 0
     is_cancelled = f"{ping_index}:cancelled" in fields
     if is_open or (is_cancelled and not records):

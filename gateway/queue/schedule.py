@@ -1,15 +1,15 @@
 """Pings that are to be delivered later (`deliver_at`): the schedule in Redis and its atomic steps.
 
 The schedule holds whole batches, as the queue does, in a sorted set by the instant from which they may be delivered.
-By Redis' clock alone, any gateway moves those that are due to the stream of pings or of broadcasts, behind the pings
-that wait there. A move is one step of Redis: it needs no lease, and several gateways cannot double a ping.
+By Redis' clock alone, any gateway moves the batches that are due to the end of the stream of pings or of broadcasts. A
+move is one step of Redis: it needs no lease, and several gateways cannot double a ping.
 
 The instant is absolute. A change of Redis' clock therefore moves no entry of the schedule, unlike a retry, whose delay
 is relative: after a change forward, the pings of the skipped time are due; after a change back, the pings that were not
 released wait until Redis' clock reaches their instant.
 
-A step releases pings only as far as the queue is short, so that pings that are due at the same instant delay no other.
-A small number is released in any case, so that a queue that stays long does not delay them without end.
+A step releases pings only as far as the length of the queue permits, so that pings that are due at the same instant do
+not delay others. A small number is released in any case, so that a permanently long queue does not delay them forever.
 
 A batch keeps the ids of its pings. Its entry gets the instant of its release as that of its acceptance, so that times
 to live and latencies count from there.
@@ -31,11 +31,11 @@ RELEASED_PINGS: Final = 2_000
 RELEASED_LEAST: Final = keys.ENTRY_PINGS
 """Pings that each step releases however long the queue is: one entry."""
 RELEASED_ENTRIES: Final = 500
-"""Most entries of one step: Redis does nothing else meanwhile, for some milliseconds."""
+"""Most entries of one step, during which Redis serves no other client for some milliseconds."""
 INSTANT_AT: Final = encode(Entry("0" * 28, 0, ())).index(0)
-"""Place of `Entry.accepted_ms` in an encoded entry: behind the id of its batch, whose length is fixed."""
+"""Offset of `Entry.accepted_ms` in an encoded entry: it follows the id of the batch, whose length is fixed."""
 _MS_MAX: Final = 253_402_300_799_999
-"""The end of the year 9999, the last one that has a text."""
+"""The end of the year 9999: the last instant that a date can show."""
 
 
 def _lua(text: str) -> str:
@@ -134,7 +134,7 @@ redis.call(
 return {entries, pings}
 """)
 )
-"""Move batches that are due to their streams, the earliest first: how many, and how many pings."""
+"""Move batches that are due to their streams, the earliest first; returns the numbers of batches and of pings."""
 
 
 class ScheduleDepth(NamedTuple):
@@ -169,7 +169,7 @@ def body(pings: int, size: int, kind: str, packed: bytes, accepted_ms: int) -> b
 
 
 async def release(connection: RedisConnection) -> int:
-    """Move pings that are due to the queue; how many.
+    """Move pings that are due to the queue, and return their number.
 
     Raises:
         StoreDown: Redis did not answer; the step may have been done.
@@ -182,7 +182,7 @@ async def release(connection: RedisConnection) -> int:
 
 
 async def depth(connection: RedisConnection) -> ScheduleDepth:
-    """How much waits. Raises StoreDown."""
+    """The pings on the schedule, and their size. Raises StoreDown."""
     pings, size = await connection.call("HMGET", keys.STATS, "scheduled_pings", "scheduled_bytes")
     return ScheduleDepth(max(stored(pings), 0), max(stored(size), 0))
 

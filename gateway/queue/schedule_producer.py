@@ -1,4 +1,4 @@
-"""The way into the schedule: pings with `deliver_at`, appended as `QueueProducer` appends pings to the queue."""
+"""The producer of the schedule: it appends pings with `deliver_at` as `QueueProducer` appends pings to the queue."""
 
 from typing import Final, Protocol
 
@@ -16,7 +16,7 @@ _AHEAD_DAYS: Final = keys.SCHEDULE_AHEAD_S // 86_400
 
 
 class IngressQueue(PingQueue, Protocol):
-    """Where accepted pings go, at once or at an instant (`QueueProducer`)."""
+    """Receiver of accepted pings, for immediate or later delivery (`QueueProducer`)."""
 
     def at(self, deliver_at_ms: int) -> PingQueue:
         """The queue for pings of this instant, epoch milliseconds.
@@ -28,15 +28,15 @@ class IngressQueue(PingQueue, Protocol):
 
 
 class ScheduleProducer(QueueProducer):
-    """Takes scheduled pings from the ingresses and answers when they are durable.
+    """Accepts scheduled pings from the ingresses, and reports when they are durable.
 
     Consecutive pings of one instant share a batch.
 
     Args:
-        connection: as of `QueueProducer`.
+        connection: as for `QueueProducer`.
         limits: `limits.scheduled_pings` and `limits.scheduled_bytes`.
-        queue: takes pings whose instant is over, and gets this schedule for its own callers.
-        replicas: as of `QueueProducer`.
+        queue: receives pings whose time has passed, and gets this schedule for its own callers.
+        replicas: as for `QueueProducer`.
         clock: the clock of the queue's Redis.
     """
 
@@ -57,7 +57,7 @@ class ScheduleProducer(QueueProducer):
         """The instant of the batches that are open."""
 
     def at(self, deliver_at_ms: int) -> PingQueue:
-        """The queue for pings of this instant, epoch milliseconds: the ordinary one where it is over.
+        """The queue for pings of this instant, epoch milliseconds: the ordinary queue if the instant has passed.
 
         Raises:
             InvalidField: it is further ahead than `keys.SCHEDULE_AHEAD_S`.
@@ -72,7 +72,7 @@ class ScheduleProducer(QueueProducer):
     def submit_at(
         self, due_ms: int, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey | None
     ) -> str:
-        """`submit` for this instant."""
+        """Submit a ping for this instant, as `submit` does."""
         if due_ms != self._due_ms:
             for batch in (self._open, self._open_keyed):
                 if batch is not None:
@@ -98,7 +98,7 @@ class _Instant:
     """The schedule for pings of one instant.
 
     Args:
-        schedule: takes them.
+        schedule: receives the pings.
         due_ms: the instant, epoch milliseconds.
     """
 

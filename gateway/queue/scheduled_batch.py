@@ -1,4 +1,4 @@
-"""A batch of scheduled pings as the schedule in Redis holds it: read, and without a ping that was cancelled.
+"""A stored batch of scheduled pings: reading it, and removing a cancelled ping from it.
 
 The ids of the pings of a batch contain their indexes. So a ping that is cancelled before its instant leaves an empty
 one in the entry, which has no users and therefore no deliveries.

@@ -1,8 +1,8 @@
 """Atomic steps of the queue, as Lua scripts with commands that both Redis 6.2 and Valkey have.
 
 Each script uses keys of one hash tag. A script that may be repeated after a lost reply (settle, save, split) has
-the same result however often it runs; a script that may not (append) leaves a marker from which the caller finds
-the outcome.
+the same result after each run; a script that may not be repeated (append) leaves a marker, from which the caller
+finds the outcome.
 
 A Redis at its `maxmemory` refuses a script at its first command that may take memory, unless a command that takes
 none has written before it. Therefore the scripts that add to the queue (append, split of broadcasts) begin with a
@@ -415,9 +415,9 @@ return {#names, now}
 """Move due retries to their stream, up to the limit of its length; returns their number, and TIME in ms.
 
 If Redis' clock was set back since the last call, the schedule moves back with it, so that no retry waits longer than
-planned. If the clock was set forward, the retries that would become due at once move forward with it. The time that the
-caller expects distinguishes such a jump from a period without gateways. A retry that was scheduled between the jump and
-this call never waits longer either; after a jump back it may be due at once.
+planned. If the clock was set forward, the retries that would become due immediately move forward with it. The time that
+the caller expects distinguishes such a jump from a period without gateways. A retry that was scheduled between the jump
+and this call never waits longer either; after a jump back it may be due immediately.
 """
 
 TRIM: Final = Script(

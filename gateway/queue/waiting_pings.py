@@ -1,4 +1,4 @@
-"""Pings that have no verdict yet, as their entries in the queue and in the schedule hold them."""
+"""Pings that have no verdict yet, read from their entries in the queue and on the schedule."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -45,7 +45,7 @@ async def _queued(connection: RedisConnection, batch_id: str) -> list[Sequence[P
 
 
 def _pings(payload: bytes) -> Sequence[Ping]:
-    """The pings of an entry; none of one that cannot be read, which its worker puts aside."""
+    """The pings of an entry; empty if it cannot be read: a worker quarantines it."""
     try:
         return read_entry(payload).pings
     except BAD_DATA:
@@ -53,7 +53,7 @@ def _pings(payload: bytes) -> Sequence[Ping]:
 
 
 async def _scheduled(connection: RedisConnection, batch_id: str) -> Sequence[Ping]:
-    """The pings of a batch on the schedule; none of one that cannot be read, which is put aside at its instant."""
+    """The pings of a batch on the schedule; empty if it cannot be read: a worker quarantines it when it is due."""
     try:
         found = await read_scheduled(connection, batch_id)
     except BAD_DATA:

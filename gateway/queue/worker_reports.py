@@ -52,7 +52,7 @@ class WorkerReports:
         self._connection = connection
 
     async def write(self, report: WorkerReport) -> None:
-        """Store the report of a worker in place of its former one.
+        """Store the report of a worker in place of its previous one.
 
         Raises:
             StoreDown: Redis did not answer.

@@ -168,7 +168,7 @@ class Accounts:
             client: address or network (IPv6: /64) of the client.
 
         Raises:
-            TooManyRequests: this client had too many failures lately.
+            TooManyRequests: this client had too many failures recently.
             AuthenticationBusy: too many clients log in.
             StoreDown: Redis does not answer.
         """
@@ -248,7 +248,7 @@ class Accounts:
         return [login for login in found if login is not None]
 
     async def user(self, login: str) -> User | None:
-        """One user; None if it does not exist."""
+        """One user; None if there is no such login."""
         return (await self.users([login]))[0]
 
     async def users(self, logins: Sequence[str]) -> list[User | None]:
@@ -297,7 +297,7 @@ class Accounts:
         return User(login, None, False, "", password_hash)
 
     async def update(self, login: str, attributes: Mapping[str, Any]) -> None:
-        """Change a user's email or password (`new_password`); its login never (contract §2).
+        """Change a user's email or password (`new_password`). The login cannot be changed (contract §2).
 
         Raises:
             NotFound: there is no such user.

@@ -2,7 +2,7 @@
 
 The records are a stream in the queue's Redis, to which every gateway appends. Its size is bounded: it has at most
 `keys.AUDIT_MAX` records of at most `keys.AUDIT_RECORD_BYTES` each, and the oldest are dropped first. A record never
-holds a secret: it has names, ids and codes, and no parameter's value but those.
+contains a secret: the only values in it are names, ids and codes.
 
 An action is not refused because its record cannot be written: the log event `audit_record_lost` then has the record.
 """
@@ -115,7 +115,7 @@ class AuditLog:
         self._refused_logins = RefusedLogins()
 
     async def record(self, record: AuditRecord) -> None:
-        """Append a record. It raises nothing: a record that Redis does not take is logged."""
+        """Append a record. If Redis does not accept it, it is logged, and no error is raised."""
         fields: dict[str, str | int] = {
             name: _shown(value) if isinstance(value, str) else value
             for name, value in record._asdict().items()

@@ -121,7 +121,7 @@ the caller repeats it if the service has a separate Redis. With `look` nothing i
 
 When the owner changes, the device's fields that the request does not have are deleted with the registration of the
 old token. A token that another user's client registered is taken from that client, unless both name an app and the
-apps differ: the device changed hands, and the earlier user's pings must not reach it.
+apps differ: the device has a new user, and the earlier user's pings must not reach it.
 """
 
 DELETE: Final = Script(

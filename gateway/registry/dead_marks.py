@@ -24,16 +24,16 @@ LIMIT_MAX: Final = 1_000
 DEVICES_MAX: Final = 1_000
 """Most devices of one request to restore."""
 SCANS_MAX: Final = 50
-"""Steps of one page. A page of rare marks may end before it is full; its cursor leads on."""
+"""Steps of one page. A page of rare marks may end before it is full; its cursor continues the scan."""
 _SCANNED: Final = 1_000
 """Keys of one step, during which Redis serves no other client for some tenths of a millisecond."""
 _CURSOR_MAX: Final = 2**64 - 1
 _MS_MAX: Final = 253_402_300_799_999
-"""The end of the year 9999, the last one that has a text."""
+"""The end of the year 9999: the last instant that a date can show."""
 
 
 class DeadFilter(NamedTuple):
-    """The marks that an operator asks for.
+    """The marks that an operator requests.
 
     Attributes:
         app: only devices of this app; None: all.
@@ -51,7 +51,7 @@ class DeadFilter(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether nothing narrows the marks."""
+        """Whether the filter has no condition."""
         return self[:4] == (None, None, None, None)
 
 
@@ -61,9 +61,9 @@ class DeadMark(NamedTuple):
     Attributes:
         device: the device.
         user: its owner.
-        provider: its provider; "" where none is known.
+        provider: its provider; "" if it is unknown.
         facts: reason and time.
-        everywhere: whether the token is dead at all hosts of the provider, not at some alone.
+        everywhere: whether the token is dead at all hosts of the provider, and not only at some.
     """
 
     device: Device
@@ -73,7 +73,7 @@ class DeadMark(NamedTuple):
     everywhere: bool
 
     def fits(self, wanted: DeadFilter) -> bool:
-        """Whether this is a mark that the operator asks for."""
+        """Whether the mark meets the operator's conditions."""
         return (
             wanted.app in (None, self.device.app_id)
             and wanted.provider in (None, self.provider)

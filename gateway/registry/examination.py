@@ -1,4 +1,5 @@
-"""Devices of users in full: those that the fan-out reads, and those that it leaves out unread. Nothing is written."""
+"""All devices of users: those that the fan-out reads, and those that it omits without reading them. Nothing is
+written."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,12 +14,12 @@ from protocols.errors import BodyTooLarge
 
 
 class ExaminedClient(NamedTuple):
-    """One client of a user, whatever the mark of its token says.
+    """One client of a user, regardless of the mark of its token.
 
     Attributes:
-        device: as registered; of a client that is gone, only the id.
-        gone: the client does not exist.
-        mark: of its token; None: there is none.
+        device: the device as registered; for a client that does not exist, only the id.
+        gone: whether the client does not exist.
+        mark: the mark of its token; None: there is none.
     """
 
     device: Device
@@ -47,7 +48,7 @@ class Examination:
 
         Raises:
             StoreDown: Redis did not answer.
-            BodyTooLarge: they have more clients.
+            BodyTooLarge: they have more than `devices_max` clients.
         """
         known = await self._registry.examine(users)
         total = 0

@@ -42,8 +42,8 @@ _REFUSES_WRITES: Final = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
 
 # KEYS: the counts, each a hash of `tried` (attempts, those under way included) and `failed`.
 # ARGV: the window in ms, then each count's limit (0: none).
-# Returns what to do (0: the attempt is reserved; 1: refused; 2: wait for the attempts under way), the ms after which
-# another attempt is worth it, and the attempts at the last count.
+# Returns the decision (0: the attempt is reserved; 1: refused; 2: wait for the attempts in progress), the ms until
+# another attempt can succeed, and the attempts at the last count.
 _RESERVE: Final = Script(
     CHECKS
     + """
@@ -72,8 +72,8 @@ return {answer, wait, tried}
 """
 )
 
-# KEYS: the counts. ARGV: what is added to `tried` and to `failed`. A count that expired meanwhile stays away: without a
-# time to live it would stay for ever.
+# KEYS: the counts. ARGV: what is added to `tried` and to `failed`. A count that has expired is not created again: it
+# would have no time to live and never expire.
 _ADJUST: Final = Script(
     CHECKS
     + """
@@ -122,15 +122,15 @@ class LoginLimits:
         self._local = _LocalCounts(clock)
 
     async def reserve(self, account: str, client: str) -> Attempt:
-        """Count an attempt before it is made. One that fails stays counted: see `failed` and `release`.
+        """Count an attempt before it is made. A failed attempt stays counted: see `failed` and `release`.
 
         Args:
             account: see `account_of`.
             client: address or network of the client.
 
         Raises:
-            TooManyRequests: the client has no attempt left; says when it has one again.
-            AuthenticationBusy: as many attempts as it has left are under way for too long.
+            TooManyRequests: the client has no attempt left; the error has the time until the next one.
+            AuthenticationBusy: as many attempts as the client has left are in progress for too long.
             StoreDown: Redis cannot be reached.
         """
         names = tuple(
@@ -144,18 +144,18 @@ class LoginLimits:
             if answer == _Reservation.REFUSED:
                 raise TooManyRequests("too many failed logins", retry_after_s=math.ceil(wait_ms / 1_000))
             await asyncio.sleep(_RECHECK_S)
-        raise AuthenticationBusy("too many logins of this client are under way")
+        raise AuthenticationBusy("too many login attempts of this client are in progress")
 
     async def failed(self, attempt: Attempt) -> None:
-        """The attempt was wrong.
+        """Keep the attempt in the counts, since it failed.
 
         Raises:
-            StoreDown: Redis cannot be reached. The attempt counts all the same.
+            StoreDown: Redis cannot be reached. The attempt is counted nevertheless.
         """
         await self._adjust(attempt, 0, 1)
 
     async def release(self, attempt: Attempt) -> None:
-        """The attempt was right, or was not made: it does not count.
+        """Remove an attempt that succeeded or was not made from the counts.
 
         Raises:
             StoreDown: Redis cannot be reached. The attempt counts until the window ends.
@@ -194,7 +194,7 @@ class _AttemptCount(NamedTuple):
 
 
 class _LocalCounts:
-    """Counts in this process while Redis is full or a replica, so that right passwords are accepted then, too."""
+    """Counts in this process while Redis is full or a replica, so that correct passwords are still accepted."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -238,7 +238,7 @@ class _LocalCounts:
 
 
 def account_of(login: str) -> str:
-    """The account that a login's attempts are counted for, whatever its spelling."""
+    """The account for which the attempts of a login are counted; all spellings of the login have the same account."""
     folded = unicodedata.normalize("NFKC", login[:_ACCOUNT_CHARACTERS]).casefold()
     return unicodedata.normalize("NFKC", folded).strip()
 

@@ -187,7 +187,7 @@ class NamedTokens:
         self._noted: dict[str, float] = {}  # digest -> when its use was last written by this process
 
     async def find(self, tokens: Sequence[str]) -> list[Principal | None]:
-        """Return the callers that have these tokens, in one round trip, and note the use of the valid ones.
+        """Return the callers that have these tokens, in one round trip, and record the use of the valid ones.
 
         Args:
             tokens: texts of tokens, at least one.
@@ -248,9 +248,9 @@ class NamedTokens:
         return sorted(listed, key=lambda one: one.token.name)
 
     async def _note_uses(self, digests: Sequence[str]) -> None:
-        """Write the last use of tokens whose use this process has not written lately.
+        """Write the last use of tokens whose use this process has not written recently.
 
-        A Redis that refuses writes does not refuse the tokens.
+        If Redis refuses the write, the tokens stay valid.
         """
         since = self._clock() - keys.NAMED_TOKEN_USE_S
         due = [digest for digest in digests if self._noted.get(digest, since - 1) <= since]

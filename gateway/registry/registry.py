@@ -158,10 +158,10 @@ class DeviceRegistry:
     async def devices(
         self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()
     ) -> list[Device | None]:
-        """The present records of these clients; None: missing, with a dead token, or with another owner by now.
+        """The present records of these clients; None: the client is missing, has a dead token or has changed its owner.
 
         Args:
-            accepted_ms: for each client, the epoch ms at which its ping was accepted. A client that changed hands
+            accepted_ms: for each client, the epoch ms at which its ping was accepted. A client that changed its owner
                 after that is another person's device, and must not get the ping. Empty: not checked.
 
         Raises:
@@ -194,7 +194,7 @@ class DeviceRegistry:
     async def _clients(
         self, client_ids: Sequence[str], accepted_ms: Sequence[int] = ()
     ) -> list[Device | str]:
-        """Each client, or the reason why there is none (see `user_devices.device`); a client that changed hands is
+        """Each client, or the reason why there is none (see `user_devices.device`); a client that changed its owner is
         missing."""
         fields = len(client_ids) * WIDTH
         names = field_names(client_ids)
@@ -208,14 +208,14 @@ class DeviceRegistry:
         return found
 
     async def all_devices(self, user: str) -> AllDevices:
-        """All devices of one user, however many, read in slices between which small pings are served.
+        """All devices of one user, read in slices between which small pings are served.
 
         They are not cached: the data of a user with many devices would fill the cache and Redis.
 
         Raises:
             StoreDown: Redis did not answer.
         """
-        client_ids: dict[str, None] = {}  # SSCAN may give one twice
+        client_ids: dict[str, None] = {}  # SSCAN may return one twice
         cursor: bytes | int = 0
         while True:
             await self._scheduler.turn()
@@ -276,7 +276,7 @@ class DeviceRegistry:
                 return False
         before, after = token_marks.around(phone.pin, reason, now_ms, host_keys)
         life_s = keys.BAD_TOKEN_S if host_keys else keys.DEAD_S
-        # Whole, and not by its digest: it is seldom needed, and the next ping should meet the mark.
+        # By EVAL and not by its digest: this is rare, and the mark should be in effect for the next ping.
         await self._connection.call(
             "EVAL", token_marks.MARK.text, 2, keys.dead(client_id), last_sync, before, after, life_s
         )
@@ -338,7 +338,7 @@ class DeviceRegistry:
         most = LARGE_DEVICES + 1
         scans = [
             pack(("SSCAN", keys.user(user, "clients"), 0, "COUNT", most)) for user in users
-        ]  # an intset or listpack comes whole, however many it holds
+        ]  # SSCAN returns an intset or listpack completely, regardless of COUNT
         answers = [
             answer if isinstance(answer, RedisReplyError) else await self._first(user, answer, most)
             for user, answer in zip(users, await self._connection.send_many(scans), strict=True)

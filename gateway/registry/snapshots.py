@@ -1,13 +1,16 @@
-"""One key a user instead of ten a device: what a look-up found, kept in Redis beside RhoConnect's keys.
+"""Snapshots: the result of the look-up of one user as one key, stored in Redis beside RhoConnect's ten keys per device.
 
-The costs of a broadcast's push with snapshots, and of making one, are figures of `rhopush bench fanout`. A snapshot is
-used only while the change log has no later change (`change_log`), so it is never staler than a cached entry: by
-the time that an invalidation takes to arrive.
+`rhopush bench fanout` measures the cost of a broadcast's push with snapshots, and of making a snapshot. A snapshot is
+used only while the change log has no later change (`change_log`). It can therefore be stale only for the time that an
+invalidation takes to arrive, like a cached entry.
 
-They take room in RhoConnect's Redis, which must not run full for that: none are made beyond `MEMORY_SHARE` of its
-`maxmemory`. Not kept either: users with two records of one device, since the newer sync decides between those and every
-sync would be a change; users with a device whose token is marked as dead or bad, since a sync ends that mark; users
-with clients whose changes are not heard; logins that nobody has.
+Snapshots use memory of RhoConnect's Redis and must not fill it: none is made while more than `MEMORY_SHARE` of its
+`maxmemory` is in use. There are also no snapshots of
+
+- users with two records of one device: the newer sync decides between these, so each sync would be a change;
+- users with a device whose token is marked as dead or bad: a sync ends the mark;
+- users with clients whose changes Redis does not report;
+- logins that do not exist.
 """
 
 import time
@@ -28,18 +31,18 @@ from protocols.numbers import stored
 _log = structlog.get_logger("snapshots")
 
 MEMORY_SHARE: Final = 0.75
-"""Share of `maxmemory`: the rest is RhoConnect's to grow into."""
+"""Share of `maxmemory` up to which snapshots are made; RhoConnect's own data needs the rest."""
 MEMORY_CHECK_S: Final = 5.0
-"""Between two looks at it: a refill of a worker writes a few megabytes meanwhile."""
+"""Interval between two checks of the memory; the warm-up of a worker writes a few megabytes in this time."""
 COUNT_QUESTION: Final = pack(("HGET", keys.CHANGE_LOG, change_log_scripts.COUNT))
-"""Asked before whatever a snapshot shall be made of."""
+"""Command for the change log's count; it must be sent before the commands that read a user's devices."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A registration at a place of the journal. Later versions append fields, each with a default.
+    """A user's devices at a position of the change log. Later versions append fields, each with a default.
 
     Attributes:
-        change_log_count: the journal's count before the registration was read.
+        change_log_count: the change log's count before the devices were read.
         devices, dangling, dead, left_out: as in `UserDevices`.
         layout: version of the encoding; a snapshot of another version is rebuilt.
     """
@@ -53,18 +56,19 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _LAYOUT: Final = 1
-"""Goes up with every change after which an older snapshot would be misread. 1: marks know of host, topic and sync."""
+"""Version of the encoding, raised by each change that an older snapshot does not fit. 1: marks have host, topic and
+sync."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Snapshot).decode
 
 
 class SnapshotStore:
-    """Reads and keeps them.
+    """Reads and writes snapshots.
 
     Args:
         connection: connection to RhoConnect's Redis.
-        change_log: says what may be believed.
-        wanted: whether to use them at all (`registry.snapshots`).
+        change_log: determines which snapshots are valid.
+        wanted: whether snapshots are used (`registry.snapshots`).
     """
 
     def __init__(self, connection: RedisConnection, change_log: ChangeLog, *, wanted: bool = True) -> None:
@@ -89,8 +93,8 @@ class SnapshotStore:
         return found
 
     def current(self, users: Sequence[str], found: Sequence[bytes | None]) -> list[UserDevices | None]:
-        """The valid snapshots; None: must be read. Must be called as soon as `fetch` has returned."""
-        if not self.usable:  # since it was asked
+        """The valid snapshots; None: the user must be read. To be called as soon as `fetch` has returned."""
+        if not self.usable:  # since the call of `fetch`
             return [None] * len(users)
         quiet = self._change_log.unchanged_since
         return [

@@ -1,13 +1,13 @@
-"""Marks of device tokens: the stored responses of a provider about one token, the value of `keys.dead`.
+"""Marks of device tokens: a provider's stored responses about one token (the value of `keys.dead`).
 
     <token digest>:<epoch ms>:<kind>:<digest of last_sync>:<places>:<reason>
 
 A mark belongs to one token: with another token it has no effect. Of the kinds, `gone` (Unregistered) holds everywhere
 and `bad` (BadDeviceToken) at the named places alone, which are digests of host and topic, separated by blanks; both end
 when `last_sync` of the client changes, since a device that syncs is alive. The value of `last_sync` is compared with
-the one at the time of the mark, so that neither its resolution of a second nor RhoConnect's clock matters. `host` says
-that the token is bad at the one named place and was accepted at the provider's other environment: a sync changes
-nothing about that.
+the one at the time of the mark, so that neither its resolution of a second nor RhoConnect's clock matters. `host` means
+that the token is bad at the named place and was accepted at the provider's other environment: a sync does not end
+this mark.
 
 Earlier versions wrote `<token digest>:<epoch ms>:<reason>`. Such a mark of BadDeviceToken has no effect, since it names
 no place.

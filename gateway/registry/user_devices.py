@@ -17,15 +17,15 @@ FIELDS: Final = (
 )
 SYNC: Final = FIELDS[-1]
 WIDTH: Final = len(FIELDS) + 1
-"""Values of one client: its fields and the mark of its token (see `marks`)."""
+"""Number of values of one client: its fields and the mark of its token (`token_marks`)."""
 DECODE_ERRORS: Final = "replace"
-"""RhoConnect's values should be UTF-8. Invalid bytes are replaced, and never become half a surrogate pair, which
-no later step could write: one such device would stop the pings of all others."""
+"""RhoConnect's values should be UTF-8. Invalid bytes are replaced. They must not become half of a surrogate pair, which
+no encoder accepts: one such device would stop the pings of all others."""
 
 # Reasons under `skipped`.
 DANGLING_CLIENT: Final = "dangling_client"
 MARKED_DEAD: Final = "dead_token"
-UNKNOWN_USER: Final = "unknown_user"  # a login that nobody has, or one without clients
+UNKNOWN_USER: Final = "unknown_user"  # a login that does not exist, or has no clients
 
 LARGE_DEVICES: Final = 64
 """A user with more clients is read in slices, and a ping to them is split like a broadcast."""
@@ -34,30 +34,32 @@ _words: dict[bytes, str] = {}
 
 
 class DerivedValue:
-    """Base of a value that a user of the registry computes from one `UserDevices` and keeps with it.
+    """Base of a value that a caller of the registry computes from one `UserDevices` and stores in it.
 
-    Both end together: the registry makes another `UserDevices` when the user's devices may have changed. The registry
-    itself never reads the value.
+    The value is valid as long as the `UserDevices`: the registry makes another one when the user's devices may have
+    changed. The registry itself never reads the value.
     """
 
     __slots__ = ()
 
 
 class UserDevices:
-    """A user's devices that may be pushed to, and what was left out.
+    """A user's devices that may receive pushes, and the clients that were omitted.
 
     Attributes:
-        devices: in no order.
-        dangling: client ids in the user's set whose client is gone.
-        dead: devices whose token a provider has called dead.
+        devices: the devices, in no order.
+        dangling: number of client ids in the user's set whose client does not exist.
+        dead: number of devices whose token a provider has reported as dead.
         left_out: client ids of both.
-        by_sync: each sync may change this: of two devices of one phone, the one that synced last is chosen, and a sync
-            ends the mark of a dead or bad token.
-        marked: the provider called a device's token bad somewhere.
-        simple: one device, nothing left out and no mark: the device is chosen unless the ping reaches it already.
-        unknown: nobody has this login, or it has no clients: RhoConnect says the same of both (contract §3).
-        large: more clients than are looked up together; `devices` holds some of them (see `Registry.all_devices`).
-        read_s: monotonic instant at which the question was sent; 0: not to be kept.
+        by_sync: whether each sync may change this value: of two records of one device, the one that synced last is
+            chosen, and a sync ends the mark of a dead or bad token.
+        marked: whether the provider has reported a device's token as bad at some host or topic.
+        simple: whether there is exactly one device, without omitted clients and marks: the device is chosen unless the
+            ping reaches it already.
+        unknown: whether the login does not exist, or has no clients: RhoConnect treats both alike (contract §3).
+        large: whether the user has more clients than are looked up together; `devices` has some of them (see
+            `Registry.all_devices`).
+        read_s: monotonic time at which the request was sent; 0: the value must not be cached.
         derived: the value that the fan-out computed from these devices (`fanout.recipients.CachedRecipients`); None:
             not yet computed.
     """
@@ -109,7 +111,7 @@ class UserDevices:
         """
         if self.large:
             return False
-        for device in self.devices:  # no generator: asked of everybody who is read
+        for device in self.devices:  # not a generator expression, since this runs for every user that is read
             if device.client_id[:2] not in _TRACKED:
                 return False
         return all(client_id[:2] in _TRACKED for client_id in self.left_out) if self.left_out else True
@@ -126,7 +128,7 @@ class UserDevices:
         return names
 
     def add_left_out(self, skipped: dict[str, int]) -> None:
-        """Count what could not even be considered, by reason."""
+        """Count the omitted clients by reason."""
         if self.unknown:
             skipped[UNKNOWN_USER] = skipped.get(UNKNOWN_USER, 0) + 1
         if self.dangling:
@@ -136,12 +138,12 @@ class UserDevices:
 
 
 def sync_name(client_id: str) -> str:
-    """The name under which a sync of this client is heard of: few registrations depend on it."""
+    """The name of a sync of this client in the change log; few users' devices depend on it."""
     return client_id + ":" + SYNC
 
 
 def unknown_user() -> UserDevices:
-    """An unknown user."""
+    """The result for an unknown user."""
     return UserDevices((), unknown=True)
 
 
@@ -167,7 +169,7 @@ def user_devices(values: Sequence[bytes | None]) -> UserDevices:
 
 
 def device(client_id: str, values: Sequence[bytes | None], offset: int) -> Device | str:
-    """The client whose values begin at `offset`, or why there is none: "gone" or "dead"."""
+    """The device whose values begin at `offset`, or the reason why there is none: "gone" or `DEAD_ON_ALL_HOSTS`."""
     exists, device_type, push_type, pin, phone_id, app_id, last_sync, mark = values[offset : offset + WIDTH]
     if exists is None:
         return "gone"
@@ -177,7 +179,7 @@ def device(client_id: str, values: Sequence[bytes | None], offset: int) -> Devic
         bad_at = interpret(mark, token, last_sync)
         if bad_at == DEAD_ON_ALL_HOSTS:
             return DEAD_ON_ALL_HOSTS
-    # In place, since this runs for every device of a broadcast. A few words are those of all devices.
+    # Not in a function, since this runs for every device of a broadcast. All devices share a few words.
     return Device(
         client_id,
         (_words.get(device_type) or _word(device_type)) if device_type else "",
@@ -195,11 +197,11 @@ def _text(value: bytes | None) -> str:
 
 
 def _word(value: bytes) -> str:
-    """A text that many devices share, kept in memory once."""
+    """Return a text that many devices share; it is in memory once."""
     if len(_words) >= _WORDS_MAX:
         _words.clear()
     return _words.setdefault(value, str(value, "utf-8", DECODE_ERRORS))
 
 
 _TRACKED: Final = frozenset(f"{byte:02x}" for byte in range(256))
-"""How the ids of clients begin whose changes are heard of."""
+"""The first two characters of client ids whose changes Redis reports."""

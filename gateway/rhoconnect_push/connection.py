@@ -2,8 +2,7 @@
 
 A connection whose poll waits for a message consists of this object, its transport and its entry among the polls. It
 has no parser, task, timer or request object. A pipelined request is not read, and the connection is closed after the
-current
-response: no device or app server of RhoConnect's pipelines.
+current response, since no device or app server of RhoConnect uses pipelining.
 """
 
 import asyncio
@@ -73,7 +72,7 @@ class PushConnection(asyncio.Protocol):
         state: state of the connection (`protocols.http1.states`).
         order: rank in the order of use among all connections.
         trusted: whether the connection carried a valid id, or valid credentials of a user or an app.
-        instance, last, turn, asking, since: the waiting poll (`gateway.rhoconnect_push.long_polls.Poll`).
+        instance, last, turn, asking, since: the waiting poll (`gateway.rhoconnect_push.long_polls.LongPoll`).
     """
 
     __slots__ = (

@@ -6,29 +6,30 @@ from typing import Final, Generic, TypeVar
 Item = TypeVar("Item")
 
 CALLERS_IN_ORDER: Final = 16
-"""With more callers than this, the newest caller and the next in order are served alternately (see `FairQueue`)."""
+"""With more waiting callers than this, the newest caller and the next in order are served alternately (see
+`FairQueue`)."""
 
 
 class FairQueue(Generic[Item]):
     """Queue that serves one item of each caller in turn, and the items of one caller in order of arrival.
 
     - At the bound, the caller with the most items loses its newest item to a caller with fewer.
-    - While many callers wait, the newest caller without a turn yet and the next one in order are served alternately,
-      and at the bound the next in order loses an item: a crowd that arrived at once then delays neither later
-      callers nor earlier ones. Most of the crowd would wait for too long in any order.
+    - While many callers wait, the newest caller that was not served yet and the next one in order are served
+      alternately, and at the bound the next one in order loses an item. A large number of callers that arrive together
+      therefore delays neither later callers nor earlier ones; most of them would wait too long in any order.
 
     Each operation takes constant time.
 
     Args:
         items_max: most items in the queue.
-        in_order: more callers than this are a crowd.
+        in_order: most waiting callers that are served strictly in order.
     """
 
     def __init__(self, items_max: int, in_order: int = CALLERS_IN_ORDER) -> None:
         self._items_max = items_max
         self._in_order = in_order
         self._callers: OrderedDict[str, deque[Item]] = OrderedDict()  # the next caller first
-        self._unserved: OrderedDict[str, None] = OrderedDict()  # callers without a turn yet, the newest last
+        self._unserved: OrderedDict[str, None] = OrderedDict()  # callers not served yet, the newest last
         self._by_length: dict[int, dict[str, None]] = {}  # length -> the callers with this many items
         self._longest = 0
         self._length = 0

@@ -59,7 +59,7 @@ class Lookups(Generic[Found]):
 
         Args:
             name: the name to look up.
-            caller: the caller whose turn is used; callers take turns.
+            caller: the caller of the look-up; callers are served in turn.
 
         Raises:
             AuthenticationBusy: too many names wait.
@@ -96,7 +96,7 @@ class Lookups(Generic[Found]):
             while self._queue:
                 batch = [self._queue.take() for _ in range(min(len(self._queue), self._batch_max))]
                 await self._look_up(batch)
-        finally:  # also if the loop ends during a look-up, so that no caller waits for ever
+        finally:  # also if the loop ends during a look-up, so that no caller waits forever
             self._task = None
             for waiting in (*batch, *self._drained()):
                 waiting.outcome.cancel()

@@ -20,8 +20,8 @@ LIGHT_SLICE: Final = 100
 YIELD_INTERVAL_S: Final = 0.001
 """Interval between slices while small pings are in flight; the resolution of uvloop's timers."""
 LINGER_S: Final = 0.006
-"""Time after a small ping for which long work still yields: at two hundred a second the next one is in flight by
-then."""
+"""Time after a small ping for which long work still yields: at two hundred small pings a second, the next one is in
+flight at the end of this time."""
 URGENT_S: Final = 0.1
 """A small ping that is unfinished after this time waits for its provider, not for this loop."""
 Item = TypeVar("Item")

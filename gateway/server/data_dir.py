@@ -1,7 +1,7 @@
 """The data folder: the files that one gateway keeps on this machine, and the locks on them.
 
 The folder has two locks with separate purposes. The supervisor alone holds `supervisor.lock`: a second `serve` on the
-folder is refused at once. Every worker inherits `workers.lock`: after `kill -9` of the supervisor, a new supervisor
+folder is refused immediately. Every worker inherits `workers.lock`: after `kill -9` of the supervisor, a new supervisor
 waits until the last worker of the old one has ended, since two workers with one name would share one consumer.
 """
 

@@ -1,6 +1,6 @@
 """The schedule of Python's cycle collector: few collections, and full ones while no delivery is in progress.
 
-A full collection visits every live object, and every ping waits meanwhile: 30 to 45 ms in a worker that has cached
+A full collection visits every live object, while all pings wait: 30 to 45 ms in a worker that has cached
 100,000 users (`gc.callbacks` during `rhopush bench mixed`), several times a minute if Python chooses the moment. Few
 objects of the gateway end in a cycle, so collections can wait for an idle second.
 """

@@ -1,10 +1,9 @@
 """The messages between the supervisor and its workers.
 
-Downwards, on the worker's standard input: one line with the configuration, one with the settings, then one line for
-each reload of the settings. The worker detects the end of the supervisor by the end of the file. Upwards, on a pipe
-for each
-worker: one byte when the worker is ready, then one byte per second while its event loop runs. Metrics have a separate
-channel (`gateway.telemetry.frames`), so that they can delay neither.
+From the supervisor, on the worker's standard input: one line with the configuration, one with the settings, then one
+line for each reload of the settings. The worker detects the end of the supervisor by the end of the file. From the
+worker, on a pipe for each worker: one byte when the worker is ready, then one byte per second while its event loop
+runs. Metrics have a separate channel (`gateway.telemetry.frames`), so that they delay neither.
 """
 
 from typing import Final

@@ -36,7 +36,7 @@ REPORT_S: Final = 1.0
 ANSWER_S: Final = 3.0
 """Longest wait of a scrape for the supervisor, whose first rendering takes a tenth of a second."""
 SLICE_S: Final = 0.0005
-"""Longest time that a report blocks the loop at once: a worker with many apps has thousands of counts."""
+"""Longest time for which a report blocks the loop without a pause: a worker with many apps has thousands of counts."""
 _SLICE_INTERVAL_FACTOR: Final = 32
 _READ_BYTES: Final = 262_144
 

@@ -1,4 +1,4 @@
-"""The state of a worker as the supervisor sees it: plain values and rules that touch no process.
+"""The supervisor's state of a worker: plain values and rules, without access to the process.
 
 ```
  WAITING --due--> STARTING --ready--> SERVING --SIGTERM--> (drain)
@@ -17,7 +17,7 @@ UNRESPONSIVE_AFTER_S: Final = 10.0
 """A worker without a heartbeat for this long is killed: it holds connections that are not served."""
 
 STABLE_AFTER_S: Final = 30.0
-"""After serving this long, a worker's earlier failures are forgotten."""
+"""After this time of serving, a worker's earlier failures no longer count."""
 
 _BACKOFF_S: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Delay of the next start, by the number of successive failures."""

@@ -156,13 +156,13 @@ def _metrics(port: int | None, environ: Mapping[str, str]) -> MetricsSettings:
 
 
 def _warnings(given: Mapping[str, str], wait_s: float) -> list[str]:
-    warnings = [f"{name} is none of rhoconnect-push's settings" for name in given if name not in _KNOWN]
+    warnings = [f"{name} is not a setting of rhoconnect-push" for name in given if name not in _KNOWN]
     if not 0 < wait_s <= WAIT_MAX_S:
         warnings.append(
             f"ansResponseTimeout: polls wait {WAIT_MAX_S:.0f} s, since Windows devices give up after 100 s"
         )
     if given["clearDataBase"] == "y":
-        warnings.append("clearDataBase: the registrations are kept; FLUSHDB is for you to say")
+        warnings.append("clearDataBase has no effect: the registrations are kept. Run FLUSHDB to delete them")
     if given["httpSecure"] != "n" and given.get("certificateAuthorityFile"):
         warnings.append("certificateAuthorityFile: put intermediate certificates behind the certificate")
     return warnings
@@ -207,5 +207,5 @@ def _redis(text: str) -> str:
     try:
         port = url.port or 6379
     except ValueError as error:
-        raise BadSetting("redisToGoUrl: the port is no number", field="redisToGoUrl") from error
+        raise BadSetting("redisToGoUrl: the port is not a number", field="redisToGoUrl") from error
     return f"redis://{login}{url.hostname or '127.0.0.1'}:{port}/{db}"

@@ -26,7 +26,7 @@ _check: Final = msgspec.msgpack.Encoder().encode
 class UnsendableCommand(StoreDown):
     """A command holds a value that Redis cannot carry, and was not sent. The message never shows the value.
 
-    Data from outside is limited where it is parsed; this check is the last guard behind those limits.
+    Data from outside is limited where it is parsed; this check is a safeguard in addition to those limits.
     """
 
     status = 400

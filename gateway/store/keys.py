@@ -186,7 +186,7 @@ def broadcast_devices(ping_id: str) -> str:
 BADGE_S: Final = 30 * 86_400
 """Lifetime of a device's counter after its last increment."""
 BADGE_PINGS: Final = 64
-"""Most pings of which a counter keeps the number: a retry is counted again only behind so many further pings."""
+"""Most pings of which a counter keeps the number: a retry is counted again only after this many further pings."""
 
 
 def badge(client_id: str) -> str:

@@ -68,7 +68,9 @@ def folder_warnings(path: Path) -> list[str]:
     if found.st_uid not in (0, os.getuid()):
         warnings.append(f"{path} belongs to another user")
     if above & _OTHERS_WRITE and not above & stat.S_ISVTX:
-        warnings.append(f"{path} may be exchanged by every user of this machine, who may write {path.parent}")
+        warnings.append(
+            f"{path} may be replaced by every user of this machine, since all may write to {path.parent}"
+        )
     return warnings
 
 

@@ -34,7 +34,7 @@ class LaneOverview(msgspec.Struct, frozen=True):
         backlog, in_flight, connections: sums over the workers.
         parked: deliveries that all gateways have parked in Redis.
         link, breaker, throttle: the worst state of any worker.
-        reason: the reason of the provider or of the connection why a worker cannot send; "": there is none.
+        reason: the reason, from the provider or the connection, why a worker cannot send; "": there is none.
         workers: the lane in each worker.
     """
 

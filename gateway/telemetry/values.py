@@ -198,7 +198,8 @@ class MetricRegistry:
     def changes(self) -> Iterator[Change | None]:
         """The complete state of each child that changed since the last call; a repeated state is harmless.
 
-        None for an unchanged child, so that a caller that iterates over thousands can pause in between.
+        Yields None for an unchanged child, so that a caller that iterates over thousands of children can pause in
+        between.
         """
         for metric, labels, child in self._walk():
             numbers = child.numbers()

@@ -1,7 +1,8 @@
 """The report of one worker about its lanes and counts, for operators. No I/O, no clock.
 
 Every worker of every gateway stores its report in the queue's Redis (`gateway.queue.worker_reports`), so that any of
-them can show all. All counts are totals since the start of the worker's process, as Prometheus' counters are.
+them can show the reports of all. All counts are totals since the start of the worker's process, as Prometheus' counters
+are.
 """
 
 from collections.abc import Iterable

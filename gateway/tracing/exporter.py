@@ -22,7 +22,7 @@ from gateway.settings import Settings
 _log = structlog.get_logger("tracing")
 
 QUEUE_SPANS: Final = 8_192
-"""Spans that wait for the export in one worker: about 20 MB."""
+"""Most spans that wait for the export in one worker: about 20 MB."""
 EXPORT_SPANS: Final = 512
 EXPORT_INTERVAL_MS: Final = 1_000
 EXPORT_TIMEOUT_S: Final = 5.0
@@ -46,13 +46,13 @@ class SpanData(NamedTuple):
     """A span that has ended.
 
     Attributes:
-        name: of the span.
+        name: name of the span.
         trace_id, span_id: its ids.
         parent_id: id of its parent; 0: it has none.
-        begin_ns, end_ns: epoch nanoseconds.
+        begin_ns, end_ns: its begin and end, epoch nanoseconds.
         kind: name of OpenTelemetry's `SpanKind`.
-        attributes: of the span.
-        failed: whether the step has an error.
+        attributes: its attributes.
+        failed: whether the step has failed.
     """
 
     name: str
@@ -75,7 +75,7 @@ class ExportLog(logging.Handler):
         self._omitted = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log a failure, or count it."""
+        """Log a failure, or count it if the last event is recent."""
         now_s = time.monotonic()
         if now_s < self._next_s:
             self._omitted += 1
@@ -89,12 +89,12 @@ class SpanRecorder:
     """Records spans that have ended.
 
     OpenTelemetry's `Tracer` would make the same spans at many times the cost: a span that is recorded after its end
-    needs no state, and is sampled already.
+    needs no state, and the sampling is already decided.
 
     Args:
-        processor: OpenTelemetry's span processor, which gets the spans.
+        processor: OpenTelemetry's span processor, which receives the spans.
         resource: OpenTelemetry's resource, the attributes of this process.
-        version: of the gateway.
+        version: version of the gateway.
     """
 
     def __init__(self, processor: Any, resource: Any, version: str) -> None:
@@ -157,9 +157,9 @@ async def open_exporter(settings: Settings, worker: str, version: str) -> AsyncI
     """Yield a recorder, whose spans are exported until the end of the context.
 
     Args:
-        settings: with `tracing.endpoint`.
+        settings: settings with `tracing.endpoint`.
         worker: name of the worker, an attribute of all its spans.
-        version: of the gateway.
+        version: version of the gateway.
 
     Raises:
         BadSetting: as `check_packages`.
@@ -175,7 +175,7 @@ async def open_exporter(settings: Settings, worker: str, version: str) -> AsyncI
         }
     )
     logger = logging.getLogger(_SDK_LOGGER)
-    logger.addHandler(_EXPORT_LOG)  # it stays: the SDK's thread may log after the end of the context
+    logger.addHandler(_EXPORT_LOG)  # never removed: the SDK's thread may log after the end of the context
     logger.propagate = False
     exporter = otlp.OTLPSpanExporter(endpoint=settings.tracing.endpoint, timeout=EXPORT_TIMEOUT_S)
     processor = export.BatchSpanProcessor(
@@ -191,7 +191,8 @@ async def open_exporter(settings: Settings, worker: str, version: str) -> AsyncI
 
 
 async def _close(processor: Any) -> None:
-    """Export the spans that wait. The thread is a daemon: an unreachable collector does not delay the end."""
+    """Export the waiting spans. The thread is a daemon, so an unreachable collector does not delay the end of the
+    process."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def close() -> None:
@@ -207,5 +208,5 @@ async def _close(processor: Any) -> None:
             await done.wait()
     except TimeoutError:
         _log.warning(
-            "trace_export_failed", error="the collector did not take the last spans in time", omitted=0
+            "trace_export_failed", error="the collector did not accept the last spans in time", omitted=0
         )

@@ -1,4 +1,4 @@
-"""The spans of pings, and the decision which pings have any.
+"""The spans of pings, and the decision which pings are recorded.
 
 | span | begins | ends |
 | --- | --- | --- |
@@ -55,7 +55,7 @@ class PingTracer:
     """Makes the spans of pings.
 
     Args:
-        recorder: gets the spans.
+        recorder: receives the spans.
         ratio: share of the pings without a caller's trace that are recorded (`tracing.sample`).
     """
 
@@ -70,7 +70,7 @@ class PingTracer:
         """Return the queue for one ping: `queue` itself if the ping is not recorded.
 
         Args:
-            queue: the queue, or the schedule of an instant.
+            queue: the queue, or the schedule of a certain time.
             traceparent: the caller's header; None or malformed: the ratio decides.
         """
         if traceparent is not None:
@@ -92,11 +92,11 @@ class PingTracer:
         """Record the first span of a ping, with the outcome of the append.
 
         Args:
-            context: of the span.
+            context: context of the span.
             parent_id: id of the caller's span; 0: there is none.
-            begin_ns: epoch nanoseconds.
+            begin_ns: begin of the span, epoch nanoseconds.
             about: attributes of the span.
-            outcome: as the queue reports it.
+            outcome: outcome that the queue reports.
         """
         failed = isinstance(outcome, RhoPushError)
         if isinstance(outcome, RhoPushError):
@@ -131,11 +131,11 @@ class PingTracer:
         """Record a step that has ended.
 
         Args:
-            name: of the span.
+            name: name of the span.
             parent: the span `ingress` of the ping.
             times_ns: begin and end, epoch nanoseconds.
-            attributes: of the span.
-            failed: whether the step has an error.
+            attributes: attributes of the span.
+            failed: whether the step has failed.
             is_call: whether the step is a call of another service.
         """
         begin_ns, end_ns = times_ns
@@ -224,7 +224,7 @@ class BatchTrace:
             ping = batch.pings[number]
             first, last = spans[number]
             about: Attributes = {"rhopush.ping_id": ping.id, "rhopush.attempt": batch.attempt}
-            if batch.chunk_index <= 0:  # other chunks of a broadcast wait for its splitting, not in the queue
+            if batch.chunk_index <= 0:  # later chunks of a broadcast wait for the splitting, not in the queue
                 self._tracer.span("queue", context, (_waiting_since_ms(batch) * _MS, self._begin_ns), about)
             counts: Attributes = {**about, "rhopush.deliveries": last - first}
             self._tracer.span("fan-out", context, (self._begin_ns, now_ns), counts)

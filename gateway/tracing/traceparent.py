@@ -28,7 +28,7 @@ class TraceContext(NamedTuple):
 
 
 def is_unsampled(value: str) -> bool:
-    """Return whether a valid value of version 00 has no sampled flag: the most frequent case, without `parse`."""
+    """Return whether a value of version 00 has no sampled flag: a fast check of the most frequent case."""
     return _UNSAMPLED.fullmatch(value) is not None
 
 

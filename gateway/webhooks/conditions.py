@@ -1,7 +1,8 @@
-"""Events of lanes and credentials: one for each change of a condition, however many workers and gateways notice it.
+"""Events of lanes and credentials: one for each change of a condition, regardless of the number of workers that detect
+it.
 
-Every worker compares its lanes and certificates with its last report once a second. It stores a changed condition in
-Redis in one step with the event, if the stored condition is another one (`outbox.CHANGE_CONDITION`).
+Once a second every worker compares its lanes and certificates with its last report. It stores a changed condition and
+the event in Redis in one step, unless the stored condition is the same (`outbox.CHANGE_CONDITION`).
 
 | subject | condition | event | back to normal |
 | --- | --- | --- | --- |
@@ -40,12 +41,12 @@ _TYPES: Final = frozenset({LANE_DOWN, LANE_UP, CREDENTIAL_REFUSED, CREDENTIAL_EX
 
 
 class Condition(NamedTuple):
-    """A condition as this worker sees it.
+    """The condition of a lane or credential in this worker.
 
     Attributes:
         subject: the lane or credential.
         value: the condition; `NORMAL`: there is no problem.
-        event: the event if another worker did not report the condition before; None: there is none.
+        event: the event to store unless another worker has reported the condition; None: the change causes no event.
     """
 
     subject: str
@@ -107,7 +108,7 @@ class ConditionMonitor:
 
 
 def lane_conditions(lane: Lane) -> Iterator[Condition]:
-    """Yield the conditions of a lane and of its credential; none as long as the lane has tried nothing."""
+    """Yield the conditions of a lane and of its credential; none before the first attempt of the lane."""
     link, subject = lane.link, f"lane:{lane.name}"
     if link.state is LinkState.DOWN:
         event = {"lane": lane.name, "provider": lane.provider.name, "error": link.error}

@@ -1,4 +1,5 @@
-"""All endpoints of a worker: one task for each, so that an endpoint that is slow or down delays no other one."""
+"""All endpoints of a worker, each with a task of its own, so that a slow or unreachable endpoint does not delay the
+others."""
 
 import asyncio
 import contextlib
@@ -43,7 +44,7 @@ class WebhookDispatcher:
     Args:
         connection: the queue's Redis.
         worker: name of this worker, different in each worker of all gateways.
-        plan: receives the events that settlements must store.
+        plan: receives the event types that settlements must store.
         metrics: for the endpoints.
         conditions: reports lanes and credentials.
         tracer: records the calls for the pings that have a trace; None: there are no traces.
@@ -70,7 +71,7 @@ class WebhookDispatcher:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def open(self, settings: Settings) -> None:
-        """Begin to deliver. New endpoints get the events from now on.
+        """Start the delivery. New endpoints receive the events from now on.
 
         Raises:
             StoreDown: Redis does not answer.
@@ -83,13 +84,13 @@ class WebhookDispatcher:
         self.apply_settings(settings)
 
     async def close(self) -> None:
-        """Stop to deliver. The next leader of each endpoint repeats at most the message that was being sent."""
+        """Stop the delivery. The next leader of each endpoint repeats at most the message that was being sent."""
         for name in list(self._tasks):
             self._end(name)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def apply_settings(self, settings: Settings) -> None:
-        """Begin, change and end endpoints as the settings say."""
+        """Start, change and stop endpoints according to the settings."""
         webhooks = settings.webhooks
         self._plan.limit = settings.limits.webhook_bytes
         self._plan.wanted = frozenset(kind for one in webhooks.values() for kind in one.events)
@@ -108,7 +109,7 @@ class WebhookDispatcher:
     # -- operators -------------------------------------------------------------------------------------------
 
     async def listing(self) -> list[dict[str, Any]]:
-        """The endpoints with their states, without secrets.
+        """Return the endpoints with their states, without secrets.
 
         Raises:
             StoreDown: Redis does not answer.
@@ -125,7 +126,7 @@ class WebhookDispatcher:
         self._known(name)
         since_ms = max(
             1_000, since_ms // 1000 * 1000
-        )  # whole seconds, of which the messages are the same again
+        )  # whole seconds, so that the messages are the same as before
         await self._states.change(name, {"replay": since_ms}, as_leader=False)
         oldest_ms = await self._outbox.oldest_ms()
         _log.info("webhook_replayed", endpoint=name, since=instant_text(since_ms))
@@ -226,7 +227,7 @@ class WebhookDispatcher:
             await asyncio.sleep(wait_s)
 
     async def _common(self) -> None:
-        """Report conditions, and sweep the outbox."""
+        """Report conditions and sweep the outbox until the task is cancelled."""
         swept_s = float("-inf")
         loop = asyncio.get_running_loop()
         while True:
@@ -240,7 +241,7 @@ class WebhookDispatcher:
         await self._outbox.sweep(self._plan.limit)
 
     async def _tried(self, step: Callable[[], Awaitable[float | None]]) -> float:
-        """Await a step; returns its result, or the pause after an error."""
+        """Await a step, and return its result, or the pause in seconds after an error."""
         (found,) = await asyncio.gather(step(), return_exceptions=True)
         if isinstance(found, StoreDown):
             self._metrics.store_errors("webhooks").inc()
@@ -253,7 +254,7 @@ class WebhookDispatcher:
 
 
 _COMMON: Final = ""
-"""Name of the task that belongs to no endpoint; no endpoint has it."""
+"""Name of the task that serves all endpoints; it is not a valid name of an endpoint."""
 
 
 def _word(delivery: EndpointDelivery, state: EndpointState) -> str:

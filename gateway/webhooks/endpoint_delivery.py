@@ -1,4 +1,4 @@
-"""Delivery to one endpoint: the messages of one second after another, each until the receiver has accepted it.
+"""Delivery to one endpoint: its messages in order, each repeated until the receiver accepts it.
 
 The order of an endpoint's messages is that of the outbox, so that the events of each ping arrive in their order. A
 message that fails is repeated with the same id and body; no later message overtakes it. After a kill, the next leader
@@ -30,7 +30,7 @@ POLL_S: Final = 0.5
 STANDBY_S: Final = 5.0
 """Interval at which a worker that is not the leader tries to become it."""
 _WAIT_MAX_S: Final = 2 * RETRY_AFTER_MAX_S
-"""A longer delay was stored before the clock was set back."""
+"""Longest delay that is observed: a longer one was stored before Redis' clock was set back."""
 _SECOND_MS: Final = 1_000
 _ERROR_CHARACTERS: Final = 300
 _noise = random.SystemRandom().random
@@ -76,7 +76,7 @@ class EndpointDelivery:
         metrics.webhook_disabled(name).set(0)
 
     async def step(self) -> float:
-        """Deliver the messages of the next second, if it is over; returns the seconds until the next step.
+        """Deliver the messages of the next second if that second has ended, and return the seconds until the next step.
 
         Raises:
             StoreDown: Redis does not answer.
@@ -133,7 +133,7 @@ class EndpointDelivery:
         return 0.0
 
     async def _attempt(self, state: EndpointState, message: Message, traces: Mapping[str, str]) -> bool:
-        """Make one attempt; False: the message was not delivered, or this worker is not the leader any longer.
+        """Make one attempt; False: the message was not delivered, or this worker is no longer the leader.
 
         `traces`: the traces of pings by their ids.
         """
@@ -185,8 +185,7 @@ class EndpointDelivery:
         await self._states.change(self.name, values, add={"failed": 1})
 
     async def _count_lost(self, state: EndpointState, records: Sequence[StoredRecord]) -> bool:
-        """Count the records that were removed before their delivery; False: this worker is not the leader any
-        longer."""
+        """Count the records that were removed before their delivery; False: this worker is no longer the leader."""
         first = records[0].number
         if not state.number or not first or first <= state.number + 1:
             return True
@@ -208,13 +207,13 @@ class EndpointDelivery:
 
 
 def _unsent(messages: Sequence[Message], sent: str) -> Sequence[Message]:
-    """The messages after the one with the id `sent`; all of them if none has it."""
+    """Return the messages after the one with the id `sent`; all of them if no message has this id."""
     done = [number for number, message in enumerate(messages) if message.id == sent]
     return messages[done[0] + 1 :] if done else messages
 
 
 def digest_of(settings: WebhookSettings) -> str:
-    """A digest of an endpoint's settings: while it is disabled, a change enables it again. Secrets have at least 192
-    random bits, so that none can be found from its digest."""
+    """Return a digest of an endpoint's settings: a change enables a disabled endpoint again. Secrets have at least 192
+    random bits, so that they cannot be derived from the digest."""
     texts = (settings.url.reveal(), *(secret.reveal() for secret in settings.secret), *settings.events)
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:32]

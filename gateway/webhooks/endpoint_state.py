@@ -1,17 +1,17 @@
 """The state of each endpoint in Redis: its leader, its cursor in the outbox, and its failures.
 
 One worker of all gateways is the leader of an endpoint and delivers to it. Only the leader changes the state; each
-change checks the leadership in the same step, so that a leader whose lease expired changes nothing.
+change checks the leadership in the same step, so that a leader whose lease has expired changes nothing.
 
 | field | meaning |
 | --- | --- |
 | `cursor`, `number` | id and number of the last record whose events are all delivered |
 | `sent` | id of the last delivered message of the next second |
 | `attempts`, `due`, `error` | failed attempts of the next message, epoch ms of its next attempt, and the last error |
-| `oldest` | epoch ms of the oldest event that is not delivered, while deliveries fail |
+| `oldest` | epoch ms of the oldest undelivered event, while deliveries fail |
 | `disabled` | digest of the settings with which the receiver answered 410 |
 | `delivered`, `failed`, `lost` | number of delivered messages, failed attempts, and records that were removed before |
-| `replay` | epoch ms from which an operator wants the events again |
+| `replay` | epoch ms from which an operator has requested the events again |
 """
 
 import re
@@ -44,7 +44,7 @@ redis.call('EXPIRE', KEYS[1], life)
 return 1
 """
 )
-"""Begin a new endpoint after the newest record; 0: the endpoint is known."""
+"""Set the cursor of a new endpoint to the newest record; 0: the endpoint exists already."""
 
 HOLD: Final = Script(
     CHECKS
@@ -108,7 +108,7 @@ for counter = at, #ARGV, 2 do add(KEYS[2], ARGV[counter], ARGV[counter + 1]) end
 return 1
 """
 )
-"""Change the state of an endpoint, and renew the lease of its leader; 0: the worker is not its leader."""
+"""Change the state of an endpoint, and renew the lease of its leader; 0: the worker is not the leader."""
 
 RELEASE: Final = Script(
     """
@@ -117,7 +117,7 @@ if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """
 )
-"""End a leadership, so that another worker can begin at once."""
+"""End a leadership, so that another worker can take over immediately."""
 
 
 class EndpointState(NamedTuple):
@@ -154,19 +154,19 @@ class EndpointStates:
         self._worker = worker
 
     async def begin(self, names: Iterable[str]) -> None:
-        """Give each new endpoint its cursor: it receives the events from now on."""
+        """Set the cursor of each new endpoint, which receives the events from now on."""
         for name in names:
             known = [keys.webhook_endpoint(name), keys.WEBHOOK_EVENTS]
             await self._connection.eval(BEGIN, known, [keys.WEBHOOK_ENDPOINT_S])
 
     async def hold(self, name: str) -> EndpointState | None:
-        """Become, or stay, the leader of an endpoint; None: another worker is."""
+        """Become, or stay, the leader of an endpoint; None: another worker is the leader."""
         words: list[Argument] = [self._worker, int(LEASE_S * 1000), keys.WEBHOOK_ENDPOINT_S]
         reply = await self._connection.eval(HOLD, self._keys(name), words)
         return _state(stored(reply[0]), reply[1]) if reply else None
 
     async def read(self, name: str) -> EndpointState:
-        """The state of an endpoint, whichever worker is the leader."""
+        """Return the state of an endpoint, regardless of its leader."""
         return _state(0, await self._connection.call("HGETALL", keys.webhook_endpoint(name)))
 
     async def change(
@@ -178,14 +178,14 @@ class EndpointStates:
         add: Mapping[str, int] | None = None,
         as_leader: bool = True,
     ) -> bool:
-        """Change fields; False: this worker is not the leader any longer.
+        """Change fields; False: this worker is no longer the leader.
 
         Args:
             name: the endpoint.
             values: fields to set.
             delete: fields to delete.
             add: numbers to add to counters.
-            as_leader: False: whichever worker is the leader.
+            as_leader: whether this worker must be the leader; False: the change is made regardless of the leader.
         """
         words: list[Argument] = [self._worker if as_leader else "", int(LEASE_S * 1000)]
         words += [len(delete), *delete, len(values)]

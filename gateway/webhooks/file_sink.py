@@ -1,4 +1,4 @@
-"""Delivery of messages to a file with one JSON text on each line, which is replaced when it is long."""
+"""Delivery of messages to a file with one JSON text per line; a long file is renamed, and a new one begun."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from protocols.webhooks.attempts import DELIVERED, DeliveryAttempt, failed
 from protocols.webhooks.events import Message
 
 FILE_BYTES: Final = 64 * 1024 * 1024
-"""Length from which a file gets the suffix `.1` and a new one begins."""
+"""Length in bytes from which a file is renamed with the suffix `.1`, and a new one begins."""
 KEPT_FILES: Final = 4
 """Number of earlier files that are kept: `.1` is the newest."""
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -52,13 +52,13 @@ class FileSink:
                     left = left[os.write(descriptor, left) :]
                 os.fsync(descriptor)
             except OSError:
-                os.ftruncate(descriptor, before)  # a part of a line would damage the next one
+                os.ftruncate(descriptor, before)  # an incomplete line would damage the next one
                 raise
         finally:
             os.close(descriptor)
 
     def _rotate(self) -> None:
-        """Rename the file, and each earlier one, if it is long."""
+        """If the file is long, rename it and each earlier one."""
         try:
             if self._path.stat().st_size < self._most_bytes:
                 return

@@ -20,7 +20,8 @@ ATTEMPT_S: Final = 15.0
 """Longest time of one attempt: the specification recommends 15 to 30 s for the receiver's answer."""
 _CONNECT_S: Final = 5.0
 _READ_BYTES: Final = 65_536
-"""Bytes of a response that are read, so that its connection can be used again; a longer response ends it."""
+"""Most bytes of a response that are read, so that its connection can be reused; a longer response closes the
+connection."""
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=ATTEMPT_S, connect=_CONNECT_S)
 
 
@@ -66,7 +67,7 @@ class HttpSink:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
-            await asyncio.sleep(0)  # aiohttp closes TLS connections in the next turn of the loop
+            await asyncio.sleep(0)  # aiohttp closes TLS connections in the next iteration of the event loop
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -1,7 +1,7 @@
 """Reading of the outbox (`gateway.queue.outbox`): its records by second, and the removal of old ones.
 
 The messages of an endpoint are formed from all records of one second of Redis' clock. The ids of a stream increase, so
-that a second that is over gets no further record, and each reader forms the same messages from it.
+a second that has ended gets no further record, and each reader forms the same messages from it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ from protocols.webhooks.events import (
 _log = structlog.get_logger("webhooks")
 
 READ_RECORDS: Final = 500
-"""Records of one read: Redis serves no other client for some milliseconds."""
+"""Most records of one read, during which Redis serves no other client for some milliseconds."""
 _SECOND_MS: Final = 1_000
 _read_settlement: Final = decoder(SettledEvents)
 _condition: Final = decoder(ConditionEvent)
@@ -96,7 +96,7 @@ class StoredRecord(NamedTuple):
 
     Attributes:
         record: its id.
-        number: its number: each record's is higher by one than that of the record before it; 0: unknown.
+        number: its number, higher by one than that of the record before it; 0: unknown.
         fields: its content.
     """
 
@@ -126,7 +126,7 @@ class Outbox:
         self._connection = connection
 
     async def next_second(self, cursor: str) -> list[StoredRecord]:
-        """All records of the first second that has a record after `cursor`, an id; none: there is no such record."""
+        """Return all records of the first second that has a record after the id `cursor`; empty if there is none."""
         found = await self._read(cursor)
         if not found:
             return []
@@ -142,12 +142,13 @@ class Outbox:
         return [_record(record, flat) for record, flat in reply]
 
     async def oldest_ms(self) -> int | None:
-        """Epoch ms of the oldest record; None: the outbox is empty."""
+        """Return the epoch ms of the oldest record; None: the outbox is empty."""
         reply = await self._connection.call("XRANGE", keys.WEBHOOK_EVENTS, "-", "+", "COUNT", 1)
         return _record(*reply[0]).at_ms if reply else None
 
     async def sweep(self, limit: int, age_s: float = GIVE_UP_S) -> int:
-        """Remove records older than `age_s`, and the oldest ones beyond `limit` bytes; returns their number."""
+        """Remove records older than `age_s`, and the oldest ones beyond `limit` bytes; return the number of removed
+        records."""
         removed = 0
         while True:
             words = [int(age_s * 1000), limit, REMOVED_MAX, keys.WEBHOOK_OUTBOX_S]
@@ -157,7 +158,7 @@ class Outbox:
                 return removed
 
     async def change(self, subject: str, value: str, event: ConditionEvent | None, limit: int) -> bool:
-        """Store the condition of a lane or credential, and add its event; False: the condition was known.
+        """Store the condition of a lane or credential, and add its event; False: the condition was stored already.
 
         Args:
             subject: the lane or credential.
@@ -176,7 +177,7 @@ def _record(record: bytes, flat: Sequence[bytes]) -> StoredRecord:
 
 
 def event_record(record: StoredRecord, wanted: frozenset[str]) -> EventRecord:
-    """Return the events of a record that an endpoint wants. A record that cannot be read has none, and is logged."""
+    """Return the events of a record whose types are in `wanted`. An unreadable record is logged and has no events."""
     try:
         if b"c" in record.fields:
             condition = _condition(record.fields[b"c"])
@@ -233,7 +234,7 @@ def _ping_events(fields: dict[bytes, bytes]) -> dict[str, Sequence[Event]]:
 
 
 def _finished(text: bytes) -> list[FinishedPing]:
-    """The pings that the script of the settlement found finished: five numbers each."""
+    """Parse the pings that the script of the settlement found finished: five numbers each."""
     return [FinishedPing(*map(stored, ping.split(b" ")[:5])) for ping in text.split(b",") if ping]
 
 

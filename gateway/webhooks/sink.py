@@ -10,7 +10,7 @@ class Sink(Protocol):
     """The receiving side of an endpoint."""
 
     async def send(self, message: Message) -> DeliveryAttempt:
-        """Make one attempt to deliver a message. Every failure of the endpoint is an outcome.
+        """Make one attempt to deliver a message. A failure of the endpoint is an outcome, not an exception.
 
         Raises:
             StoreDown: the queue's Redis does not answer, so that the attempt cannot be judged.

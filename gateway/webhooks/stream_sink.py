@@ -7,11 +7,11 @@ from protocols.webhooks.attempts import DELIVERED, DeliveryAttempt, failed
 from protocols.webhooks.events import Message
 
 ENTRIES_MAX: Final = 100_000
-"""Entries after which the stream loses its oldest, approximately."""
+"""Approximate number of entries beyond which the oldest are removed."""
 
 
 class StreamSink:
-    """A stream.
+    """A Redis stream as an endpoint.
 
     Args:
         connection: the queue's Redis.

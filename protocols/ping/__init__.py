@@ -1,4 +1,5 @@
-"""The ping: its type (`model`), the rules of its parameters (`fields`, `additions`) and their parsing (`parse`)."""
+"""The ping: its type (`model`), the rules of its parameters (`fields`, `address`, `overrides`) and their parsing
+(`parse`)."""
 
 from protocols.ping.model import ALL_SOURCES, Ping
 from protocols.ping.parse import (

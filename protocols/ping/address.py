@@ -9,7 +9,7 @@
 - except_users: a list of logins.
 
 Every other key is refused, since `to` decides who gets the ping. null is a missing key. A list has at most `LIST_MAX`
-items, so that a whole audience is planned together and is stored with its ping.
+items, so that all recipients are planned together and are stored with the ping.
 """
 
 from typing import Any, Final
@@ -66,7 +66,7 @@ def _decoded(value: Any, field: str) -> Any:
 
 
 def _object(value: Any, path: str, keys: tuple[str, ...], expected: str) -> dict[str, Any]:
-    """An object whose keys are all among `keys`."""
+    """Parse an object whose keys are all in `keys`."""
     if type(value) is not dict:
         raise refused(path, expected, value)
     for key in value:
@@ -77,7 +77,7 @@ def _object(value: Any, path: str, keys: tuple[str, ...], expected: str) -> dict
 
 
 def _flag(value: Any, path: str) -> bool:
-    """A flag, strictly: of texts, only true and false, as a form sends them."""
+    """Parse a flag strictly: of texts, only "true" and "false" are accepted, as a form sends them."""
     if value is None:
         return False
     found = _WORDS.get(value, value) if type(value) is str else value
@@ -97,13 +97,14 @@ def _list(value: Any, path: str, expected: str) -> list[Any]:
 
 
 def _names(value: Any, path: str) -> tuple[str, ...]:
-    """Names in order without duplicates."""
+    """Parse a list of names: in order, without duplicates."""
     items = _list(value, path, "a list of texts")
     return tuple(dict.fromkeys(_name(item, f"{path}[{index}]") for index, item in enumerate(items)))
 
 
 def _narrowing(value: Any, path: str) -> tuple[str, ...]:
-    """Names to which the audience is narrowed. An empty list is refused: it could mean any name or none."""
+    """Parse the names to which the recipients are narrowed. An empty list is refused: it could mean any name or
+    none."""
     found = _names(value, path)
     if value is not None and not found:
         raise InvalidField(f"{path} must have at least one name", field=path)
@@ -119,7 +120,7 @@ def _name(value: Any, path: str, most: int = NAME_CHARACTERS) -> str:
 
 
 def _tokens(value: Any, path: str) -> tuple[RawToken, ...]:
-    """Raw tokens in order without duplicates."""
+    """Parse the raw tokens: in order, without duplicates."""
     items = _list(value, path, "a list of objects")
     found: dict[RawToken, None] = {}
     for index, item in enumerate(items):

@@ -1,4 +1,4 @@
-"""The parameter `to` of a ping: what it adds to the users of `user_id`, and what it leaves out."""
+"""The parameter `to` of a ping: the recipients in addition to the users of `user_id`, and the exceptions."""
 
 import hashlib
 from collections.abc import Collection
@@ -12,7 +12,7 @@ _DIGEST_BYTES: Final = 16
 
 
 class RawToken(msgspec.Struct, frozen=True, array_like=True):
-    """A push token that the caller names itself; no registry has it.
+    """A push token that the caller sends with the ping; it need not be in the registry.
 
     Attributes:
         provider: the provider that issued it.
@@ -60,7 +60,7 @@ class Addressees(msgspec.Struct, frozen=True, array_like=True):
         return len(self.devices) + len(self.tokens)
 
     def of_clients(self, clients: Collection[str]) -> "Addressees | None":
-        """The part that deliveries to these clients still need: their raw tokens; None: they need no part."""
+        """The part that deliveries to these clients need: their raw tokens; None: they need no part."""
         if not self.tokens:
             return None
         needed = frozenset(clients)

@@ -61,7 +61,7 @@ def alert_of(ping: Ping) -> Alert | None:
 
 
 def shows(ping: Ping) -> bool:
-    """Whether a person notices the ping: a message, a title, a badge or a sound."""
+    """Whether the ping has content for the user: a message, a title, a badge or a sound."""
     return bool(ping.badge is not None or ping.sound is not None or ping.title or has_message(ping))
 
 

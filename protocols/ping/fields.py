@@ -48,12 +48,12 @@ COLLAPSE_ID_BYTES: Final = 64
 TTL_MAX_S: Final = 2_419_200
 """Four weeks: FCM's longest time to live; Apple stores for 30 days."""
 ONE_MORE: Final = "+1"
-"""The badge that counts up; in a form `%2B1`, since `+` is a blank there."""
+"""The badge that counts up; in a form it is written `%2B1`, since `+` means a blank there."""
 NUMBER_MAX: Final = 2**31 - 1
 """FCM's notification_count is an int32."""
 
 _FEW_NAMES: Final = 60
-"""Number of names that cannot be too long together."""
+"""Number of names up to which their total length needs no check."""
 _FALSE_WORDS: Final = frozenset({"", "0", "false", "f", "no", "n", "off"})
 _PRIORITIES: Final = frozenset({"high", "normal"})
 _TO_I: Final = re.compile(r"\s*([+-]?\d+(?:_\d+)*)", re.ASCII)
@@ -61,7 +61,7 @@ _NUMBER_TEXT_MAX: Final = 64
 """Length of a text's beginning that is parsed as a number; Ruby's to_i parses the beginning, too."""
 _DIGITS: Final = re.compile(r"\d{1,9}", re.ASCII)
 EPOCH_S_MAX: Final = 32_503_680_000
-"""The beginning of the year 3000. A larger number is no instant in seconds; it is probably one in milliseconds."""
+"""The beginning of the year 3000. A larger number is probably a time in milliseconds."""
 _INSTANT: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d):(\d\d)(?:\.(\d{1,18}))?"
     r"(?:[Zz]|([+-])(\d\d):([0-5]\d))",
@@ -195,7 +195,7 @@ def number(value: Any, field: str) -> int:
         match = _TO_I.match(value[:_NUMBER_TEXT_MAX])
         found = int(match[1].replace("_", "")) if match else 0
         if match and match.end() == _NUMBER_TEXT_MAX < len(value):
-            found = NUMBER_MAX + 1  # the digits may continue, and no number in range is so long
+            found = NUMBER_MAX + 1  # more digits may follow; no number in range is so long
     elif kind is float and math.isfinite(value):
         found = int(value)
     else:
@@ -313,7 +313,9 @@ def collapse_id(value: Any, field: str) -> str | None:
         raise refused(field, "a text", value)
     bounded(value, field, WORD_CHARACTERS)
     if _CONTROL.search(value) or value != value.strip():
-        raise InvalidField(f"{field} must hold no control characters and no space at an end", field=field)
+        raise InvalidField(
+            f"{field} must not contain control characters, or a space at its beginning or end", field=field
+        )
     if len(value.encode("utf-8", "replace")) > COLLAPSE_ID_BYTES:
         raise InvalidField(f"{field} must be at most {COLLAPSE_ID_BYTES} bytes", field=field)
     return value or None

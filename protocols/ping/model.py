@@ -38,8 +38,8 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
         fcm: raw additions to the FCM message.
         reply_to: Redis channel on which the completion of this ping is published to a waiting caller.
         ingress: `HTTP`, `RESQUE` or `CHANGE_EVENTS`.
-        to: whom the ping reaches besides `users`, and whom it does not reach; None: exactly `users`.
-        badge_increment: 1 for the badge "+1": each device gets a number of its own (`gateway.fanout.badges`), and
+        to: recipients in addition to `users`, and exceptions; None: exactly `users`.
+        badge_increment: 1 for the badge "+1": each device gets a number of its own (`gateway.queue.badges`), and
             `badge` is 1, as in RhoConnect; 0 for every other badge.
         apps: the apps (`device_app_id`) to which the sender's token is limited: no device of another app gets the
             ping; None: no limit.

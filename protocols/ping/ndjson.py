@@ -1,7 +1,7 @@
 """Newline-delimited JSON: bytes in, lines out (https://github.com/ndjson/ndjson-spec).
 
-A line ends with LF; a CR before it is white space of JSON. The last line may lack its end. A line is held only up to
-its limit: of a longer one nothing but its number remains.
+A line ends with LF; a CR before it is white space of JSON. The last line may have no LF. A line is stored only up to
+the limit: of a longer line, only its number is reported.
 """
 
 from typing import Final
@@ -14,10 +14,10 @@ class LineSplitter:
     """Splits a stream of bytes into lines.
 
     Args:
-        line_bytes: longest line, without its end.
+        line_bytes: longest line, without its line end.
 
     Attributes:
-        lines: how many lines were given out, blank ones and those over the limit counted.
+        lines: number of lines returned so far, including blank lines and lines over the limit.
     """
 
     __slots__ = ("_line_bytes", "_rest", "_skipping", "lines")
@@ -30,15 +30,15 @@ class LineSplitter:
 
     @property
     def held(self) -> int:
-        """Bytes of the line that is not whole."""
+        """Number of stored bytes of the incomplete line."""
         return len(self._rest)
 
     def feed(self, data: bytes) -> list[bytes | None]:
-        """Take a piece of the stream.
+        """Add a piece of the stream.
 
         Returns:
-            The lines that end in it, without their ends; None for each line over the limit. Blank lines are among
-            them, so that a line's number is its place.
+            The lines that end in this piece, without their line ends; None for each line over the limit. Blank lines
+            are included, so that a line's number is its position in the stream.
         """
         whole: list[bytes | None] = list(data.split(_LF))
         end = whole.pop()
@@ -55,14 +55,14 @@ class LineSplitter:
         return whole
 
     def finish(self) -> list[bytes | None]:
-        """The stream is whole: its last line, if that has no end."""
+        """End the stream, and return its last line if it has no LF."""
         if not self._rest and not self._skipping:
             return []
         self.lines += 1
         return [self._complete(b"")]
 
     def _complete(self, end: bytes) -> bytes | None:
-        """The first line that ends in a piece, with what came of it before."""
+        """Join the first line that ends in a piece with its stored beginning."""
         if self._skipping:
             self._skipping = False
             return None

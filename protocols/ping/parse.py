@@ -24,7 +24,7 @@ Found = TypeVar("Found")
 
 
 class ExplainOptions(msgspec.Struct, frozen=True):
-    """A caller's wish that a ping is explained and not sent.
+    """A caller's request to explain a ping instead of sending it.
 
     Attributes:
         validate: whether providers that can check a message without a delivery are asked to.
@@ -46,8 +46,8 @@ class Submission(msgspec.Struct, frozen=True):
         unnamed: number of further parameters that were not understood.
         unread: the Content-Type of a body that was not parsed; "" if it was parsed or is empty.
         explain: the ping must be explained and not sent; None: it is to be sent.
-        deliver_at_ms: the instant from which the ping may be delivered, epoch milliseconds, perhaps in the past; None:
-            at once.
+        deliver_at_ms: the time from which the ping may be delivered, epoch milliseconds, possibly in the past; None:
+            immediately.
     """
 
     ping: Ping
@@ -218,7 +218,7 @@ def line_in_steps(
         raise MalformedBody(f"{_LINE} is nested too deeply") from error
     except ValueError as error:
         if len(line) > _EXPLAINED_BYTES:
-            raise MalformedBody(f"{_LINE} is malformed: it is no complete JSON object") from error
+            raise MalformedBody(f"{_LINE} is malformed: it is not a complete JSON object") from error
         parameters = _json_object(line, _LINE)
     key = _key_of_line(parameters)
     return (yield from params_in_steps(parameters, rules)), key
@@ -277,7 +277,7 @@ def from_params(parameters: Mapping[str, Any], rules: AdditionRules = NO_RULES) 
 def explain_options(parameters: Mapping[str, Any]) -> ExplainOptions | None:
     """Read `explain` and `validate`; None: the ping is to be sent.
 
-    An empty `explain` is refused and not read as false: its sender must not be surprised by a delivery.
+    An empty `explain` is refused and not read as false, since its sender does not expect a delivery.
 
     Raises:
         InvalidField: a value is no flag, `explain` is empty, or `validate` is true without `explain`.
@@ -369,7 +369,7 @@ def _submission(
 
 
 def _deliver_at_ms(raw: _Raw) -> int:
-    """The instant of a ping that nobody waits for: its verdicts come long after every caller's patience."""
+    """Parse the time of delivery. It is refused together with `wait`, since no caller waits until then."""
     if raw.wait is not None and fields.flag(raw.wait, "wait"):
         raise InvalidField("deliver_at cannot be combined with wait", field="deliver_at")
     return fields.instant_ms(raw.deliver_at, "deliver_at")

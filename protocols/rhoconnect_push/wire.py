@@ -207,7 +207,7 @@ def read_message(content_type: str, body: bytes) -> PostedMessage:
     """Parse and check a posted message.
 
     `data: null` is accepted, as in rhoconnect-push, but delivered as an empty object: an Android device that
-    receives null requests the same message for ever (contract §9.1).
+    receives null requests the same message again without end (contract §9.1).
 
     Raises:
         MalformedBody: not exactly application/json, not JSON, or not an object.

@@ -15,7 +15,7 @@ RETRY_S: Final = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
 """Delays after the first failures of a message; the last one repeats. An endpoint that returns after a long outage
 receives its messages within a quarter of an hour."""
 JITTER: Final = 0.2
-"""Greatest share of a delay that is added to it at random, so that endpoints of one host are not tried together."""
+"""Largest share of a delay that is added to it at random, so that endpoints on one host are not called together."""
 RETRY_AFTER_MAX_S: Final = 3_600.0
 """Longest Retry-After that is observed."""
 GIVE_UP_S: Final = 3 * 86_400
@@ -50,7 +50,7 @@ DELIVERED: Final = DeliveryAttempt(Outcome.DELIVERED)
 
 
 def failed(error: str) -> DeliveryAttempt:
-    """An attempt without an answer."""
+    """Return the result of an attempt without an answer."""
     return DeliveryAttempt(Outcome.FAILED, error=error)
 
 
@@ -65,7 +65,7 @@ def judge(status: int, retry_after: str = "") -> DeliveryAttempt:
         return DeliveryAttempt(Outcome.DELIVERED, status)
     if status == 410:
         return DeliveryAttempt(
-            Outcome.DISABLED, status, "the receiver answered 410: it wants no further message"
+            Outcome.DISABLED, status, "the receiver answered 410: it accepts no further messages"
         )
     if 300 <= status < 400:
         return DeliveryAttempt(

@@ -35,7 +35,7 @@ PING_EVENTS: Final = (PING_FAILED_DEVICES, DEVICE_INVALID, PING_COMPLETED)
 """Event types that settlements cause, in the order in which one ping causes them."""
 
 MESSAGE_EVENTS: Final = 500
-"""Events of a message after which the next record begins another one: some 100 KB."""
+"""Number of events, some 100 KB, after which the next record begins another message."""
 
 Event = Mapping[str, Any]
 
@@ -46,7 +46,7 @@ class EventRecord(NamedTuple):
     Attributes:
         record: id of the record: its time in epoch ms, `-`, and a number.
         events: the events by type.
-        alone: whether the record forms a message of its own.
+        alone: whether the record forms a separate message.
     """
 
     record: str
@@ -111,11 +111,11 @@ def _message(record: EventRecord, kind: str, events: Sequence[Event]) -> Message
 
 
 def trial_message(name: str, unique: str, now_ms: int) -> Message:
-    """The message that an operator sends to test the endpoint `name`; `unique` makes its id."""
+    """Return the message that tests the endpoint `name`; `unique` makes its id unique."""
     return Message(f"msg_test_{unique}", TEST, now_ms, [{"endpoint": name}])
 
 
 def instant_text(epoch_ms: int) -> str:
-    """An instant by RFC 3339, in UTC with milliseconds."""
+    """Return a time by RFC 3339, in UTC with milliseconds."""
     text = datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")

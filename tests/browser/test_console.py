@@ -25,7 +25,7 @@ RUN_AXE = {
     "dark": "axe.run(%s, {runOnly: ['color-contrast']})",  # the colours alone differ
 }
 REPEATED = "{exclude: [['section ~ section'], ['tr ~ tr'], ['li ~ li']]}"
-"""Of sections, rows and items that have the same form, axe checks the first: there are hundreds."""
+"""axe checks only the first of the sections, rows and items of the same form: there are hundreds."""
 PAGES = ("", "/ping", "/pings", "/users", "/users/alice", "/lanes", "/settings", "/api", "/tokens", "/audit")
 
 
@@ -155,7 +155,7 @@ async def test_a_dead_token_is_restored(window: Window, site: Site) -> None:
     await expect(page.get_by_text("reachable")).to_be_visible()
 
 
-async def test_texts_of_devices_and_users_are_only_texts(window: Window) -> None:
+async def test_texts_of_devices_and_users_are_escaped(window: Window) -> None:
     page = window.page
     for path in ("/users?prefix=%3C", "/ping", "/settings"):
         await window.open(path)
@@ -168,7 +168,7 @@ async def test_texts_of_devices_and_users_are_only_texts(window: Window) -> None
     assert await page.title() != "broken"
 
 
-async def test_a_lost_gateway_is_shown_and_the_page_goes_on_by_itself(window: Window, site: Site) -> None:
+async def test_a_lost_gateway_is_shown_and_the_page_resumes_by_itself(window: Window, site: Site) -> None:
     page = window.page
     banner = page.get_by_text("The gateway does not answer")
     await expect(page.locator("#plot-depth path")).to_have_count(1)
@@ -183,7 +183,7 @@ async def test_a_lost_gateway_is_shown_and_the_page_goes_on_by_itself(window: Wi
     window.lost = False
 
 
-async def test_nothing_is_cut_off_on_a_small_phone(window: Window) -> None:
+async def test_pages_fit_a_small_phone(window: Window) -> None:
     page = window.page
     await page.set_viewport_size({"width": 360, "height": 640})
     for path in PAGES:
@@ -192,7 +192,7 @@ async def test_nothing_is_cut_off_on_a_small_phone(window: Window) -> None:
         assert width <= 360, (path, await page.evaluate(WIDE))
 
 
-async def test_the_keyboard_alone_is_enough(window: Window) -> None:
+async def test_every_action_works_with_the_keyboard_alone(window: Window) -> None:
     page = window.page
     await window.open()
     await page.keyboard.press("Tab")

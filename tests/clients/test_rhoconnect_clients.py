@@ -143,7 +143,7 @@ async def test_rhoconnects_rules_about_sources_hold(stage: Stage) -> None:
     assert pushes[0].payload["do_sync"] == ["Product", "News"]
 
 
-async def test_a_write_does_not_fail_because_a_device_is_gone(stage: Stage) -> None:
+async def test_a_write_succeeds_although_a_device_is_missing(stage: Stage) -> None:
     assert await stage.act("directly", "eve") == "log: apns: invalid_device_token\ndone"
     assert [push.token for push in await stage.apns.received.wait(1)] == ["cd" * 32]
 
@@ -172,7 +172,7 @@ async def test_a_refused_token_and_an_unresponsive_server_are_distinguished(stag
 
 
 @pytest.mark.parametrize("trickle", [False, True])
-async def test_a_silent_gateway_holds_a_write_no_longer_than_the_budget(trickle: bool) -> None:
+async def test_an_unresponsive_gateway_delays_a_write_by_at_most_the_budget(trickle: bool) -> None:
     """The budget covers all attempts, and also applies if a byte arrives now and then."""
     heads: list[bytes] = []
 

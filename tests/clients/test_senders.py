@@ -122,7 +122,7 @@ def check_answer(raw: bytes, *, expects_continue: bool) -> None:
     assert len(answer.headers["x-ping-id"]) == 32
 
 
-async def test_a_wrong_token_is_an_error_that_each_sender_sees(
+async def test_each_sender_reports_a_wrong_token_as_an_error(
     sender: Sender, command: list[str], start_gateway: StartGateway
 ) -> None:
     """The control: the senders print "true" because of the gateway's response."""

@@ -61,13 +61,15 @@ def holds(stand: BenchEnvironment, attacker: Child, name: str) -> None:
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("name", ATTACKS)
-def test_good_pings_are_answered_during(one_worker: tuple[BenchEnvironment, Child], name: str) -> None:
+def test_good_pings_are_answered_during_an_attack(
+    one_worker: tuple[BenchEnvironment, Child], name: str
+) -> None:
     holds(*one_worker, name)
 
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("name", ON_TWO_WORKERS)
-def test_good_pings_of_two_workers_are_answered_during(
+def test_two_workers_answer_good_pings_during_an_attack(
     two_workers: tuple[BenchEnvironment, Child], name: str
 ) -> None:
     holds(*two_workers, name)

@@ -87,7 +87,7 @@ class PingsOfAlerts:
 
 
 @pytest.mark.timeout(300)  # each kill leaves leases, which are taken over after some 20 s
-async def test_kill_9_in_mid_stream_loses_and_doubles_no_ping(
+async def test_kill_9_in_mid_stream_loses_and_duplicates_no_ping(
     short_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found, dice = PingsOfAlerts(), random.Random()
@@ -135,7 +135,7 @@ async def test_repeats_in_a_request_and_over_two_are_one_ping_each(short_path: P
         ).status == 409
 
 
-async def test_a_stream_of_100_mb_leaves_the_memory_as_it_was(
+async def test_a_stream_of_100_mb_does_not_increase_the_memory(
     short_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text, total = "x" * 4_000, 26_000
@@ -165,7 +165,7 @@ async def test_a_stream_of_100_mb_leaves_the_memory_as_it_was(
     assert most < before + 100 * 1024
 
 
-async def test_sigterm_answers_what_was_read_and_the_client_goes_on(short_path: Path) -> None:
+async def test_sigterm_answers_the_read_lines_and_the_client_resumes(short_path: Path) -> None:
     async with running(short_path) as (gateway, _):
         body: asyncio.Queue[bytes | None] = asyncio.Queue()
 

@@ -73,7 +73,7 @@ async def finished(gateway: Gateway, ping_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kills", [False, True], ids=["all live", "the one that answered is killed"])
-async def test_a_broadcast_that_is_cancelled(
+async def test_a_cancelled_broadcast_stops_and_counts_every_user(
     kills: bool, short_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deliveries = Deliveries()

@@ -122,7 +122,7 @@ def jumps(*offsets_s: int) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("start_s", [-DAY_S, HOUR_S])
-async def test_the_gateways_clock(short_path: Path, start_s: int) -> None:
+async def test_a_wrong_clock_of_the_gateway_has_no_effect(short_path: Path, start_s: int) -> None:
     """The gateway's clock has no effect, not even on a token."""
     clock = FakeTime(short_path)
     clock.set(start_s)
@@ -138,7 +138,7 @@ async def test_the_gateways_clock(short_path: Path, start_s: int) -> None:
 
 
 @pytest.mark.parametrize("start_s", [-HOUR_S, DAY_S])
-async def test_redis_clock(short_path: Path, start_s: int) -> None:
+async def test_a_wrong_clock_of_redis_is_followed(short_path: Path, start_s: int) -> None:
     """Only a token of the wrong time is refused, once in each worker, and then the gateway's own clock counts."""
     clock = FakeTime(short_path)
     clock.set(start_s)

@@ -147,7 +147,7 @@ async def test_the_last_event_of_each_user_and_source_is_pushed(
     assert USERS <= pushes.pings <= book.windows
 
 
-async def test_the_same_with_two_gateways_of_which_one_is_killed(
+async def test_the_last_event_is_pushed_although_one_of_two_gateways_is_killed(
     short_path: Path, store: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pushes, book = Pushes(), Book()
@@ -169,7 +169,9 @@ async def test_the_same_with_two_gateways_of_which_one_is_killed(
     assert USERS <= pushes.pings <= book.windows + USERS
 
 
-async def test_the_same_when_redis_goes_away_for_a_moment(short_path: Path, store: RedisServer) -> None:
+async def test_the_last_event_is_pushed_after_a_short_outage_of_redis(
+    short_path: Path, store: RedisServer
+) -> None:
     pushes, book = Pushes(), Book()
     async with gateways(short_path, store, 1, pushes) as (made, redis):
         await publish(redis, book, random.Random(3), 500, 0.1)

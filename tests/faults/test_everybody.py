@@ -53,7 +53,7 @@ async def in_mid_scan(gateway: Gateway, server: RedisServer | None) -> bool:
 
 
 @pytest.mark.usefixtures("dice")
-async def test_a_kill_in_mid_scan_loses_nobody(
+async def test_a_kill_during_the_scan_loses_no_user(
     store: RedisServer | None,
     short_path: Path,
     dice: random.Random,

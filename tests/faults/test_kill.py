@@ -31,7 +31,7 @@ STREAMS = 40
 LANES = 2
 SAVED_WITHIN_S = 0.05
 IN_FLIGHT = WORKERS * LANES * STREAMS
-"""Of both workers together, with one connection a lane."""
+"""The sum over both workers, with one connection for each lane."""
 USERS = 400
 CROWD = 2000
 CROWDS = 2
@@ -171,7 +171,7 @@ async def test_pings_answered_with_200_survive_kill_9(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_kill_while_redis_does_not_answer_repeats_what_a_second_began(
+async def test_a_kill_while_redis_does_not_answer_repeats_at_most_one_second_of_requests(
     kind: str, short_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The workers hold thousands of deliveries, and no verdict of them can be recorded."""

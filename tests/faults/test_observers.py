@@ -111,7 +111,7 @@ def full_pipe() -> Iterator[FullPipe]:
     made.close()
 
 
-async def test_a_reader_of_the_log_that_stands_still_holds_nothing(
+async def test_a_stalled_reader_of_the_log_blocks_nothing(
     start_gateway: StartGateway, full_pipe: FullPipe
 ) -> None:
     gateway = await start_gateway(workers=2, stderr=full_pipe.writer)
@@ -152,7 +152,7 @@ async def test_lines_without_a_reader_are_counted(start_gateway: StartGateway, f
     assert await gateway.stop() == 0
 
 
-async def test_a_full_disk_under_log_and_data_folder_holds_nothing(start_gateway: StartGateway) -> None:
+async def test_a_full_disk_under_log_and_data_folder_blocks_nothing(start_gateway: StartGateway) -> None:
     """No process of the gateway can add a byte to any file: RLIMIT_FSIZE replaces the full disk."""
     gateway = await start_gateway(workers=2)
     await serves(gateway)
@@ -197,7 +197,7 @@ def folders_for_files(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [gone, a_file, empty_files, folders_for_files])
-async def test_a_running_gateway_needs_nothing_of_its_data_folder(
+async def test_a_running_gateway_does_not_need_its_data_folder(
     tmp_path: Path, store: RedisServer, harm: Callable[[Path], None]
 ) -> None:
     gateway = Gateway(tmp_path, app={"redis": store.address}, workers=2)
@@ -221,7 +221,7 @@ async def logged(gateway: Gateway, event: str) -> bool:
     return f'"{event}"' in gateway.log.read_text()
 
 
-async def test_the_embedded_stores_folder_may_go_while_it_serves(start_gateway: StartGateway) -> None:
+async def test_the_embedded_stores_folder_may_be_removed_while_it_serves(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(workers=2)
     await serves(gateway)
     workers = set(gateway.workers)
@@ -285,7 +285,7 @@ def fill(file: Path) -> None:
             assert error.errno == errno.ENOSPC
 
 
-async def test_a_read_only_disk_holds_nothing(small_disk: Path, tmp_path: Path, store: RedisServer) -> None:
+async def test_a_read_only_disk_blocks_nothing(small_disk: Path, tmp_path: Path, store: RedisServer) -> None:
     gateway = Gateway(
         tmp_path, {"data_dir": str(small_disk / "data")}, app={"redis": store.address}, workers=2
     )
@@ -316,7 +316,7 @@ async def serves_one(gateway: Gateway) -> None:
     assert (await gateway.ping("bob", message="hello")).status == 200
 
 
-async def test_a_supervisor_that_stands_still_holds_no_worker(start_gateway: StartGateway) -> None:
+async def test_a_stopped_supervisor_blocks_no_worker(start_gateway: StartGateway) -> None:
     gateway = await start_gateway()
     os.kill(gateway.supervisor, signal.SIGSTOP)
     try:
@@ -329,7 +329,7 @@ async def test_a_supervisor_that_stands_still_holds_no_worker(start_gateway: Sta
     assert (await scraped(gateway))[ACCEPTED] == 10
 
 
-async def test_a_port_of_its_own_serves_metrics_although_no_worker_turns(start_gateway: StartGateway) -> None:
+async def test_the_metrics_port_answers_although_all_workers_are_stopped(start_gateway: StartGateway) -> None:
     gateway = await start_gateway({"metrics": {"port": 0}})
     await serves(gateway)
     assert (await gateway.request("GET", "/metrics")).status == 404

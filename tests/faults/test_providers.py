@@ -125,7 +125,7 @@ async def test_a_delivery_without_a_response_is_retried(stage: Stage) -> None:
     assert await stage.worker.verdicts(ping_id) == [("accepted", "")]
 
 
-async def test_a_delay_that_the_provider_asks_for_is_kept(stage: Stage) -> None:
+async def test_a_delay_requested_by_the_provider_is_observed(stage: Stage) -> None:
     await stage.user()
     stage.provider.faults.add("429=2:next=1")
     await stage.worker.done(await stage.worker.accepted("bob"))
@@ -166,7 +166,7 @@ async def test_final_verdicts_have_the_providers_reason(stage: Stage) -> None:
 
 
 @pytest.mark.settings(retry={"give_up_s": 1})
-async def test_tries_end_when_they_are_given_up(stage: Stage) -> None:
+async def test_attempts_end_after_give_up_s(stage: Stage) -> None:
     await stage.user()
     stage.provider.faults.add("503")
     ((verdict, reason),) = await stage.worker.verdicts(await stage.worker.accepted("bob"))
@@ -175,7 +175,7 @@ async def test_tries_end_when_they_are_given_up(stage: Stage) -> None:
     assert len(stage.provider.received) >= 2
 
 
-async def test_tries_end_with_the_time_to_live(stage: Stage) -> None:
+async def test_attempts_end_with_the_time_to_live(stage: Stage) -> None:
     await stage.user()
     stage.provider.faults.add("503=5")
     ping_id = await stage.worker.accepted("bob", ttl_s=3)
@@ -216,7 +216,7 @@ async def test_a_refused_credential_stops_the_lane_and_is_reported(stage: Stage)
     ],
 )
 @pytest.mark.parametrize("stage", ["apns"], indirect=True)
-async def test_a_refused_key_stops_the_lane_with_the_last_token_that_apple_wants(
+async def test_a_refused_key_stops_the_lane_after_the_permitted_number_of_tokens(
     monkeypatch: pytest.MonkeyPatch, stage: Stage, token_age_s: int, answers: list[int]
 ) -> None:
     """The provider clock is set, and lanes are made with the first ping, so their tokens have this age then."""
@@ -311,7 +311,7 @@ async def test_a_410_older_than_the_registration_is_ignored(
     assert await marked(stage, phone) == dead
 
 
-async def test_a_payload_at_fault_kills_no_token(stage: Stage) -> None:
+async def test_an_invalid_payload_marks_no_token_as_dead(stage: Stage) -> None:
     phone = await stage.user()
     stage.provider.faults.add({"apns": "BadTopic:next=1", "fcm": "INVALID_ARGUMENT:next=1"}[stage.name])
     assert (await stage.worker.verdicts(await stage.worker.accepted("bob")))[0][0] == "rejected"
@@ -338,7 +338,7 @@ async def test_a_payload_at_fault_kills_no_token(stage: Stage) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-async def test_nothing_is_lost_among_many(stage: Stage, faults: list[str], repeats: int) -> None:
+async def test_no_ping_of_many_is_lost(stage: Stage, faults: list[str], repeats: int) -> None:
     phones = {f"user{number}": (stage.phone(number),) for number in range(MANY)}
     await lay_users(stage.redis, phones)
     for fault in faults:

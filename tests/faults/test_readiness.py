@@ -78,7 +78,7 @@ async def test_a_full_queue_redis_is_named(apart: Apart) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_redis_that_is_full_at_the_start_is_named_at_once(
+async def test_a_redis_that_is_full_at_the_start_is_named_immediately(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance_module, "_EVERY_S", 1000.0)
@@ -88,7 +88,7 @@ async def test_a_redis_that_is_full_at_the_start_is_named_at_once(
             assert _fits(found, {"redis": "is full"}), found
 
 
-async def test_a_queue_redis_that_became_a_replica_is_named_all_the_while(apart: Apart) -> None:
+async def test_a_queue_redis_is_named_as_long_as_it_is_a_replica(apart: Apart) -> None:
     await apart.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
     await says(apart.worker, {"queue.redis": "read-only replica"})
     for _ in range(50):  # also while connections to it are closed and opened again
@@ -100,7 +100,7 @@ async def test_a_queue_redis_that_became_a_replica_is_named_all_the_while(apart:
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["killed", "frozen"])
-async def test_a_registry_redis_that_is_away_is_named(
+async def test_an_unreachable_registry_redis_is_named(
     apart: Apart, frozen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "_STALE_S", 0.5)
@@ -117,7 +117,7 @@ async def test_a_registry_redis_that_is_away_is_named(
     await says(apart.worker, {})
 
 
-async def test_a_frozen_queue_redis_is_named_and_not_the_registrys(
+async def test_an_unresponsive_queue_redis_is_named_and_the_registrys_is_not(
     apart: Apart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "_STALE_S", 0.5)
@@ -131,7 +131,7 @@ async def test_a_frozen_queue_redis_is_named_and_not_the_registrys(
     await says(apart.worker, {})
 
 
-async def test_a_queue_that_cannot_be_made_is_named_with_redis_own_words(apart: Apart) -> None:
+async def test_a_queue_that_cannot_be_created_is_named_with_the_error_of_redis(apart: Apart) -> None:
     await apart.redis.delete(keys.RETRIES)
     await apart.redis.set(keys.RETRIES, "another's")
     await says(apart.worker, {"queue": "cannot be created or read: WRONGTYPE"})

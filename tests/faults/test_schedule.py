@@ -79,7 +79,7 @@ def kind(request: pytest.FixtureRequest) -> Iterator[str]:
     yield request.param
 
 
-async def test_kill_9_before_and_at_the_instant_loses_and_doubles_nothing(
+async def test_kill_9_before_and_at_the_instant_loses_and_duplicates_nothing(
     kind: str, short_path: Path
 ) -> None:
     deliveries = Deliveries()
@@ -99,7 +99,7 @@ async def test_kill_9_before_and_at_the_instant_loses_and_doubles_nothing(
         assert deliveries.repeats <= STREAMS + deliveries.busiest(SAVED_WITHIN_S)
 
 
-async def test_a_restart_of_redis_with_its_log(kind: str, short_path: Path) -> None:
+async def test_scheduled_pings_survive_a_restart_of_redis(kind: str, short_path: Path) -> None:
     deliveries = Deliveries()
     with RedisServer(kind, persist=True, options={"appendfsync": "always"}) as store:
         async with running(short_path, store, deliveries) as gateway:

@@ -87,7 +87,7 @@ def alerts(stage: Stage) -> list[str | None]:
 
 
 @pytest.mark.parametrize("request_too", [False, True], ids=["reply", "request"])
-async def test_a_lost_append_is_found_out_by_its_marker(stage: Stage, request_too: bool) -> None:
+async def test_the_outcome_of_a_lost_append_is_read_from_its_marker(stage: Stage, request_too: bool) -> None:
     stage.proxy.lose(APPEND, request_too=request_too)
     ping_id = await stage.worker.accepted("bob", message="once")
     assert stage.proxy.struck.is_set()
@@ -105,7 +105,7 @@ async def test_an_unresponsive_connection_is_closed_and_its_append_determined(st
     assert alerts(stage) == ["once", "after"]
 
 
-async def test_while_a_lost_append_is_found_out_each_answer_is_true(stage: Stage) -> None:
+async def test_while_a_lost_append_is_resolved_each_answer_is_correct(stage: Stage) -> None:
     stage.proxy.lose(APPEND)
     answers = await asyncio.gather(*(stage.worker.ping("bob", message=f"ping {n}") for n in range(20)))
     promised = [f"ping {n}" for n, answer in enumerate(answers) if answer.status == 200]
@@ -134,7 +134,7 @@ async def test_an_undetermined_append_is_503_with_its_id(
     assert alerts(stage).count("perhaps") == times
 
 
-async def test_a_ping_whose_append_was_forbidden_is_not_called_queued(stage: Stage) -> None:
+async def test_a_ping_whose_append_was_prevented_is_not_reported_as_queued(stage: Stage) -> None:
     """Reading the marker forbids the append; the reply to that read can be lost too."""
     stage.proxy.lose(APPEND)
     await stage.worker.accepted("bob", message="the script that reads the marker is cached now")
@@ -184,7 +184,7 @@ async def test_an_unresponsive_redis_delays_a_caller_less_than_the_longest_comma
         await stage.worker.done(await accepted_again(stage, "after"))
 
 
-async def test_verdicts_that_come_while_redis_is_away_are_written_when_it_is_back(stage: Stage) -> None:
+async def test_verdicts_during_an_outage_of_redis_are_written_afterwards(stage: Stage) -> None:
     stage.apns.hold()
     ping_id = await stage.worker.accepted("bob", message="once")
     await stage.apns.received.wait(1)
@@ -196,7 +196,7 @@ async def test_verdicts_that_come_while_redis_is_away_are_written_when_it_is_bac
     assert alerts(stage) == ["once"]
 
 
-async def test_a_flushed_store_is_worked_with_at_once(stage: Stage) -> None:
+async def test_a_flushed_store_is_used_immediately(stage: Stage) -> None:
     async with Redis(unix_socket_path=str(stage.store.socket)) as redis:
         await redis.flushall()
         await redis.script_flush()
@@ -266,7 +266,7 @@ async def _apart(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_worker_that_starts_on_a_full_redis_delivers_what_waits(tmp_path: Path, kind: str) -> None:
+async def test_a_worker_that_starts_on_a_full_redis_delivers_waiting_pings(tmp_path: Path, kind: str) -> None:
     """Otherwise a Redis that is full of pings would stay full: only a worker removes them."""
     async with AsyncExitStack() as stack:
         store, redis, apns, said = await _apart(stack, kind)
@@ -284,7 +284,7 @@ async def test_a_worker_that_starts_on_a_full_redis_delivers_what_waits(tmp_path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_worker_that_starts_on_a_full_redis_without_groups_makes_them_when_there_is_room(
+async def test_a_worker_on_a_full_redis_creates_the_groups_when_there_is_room(
     tmp_path: Path, kind: str
 ) -> None:
     async with AsyncExitStack() as stack:

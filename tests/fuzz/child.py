@@ -33,7 +33,7 @@ _NOBODY: Final = 1
 
 
 class Order(msgspec.Struct):
-    """What a child shall do.
+    """The orders of a child process.
 
     Attributes:
         table: module that holds `TARGETS`.
@@ -65,7 +65,7 @@ class Found(msgspec.Struct):
 
 
 class Outcome(msgspec.Struct):
-    """What became of one target."""
+    """The result of one target."""
 
     name: str
     inputs: int
@@ -76,7 +76,8 @@ class Outcome(msgspec.Struct):
 
 
 class Board:
-    """What a child is doing, in a file that outlives it: target, step, whether it is in it, the input."""
+    """The present activity of a child, in a file that outlives it: target, step, whether the step runs, and the
+    input."""
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:

@@ -33,7 +33,7 @@ _STATM: Final = Path("/proc/self/statm")
 
 
 class Failure(NamedTuple):
-    """What is wrong.
+    """A fault that a step showed.
 
     Attributes:
         kind: "exception", "slow", "leak", "memory", "crash" or "hang".

@@ -86,7 +86,7 @@ class Mutator:
     # -- documents -------------------------------------------------------------------------------------------
 
     def _tree(self, value: Any, depth: int) -> Any:
-        """The same document with some of its values and names changed."""
+        """Return a copy of a document with some of its values and names changed."""
         rng = self._rng
         if rng.random() < 0.12:
             return self._value()

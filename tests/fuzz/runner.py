@@ -1,4 +1,4 @@
-"""Starts the children, and says of each target what became of it."""
+"""Starts the child processes, and reports the result of each target."""
 
 import asyncio
 import contextlib

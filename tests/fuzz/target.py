@@ -1,4 +1,4 @@
-"""What is fuzzed."""
+"""The interface of a fuzz target."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -1,4 +1,4 @@
-"""The harness sees each kind of fault, says which input it was, and repeats it."""
+"""The harness detects each kind of fault, reports its input, and repeats it."""
 
 import os
 import subprocess

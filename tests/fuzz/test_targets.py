@@ -1,4 +1,4 @@
-"""Every target for a moment, always with the same inputs. `make fuzz` goes on where this ends."""
+"""Every target for a short time, with fixed inputs. `make fuzz` runs them for longer."""
 
 from tests.fuzz.child import table
 from tests.fuzz.runner import Plan, fuzz

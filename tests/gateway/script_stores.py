@@ -1,4 +1,4 @@
-"""What Redis holds before each case of `script_cases`, and the keys and arguments that several cases share."""
+"""The content of Redis before each case of `script_cases`, and the keys and arguments that several cases share."""
 
 import hashlib
 from collections.abc import Callable, Sequence

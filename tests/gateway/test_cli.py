@@ -35,7 +35,7 @@ def test_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words", [[], ["dance"], ["serve", "--port", "x"], ["serve", "--workers", "0"], ["pings"]]
 )
-def test_wrong_usage_is_2(tmp_path: Path, words: list[str]) -> None:
+def test_wrong_usage_gives_exit_status_2(tmp_path: Path, words: list[str]) -> None:
     done = rhopush(tmp_path, *words)
     assert done.returncode == 2
     assert "usage: rhopush" in done.stderr
@@ -64,7 +64,9 @@ def test_a_ping_to_nobody_names_the_options(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_setting_is_one_line_and_2(tmp_path: Path, command: str, text: str, line: str) -> None:
+def test_a_wrong_setting_is_one_line_and_exit_status_2(
+    tmp_path: Path, command: str, text: str, line: str
+) -> None:
     (tmp_path / "settings.yml").write_text(text)
     done = rhopush(tmp_path, command, "--settings", "settings.yml")
     assert (done.returncode, done.stdout) == (2, "")
@@ -74,7 +76,7 @@ def test_a_wrong_setting_is_one_line_and_2(tmp_path: Path, command: str, text: s
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
-def test_an_old_environment_variable_is_one_line_and_2(tmp_path: Path, command: str) -> None:
+def test_an_old_environment_variable_is_one_line_and_exit_status_2(tmp_path: Path, command: str) -> None:
     done = rhopush(tmp_path, command, RHOPUSH_RPS_MODE="off")
     assert (done.returncode, done.stdout) == (2, "")
     said = "RHOPUSH_RPS_MODE: is now called RHOPUSH_RHOCONNECT_PUSH_MODE"

@@ -57,7 +57,7 @@ def test_a_jump_of_the_local_clock_changes_nothing(clocks: Clocks, jump_s: float
     assert clocks.shared.now_s() == pytest.approx(before_s, abs=0.01)
 
 
-def test_a_slow_answer_does_not_spoil_the_clock(clocks: Clocks) -> None:
+def test_a_slow_reply_does_not_change_the_clock(clocks: Clocks) -> None:
     clocks.read()
     for answered_after in (0.0, 1.0, 0.5):
         clocks.read(took_s=30.0, answered_after=answered_after)
@@ -136,7 +136,7 @@ def test_nothing_contradicts_the_clock_of_a_refused_token(clocks: Clocks) -> Non
 
 
 @pytest.mark.parametrize("jump_s", JUMPS_S)
-def test_the_date_of_a_refusal_is_believed(clocks: Clocks, jump_s: float) -> None:
+def test_the_date_of_a_refusal_is_used(clocks: Clocks, jump_s: float) -> None:
     """Redis and the gateway are on one machine, and both clocks are wrong."""
     clocks.local_ahead_s = clocks.redis_ahead_s = jump_s
     clocks.read()

@@ -37,7 +37,7 @@ def test_a_rate_limit_has_retry_after() -> None:
     assert TooManyRequests("slower").retry_after_s == 1
 
 
-def test_a_store_that_is_away_is_no_bad_data() -> None:
+def test_an_unreachable_store_is_no_bad_data() -> None:
     assert issubclass(RecursionError, BAD_DATA)
     assert issubclass(UnicodeDecodeError, BAD_DATA)
     assert not issubclass(StoreDown, BAD_DATA)

@@ -117,7 +117,7 @@ def _touched(store: redis.Redis, case: Case) -> list[str]:
     return sorted({name.decode() for name in (*before, *_all(store))} | set(case.names))
 
 
-def test_it_runs_as_it_is_called(store: redis.Redis, case: Case) -> None:
+def test_a_script_runs_with_the_arguments_of_the_gateway(store: redis.Redis, case: Case) -> None:
     _lay(store, case)
     _run(store, case)
 
@@ -133,7 +133,7 @@ def test_a_key_of_another_type(store: redis.Redis, case: Case) -> None:
             _fails_whole(store, case)
 
 
-def test_a_stored_number_that_is_none(store: redis.Redis, case: Case) -> None:
+def test_an_invalid_stored_number(store: redis.Redis, case: Case) -> None:
     for name in _touched(store, case):
         for damage in BAD_STORED:
             _lay(store, case)
@@ -153,7 +153,7 @@ def test_a_stored_number_that_is_none(store: redis.Redis, case: Case) -> None:
                     _fails_whole(store, case)
 
 
-def test_a_member_that_is_none(store: redis.Redis, case: Case) -> None:
+def test_an_invalid_member(store: redis.Redis, case: Case) -> None:
     for name in _touched(store, case):
         for member in (
             "5",
@@ -176,7 +176,7 @@ def test_a_member_that_is_none(store: redis.Redis, case: Case) -> None:
             _fails_whole(store, case)
 
 
-def test_an_argument_that_is_no_number(store: redis.Redis, case: Case) -> None:
+def test_an_argument_that_is_not_a_number(store: redis.Redis, case: Case) -> None:
     for place in range(len(case.words)):
         for damage in BAD_NUMBERS:
             words = list(case.words)

@@ -154,7 +154,7 @@ def test_the_search_in_a_body_of_the_largest_size_needs_little_memory(text: byte
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"[" + b"[1]," * 300 + b"x", "it is not JSON from this position on, or further behind (byte "),
+        (b"[" + b"[1]," * 300 + b"x", "it is not JSON at this position or after it (byte "),
         (b"[" * 1_000, "it is nested too deeply (byte "),
     ],
 )

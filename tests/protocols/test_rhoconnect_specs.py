@@ -373,7 +373,7 @@ def test_an_addition_never_chooses_the_target() -> None:
             assert refused.value.field == f"{name}.{key}"
 
 
-def test_nothing_to_say_is_not_sent() -> None:
+def test_a_ping_without_content_is_not_sent() -> None:
     for told in (as_apple, as_fcm, as_rhoconnect_push):
         assert told({"user_id": U}) is None
     assert from_json(b'{"user_id":"bob"}').ping == Ping(users=("bob",))

@@ -139,7 +139,7 @@ class Provider(Watch):
         self.sock.close()
 
     def endpoint(self, trust: trustme.CA | None = None, **options: Any) -> Endpoint:
-        """Its address, with a context that trusts it (or another authority)."""
+        """The address of the server, with a context that trusts it (or another authority)."""
         with (trust or self.ca).cert_pem.tempfile() as ca_file:
             context = client_context(ca_file=ca_file, **options)
         return Endpoint("127.0.0.1", self.port, context, "push.test")

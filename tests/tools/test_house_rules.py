@@ -1,4 +1,4 @@
-"""Each house rule is shown to bite, and to leave alone what keeps it."""
+"""Each house rule finds its breach, and accepts code that keeps it."""
 
 import ast
 import importlib.util
@@ -89,15 +89,15 @@ def test_a_breach_is_found(rule: Rule, path: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("rule", "path", "text"), KEPT)
-def test_what_keeps_a_rule_is_left_alone(rule: Rule, path: str, text: str) -> None:
+def test_code_that_keeps_a_rule_has_no_breach(rule: Rule, path: str, text: str) -> None:
     assert found(rule, path, text) == []
 
 
-def test_every_rule_is_shown_to_bite() -> None:
+def test_every_rule_has_a_failing_example() -> None:
     assert {rule for rule, _, _ in BROKEN} == set(house_rules.RULES)
 
 
-def test_a_tree_whose_bodies_grow_is_told(tmp_path: Path) -> None:
+def test_long_bodies_in_one_of_ten_functions_are_a_breach(tmp_path: Path) -> None:
     (tmp_path / "gateway").mkdir()
     (tmp_path / "gateway" / "a.py").write_text(body(26))
     sources = list(house_rules.sources(tmp_path))

@@ -1,4 +1,4 @@
-"""The lock files: one for every Python and platform, with hashes, of no place in particular; stale ones are named."""
+"""The lock files: one for every Python and platform, with hashes and without hosts; stale ones are reported."""
 
 import os
 import re
@@ -80,7 +80,7 @@ def test_each_platform_gets_one_version_of_all_that_pyproject_asks_for(
 
 
 def test_files_for_other_platforms_are_among_the_hashes() -> None:
-    """As many as the index has, not only those of the machine that made the lock."""
+    """All hashes of the index are present, not only those for the machine that made the lock."""
     hashes = {requirement.name: len(found) for requirement, found in entries("dev.txt")}
     assert hashes["msgspec"] > 20
     assert hashes["uvloop"] > 20
@@ -154,7 +154,7 @@ def test_a_stale_lock_file_is_one_clear_line_that_names_make_lock(tmp_path: Path
 
 
 def test_everything_installs_from_the_lock_files() -> None:
-    """What a person, CI and the container install: never a package without its hash."""
+    """Users, CI and the container install from these files: never a package without its hash."""
     makefile = (ROOT / "Makefile").read_text()
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text()
     installs = re.findall(r"\$\(PIP_INSTALL\)(.*)$", makefile, re.MULTILINE)

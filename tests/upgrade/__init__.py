@@ -1,1 +1,1 @@
-"""What an earlier version left in Redis is finished by this one."""
+"""This version finishes the work that an earlier version left in Redis."""

@@ -41,7 +41,7 @@ class Dump(NamedTuple):
         return [note for note in self.notes if name in note]
 
     def with_text(self, old: str, new: str) -> "Dump":
-        """The same with another text in the place of one."""
+        """Return a copy with one text replaced by another."""
         return self._replace(keys=json.loads(json.dumps(self.keys).replace(old, new)))
 
     @property

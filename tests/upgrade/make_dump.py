@@ -5,7 +5,7 @@ something is under way, and calls the store's own functions for what a kill meet
 `stand.DUMP`. A dump that is in the repository was made by the commit before the one that added it. It is not made
 again when names change: it holds what that version stored. A later version gets a dump beside it.
 
-What should become of each ping is noted in the dump (`note_ping`).
+The dump has the expected result of each ping (`note_ping`).
 """
 
 import asyncio
@@ -47,7 +47,7 @@ from tests.upgrade.stand import (
 
 
 class Maker(NamedTuple):
-    """What each step has."""
+    """The arguments of each step."""
 
     redis: Redis
     store: RedisServer

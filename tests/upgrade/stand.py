@@ -1,4 +1,4 @@
-"""What the maker of the dump and the test share: users, devices, providers and settings.
+"""The common parts of the maker of the dump and the test: users, devices, providers and settings.
 
 The names here are stored in the dump. They stay as they are.
 """
@@ -19,7 +19,7 @@ DUMP: Final = Path(__file__).with_name("before_renaming.jsonl")
 CHANGES: Final = "rhoconnect:changes"
 SOURCES: Final = {"Product": {"push_notify": True}, "Order": {"push_notify": True}}
 LATER_S: Final = 40
-"""What the maker puts on the schedule is due so much later: after the dump."""
+"""Time after which the scheduled work of the maker is due: after the dump."""
 AWAY_MS: Final = LATER_S * 1000
 """For how long no gateway ran between the dump and its loading: all that is on the schedule is due."""
 DEVICE: Final = "push"
@@ -45,7 +45,7 @@ def client_id(name: str) -> str:
 
 
 def place(port: int) -> str:
-    """What stands in a mark for the simulated Apple on this port, and the app."""
+    """The scope in a mark for the simulated APNs on this port, and the app."""
     return hashlib.blake2b(f"127.0.0.1:{port}\0{TOPIC}".encode(), digest_size=8).hexdigest()
 
 

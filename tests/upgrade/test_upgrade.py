@@ -74,9 +74,9 @@ WORKED_OFF = (
     *("rhopush:{q}:users:*", "rhopush:{q}:reached:*", "rhopush:{q}:windows", "rhopush:{q}:window:*"),
     *("rhopush:{q}:resque:taken:*", "que:*", "col:*"),
 )
-"""Of these, the keys that are gone once all work is done."""
+"""The keys of these that are gone once all work is finished."""
 STREAMS = ("rhopush:{q}:pings", "rhopush:{q}:retries", "rhopush:{q}:broadcasts", "rhopush:{q}:pieces")
-"""Of these, the streams that are empty then, if they are still there."""
+"""The streams of these that are empty then, if they still exist."""
 
 
 @dataclass
@@ -161,7 +161,7 @@ def test_the_dump_holds_the_former_words() -> None:
     assert RPS in stored["rhopush:{q}:later_body"]
 
 
-async def test_the_dumps_pings_name_their_ingress_in_present_words(redis_client: Redis) -> None:
+async def test_the_pings_of_the_dump_have_present_ingress_names(redis_client: Redis) -> None:
     await dump.load(redis_client, dump.read(DUMP), AWAY_MS)
     entries = [read_entry(packed) for packed in await payloads(redis_client, keys.PINGS, keys.BROADCASTS)]
     chunks = [read_chunk(packed) for packed in await payloads(redis_client, keys.RETRIES, keys.CHUNKS)]
@@ -171,12 +171,12 @@ async def test_the_dumps_pings_name_their_ingress_in_present_words(redis_client:
 
 
 async def payloads(redis: Redis, *streams: str) -> list[bytes]:
-    """What the entries of these streams hold."""
+    """The content of the entries of these streams."""
     return [fields[b"e"] for stream in streams for _, fields in await redis.xrange(stream)]
 
 
 @pytest.mark.timeout(PATIENCE_S * 4)
-async def test_what_an_earlier_version_left_is_finished(upgraded: Upgraded) -> None:
+async def test_work_of_an_earlier_version_is_finished(upgraded: Upgraded) -> None:
     await refused(upgraded.gateway)
     await all_delivered(upgraded)
     await all_drained(upgraded)
@@ -213,7 +213,7 @@ async def all_drained(upgraded: Upgraded) -> None:
 
 
 async def remaining(redis: Redis) -> dict[str, int]:
-    """What is not worked off, by key: under the names of this version, and of the earlier one."""
+    """The unfinished work by key: under the names of this version, and of the earlier one."""
     streams = {*keys.STREAMS, *STREAMS}
     sizes = {stream: await redis.xlen(stream) for stream in (*streams, CHANGES)}
     sizes |= {f"held of {stream}": await pending(redis, stream) for stream in keys.STREAMS}
@@ -235,7 +235,7 @@ async def pending(redis: Redis, stream: str) -> int:
 
 
 def same_ids(upgraded: Upgraded) -> None:
-    """What was tried before the upgrade comes again under the same apns-id and collapse id."""
+    """Deliveries that were attempted before the upgrade are repeated with the same apns-id and collapse id."""
     tried = {
         (to, note["text"]): ids for note in upgraded.notes("ping") for to, ids in note["tried"].items() if ids
     }

@@ -26,7 +26,7 @@ _EXEMPT: Final = ("tools/", "tests/tools/")
 """The rules themselves and their tests quote citations that do not resolve."""
 _CHANGELOG: Final = "CHANGELOG.md"  # not among the documents of the rules
 
-_GAP: Final = r"[\s#]+"  # a citation may go on in the next line of a comment
+_GAP: Final = r"[\s#]+"  # a citation may continue in the next line of a comment
 _SECTION: Final = r"§\d+(?:\.\d+)*"
 _LABEL: Final = r"[A-Z]\d[a-z]?"
 _NEXT: Final = rf"(?:,|;|{_GAP}and|{_GAP}or|{_GAP}to)?{_GAP}"
@@ -41,7 +41,7 @@ _LABELLED: Final = re.compile(rf"^#+ ({_LABEL})\.? ", re.MULTILINE)
 
 
 class _Targets(NamedTuple):
-    """What may be cited: sections of the contract, labels of the providers' rules, pages, and files with folders."""
+    """Targets of citations: sections of the contract, labels of the providers' rules, pages, and files with folders."""
 
     sections: frozenset[str]
     labels: frozenset[str]

@@ -35,7 +35,8 @@ _ADJECTIVES: Final = {
 }
 _NOUNS: Final = {"invalidation", "leader", "reason", "retry", "standby", "warning"}
 _LAST_WORDS: Final = _PARTICIPLES | _ADJECTIVES | _NOUNS | {"unresponsive"}
-"""What an event may end with besides a participle in -ed. A finite verb is refused: it would make a sentence."""
+"""Words with which an event may end, besides a participle in -ed. A finite verb is refused: it would make a
+sentence."""
 
 _LINE_WRITER: Final = "line"  # gateway/logs: line(LOGGER, LEVEL, EVENT, ...), for lines that no logger writes
 _LINE_WRITERS_HOME: Final = "gateway/logs"
@@ -121,7 +122,7 @@ def badly_named_events(found: Iterable[Source]) -> Iterator[Breach]:
 
 
 def event_fault(event: str) -> str | None:
-    """What is wrong with the name of an event; None: nothing."""
+    """Return the fault in the name of an event; None: there is none."""
     words = event.split("_")
     if _SNAKE_CASE.fullmatch(event) is None:
         return "not in snake_case"

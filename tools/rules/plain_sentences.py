@@ -11,13 +11,18 @@ from typing import Final
 
 from rules.source import Breach, Document
 
-IDIOMS: Final = ("anew", "be it", "for good", "on the spot", "as ever", "of yours", "of ours")
+IDIOMS: Final = (
+    *("all the same", "anew", "as ever", "be it", "for ever", "for good", "go on", "goes on", "however many"),
+    *("of ours", "of yours", "on the spot", "that were all", "the one who"),
+)
+"""Phrases that are not used in the documentation, docstrings and comments."""
+
 
 _FOLDERS: Final = (".", "docs", "docs/reference")
 _FENCE: Final = "```"
 _INLINE_CODE: Final = re.compile(r"`[^`]*`")
 _ALONE: Final = ("#", "|")
-"""Of headings and rows: such a line is a block of its own."""
+"""First characters of headings and rows: such a line is a block of its own."""
 
 _ITEM: Final = re.compile(r"\s*([-*+]|\d+\.)\s")
 _QUESTION: Final = re.compile(r"#+ .*\?\s*\Z")
@@ -48,13 +53,18 @@ def clauses(text: str) -> Iterator[tuple[int, str]]:
         yield prose.count("\n", 0, found.start(1)), found[1]
 
 
-def _breaches(path: str, line: int, text: str) -> Iterator[Breach]:
-    for offset, word in clauses(text):
-        yield Breach(path, line + offset, f"a sentence begins with {word!r}: name its subject")
+def idioms(path: str, line: int, text: str) -> Iterator[Breach]:
+    """Idioms in a text, outside of inline code. `line`: the first line of the text in the file."""
     prose = _without_code(text)
     for found in _IDIOM.finditer(prose):
         at = line + prose.count("\n", 0, found.start())
         yield Breach(path, at, f"the idiom {' '.join(found[0].split())!r}: write plain English")
+
+
+def _breaches(path: str, line: int, text: str) -> Iterator[Breach]:
+    for offset, word in clauses(text):
+        yield Breach(path, line + offset, f"a sentence begins with {word!r}: name its subject")
+    yield from idioms(path, line, text)
 
 
 def _without_code(text: str) -> str:

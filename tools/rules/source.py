@@ -1,4 +1,4 @@
-"""What every rule reads: the Python files and the documents of the tree. What every rule yields: breaches."""
+"""The input of every rule, which is the Python files and the documents of the tree, and its output: breaches."""
 
 import ast
 from collections.abc import Iterator

@@ -16,9 +16,10 @@ from gateway.registry.scopes import Principal, Scope, require_scope
 
 PREFIX: Final = "/rc/v1/admin"
 CALLER: Final = web.RequestKey("caller", Principal)
-"""The caller of a route, in the request that its handler gets."""
+"""Key of the caller in the request that a handler receives."""
 SUBJECT: Final = web.RequestKey("subject", str)
-"""A name that the path lacks, for the record of the request in the audit; set by a handler. Never a secret."""
+"""Key of a name that the path does not contain, for the record of the request in the audit. A handler sets it, and
+never to a secret."""
 Parameters = dict[str, Any]
 AdminHandler = Callable[[web.Request, Parameters], Awaitable[object]]
 """Answers one request: takes the request and its parameters, and returns the JSON value of the response."""
@@ -29,7 +30,7 @@ class AdminRoute(NamedTuple):
 
     Attributes:
         method: the HTTP method.
-        path: path behind `PREFIX`; `{name}` stands for one segment.
+        path: path after `PREFIX`; `{name}` stands for one segment.
         scope: the permission that the caller needs.
         summary: one line for the OpenAPI document.
         handler: see `AdminHandler`.
@@ -98,7 +99,7 @@ def stores_of(context: HandlerContext) -> OperatorStores:
     """
     stores = context.services.operators
     if stores is None:
-        raise NotFound("this process answers no requests of operators")
+        raise NotFound("this process does not serve the routes of operators")
     return stores
 
 

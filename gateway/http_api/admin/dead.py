@@ -44,7 +44,7 @@ _DEVICE: Final = members(
         **dict.fromkeys(("client_id", "user_id", "provider", "app", "token", "reason"), TEXT),
         "since": OPTIONAL_TIME,
         "everywhere": FLAG
-        | {"description": "false: the token is refused at some hosts of the provider alone."},
+        | {"description": "false: the provider refuses the token only at some of its hosts."},
     }
 )
 _PAGE: Final = members({"devices": list_of(_DEVICE), "next_cursor": _NEXT})
@@ -71,7 +71,7 @@ _BODY: Final = {
         "since": INSTANT | _SINCE,
         "cursor": _CURSOR,
         "devices": list_of(_NAME) | {"minItems": 1, "maxItems": DEVICES_MAX, "description": "Client ids."},
-        "all": FLAG | {"description": "Every mark. Without it, something must narrow the marks."},
+        "all": FLAG | {"description": "Every mark; otherwise at least one filter is required."},
     },
 }
 _RESTORED: Final = members(

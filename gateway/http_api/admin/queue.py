@@ -26,7 +26,7 @@ _STREAM: Final = members(
     {
         "name": {"type": "string", "enum": ["pings", "retries", "broadcasts", "chunks"]},
         "entries": WHOLE | {"description": "Entries that are not settled."},
-        "pending": WHOLE | {"description": "Entries of these that a worker holds."},
+        "pending": WHOLE | {"description": "Number of these entries that a worker holds."},
         "oldest_age_s": {"type": ["number", "null"], "description": "null: the stream is empty."},
     }
 )

@@ -43,7 +43,7 @@ _PROPERTIES: Final[dict[str, Part]] = {
     "last_used_at": OPTIONAL_TIME | {"description": "Exact to one minute."},
 }
 _LISTED: Final = members({"tokens": list_of(members(_PROPERTIES))})
-_CREATED: Final = members(_PROPERTIES | {"token": TEXT | {"description": "Shown this once."}})
+_CREATED: Final = members(_PROPERTIES | {"token": TEXT | {"description": "Shown only in this response."}})
 _REVOKED: Final = members({"revoked": TEXT})
 _NEW: Final[Part] = {
     "type": "object",

@@ -108,7 +108,7 @@ PARAMETERS: Final[dict[str, Part]] = {
     "collapse_id": TEXT
     | {
         "pattern": f"^[!-~]{{0,{COLLAPSE_ID_BYTES}}}$",
-        "description": "At most 64 bytes; a later push with it replaces this one.",
+        "description": "At most 64 bytes; a later push with the same id replaces this one.",
     },
     "explain": {"type": "boolean", "description": "Send and store nothing; answer what the ping would do."},
     "validate": {"type": "boolean", "description": "With `explain`: let FCM check each message."},
@@ -159,7 +159,7 @@ class RefusedLine(TypedDict):
         Annotated[
             int,
             Meta(
-                description="In the last line of an interrupted request: neither this line nor a later one was read."
+                description="In the last line of an interrupted request: this line and all later ones were not read."
             ),
         ]
     ]
@@ -204,7 +204,7 @@ class ExplainedRecipient(_ExplainedDevice):
     headers: dict[str, str]
     payload: Annotated[Any, Meta(description="The body of the request; null where it is not JSON.")]
     bytes: int
-    note: NotRequired[Annotated[str, Meta(description="Why the lane cannot send now; it is no exclusion.")]]
+    note: NotRequired[Annotated[str, Meta(description="Why the lane cannot send now; deliveries wait.")]]
     validation: NotRequired[Validation]
 
 

@@ -1,4 +1,4 @@
-"""HTTP/2 as a provider or a simulator's client may send it: every request has one outcome, whatever comes."""
+"""HTTP/2 from a provider or from a simulator's client: every request has one outcome for any input."""
 
 from collections.abc import Callable
 from typing import Final

@@ -59,7 +59,7 @@ def _example(name: str) -> bytes:
 
 
 def _rsa_key() -> rsa.RSAPrivateKey:
-    """The same one for each run. Its primes are written so that everybody sees that it protects nothing."""
+    """A fixed key for each run. Its primes are in the source, so that it is obvious that the key protects nothing."""
     first, second, exponent = (3 << 1_022) + 1_037, (7 << 1_021) + 309, 65_537
     private = pow(exponent, -1, (first - 1) * (second - 1))
     return rsa.RSAPrivateNumbers(
@@ -122,7 +122,7 @@ def _files() -> Iterator[Path]:
 
 @contextmanager
 def _by_certificate() -> Iterator[Step]:
-    """What the reader takes must serve a connection, too."""
+    """A credential that the reader accepts must be usable for a connection, too."""
     with _files() as path:
 
         def step(data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What the gateway keeps in files of the data folder. Others may have written them, or a disk may have damaged them."""
+"""Files in the data folder, which others may have written or a disk may have damaged."""
 
 import tempfile
 from collections.abc import Iterator

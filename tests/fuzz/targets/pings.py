@@ -1,4 +1,4 @@
-"""What asks for pings: JSON, forms, Resque's jobs, change events."""
+"""Sources of pings: JSON, forms, Resque's jobs, change events."""
 
 import base64
 from typing import Any, Final
@@ -130,7 +130,7 @@ def _form(data: bytes) -> None:
 
 
 def compose(ping: Ping) -> None:
-    """What each provider would be sent. Errors of the tree are verdicts here, and looked at by nobody."""
+    """Compose the message for each provider. Errors of the tree are verdicts here, and are ignored."""
     targets = (
         (to_apns.compose, to_apns.ApnsTarget("com.example.app")),
         (to_fcm.compose, to_fcm.FcmTarget("project", "com.example.app", "notification")),

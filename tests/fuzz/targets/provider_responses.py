@@ -1,4 +1,4 @@
-"""What providers, token servers and callers' servers answer; what the simulators are asked."""
+"""Responses of providers, token servers and callers' servers, and requests to the simulators."""
 
 import json
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ RETRIES: Final = (
 
 
 def _carried(verdict: Verdict) -> None:
-    """What a verdict says goes to Redis."""
+    """The reason of a verdict must be storable in Redis."""
     pack((verdict.reason, verdict.delay_s or 0.0, verdict.dead_since_ms or 0))
 
 

@@ -1,4 +1,4 @@
-"""HTTP heads: whatever the fast path takes, aiohttp understands in the same way."""
+"""HTTP heads: aiohttp parses each head that the fast path accepts in the same way."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The RhoConnect Push Service: request lines, cookies, credentials, messages, requests in pieces."""
+"""The RhoConnect Push service: request lines, cookies, credentials, messages, requests in chunks."""
 
 import hashlib
 from typing import Final

@@ -35,7 +35,7 @@ Ask = Callable[[bytes], Coroutine[Any, Any, None]]
 
 
 class Complaints(logging.Handler):
-    """What is logged as an error: a 500 that nobody saw, a task or callback that failed."""
+    """Log records of level error: an unnoticed 500, or a task or callback that failed."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What an operator writes: the settings file, the environment, Redis' addresses, rhoconnect-push's config."""
+"""Input of operators: the settings file, the environment, Redis' addresses, rhoconnect-push's config."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""What stands in Redis: queue entries, receipts, registrations, counters. Others may write there, too."""
+"""Values in Redis: queue entries, receipts, registrations, counters. Other programs may write them, too."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ DEVICE_TYPES = installed().device_types
 
 
 def _entry(data: bytes) -> None:
-    """What the queue's consumers decode: pings, pieces to be sent again, chunks of a broadcast."""
+    """The entries that the queue's consumers decode: pings, retries, chunks of a broadcast."""
     (lease,) = leases_of(
         keys.PINGS, [(b"1-0", [b"e", data, b"n", data[:30], b"s", data[-30:]])], redelivered=False
     )
@@ -122,7 +122,7 @@ def _counters(link: RedisConnection) -> Callable[[bytes], Coroutine[Any, Any, No
 
 
 def _snapshots(link: RedisConnection) -> Callable[[bytes], Coroutine[Any, Any, None]]:
-    """What a snapshot holds is sent to, as if it had just been read."""
+    """The devices of a snapshot receive pings like devices that were just read."""
     change_log = ChangeLog()
     change_log.resume(1, {})
     snapshots = SnapshotStore(link, change_log)

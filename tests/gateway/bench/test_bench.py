@@ -10,12 +10,12 @@ def bench(options: Options) -> Bench:
     return Bench(options, Progress(io.StringIO()))
 
 
-def test_a_number_of_the_command_line_displaces_that_of_the_scenario() -> None:
+def test_a_number_on_the_command_line_overrides_that_of_the_scenario() -> None:
     assert bench(Options()).pings(500) == 500
     assert bench(Options(pings=7)).pings(500) == 7
 
 
-def test_peers_are_there_unless_the_run_measures_the_gateway_alone() -> None:
+def test_peers_are_measured_unless_the_run_measures_the_gateway_alone() -> None:
     assert bench(Options()).peers is not None
     assert bench(Options(peers=False)).peers is None
 

@@ -7,7 +7,7 @@ from tests.support.signals import dispositions
 
 
 @pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_interrupts_once_what_was_begun_is_done(word: signal.Signals) -> None:
+def test_a_signal_interrupts_after_the_protected_block(word: signal.Signals) -> None:
     done = False
     with dispositions(signal.SIG_DFL):
         with pytest.raises(KeyboardInterrupt), signals_interrupt(), uninterrupted():

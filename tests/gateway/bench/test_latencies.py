@@ -19,12 +19,12 @@ def test_one_slow_answer_in_a_thousand_is_not_lost() -> None:
     assert latencies.ms(99.95) == pytest.approx(2_000.0, rel=0.001)
 
 
-def test_the_curve_ends_where_one_value_would_decide() -> None:
+def test_the_curve_ends_where_it_depends_on_one_value() -> None:
     line = Latencies([1_000] * 200).curve("idle")
     assert [one_in for one_in, _ in line.points][-1] == pytest.approx(200)
     assert all(ms == pytest.approx(1.0, rel=0.001) for _, ms in line.points)
 
 
-def test_nothing_measured_is_no_latency() -> None:
+def test_without_values_there_is_an_error() -> None:
     with pytest.raises(CannotMeasure, match="no value was measured"):
         Latencies([])

@@ -22,7 +22,7 @@ async def test_each_user_has_one_apple_device(redis_server: RedisServer, connect
     assert progress == [0.0, 1_000 / 1_200]
 
 
-async def test_users_that_are_there_are_not_laid_again(
+async def test_existing_users_are_not_registered_again(
     redis_server: RedisServer, connection: RedisConnection
 ) -> None:
     with SyncRedis(unix_socket_path=str(redis_server.socket)) as client:

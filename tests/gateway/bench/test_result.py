@@ -14,7 +14,7 @@ from gateway.bench.result import Ratio
         (1.0, None, False, None, ""),
     ],
 )
-def test_a_bar_is_met_on_its_own_side(
+def test_a_bar_is_reached_from_the_correct_side(
     value: float, bar: float | None, at_most: bool, reached: bool | None, verdict: str
 ) -> None:
     ratio = Ratio("r", value, bar, at_most)

@@ -9,7 +9,7 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.scratch import scratch
 
 
-def test_it_goes_with_all_that_is_in_it() -> None:
+def test_the_folder_is_removed_with_its_content() -> None:
     with scratch() as folder:
         (folder / "deep").mkdir()
         (folder / "deep" / "file").touch()
@@ -17,13 +17,13 @@ def test_it_goes_with_all_that_is_in_it() -> None:
     assert not folder.exists()
 
 
-def test_it_goes_after_a_failure_too() -> None:
+def test_the_folder_is_removed_after_a_failure() -> None:
     with pytest.raises(ZeroDivisionError), scratch() as folder:
         raise ZeroDivisionError
     assert not folder.exists()
 
 
-def test_where_none_can_be_made_there_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_folder_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(CannotMeasure, match="no temporary folder: No such file or directory"), scratch():
         pass

@@ -35,9 +35,7 @@ def test_errors_of_the_server_are_reported(store: Store) -> None:
         store.client.hget("text", "field")
 
 
-def test_without_whoever_settles_pings_their_verdicts_are_not_waited_for(
-    store: Store, tmp_path: Path
-) -> None:
+def test_without_running_processes_no_verdicts_are_awaited(store: Store, tmp_path: Path) -> None:
     with store, Child("provider", tmp_path) as provider:
         store.needs.append(provider.check)
         store.client.hset(keys.STATS, "pings", 1)
@@ -46,7 +44,7 @@ def test_without_whoever_settles_pings_their_verdicts_are_not_waited_for(
             store.emptied(silent_s=5.0)
 
 
-def test_no_rewriting_of_what_was_laid_before_falls_into_a_measurement(store: Store) -> None:
+def test_a_rewrite_of_earlier_data_ends_before_the_measurement(store: Store) -> None:
     with store:
         store.client.set("user", "bob")
         before = store.client.info("persistence")["aof_rewrites"]

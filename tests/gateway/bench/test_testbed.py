@@ -21,7 +21,7 @@ class Counted(BenchEnvironment):
         return next(self._counts)
 
 
-def test_as_many_pushes_as_pings_are_all() -> None:
+def test_an_equal_number_of_pushes_and_pings_is_complete() -> None:
     stand = Counted(5, 15)
     with stand.all_delivered(10):
         pass
@@ -52,7 +52,7 @@ def test_a_gateway_that_has_ended_is_reported() -> None:
         stand.post(b"")
 
 
-def test_a_provider_that_could_not_take_twice_as_much_is_the_limit() -> None:
+def test_a_provider_without_reserve_is_reported_as_the_limit() -> None:
     assert limit_note(0.5, 1000, 1.0) is None
     assert limit_note(0.51, 1000, 1.0) == (
         "the simulator is the limit: its capacity is 1,961/s, less than twice the rate that was sent"

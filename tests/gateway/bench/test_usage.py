@@ -27,7 +27,7 @@ def step(process: "subprocess.Popen[str]") -> None:
     process.stdout.readline()
 
 
-def test_cpu_is_what_the_process_itself_counts() -> None:
+def test_cpu_time_equals_the_count_of_the_process() -> None:
     with start(SPIN) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -44,7 +44,7 @@ def test_a_family_is_a_process_with_its_children() -> None:
         process.communicate("\n")
 
 
-def test_the_peak_outlives_the_memory() -> None:
+def test_the_peak_is_kept_after_memory_is_freed() -> None:
     with start(GROW) as process, PeakMemory(lambda: [process.pid]) as memory:
         step(process)
         while memory.peak_bytes < memory.first_bytes + 35_000_000:  # the next sample includes it

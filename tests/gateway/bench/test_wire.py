@@ -12,7 +12,7 @@ def parts(request: bytes) -> tuple[dict[str, str], bytes]:
     return dict(line.split(": ", 1) for line in lines), body
 
 
-def test_every_request_of_the_template_is_whole_and_has_a_user_of_its_own() -> None:
+def test_every_request_of_the_template_is_complete_and_has_its_own_user() -> None:
     headers, body = parts((ping_template() % (42, 9_999_999)).encode())
     assert headers["Content-Length"] == str(len(body))
     submission = from_json(body)
@@ -21,7 +21,7 @@ def test_every_request_of_the_template_is_whole_and_has_a_user_of_its_own() -> N
     assert (submission.api_token, submission.unknown) == (CALLER_KEY, ())
 
 
-def test_a_request_may_name_many_users_and_is_the_same_but_for_them() -> None:
+def test_requests_with_many_users_differ_only_in_the_users() -> None:
     headers, body = parts((ping_template(named=100) % (*range(100), 7)).encode())
     assert headers["Content-Length"] == str(len(body))
     assert json.loads(body).pop("user_id") == [USER % number for number in range(100)]
@@ -46,7 +46,7 @@ def test_a_broadcast_names_every_user_once() -> None:
     assert json.loads(body)["user_id"] == [USER % number for number in range(1000)]
 
 
-def test_a_waited_ping_is_the_same_but_for_the_wait() -> None:
+def test_an_awaited_ping_differs_only_in_wait() -> None:
     headers, body = parts((ping_template(wait=True) % (42, 7)).encode())
     assert headers["Content-Length"] == str(len(body))
     waited, plain = from_json(body), from_json(parts((ping_template() % (42, 7)).encode())[1])

@@ -126,7 +126,7 @@ async def test_a_listed_source_pushes_without_push_notify(redis_address: str, re
     assert counts(metrics, "change_events_ignored", "reason") == {"not_listed": 1, "app_partition": 1}
 
 
-async def test_rules_are_swapped(redis_address: str, redis_client: Redis) -> None:
+async def test_reloaded_rules_apply(redis_address: str, redis_client: Redis) -> None:
     metrics = Metrics()
     async with listening(redis_address, metrics) as made:
         await writing(made)
@@ -150,7 +150,7 @@ async def push_objects(redis: Redis, user: str, source: str) -> None:
         await pipe.execute()
 
 
-async def test_ever_changing_documents_push_twice_an_interval_at_most(
+async def test_continuously_changing_documents_push_at_most_twice_an_interval(
     redis_server: RedisServer, redis_client: Redis
 ) -> None:
     interval_s = 0.5
@@ -207,7 +207,7 @@ async def test_a_new_leader_stores_the_changes_of_the_former_one(
 
 
 @pytest.mark.parametrize("name", [keys.WINDOW, keys.PUSHED])
-async def test_a_users_key_of_another_type_keeps_no_other_user_back(
+async def test_a_users_key_of_another_type_does_not_delay_other_users(
     redis_address: str, redis_client: Redis, name: str
 ) -> None:
     await redis_client.set(name + "odd", "of another type")

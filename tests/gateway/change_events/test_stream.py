@@ -32,7 +32,9 @@ async def empty(redis: Redis) -> bool:
     return await redis.xlen(CHANNEL) == 0
 
 
-async def test_a_stream_that_others_read_too_is_left_whole(redis_address: str, redis_client: Redis) -> None:
+async def test_entries_of_a_stream_with_other_groups_are_not_deleted(
+    redis_address: str, redis_client: Redis
+) -> None:
     await redis_client.xgroup_create(CHANNEL, "others", "0", mkstream=True)
     await redis_client.xadd(CHANNEL, {"event": json.dumps({"source": "Product", "user_id": "bob"})})
     async with listening(redis_address, streams=(CHANNEL,)):
@@ -61,7 +63,7 @@ async def test_entries_that_were_read_and_not_stored_are_read_again(
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["in the run", "after a restart"])
-async def test_a_stream_entry_that_cannot_be_read_keeps_none_back(
+async def test_an_unreadable_stream_entry_does_not_delay_others(
     redis_address: str, redis_client: Redis, again: bool
 ) -> None:
     """A key beside it that is not a stream does not block either."""

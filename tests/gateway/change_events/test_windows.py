@@ -97,7 +97,7 @@ async def pushed_ms(redis: Redis) -> list[int]:
     return [int(one.entry.partition("-")[0]) for one in await queued(redis)]
 
 
-async def test_bounded_changes_push_at_once_and_then_once_an_interval(
+async def test_rate_limited_changes_push_immediately_and_then_once_an_interval(
     connection: RedisConnection, redis_client: Redis
 ) -> None:
     made = windows(connection, interval_ms=400)
@@ -136,7 +136,7 @@ async def test_many_sources_push_a_user_at_most_twice_an_interval(
     assert sources == {f"Source{n}" for n in range(5)}
 
 
-async def test_a_writers_own_change_does_not_wait_for_a_bounded_one(
+async def test_a_published_change_does_not_wait_for_a_rate_limited_one(
     connection: RedisConnection, redis_client: Redis
 ) -> None:
     made = windows(connection)
@@ -182,7 +182,7 @@ async def test_one_process_holds_the_lease_and_publishes_its_mark(connection: Re
 
 
 @pytest.mark.parametrize("given_back", [True, False])
-async def test_a_free_lease_waits_for_one_that_has_listened_all_the_time(
+async def test_a_free_lease_is_reserved_for_a_continuous_subscriber(
     connection: RedisConnection, redis_client: Redis, given_back: bool
 ) -> None:
     made = windows(connection)
@@ -234,7 +234,7 @@ async def test_without_a_continuous_subscriber_the_longest_subscribed_gateway_ta
 
 
 @pytest.mark.parametrize("jump_s", [3_600, 86_400])
-async def test_a_window_of_the_future_is_closed_now(
+async def test_a_window_with_a_future_time_is_closed_now(
     connection: RedisConnection, redis_client: Redis, jump_s: int
 ) -> None:
     made = windows(connection, window_ms=60_000)
@@ -247,7 +247,7 @@ async def test_a_window_of_the_future_is_closed_now(
 
 
 @pytest.mark.parametrize("jump_s", [3_600, 86_400])
-async def test_a_push_of_the_future_counts_as_one_of_now(
+async def test_a_push_with_a_future_time_counts_as_now(
     connection: RedisConnection, redis_client: Redis, jump_s: int
 ) -> None:
     made = windows(connection)
@@ -261,7 +261,7 @@ async def test_a_push_of_the_future_counts_as_one_of_now(
 
 
 @pytest.mark.parametrize("jump_s", [3_600, 86_400])
-async def test_a_lease_of_the_future_ends(
+async def test_a_lease_with_a_future_time_ends(
     connection: RedisConnection, redis_client: Redis, jump_s: int
 ) -> None:
     made = windows(connection)

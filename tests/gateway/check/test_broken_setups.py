@@ -1,4 +1,4 @@
-"""`rhopush check` on ten broken set-ups: its whole output names the cause and what to do, and no secret."""
+"""`rhopush check` on ten broken setups: its output names the cause and the remedy, and no secret."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ class Broken:
 
 
 class Parts(NamedTuple):
-    """What set-ups are made of."""
+    """The parts of the setups."""
 
     folder: Path
     port: int

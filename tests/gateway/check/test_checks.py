@@ -135,7 +135,7 @@ def test_a_fault_of_the_push_services_certificate_is_named(
 
 
 @pytest.mark.parametrize("make", BROKEN, ids=lambda make: make.__name__)
-async def test_the_start_of_the_service_says_the_same(
+async def test_the_start_of_the_service_reports_the_same_error(
     make: Make, tmp_path: Path, authority: Authority, redis_address: str
 ) -> None:
     said = Settings(
@@ -150,7 +150,7 @@ async def test_the_start_of_the_service_says_the_same(
     assert refused.value.message.replace(str(tmp_path), FOLDER) == BROKEN[make]
 
 
-def test_a_good_certificate_is_told_with_its_time(tmp_path: Path, authority: Authority) -> None:
+def test_a_good_certificate_is_listed_with_its_expiry(tmp_path: Path, authority: Authority) -> None:
     own, old = pair(authority), pair(authority, valid_s=-60)
     files = written(tmp_path, own=own.certificate + own.key, certificate=own.certificate, key=own.key)
     files |= written(tmp_path, old=old.certificate + old.key)
@@ -175,7 +175,7 @@ def test_a_key_without_a_certificate_is_warned_about(tmp_path: Path) -> None:
     assert "devices connect without TLS" in found.text
 
 
-def test_what_the_gateway_does_not_read_is_not_looked_at(tmp_path: Path) -> None:
+def test_files_that_the_gateway_does_not_read_are_not_checked(tmp_path: Path) -> None:
     missing = tmp_path / "none.pem"
     assert (
         check_push_certificate(
@@ -264,7 +264,7 @@ def test_the_token_file_of_an_external_account_is_read(tmp_path: Path) -> None:
     assert found.level is Level.GOOD
 
 
-async def test_both_hosts_are_looked_at(unused_tcp_port: int) -> None:
+async def test_both_hosts_are_checked(unused_tcp_port: int) -> None:
     async with apples() as both:
         apns = ApnsSettings(
             key=Secret("hush"),

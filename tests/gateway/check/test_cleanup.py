@@ -1,4 +1,4 @@
-"""`rhopush check --clean`: whatever a gateway left goes, and nothing else."""
+"""`rhopush check --clean` removes the data of gateways and nothing else."""
 
 import asyncio
 import io
@@ -54,7 +54,7 @@ async def lay_others(redis: Redis) -> None:
     await redis.sadd("resque:workers", "app1:77:*")
 
 
-async def test_what_a_gateway_left_goes_and_nothing_else(
+async def test_the_data_of_gateways_is_removed_and_nothing_else(
     redis_client: Redis, redis_address: str, start_gateway: StartGateway, tmp_path: Path
 ) -> None:
     """A gateway that served every way in, on two databases."""
@@ -83,7 +83,7 @@ async def test_what_a_gateway_left_goes_and_nothing_else(
 
 
 @pytest.mark.parametrize("answer", ["", "n\n", "remove\n"])
-async def test_it_lists_and_asks_first(
+async def test_it_lists_the_data_and_asks_for_confirmation(
     redis_client: Redis,
     redis_address: str,
     tmp_path: Path,
@@ -142,7 +142,7 @@ async def test_a_user_who_may_not_remove_gets_the_words_of_redis(
     assert await redis_client.exists("rhopush:snapshot:bob")
 
 
-async def test_an_agreement_removes(
+async def test_confirmation_removes_the_data(
     redis_client: Redis,
     redis_address: str,
     tmp_path: Path,
@@ -188,7 +188,7 @@ async def test_resques_own_redis_and_namespace_are_cleaned(
         ]
 
 
-async def test_nothing_is_removed_below_a_running_gateway(
+async def test_nothing_is_removed_while_a_gateway_runs(
     redis_client: Redis,
     redis_address: str,
     start_gateway: StartGateway,
@@ -203,7 +203,7 @@ async def test_nothing_is_removed_below_a_running_gateway(
     assert (await gateway.ping("bob", message="hello")).status == 200
 
 
-async def test_a_redis_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_unreachable_redis_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert await clean(tmp_path, f"unix://{tmp_path}/none", "--yes") == 1
     assert f"unix://{tmp_path}/none" in capsys.readouterr().err
 

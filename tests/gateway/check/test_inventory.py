@@ -1,4 +1,4 @@
-"""What a live RhoConnect's Redis holds of push."""
+"""The inventory of a live RhoConnect's Redis."""
 
 from collections import Counter
 from pathlib import Path
@@ -28,7 +28,7 @@ async def test_each_kind_of_device_is_counted(redis_client: Redis) -> None:
     assert (found.admin_token, found.jobs, found.workers) == ("token-in-redis", 1, ("app1:77:*",))
 
 
-async def test_a_large_shop_is_looked_at_in_part(
+async def test_a_large_installation_is_examined_in_part(
     redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "USERS_MAX", 2)
@@ -38,7 +38,7 @@ async def test_a_large_shop_is_looked_at_in_part(
     assert (found.users, found.users_examined, found.devices["apns"]) == (3, 2, 2)
 
 
-async def test_a_redis_that_is_not_there_is_told(tmp_path: Path) -> None:
+async def test_an_unreachable_redis_is_reported(tmp_path: Path) -> None:
     async with Redis(unix_socket_path=str(tmp_path / "none")) as nowhere:
         with pytest.raises(StoreDown, match="Redis does not answer: it "):
             await take_inventory(nowhere, nowhere, Settings())

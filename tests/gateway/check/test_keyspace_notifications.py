@@ -1,4 +1,4 @@
-"""`rhopush check` says where Redis does not send what `events.keyspace` listens for."""
+"""`rhopush check` reports a Redis that does not send the notifications for `events.keyspace`."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -25,7 +25,9 @@ def listening(address: str, keyspace: Any = "listen") -> Settings:
     return Settings(redis=Secret(address), events=EventSettings(keyspace=keyspace))
 
 
-async def test_a_redis_that_sends_nothing_is_named_with_the_cure(quiet: Redis, redis_address: str) -> None:
+async def test_a_redis_without_notifications_is_named_with_the_remedy(
+    quiet: Redis, redis_address: str
+) -> None:
     (found,) = await check_keyspace_notifications(listening(redis_address))
     assert found.level is Level.BAD
     assert f"does not send them: set {OPTION} to " in found.text
@@ -35,7 +37,7 @@ async def test_a_redis_that_sends_nothing_is_named_with_the_cure(quiet: Redis, r
     assert found.level is Level.GOOD
 
 
-async def test_what_serve_configures_by_itself_is_good(quiet: Redis, redis_address: str) -> None:
+async def test_notifications_that_serve_configures_need_no_warning(quiet: Redis, redis_address: str) -> None:
     (found,) = await check_keyspace_notifications(listening(redis_address, "configure"))
     assert (found.level, found.text.partition(": ")[2]) == (Level.GOOD, f"serve adds Kg$sh to {OPTION}")
 
@@ -54,6 +56,6 @@ async def test_a_redis_that_hides_its_configuration(
     assert "CONFIG GET notify-keyspace-events is refused" in found.text
 
 
-async def test_nothing_is_said_where_nothing_is_listened_for(redis_address: str) -> None:
+async def test_nothing_is_reported_without_events_keyspace(redis_address: str) -> None:
     assert await check_keyspace_notifications(listening(redis_address, "off")) == []
     assert await check_keyspace_notifications(Settings(events=EventSettings(keyspace="listen"))) == []

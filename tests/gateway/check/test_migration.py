@@ -68,7 +68,7 @@ async def check(
     return status, capsys.readouterr().out.splitlines()
 
 
-async def test_a_live_rhoconnect_is_described_and_not_one_key_is_touched(
+async def test_a_live_rhoconnect_is_described_and_no_key_is_changed(
     redis_client: Redis, redis_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await lay_rhoconnect(redis_client)
@@ -97,7 +97,7 @@ async def test_a_live_rhoconnect_is_described_and_not_one_key_is_touched(
     assert not any("token-in-redis" in line or "another" in line.partition("api_token")[0] for line in lines)
 
 
-async def test_every_redis_of_documents_is_looked_at(
+async def test_every_redis_of_documents_is_examined(
     redis_client: Redis, redis_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with RedisServer("valkey") as second:
@@ -123,7 +123,7 @@ async def test_an_empty_redis_is_no_rhoconnect(
         (EventSettings(channels=(), streams=()), Level.GOOD, "itself pushes"),
     ],
 )
-def test_what_would_push_twice(events: EventSettings, level: Level, words: str) -> None:
+def test_sources_that_would_push_twice_are_reported(events: EventSettings, level: Level, words: str) -> None:
     found = [
         finding
         for finding in judge(NOTHING, Settings(sources=BOTH, events=events))
@@ -134,12 +134,12 @@ def test_what_would_push_twice(events: EventSettings, level: Level, words: str) 
     assert "News" not in found[-1].text
 
 
-def test_a_large_shop_says_how_far_it_was_looked_at() -> None:
+def test_the_examined_part_of_a_large_installation_is_stated() -> None:
     inventory = NOTHING._replace(users=60_000, users_examined=50_000)
     assert next(judge(inventory, Settings())).text.startswith("60000 users (the first 50000 looked at)")
 
 
-def test_the_same_token_in_redis_and_settings_is_no_trouble() -> None:
+def test_the_same_token_in_redis_and_settings_causes_no_warning() -> None:
     inventory = NOTHING._replace(admin_token="same")
     assert not [
         one for one in judge(inventory, Settings(api_token=Secret("same"))) if one.subject == "api_token"

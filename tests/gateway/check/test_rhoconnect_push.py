@@ -41,14 +41,14 @@ async def listener(answer: bytes) -> AsyncIterator[int]:
         (b"", "another program"),
     ],
 )
-async def test_who_has_the_port_is_named(answer: bytes, who: str) -> None:
+async def test_the_program_that_has_the_port_is_named(answer: bytes, who: str) -> None:
     async with listener(answer) as port:
         found = await check_push_port(Settings(rhoconnect_push=RhoConnectPushSettings(port=port)))
     text = f"{who} listens on 127.0.0.1:{port}: stop it first"
     assert found == [Finding(Level.BAD, "rhoconnect_push", text)]
 
 
-async def test_a_free_port_is_not_worth_a_line(unused_tcp_port: int) -> None:
+async def test_a_free_port_is_not_reported(unused_tcp_port: int) -> None:
     assert await check_push_port(Settings(rhoconnect_push=RhoConnectPushSettings(port=unused_tcp_port))) == []
     assert await check_push_port(Settings(rhoconnect_push=RhoConnectPushSettings(mode="off"))) == []
 
@@ -156,9 +156,7 @@ async def test_registrations_in_another_database_are_found(redis_client: Redis, 
     assert found.text.endswith("there are registrations in database 3 of this server")
 
 
-async def test_registrations_of_others_in_the_same_database_are_no_hint(
-    redis_client: Redis, redis_address: str
-) -> None:
+async def test_other_keys_in_the_same_database_cause_no_hint(redis_client: Redis, redis_address: str) -> None:
     await redis_client.sadd("reg:instance", "{}")
     (found,) = await check_registrations(["one"], Settings(redis=Secret(redis_address)))
     assert found.level is Level.BAD

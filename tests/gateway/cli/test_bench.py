@@ -66,7 +66,7 @@ def test_a_report_that_cannot_be_written_is_refused(tmp_path: Path, what: str) -
         bench.run(wanted(**{what: file}))
 
 
-def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latencies, "HdrHistogram", None)
     with pytest.raises(CannotMeasure, match=r"pip install rhopush\[bench\]"):
         bench.run(wanted("ingest", "endtoend"))
@@ -104,7 +104,7 @@ def test_several_runs_are_reported_by_their_medians(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", ["aioapns", "pyfcm"])
-def test_a_peer_that_a_scenario_needs_is_missed_before_any_is_measured(
+def test_a_missing_peer_is_reported_before_any_measurement(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(h2load, "find", lambda: "")
@@ -114,13 +114,15 @@ def test_a_peer_that_a_scenario_needs_is_missed_before_any_is_measured(
 
 
 @pytest.mark.parametrize("name", ["push", "fanout", "mixed"])
-def test_so_is_h2load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+def test_a_missing_h2load_is_reported_before_any_measurement(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CannotMeasure, match="h2load is not installed"):
         bench.run(wanted("ingest", name))
 
 
-def test_without_peers_nothing_of_them_need_be_installed(
+def test_without_peers_their_packages_are_not_required(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -149,7 +151,7 @@ def test_a_given_redis_with_content_keeps_it_and_ends_the_run(
 @pytest.mark.parametrize(
     "address", ["nonsense://x", "localhost:port", f"redis+sentinel://:{KEY}@one,two/service"]
 )
-def test_what_is_no_address_of_a_server_is_a_bad_setting(address: str) -> None:
+def test_an_invalid_server_address_is_a_bad_setting(address: str) -> None:
     with pytest.raises(BadSetting, match="--redis: ") as refused:
         bench.run(wanted(redis=address))
     assert KEY not in refused.value.message
@@ -174,7 +176,7 @@ def test_a_report_does_not_show_the_password_of_a_redis(
 @pytest.mark.parametrize(
     ("error", "told"), [(CannotMeasure("no wind"), "no wind"), (KeyboardInterrupt(), "interrupted")]
 )
-def test_what_was_measured_before_a_run_broke_off_is_written(
+def test_results_before_an_interruption_are_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException, told: str
 ) -> None:
     def run(name: str) -> Result:
@@ -206,7 +208,7 @@ def test_a_run_that_measured_nothing_leaves_files_as_they_were(
     assert not new.exists()
 
 
-def test_a_report_for_which_there_is_no_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_on_a_full_disk_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     measuring(monkeypatch, lambda _: RESULT)
     with pytest.raises(CannotMeasure, match="/dev/full cannot be written: No space left"):
         bench.run(wanted(json=Path("/dev/full")))
@@ -231,7 +233,9 @@ def test_a_signal_leaves_no_process_and_no_folder(tmp_path: Path, word: signal.S
     ("scenarios", "told"),
     [(["ingress", "rhoconnect_push"], "its output is not read any more"), (["ingress"], "")],
 )
-def test_who_reads_no_further_ends_the_run_quietly(tmp_path: Path, scenarios: list[str], told: str) -> None:
+def test_a_reader_that_stops_reading_ends_the_run_quietly(
+    tmp_path: Path, scenarios: list[str], told: str
+) -> None:
     file = tmp_path / "json"
     command = [sys.executable, "-c", WITHOUT_MEASURING, "bench", *scenarios, "--json", str(file)]
     reading, writing = os.pipe()
@@ -254,7 +258,7 @@ def command_lines() -> list[str]:
     return found
 
 
-def test_a_terminal_without_the_signs_of_the_table_gets_it_all_the_same(
+def test_a_terminal_without_the_characters_of_the_table_gets_the_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = io.BytesIO()

@@ -52,9 +52,7 @@ def test_nothing_configured_is_warned_about(tmp_path: Path, capsys: pytest.Captu
     assert f"embedded Valkey in {tmp_path}/data" in out
 
 
-def test_files_that_others_may_read_are_told_by_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_that_others_may_read_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "data").mkdir(mode=0o755)
     (tmp_path / "data").chmod(0o755)
     files = {name: tmp_path / name for name in ("key.p8", "account.json", "app.pem", "rps.pem")}
@@ -100,7 +98,7 @@ def test_a_data_folder_that_would_be_refused(
     assert f"{tmp_path}/data may be written by every user of this machine" in out
 
 
-async def test_a_whole_set_up_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_complete_setup_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     async with ApnsSimulator() as apns, FcmSimulator() as fcm:
         certificate = apns.client_certificate(["com.example.store"])
@@ -120,7 +118,7 @@ async def test_a_whole_set_up_is_good(tmp_path: Path, capsys: pytest.CaptureFixt
         assert "PRIVATE KEY" not in out
 
 
-def test_what_must_be_mended_is_1(
+def test_a_problem_gives_exit_status_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], unused_tcp_port: int
 ) -> None:
     (tmp_path / "nonsense.p8").write_text("no key")
@@ -154,7 +152,7 @@ def test_what_must_be_mended_is_1(
         ({"maxmemory": "50mb", "maxmemory-policy": "allkeys-lru"}, "memory", 0, "eviction is allkeys-lru"),
     ],
 )
-def test_redis_is_held_against_the_durability(
+def test_redis_is_compared_with_the_required_durability(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     options: dict[str, str],
@@ -167,7 +165,7 @@ def test_redis_is_held_against_the_durability(
     assert (found, words in out) == (status, True)
 
 
-def test_authorities_that_cannot_be_read_are_a_line_for_each_redis_and_nothing_else_of_it(
+def test_unreadable_authorities_are_one_line_for_each_redis(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
@@ -189,7 +187,7 @@ def test_authorities_that_cannot_be_read_are_a_line_for_each_redis_and_nothing_e
         ({}, {"resque": {"redis": "db:x/shop"}}, "resque.redis: not a Redis address: the port"),
     ],
 )
-def test_a_wrong_address_is_2(
+def test_a_wrong_address_gives_exit_status_2(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     app: dict[str, Any],
@@ -203,7 +201,7 @@ def test_a_wrong_address_is_2(
     assert line.startswith(f"rhopush check: {words}")
 
 
-def test_resques_own_form_of_an_address_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resques_form_of_an_address_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with RedisServer("valkey") as server:
         said = {"resque": {"redis": f"{server.address}&namespace=shop"}}
         assert check(tmp_path, said, capsys, redis=server.address)[0] == 0
@@ -255,7 +253,7 @@ def test_key_text_in_the_place_of_a_path_is_not_shown(
         assert line not in ended.stdout + ended.stderr
 
 
-def test_what_check_says_is_scrubbed_as_logs_are(
+def test_the_output_is_redacted_like_logs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = make_team_key().pem.decode()

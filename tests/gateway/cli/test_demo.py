@@ -83,7 +83,7 @@ def _processes(folder: str) -> list[str]:
     return [command for command in commands if folder in command]
 
 
-def test_its_own_curl_line_reaches_all_three_phones_and_ctrl_c_ends_it(demo: Demo) -> None:
+def test_the_printed_curl_command_reaches_all_three_devices_and_ctrl_c_ends_the_demo(demo: Demo) -> None:
     need_program("curl", "curl")
     url = demo.line(r"ready http://127\.0\.0\.1:\d+$").removeprefix("ready ")
     curl = shlex.split(demo.line("curl "))
@@ -106,7 +106,7 @@ def test_its_own_curl_line_reaches_all_three_phones_and_ctrl_c_ends_it(demo: Dem
     assert not _processes("rhopush-demo-")
 
 
-def test_a_reader_that_stands_still_holds_nobody(demo: Demo) -> None:
+def test_a_stalled_reader_blocks_nothing(demo: Demo) -> None:
     url = demo.line(r"ready http").removeprefix("ready ")
     token = demo.line("API token ").removeprefix("API token ")
     demo.line("curl ")
@@ -126,7 +126,7 @@ def test_a_reader_that_stands_still_holds_nobody(demo: Demo) -> None:
     assert len(shown) == 200
 
 
-def test_a_busy_port_is_said_in_one_line() -> None:
+def test_a_port_in_use_is_reported_in_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

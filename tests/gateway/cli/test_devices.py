@@ -32,7 +32,7 @@ async def test_it_prints_a_line_for_each_device_and_sends_nothing(tmp_path: Path
         assert running.apns.received.total == 0
 
 
-async def test_a_gateway_that_is_not_there(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_an_unreachable_gateway_is_reported(tmp_path: Path, unused_tcp_port: int) -> None:
     server = f"http://127.0.0.1:{unused_tcp_port}"
     status, _, err = await explain(tmp_path, "bob", "--server", server, API_TOKEN="t")
     assert status == 1
@@ -60,6 +60,6 @@ async def test_the_devices_of_a_user(tmp_path: Path, command: Command) -> None:
         assert "no such user" in nobody.err
 
 
-async def test_wrong_usage_is_2(command: Command) -> None:
+async def test_wrong_usage_gives_exit_status_2(command: Command) -> None:
     for words in ([], ["explain"], ["one", "two"], ["one", "--message", "hello"]):
         assert (await command("http://127.0.0.1:1", "devices", *words)).status == 2, words

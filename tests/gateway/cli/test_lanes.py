@@ -71,7 +71,7 @@ async def test_an_unknown_lane_and_json(tmp_path: Path, command: Command) -> Non
         assert reset == {"lane": lane["name"], "workers": 1}
 
 
-async def test_a_gateway_that_is_not_there_and_wrong_usage(command: Command, unused_tcp_port: int) -> None:
+async def test_an_unreachable_gateway_and_wrong_usage(command: Command, unused_tcp_port: int) -> None:
     ended = await command(f"http://127.0.0.1:{unused_tcp_port}", "lanes", "list")
     assert (ended.status, ended.err.count("\n")) == (1, 1)
     assert "`rhopush serve`" in ended.err

@@ -33,7 +33,7 @@ def test_the_file_and_the_environment_are_those_of_the_options(
     assert (found.redis.reveal() if found.redis else "") == "db:3"
 
 
-def test_an_address_that_is_none_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_an_invalid_address_is_reported_before_anything_starts(tmp_path: Path) -> None:
     file = tmp_path / "settings.yml"
     file.write_text(":test: {:redis: 'http://db'}\n")
     with pytest.raises(BadSetting, match="not a Redis address"):
@@ -54,7 +54,7 @@ def test_a_port_has_16_bits(text: str) -> None:
         port(text)
 
 
-def test_the_token_is_that_of_the_settings_or_of_the_data_folder(
+def test_the_token_comes_from_the_settings_or_the_data_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("API_TOKEN", raising=False)

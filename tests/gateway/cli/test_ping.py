@@ -60,7 +60,7 @@ async def test_it_prints_the_ping_or_each_devices_verdict(running: Delivered, tm
     assert "  skipped 2: unknown_user\n" in out
 
 
-async def test_server_and_token_can_be_words_or_the_settings(running: Delivered, tmp_path: Path) -> None:
+async def test_server_and_token_come_from_options_or_settings(running: Delivered, tmp_path: Path) -> None:
     url, token = running.gateway.url, running.gateway.token
     common = ["--user", "good", "--message", "hello", "--server", url]
     assert (await rhopush_ping(tmp_path, *common, "--token", token))[0] == 0
@@ -69,7 +69,7 @@ async def test_server_and_token_can_be_words_or_the_settings(running: Delivered,
     assert (status, out, err) == (1, "", "rhopush ping: No API token provided\n")
 
 
-async def test_without_a_token_it_says_where_one_was_looked_for(tmp_path: Path) -> None:
+async def test_without_a_token_the_error_names_its_sources(tmp_path: Path) -> None:
     status, _, err = await rhopush_ping(tmp_path, "--user", "good")
     assert status == 2
     assert err.startswith(
@@ -77,7 +77,7 @@ async def test_without_a_token_it_says_where_one_was_looked_for(tmp_path: Path) 
     )
 
 
-async def test_a_gateway_that_is_not_there_is_1(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_an_unreachable_gateway_gives_exit_status_1(tmp_path: Path, unused_tcp_port: int) -> None:
     status, _, err = await rhopush_ping(
         tmp_path, "--user", "a", API_TOKEN="hush", RHOPUSH_SERVER=f"http://127.0.0.1:{unused_tcp_port}"
     )

@@ -49,7 +49,7 @@ async def test_it_lists_the_newest_first_and_shows_one(running: Delivered, tmp_p
     assert err.startswith("rhopush pings: the ping is unknown")
 
 
-async def test_a_gateway_that_is_not_there_is_1(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_an_unreachable_gateway_gives_exit_status_1(tmp_path: Path, unused_tcp_port: int) -> None:
     where = f"http://127.0.0.1:{unused_tcp_port}"
     status, _, err = await rhopush(tmp_path, "pings", "list", "--server", where, "--token", "hush")
     assert status == 1
@@ -59,7 +59,7 @@ async def test_a_gateway_that_is_not_there_is_1(tmp_path: Path, unused_tcp_port:
     assert "hush" not in err
 
 
-async def test_wrong_usage_and_a_missing_token_are_2(tmp_path: Path) -> None:
+async def test_wrong_usage_and_a_missing_token_give_exit_status_2(tmp_path: Path) -> None:
     assert (await rhopush(tmp_path, "pings"))[0] == 2
     assert (await rhopush(tmp_path, "pings", "list", "--state", "finished"))[0] == 2
     assert (await rhopush(tmp_path, "pings", "list"))[0] == 2
@@ -86,7 +86,7 @@ def test_on_a_terminal_it_prints_a_table_and_it_reads_page_after_page(
     assert lines[-1].split() == ["y" * 32, "open", "http", "3", "accepted"]
 
 
-async def test_it_cancels_a_scheduled_ping_and_none_that_is_done(running: Delivered, tmp_path: Path) -> None:
+async def test_it_cancels_a_scheduled_ping_but_no_finished_one(running: Delivered, tmp_path: Path) -> None:
     there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
     at_s = time.time() + 3_600
     ids = [(await running.gateway.ping("good", message="later", deliver_at=at_s)).ping_id for _ in range(2)]

@@ -24,7 +24,7 @@ def test_the_server_is_an_option_or_the_environment(monkeypatch: pytest.MonkeyPa
     assert server_of(parsed("--server", "http://b:2")) == "http://b:2"
 
 
-def test_the_token_is_the_settings_or_the_data_folders(
+def test_the_token_comes_from_the_settings_or_the_data_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

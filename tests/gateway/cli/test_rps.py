@@ -47,7 +47,7 @@ async def rhoconnect_push(folder: Path, *options: str) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("how", ["config", "options"])
-async def test_it_serves_what_rhoconnect_push_left(
+async def test_it_serves_the_data_of_rhoconnect_push(
     tmp_path: Path, redis_client: Redis, redis_address: str, how: str
 ) -> None:
     instance, token = old_id("instance", "usermike"), old_id("token", APP)
@@ -85,7 +85,7 @@ async def test_it_serves_what_rhoconnect_push_left(
 
 
 @pytest.mark.parametrize("how", ["option", "environment"])
-async def test_its_metrics_have_a_listener_of_their_own(
+async def test_its_metrics_have_a_separate_listener(
     tmp_path: Path, redis_address: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ["-p", "0", "-r", redis_address]

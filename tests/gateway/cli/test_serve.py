@@ -1,4 +1,4 @@
-"""`rhopush serve` whole: real workers, the embedded store, and what outlives what."""
+"""`rhopush serve` as a process: real workers, the embedded store, and kills of either."""
 
 import asyncio
 import os
@@ -70,7 +70,7 @@ async def test_after_kill_9_of_the_supervisor_the_store_is_adopted_with_its_data
     assert await gateway.stop() == 0
 
 
-async def test_a_store_that_was_killed_is_revived_and_pings_go_on(start_gateway: StartGateway) -> None:
+async def test_a_killed_store_is_restarted_and_pings_continue(start_gateway: StartGateway) -> None:
     gateway = await start_gateway()
     first = await store_pid(gateway)
     os.kill(first, signal.SIGKILL)
@@ -95,7 +95,7 @@ async def refused(folder: Path, *options: str, **environ: str) -> tuple[int | No
     return process.returncode, err.decode().splitlines()
 
 
-async def test_a_port_that_is_taken_is_one_line_and_1(tmp_path: Path) -> None:
+async def test_a_port_in_use_is_one_line_and_exit_status_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         status, lines = await refused(tmp_path, "--port", str(port))
@@ -103,7 +103,7 @@ async def test_a_port_that_is_taken_is_one_line_and_1(tmp_path: Path) -> None:
     assert lines[-1] == f"rhopush serve: cannot listen on 127.0.0.1:{port}: Address already in use"
 
 
-async def test_authorities_of_a_redis_that_are_not_there_are_one_line_and_2(tmp_path: Path) -> None:
+async def test_a_missing_file_of_authorities_is_one_line_and_exit_status_2(tmp_path: Path) -> None:
     address = "rediss://127.0.0.1:1?ssl_ca_certs=none.pem"
     status, lines = await refused(tmp_path, "--port", "0", REDIS=address)
     assert status == 2
@@ -111,14 +111,14 @@ async def test_authorities_of_a_redis_that_are_not_there_are_one_line_and_2(tmp_
     assert said == ["rhopush serve: redis: ssl_ca_certs=none.pem: no such file or directory"]
 
 
-async def test_an_unknown_option_of_an_address_is_one_line_and_2(tmp_path: Path) -> None:
+async def test_an_unknown_option_of_an_address_is_one_line_and_exit_status_2(tmp_path: Path) -> None:
     assert await refused(tmp_path, REDIS="redis://127.0.0.1:1?foo=1") == (
         2,
         ["rhopush serve: redis: not a Redis address: unknown option 'foo'; redis:// accepts db"],
     )
 
 
-async def test_the_token_is_made_for_a_gateway_that_was_given_none(tmp_path: Path) -> None:
+async def test_a_gateway_without_a_token_generates_one(tmp_path: Path) -> None:
     gateway = Gateway(tmp_path, app={"api_token": None})
     async with gateway:
         gateway.token = (gateway.data_dir / "api_token").read_text().strip()

@@ -88,7 +88,7 @@ async def test_a_gateways_settings_are_written_and_a_push_is_shown_and_recorded(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_without_a_folder_the_keys_go_with_the_process(number: signal.Signals) -> None:
+async def test_without_a_folder_the_keys_are_removed_at_the_end(number: signal.Signals) -> None:
     async with simulate() as process:
         path, _ = await ready(process)
         assert path.exists()
@@ -98,7 +98,7 @@ async def test_without_a_folder_the_keys_go_with_the_process(number: signal.Sign
 
 
 @pytest.mark.parametrize("fault", ["410", "apns:411", "hms:410", "apns:410:when=1"])
-async def test_a_wrong_fault_is_one_line_and_status_2(fault: str) -> None:
+async def test_an_invalid_fault_is_one_line_and_exit_status_2(fault: str) -> None:
     async with simulate("--fault", fault) as process:
         output, errors = await process.communicate()
         assert (process.returncode, output) == (2, b"")
@@ -106,7 +106,7 @@ async def test_a_wrong_fault_is_one_line_and_status_2(fault: str) -> None:
         assert errors.count(b"\n") == 1
 
 
-async def test_a_port_that_is_taken_is_one_line_and_status_1() -> None:
+async def test_a_port_in_use_is_one_line_and_exit_status_1() -> None:
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with simulate("--apns-port", str(port)) as process:

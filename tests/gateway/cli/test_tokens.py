@@ -60,7 +60,7 @@ async def test_a_token_from_its_creation_to_its_revocation(running: Delivered, t
     assert await rhopush(tmp_path, "audit", "--since", "2999-01-01T00:00:00Z", **there) == (0, "", "")
 
 
-async def test_wrong_usage_is_2_and_no_gateway_is_1(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_wrong_usage_gives_2_and_an_unreachable_gateway_1(tmp_path: Path, unused_tcp_port: int) -> None:
     assert (await rhopush(tmp_path, "tokens", "create", "ci"))[0] == 2
     status, _, err = await rhopush(tmp_path, "tokens", "create", "ci", "--scope", "fly")
     assert status == 2

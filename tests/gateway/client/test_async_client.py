@@ -32,7 +32,7 @@ async def test_a_ping_that_does_not_finish_in_time_is_reported_with_its_id() -> 
     assert failed.value.ping_id == ID
 
 
-async def test_a_refusal_is_that_of_the_gateway() -> None:
+async def test_a_refusal_has_the_text_of_the_gateway() -> None:
     with (
         serving((422, {"error": {"message": "no such token"}})) as server,
         pytest.raises(PingError) as failed,

@@ -50,7 +50,7 @@ async def test_a_refused_line_is_a_result(api: House) -> None:
     ]
 
 
-async def test_an_asynchronous_iterable_is_answered_while_it_goes_on(api: House) -> None:
+async def test_an_asynchronous_iterable_is_answered_before_it_ends(api: House) -> None:
     heard = asyncio.Event()
 
     async def pings() -> AsyncIterator[dict[str, Any]]:
@@ -66,7 +66,7 @@ async def test_an_asynchronous_iterable_is_answered_while_it_goes_on(api: House)
     assert found == [1, 2, 3]
 
 
-async def test_the_window_bounds_what_is_read_ahead(api: House) -> None:
+async def test_the_window_bounds_the_items_read_ahead(api: House) -> None:
     read = 0
 
     def pings() -> Iterator[dict[str, Any]]:
@@ -82,7 +82,7 @@ async def test_the_window_bounds_what_is_read_ahead(api: House) -> None:
     await results.aclose()
 
 
-async def test_an_error_of_the_iterable_comes_behind_the_results_before_it(api: House) -> None:
+async def test_an_error_of_the_iterable_follows_the_results_before_it(api: House) -> None:
     def pings() -> Iterator[dict[str, Any]]:
         yield {"user_id": "a"}
         raise ZeroDivisionError
@@ -118,7 +118,7 @@ async def test_a_refused_request_is_an_error(redis_client: Redis) -> None:
             assert refused.value.refused_with == 422
 
 
-async def test_a_server_that_is_not_there_is_an_error() -> None:
+async def test_an_unreachable_server_is_an_error() -> None:
     with configured(1, timeout_s=0.3), pytest.raises(PingError, match="cannot be reached"):
         await _all([{"user_id": "a"}])
 
@@ -175,7 +175,7 @@ async def breaking(how: str) -> AsyncIterator[Breaking]:
 
 
 @pytest.mark.parametrize("how", ["lost", "short", "drain"])
-async def test_an_interrupted_stream_goes_on_without_a_double(how: str) -> None:
+async def test_an_interrupted_stream_continues_without_duplicates(how: str) -> None:
     async with breaking(how) as server:
         results = await _all({"user_id": f"user{n}"} for n in range(100))
     assert [result.line for result in results] == list(range(1, 101))
@@ -206,7 +206,7 @@ class Busy:
         return answer
 
 
-async def test_no_line_follows_one_that_is_refused_for_now() -> None:
+async def test_no_line_follows_a_temporarily_refused_line() -> None:
     server = Busy()
 
     async def pings() -> AsyncIterator[dict[str, Any]]:

@@ -32,7 +32,7 @@ def test_each_line_has_a_key_of_its_own() -> None:
         ("", b""),
     ],
 )
-def test_a_line_that_has_a_key_or_is_none_goes_as_it_is(item: bytes | str, line: bytes) -> None:
+def test_a_line_with_a_key_or_without_json_is_unchanged(item: bytes | str, line: bytes) -> None:
     assert encode(item) == line
 
 
@@ -56,7 +56,7 @@ def test_results_have_the_numbers_of_the_items() -> None:
     assert (lines.take(), len(lines), lines.unanswered) == ([], 0, False)
 
 
-def test_a_line_that_is_worth_another_try_is_sent_again_alone_and_keeps_its_place() -> None:
+def test_a_temporarily_refused_line_is_sent_again_and_keeps_its_position() -> None:
     lines = sent(b"{}", b'{"idempotency_key":"k"}', b"{}")
     lines.answer(ACCEPTED)
     assert lines.answer(FULL) == 2
@@ -68,7 +68,7 @@ def test_a_line_that_is_worth_another_try_is_sent_again_alone_and_keeps_its_plac
     assert lines.take() == [BulkResult(2, "2"), BulkResult(3, "1")]
 
 
-def test_what_has_no_answer_is_sent_again() -> None:
+def test_lines_without_an_answer_are_sent_again() -> None:
     lines = sent(b'{"idempotency_key":"a"}', b'{"idempotency_key":"b"}')
     lines.answer(ACCEPTED)
     lines.add(b'{"idempotency_key":"c"}')
@@ -77,7 +77,7 @@ def test_what_has_no_answer_is_sent_again() -> None:
 
 
 @pytest.mark.parametrize("answer", [{}, {"error": {}}])
-def test_an_answer_that_is_none(answer: dict[str, object]) -> None:
+def test_an_answer_of_unknown_form_is_an_error(answer: dict[str, object]) -> None:
     with pytest.raises(LookupError):
         sent(b"{}").answer(answer)
     with pytest.raises(LookupError):

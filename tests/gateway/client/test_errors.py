@@ -4,7 +4,7 @@ from gateway.client.errors import PingError
 from gateway.errors import RhoPushError
 
 
-def test_it_holds_each_thing_that_went_wrong() -> None:
+def test_it_has_a_text_for_each_failure() -> None:
     error = PingError(["a: Unregistered", "b: expired"], "0" * 32, 503)
     assert isinstance(error, RhoPushError)
     assert error.errors == ("a: Unregistered", "b: expired")

@@ -38,7 +38,7 @@ async def perform(how: str, **parameters: Any) -> str:
 
 
 @pytest.mark.parametrize("how", ["perform", "aperform"])
-async def test_it_blocks_until_delivered_or_raises_what_went_wrong(running: Delivered, how: str) -> None:
+async def test_perform_blocks_until_delivery_or_raises_the_failures(running: Delivered, how: str) -> None:
     ping_id = await perform(how, user_id="good", message="hello", sources=["Product"], badge=3)
     pushed = running.apns.received[0]
     assert (pushed.summary.alert, pushed.summary.badge, pushed.summary.do_sync) == ("hello", 3, ("Product",))
@@ -55,7 +55,7 @@ async def test_it_blocks_until_delivered_or_raises_what_went_wrong(running: Deli
 
 
 @pytest.mark.parametrize("how", ["perform", "aperform"])
-async def test_it_outlasts_the_gateways_own_wait(running: Delivered, how: str) -> None:
+async def test_perform_waits_longer_than_the_gateway(running: Delivered, how: str) -> None:
     await perform(how, user_id="slow", message="takes two seconds, the gateway waits one")
     assert [record.summary.alert for record in running.apns.received] == [
         "takes two seconds, the gateway waits one"
@@ -91,7 +91,7 @@ async def test_a_refusal_has_the_gateways_text(running: Delivered, how: str) -> 
     assert "wrong" not in str(refused.value)
 
 
-async def test_enqueue_returns_once_the_ping_is_safe(running: Delivered) -> None:
+async def test_enqueue_returns_once_the_ping_is_durable(running: Delivered) -> None:
     ping_id = await asyncio.to_thread(PingJob.enqueue, user_id=["slow", "good"], message="later")
     assert ping_id is not None
     assert (await running.gateway.request("GET", f"/rc/v1/pings/{ping_id}")).status == 200
@@ -176,7 +176,8 @@ async def test_a_resque_job_is_written_as_rhoconnect_writes_it(
 def test_a_made_up_user_or_password_of_a_hoster_is_left_out(
     kind: str, password: str, accepted: tuple[str, ...], refused: str
 ) -> None:
-    """As in redis-rb: a user that Redis does not have is left out only if the password alone is correct."""
+    """The rule of redis-rb applies: a user that Redis does not have is left out only if the password alone is
+    correct."""
     with RedisServer(kind) as server, server.client() as client:
         client.config_set("requirepass", password)
         for login in accepted:
@@ -200,14 +201,14 @@ def test_server_and_token_come_from_the_environment(monkeypatch: pytest.MonkeyPa
         PingJob.enqueue(user_id="bob")
 
 
-def test_importing_it_brings_no_web_framework() -> None:
+def test_the_import_loads_no_web_framework() -> None:
     program = "import sys, gateway.client; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     assert not {"aiohttp", "redis", "asyncio", "cryptography"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("how", ["perform", "aperform"])
-async def test_a_token_may_end_with_a_line(running: Delivered, how: str) -> None:
+async def test_a_token_may_end_with_a_line_end(running: Delivered, how: str) -> None:
     PingJob.configure(server=running.gateway.url, token=running.gateway.token + "\n")
     assert len(await perform(how, user_id="good", message="hello")) == 32
 

@@ -26,7 +26,7 @@ def response(status: int, body: Any = b"", ping_id: str | None = ID) -> ClientRe
     return ClientResponse(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
-def test_a_ping_holds_what_was_given_and_no_more() -> None:
+def test_a_ping_has_the_given_parameters_only() -> None:
     request = ping_request({"user_id": "bob", "message": None, "badge": 0}, " token\n", wait=False)
     assert (request.method, request.path) == ("POST", "/rc/v1/users/ping")
     assert json.loads(request.body or b"") == {"user_id": "bob", "badge": 0}
@@ -69,7 +69,7 @@ def test_a_refusal_in_any_form_has_a_text(body: bytes, text: str) -> None:
     assert refused.value.errors == (text,)
 
 
-def test_a_report_is_there_when_every_device_has_its_verdict() -> None:
+def test_a_report_exists_when_every_device_has_its_verdict() -> None:
     assert report_of(response(504)) is None
     assert report_of(response(200, {"state": "open", "devices": []})) is None
     done = {"state": "done", "devices": []}
@@ -78,7 +78,7 @@ def test_a_report_is_there_when_every_device_has_its_verdict() -> None:
         report_of(response(504, ping_id=None))
 
 
-def test_each_device_that_did_not_get_it_has_a_text() -> None:
+def test_each_unreached_device_has_a_text() -> None:
     devices = [
         {"client_id": "a", "verdict": "accepted"},
         {"client_id": "b", "verdict": "rejected", "reason": "Unregistered"},
@@ -87,7 +87,7 @@ def test_each_device_that_did_not_get_it_has_a_text() -> None:
     assert failures({"devices": devices}) == ["b: Unregistered", "?: rejected"]
 
 
-def test_why_no_answer_came_is_in_our_own_words() -> None:
+def test_a_missing_response_is_described_by_the_client() -> None:
     assert (
         failure(ConnectionRefusedError(111, "Connect call failed ('10.0.0.1', 9292)")) == "connection refused"
     )
@@ -104,7 +104,7 @@ def test_the_list_of_pings_is_requested_with_its_parameters() -> None:
     assert request.headers == {"X-RhoConnect-API-TOKEN": "token"}
 
 
-def test_an_object_of_json_is_what_an_answer_holds() -> None:
+def test_a_response_must_be_a_json_object() -> None:
     assert json_of(response(200, {"pings": []})) == {"pings": []}
     for refused in (response(200, b"<html>"), response(404, {"error": {"message": "no such ping"}})):
         with pytest.raises(PingError):

@@ -25,7 +25,7 @@ async def test_a_revoked_named_token_ends_its_session(console: Console) -> None:
         assert (await browser.get("/console"))[0] == 303
 
 
-async def test_a_new_token_of_the_same_name_does_not_revive_it(console: Console) -> None:
+async def test_a_new_token_of_the_same_name_does_not_restore_the_session(console: Console) -> None:
     token = await console.named_token("ci", ["read"])
     async with console.operator(token) as browser:
         tokens = console.api.services.named_tokens

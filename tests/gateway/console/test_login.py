@@ -58,7 +58,7 @@ async def test_an_admin_logs_in_with_a_password_and_another_user_does_not(
         assert "root" in (await browser.get("/console"))[1]
 
 
-async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(console: Console) -> None:
+async def test_the_cookie_is_not_available_to_scripts_and_other_sites(console: Console) -> None:
     async with console.browser() as browser:
         csrf = await browser.csrf("/console/login")
         answer = await browser.session.post(
@@ -83,7 +83,7 @@ async def test_behind_tls_the_cookie_is_sent_over_tls_alone(redis_client: Redis,
         assert all("Secure" in cookie for cookie in answer.headers.getall("Set-Cookie"))
 
 
-async def test_a_login_takes_no_id_that_the_browser_brings(console: Console) -> None:
+async def test_a_login_ignores_a_session_id_of_the_browser(console: Console) -> None:
     planted = "planted-by-an-attacker"
     async with console.browser() as browser:
         browser.session.cookie_jar.update_cookies({"rhopush_console": planted})
@@ -128,7 +128,7 @@ async def test_a_login_leads_to_no_other_site(console: Console, back: str) -> No
         assert await browser.log_in(token=TOKEN, next=back) == (303, "/console")
 
 
-async def test_a_login_leads_to_the_page_that_was_asked_for(console: Console) -> None:
+async def test_a_login_leads_to_the_requested_page(console: Console) -> None:
     async with console.browser() as browser:
         assert await browser.log_in(token=TOKEN, next="/console/pings/abc") == (303, "/console/pings/abc")
 

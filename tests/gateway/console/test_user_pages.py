@@ -39,7 +39,7 @@ async def test_characters_of_patterns_have_no_meaning(
     assert (await search(console, login))["users"] == [login + "1"]
 
 
-async def test_a_search_among_many_goes_on_with_its_cursor(redis_client: Redis) -> None:
+async def test_a_search_among_many_continues_with_its_cursor(redis_client: Redis) -> None:
     logins = [f"user{number:06}" for number in range(60_000)] + ["needle1", "needle2"]
     await redis_client.sadd(keys.APP_USERS, *logins)
     found, cursor, parts = [], "", 0

@@ -90,7 +90,7 @@ def test_the_pings_of_a_device_are_bounded(syncs: AwaitedSyncs, metrics: Metrics
     assert metrics.sync_dropped.value == 2
 
 
-def test_beyond_its_room_the_devices_that_were_pinged_earliest_are_dropped(metrics: Metrics) -> None:
+def test_beyond_the_limit_the_devices_pinged_earliest_are_dropped(metrics: Metrics) -> None:
     syncs = AwaitedSyncs(metrics, devices_max=4)
     for number in range(7):
         syncs.add(awaited(f"c{number}"))
@@ -106,7 +106,7 @@ def test_a_device_that_is_pinged_again_has_the_effects_of_both_tables(metrics: M
     assert [one[1] for one, _ in syncs.synced(["c1"], 2_000)] == ["early", "late"]
 
 
-def test_what_is_old_is_forgotten(syncs: AwaitedSyncs, metrics: Metrics) -> None:
+def test_old_devices_are_removed(syncs: AwaitedSyncs, metrics: Metrics) -> None:
     now_ms = 10 * AWAIT_S * 1000
     syncs.expire(now_ms)
     syncs.add(awaited("c1", accepted_ms=now_ms))
@@ -117,7 +117,7 @@ def test_what_is_old_is_forgotten(syncs: AwaitedSyncs, metrics: Metrics) -> None
     assert (len(syncs), metrics.sync_dropped.value) == (0, 0)
 
 
-def test_what_is_not_written_yet_is_bounded(metrics: Metrics) -> None:
+def test_the_unwritten_devices_are_bounded(metrics: Metrics) -> None:
     syncs = AwaitedSyncs(metrics, devices_max=4)
     for _ in range(3):
         syncs.on_accepted("apns", deliveries([("Product",)] * 3))
@@ -135,7 +135,7 @@ def test_a_sync_in_the_past_is_the_effect_of_the_pings_before_it(syncs: AwaitedS
     assert syncs.synced(["c1"], 10_000) == [(after, 1)]
 
 
-def test_what_is_done_is_forgotten(syncs: AwaitedSyncs) -> None:
+def test_finished_devices_are_removed(syncs: AwaitedSyncs) -> None:
     syncs.add(awaited("c1", "one"))
     syncs.add(awaited("c1", "two"))
     syncs.forget([("c1", "one"), ("c2", "one")])

@@ -1,4 +1,4 @@
-"""The deliveries that wait for a lane: their order, which of them are parked, and when those come again."""
+"""The deliveries that wait for a lane: their order, which of them are parked, and when those are retried."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -54,7 +54,7 @@ def test_everything_can_be_removed(backlog: Backlog) -> None:
     ("wait_s", "noise", "delay_s"),
     [(0, 0.0, PARK_S), (0, 1.0, 2 * PARK_S), (30, 0.0, 30), (1000, 0.0, PARK_MAX_S), (30, 0.5, 45)],
 )
-def test_a_parked_delivery_comes_again_the_later_the_longer_its_lane_waits(
+def test_a_parked_delivery_is_retried_later_the_longer_its_lane_waits(
     wait_s: float, noise: float, delay_s: float
 ) -> None:
     assert parked_until_ms(NOW_MS, 10**12, wait_s, noise) == NOW_MS + delay_s * 1000
@@ -64,7 +64,7 @@ def test_a_parked_delivery_comes_again_the_later_the_longer_its_lane_waits(
     ("ttl_s", "noise", "delay_s"),
     [(20, 0.0, 20 - LAST_TRY_S), (20, 1.0, 20 - 2 * LAST_TRY_S), (LAST_TRY_S, 0.0, None), (1, 0.0, None)],
 )
-def test_it_comes_again_before_its_time_to_live_ends_or_not_at_all(
+def test_it_is_retried_before_its_time_to_live_ends_or_not_at_all(
     ttl_s: float, noise: float, delay_s: float | None
 ) -> None:
     due_ms = parked_until_ms(NOW_MS, int(NOW_MS + ttl_s * 1000), 1000.0, noise)

@@ -17,7 +17,7 @@ def test_a_slow_lane_keeps_what_it_sends_in_seconds() -> None:
     assert room == int(1_000 * WAITING_ROOM_S)
 
 
-def test_the_best_of_the_last_seconds_counts() -> None:
+def test_the_highest_rate_of_the_last_seconds_counts() -> None:
     size = WaitingRoomSize()
     size.room(2_000, 9_000)
     for _ in range(PATIENCE_SWEEPS - 2):
@@ -26,14 +26,14 @@ def test_the_best_of_the_last_seconds_counts() -> None:
     assert size.room(0, 9_000) == WAITING_ROOM_MIN
 
 
-def test_what_is_being_sent_now_counts_before_the_second_is_over() -> None:
+def test_requests_of_the_current_second_count_before_its_end() -> None:
     size = WaitingRoomSize()
     assert size.soon(0) == 0
     size.room(2_000, 9_000)
     assert (size.soon(0), size.soon(3_000)) == (int(2_000 * WAITING_ROOM_S), int(3_000 * WAITING_ROOM_S))
 
 
-def test_a_lane_that_was_empty_in_between_begins_anew() -> None:
+def test_a_lane_that_was_empty_in_between_starts_again() -> None:
     size = WaitingRoomSize()
     for _ in range(PATIENCE_SWEEPS):
         size.room(0, 900)

@@ -1,4 +1,4 @@
-"""A unit's bookkeeping: places, verdicts, progress and replays."""
+"""A delivery batch: indexes, verdicts, progress and resuming."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def settled() -> Settled:
     return Settled()
 
 
-def test_a_unit_is_finished_by_its_last_verdict(settled: Settled) -> None:
+def test_a_batch_is_finished_by_its_last_verdict(settled: Settled) -> None:
     batch = settled.batch(3)
     batch.finish_planning()
     batch.accept(0)
@@ -50,13 +50,13 @@ def test_a_verdict_during_planning_finishes_nothing(settled: Settled) -> None:
     assert settled == [batch]
 
 
-def test_a_unit_without_sends_is_finished_at_once(settled: Settled) -> None:
+def test_a_batch_without_deliveries_is_finished_immediately(settled: Settled) -> None:
     batch = settled.batch(0, 0)
     batch.finish_planning()
     assert settled == [batch]
 
 
-def test_the_first_verdict_of_a_place_counts(settled: Settled) -> None:
+def test_the_first_verdict_of_a_delivery_counts(settled: Settled) -> None:
     batch = settled.batch(2)
     batch.finish_planning()
     batch.accept(0)
@@ -67,7 +67,7 @@ def test_the_first_verdict_of_a_place_counts(settled: Settled) -> None:
     assert batch.other_verdicts == {}
 
 
-def test_progress_tells_what_needs_no_repeat(settled: Settled) -> None:
+def test_progress_lists_deliveries_that_need_no_repeat(settled: Settled) -> None:
     batch = settled.batch(2, 0, 9)
     batch.finish_planning()
     for place in (0, 3, 10):
@@ -80,7 +80,7 @@ def test_progress_tells_what_needs_no_repeat(settled: Settled) -> None:
     assert found.other_verdicts == ((1, VerdictKind.REJECTED, "Unregistered"),)
 
 
-def test_a_replay_sends_only_the_rest(settled: Settled) -> None:
+def test_a_resumed_batch_sends_only_the_rest(settled: Settled) -> None:
     before = settled.batch(2, 0, 9)
     before.accept(0)
     before.reject(1, "Unregistered")
@@ -95,7 +95,7 @@ def test_a_replay_sends_only_the_rest(settled: Settled) -> None:
     assert batch.other_verdicts == {1: (VerdictKind.REJECTED, "Unregistered")}
 
 
-def test_a_replay_forgets_what_it_thought_of_a_phone_that_was_reached(settled: Settled) -> None:
+def test_a_resumed_batch_drops_the_reason_of_a_device_that_was_reached(settled: Settled) -> None:
     before = settled.batch(1)
     before.accept(0)
     batch = settled.batch(1)
@@ -105,13 +105,13 @@ def test_a_replay_forgets_what_it_thought_of_a_phone_that_was_reached(settled: S
 
 
 @pytest.mark.parametrize(("sizes", "owners"), [((2, 1), [0, 0, 1]), ((1, 0, 2), [0, 2, 2]), ((0, 0, 1), [2])])
-def test_each_place_belongs_to_a_ping(settled: Settled, sizes: tuple[int, ...], owners: list[int]) -> None:
+def test_each_delivery_belongs_to_a_ping(settled: Settled, sizes: tuple[int, ...], owners: list[int]) -> None:
     batch = settled.batch(*sizes)
     assert [batch.ping_of(place) for place in range(sum(sizes))] == owners
 
 
 @pytest.mark.parametrize("places", [0, 1, 7, 8, 9, 400])
-def test_the_bitmap_has_a_bit_for_each_accepted_place(places: int) -> None:
+def test_the_bitmap_has_a_bit_for_each_accepted_delivery(places: int) -> None:
     batch = DeliveryBatch(LEASE, "0" * 28, (Ping(),), lambda _: None)
     batch.begin_ping({})
     for place in range(places):
@@ -139,7 +139,7 @@ def test_verdicts_are_unsaved_until_a_save_begins_and_again_when_it_failed(settl
     assert batch.unsaved
 
 
-def test_what_a_split_ping_left_out_is_added_to_its_counts(settled: Settled) -> None:
+def test_devices_omitted_by_splitting_are_added_to_the_counts(settled: Settled) -> None:
     batch = settled.batch(1, 1)
     batch.skipped[1]["repeated"] = 1
     batch.mark_split(1)

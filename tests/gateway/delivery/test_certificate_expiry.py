@@ -42,7 +42,7 @@ def gauge(metrics: Metrics) -> float:
     return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
 
-def test_each_warning_is_said_once_and_the_time_left_is_exported_every_minute(tmp_path: Path) -> None:
+def test_each_warning_is_logged_once_and_the_time_left_is_exported_every_minute(tmp_path: Path) -> None:
     metrics = Metrics()
     expiries = CertificateExpiryMonitor(settings(tmp_path), metrics)
     with structlog.testing.capture_logs() as logs:
@@ -70,7 +70,7 @@ def test_settings_that_name_the_same_certificate_repeat_no_warning(tmp_path: Pat
     assert len(logs) == 1
 
 
-def test_a_pkcs12_file_serves_like_a_pem(tmp_path: Path) -> None:
+def test_a_pkcs12_file_works_like_a_pem_file(tmp_path: Path) -> None:
     file = tmp_path / "apple.p12"
     key = load_pem_private_key(CERTIFICATE.pem, None)
     assert isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
@@ -88,7 +88,7 @@ def test_a_pkcs12_file_serves_like_a_pem(tmp_path: Path) -> None:
     assert "hush" not in json.dumps(metrics.exposition().decode())
 
 
-def test_a_clock_that_was_wrong_takes_no_warning_away(tmp_path: Path) -> None:
+def test_a_corrected_clock_suppresses_no_warning(tmp_path: Path) -> None:
     """It was a year ahead for a while; the certificate's true end must not come unannounced."""
     expiries = CertificateExpiryMonitor(settings(tmp_path), Metrics())
     expiries.update(EXPIRES_S - 40 * DAY_S + 365 * DAY_S)

@@ -55,7 +55,7 @@ def test_a_refusal_opens_it_for_its_time() -> None:
     assert breaker.at(100.0 + BREAKER_OPEN_S).reason == "Revoked"
 
 
-def test_a_further_refusal_begins_its_time_anew() -> None:
+def test_a_further_refusal_restarts_its_time() -> None:
     breaker = CLOSED_BREAKER.after_refusal("Revoked", 100.0).after_refusal("Expired", 110.0)
     assert (breaker.until_s, breaker.reason) == (110.0 + BREAKER_OPEN_S, "Expired")
 

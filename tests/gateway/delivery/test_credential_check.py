@@ -1,4 +1,4 @@
-"""What cannot be sent with is told at the start and on new settings, not by the first ping's receipt."""
+"""Unusable credentials are reported at the start and after a reload, before the first ping."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +47,7 @@ def certified(folder: Path, *, ca_file: Path | None = None) -> ApnsSettings:
         ),
     ],
 )
-def test_what_is_wrong_is_named_without_the_secret(
+def test_an_invalid_credential_is_named_without_the_secret(
     settings: Settings, provider: str, app: str, error: str
 ) -> None:
     (found,) = unusable_credentials(settings)
@@ -56,18 +56,18 @@ def test_what_is_wrong_is_named_without_the_secret(
     assert "hush" not in found.error
 
 
-def test_an_authority_that_is_not_there_keeps_a_good_certificate_from_being_used(tmp_path: Path) -> None:
+def test_a_missing_file_of_authorities_makes_a_good_certificate_unusable(tmp_path: Path) -> None:
     (found,) = unusable_credentials(Settings(apns=certified(tmp_path, ca_file=tmp_path / "none.pem")))
     assert found.error == f"{tmp_path / 'none.pem'}: no such file or directory"
 
 
-def test_what_is_not_set_or_can_be_used_is_not_named(tmp_path: Path) -> None:
+def test_missing_and_usable_credentials_are_not_named(tmp_path: Path) -> None:
     assert list(unusable_credentials(Settings())) == []
     good = certified(tmp_path)
     assert list(unusable_credentials(Settings(apns=good, apps={"com.x": App(good)}))) == []
 
 
-def test_an_app_that_has_what_is_said_for_all_is_not_named_again() -> None:
+def test_an_app_with_the_common_credential_is_not_named_again() -> None:
     assert [found.app for found in unusable_credentials(Settings(apns=GONE, apps={"com.x": App(GONE)}))] == [
         ""
     ]
@@ -82,7 +82,7 @@ def told(lanes: LaneManager, renewed: Settings | None = None) -> list[Mapping[st
     return [log for log in logs if log["event"] == "credential_invalid"]
 
 
-async def test_lanes_tell_it_before_a_ping_and_once() -> None:
+async def test_lanes_log_it_once_before_the_first_ping() -> None:
     lanes = LaneManager(Settings(apns=GONE), Metrics(), IgnoredTokenReports())
     (said,) = told(lanes)
     assert (said["log_level"], said["provider"], said["app"]) == ("error", "apns", "")

@@ -1,4 +1,4 @@
-"""The brake looks at what share of a lane's tokens is dead: many among many more are believed."""
+"""The limit on dead tokens depends on their share: many dead tokens among more other answers are marked."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from gateway.delivery.dead_tokens import InvalidationLimiter
 
 
 @pytest.mark.parametrize(("record_valid", "allowed"), [(3, False), (4, True)])
-def test_as_many_dead_as_alive_are_believed(record_valid: int, allowed: bool) -> None:
+def test_as_many_dead_as_other_answers_are_accepted(record_valid: int, allowed: bool) -> None:
     limiter = InvalidationLimiter(count=2, within_s=10.0)
     limiter.record_valid(record_valid, 0.0)
     assert [limiter.allow_invalid(1.0) for _ in range(4)] == [True, True, True, allowed]
 
 
-def test_a_broadcast_with_a_thousand_gone_among_many_marks_them_all() -> None:
+def test_a_broadcast_with_a_thousand_dead_tokens_among_many_marks_all() -> None:
     limiter = InvalidationLimiter()
     for second in range(30):
         limiter.record_valid(1000, float(second))
@@ -20,7 +20,7 @@ def test_a_broadcast_with_a_thousand_gone_among_many_marks_them_all() -> None:
 
 
 @pytest.mark.parametrize(("at_s", "allowed"), [(19.9, True), (20.0, False)])
-def test_answers_of_long_ago_do_not_count(at_s: float, allowed: bool) -> None:
+def test_old_answers_do_not_count(at_s: float, allowed: bool) -> None:
     limiter = InvalidationLimiter(count=0, within_s=10.0)
     limiter.record_valid(5, 0.0)
     assert limiter.allow_invalid(at_s) == allowed

@@ -110,7 +110,7 @@ async def test_each_endpoint_has_a_lane_of_its_own(lanes: LaneManager) -> None:
     assert isinstance(route(lanes, "a").lane, EndpointLane)
 
 
-async def test_without_a_credential_no_token_is_looked_at(lanes: LaneManager) -> None:
+async def test_without_a_credential_no_token_is_examined(lanes: LaneManager) -> None:
     lanes.apply_settings(settings(None))
     assert lanes.route("bydevice", "", "a") == NO_CREDENTIAL
     assert names(lanes) == []
@@ -163,7 +163,7 @@ async def test_an_offer_keeps_a_lane(lanes: LaneManager) -> None:
 
 
 @pytest.mark.parametrize("busy", ["backlog", "in_flight"])
-async def test_a_lane_that_has_something_to_do_is_not_closed(
+async def test_a_lane_with_deliveries_is_not_closed(
     lanes: LaneManager, monkeypatch: pytest.MonkeyPatch, busy: str
 ) -> None:
     lane = route(lanes, "a").lane

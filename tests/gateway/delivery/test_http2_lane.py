@@ -32,7 +32,7 @@ def pin(number: int) -> str:
 
 
 def down_gauge(lane: Lane) -> float | None:
-    """What Prometheus is told of a lane's connections."""
+    """The metrics of a lane's connections."""
     return lane._metrics.registry.get_sample_value("rhopush_lane_down", {"lane": lane.name})
 
 
@@ -88,7 +88,7 @@ async def test_a_lanes_share_of_the_backlog_ends_at_its_limit(
         assert counted == 4 - rejected
 
 
-async def test_what_a_lane_that_is_down_cannot_send_is_parked_and_comes_back(
+async def test_deliveries_of_a_lane_that_is_down_are_parked_and_retried(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -218,7 +218,7 @@ async def test_an_idle_lane_that_lost_its_connection_is_not_stuck(
         assert (await one.done(ping_id))["counts"]["accepted"] == 1
 
 
-async def test_what_comes_back_of_a_broadcast_is_overtaken_by_small_pings(
+async def test_retried_deliveries_of_a_broadcast_are_overtaken_by_small_pings(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -248,7 +248,7 @@ async def _parked(redis: Redis) -> bool:
     return bool(await redis.zcard(keys.SCHEDULE) and await redis.xlen(keys.CHUNKS) == 0)
 
 
-async def test_beside_small_pings_a_broadcast_leaves_in_slices(
+async def test_a_broadcast_is_sent_in_slices_while_small_pings_are_in_flight(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -271,7 +271,7 @@ async def test_beside_small_pings_a_broadcast_leaves_in_slices(
             max_batch.clear()
 
 
-async def test_small_pings_leave_together_whatever_waits_behind_them(
+async def test_small_pings_are_sent_together_regardless_of_waiting_broadcasts(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -293,7 +293,7 @@ async def test_small_pings_leave_together_whatever_waits_behind_them(
             assert (len(lane._backlog.small), lane.max_batch()) == (small, max_batch)
 
 
-async def test_any_success_is_one(
+async def test_every_2xx_status_is_a_success(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], users: list[str]
 ) -> None:
     def script(peer: Peer, request: StreamRequest) -> None:
@@ -316,7 +316,7 @@ async def test_any_success_is_one(
             }
 
 
-async def test_a_refused_credential_is_named_though_the_provider_hangs_up_after_it(
+async def test_a_refused_credential_is_named_although_the_provider_disconnects(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -350,7 +350,7 @@ async def test_a_refused_credential_is_named_though_the_provider_hangs_up_after_
         assert (lane.error_text, lane.halted) == (None, False)
 
 
-async def test_what_is_parked_comes_again_before_its_time_to_live_ends(
+async def test_parked_deliveries_are_retried_before_their_time_to_live_ends(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -372,7 +372,7 @@ async def test_what_is_parked_comes_again_before_its_time_to_live_ends(
         assert before_ms + 15_000 < due_ms < now_ms() + 20_000
 
 
-async def test_answers_to_what_was_sent_before_a_refusal_do_not_close_the_breaker(
+async def test_answers_to_requests_before_a_refusal_do_not_close_the_breaker(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], users: list[str]
 ) -> None:
     """A key that is revoked in the middle of a broadcast: the first look at it must be one send, not a thousand."""

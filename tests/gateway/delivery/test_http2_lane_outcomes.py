@@ -1,4 +1,4 @@
-"""What an HTTP/2 lane begins and does with outcomes, step by step and without a connection."""
+"""The requests and outcomes of an HTTP/2 lane, step by step and without a connection."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -60,7 +60,7 @@ def route_of(lane: Http2Lane, fallback: Route | None = None) -> Route:
 
 
 def deliveries(route: Route, count: int) -> list[Delivery]:
-    """As many deliveries of one batch."""
+    """This number of deliveries of one batch."""
     ping = Ping(id="0" * 32, accepted_ms=now_ms(), ttl_s=60)
     batch = DeliveryBatch(LEASE, "0" * 28, [ping], lambda _: None)
     batch.begin_ping({})
@@ -146,7 +146,7 @@ class FewTokens:
         self.tokens = tokens
 
     def allow(self, wanted: int) -> int:
-        """As many as are left."""
+        """The number of requests that are left."""
         return min(wanted, self.tokens)
 
     def consume(self, requests: int) -> None:

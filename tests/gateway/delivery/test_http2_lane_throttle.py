@@ -78,7 +78,7 @@ async def test_a_429_pauses_its_lane_and_no_other(
     assert (begun["lane"], begun["reason"], begun["pause_s"]) == (lane.name, "QUOTA_EXCEEDED", PAUSE_S)
 
 
-async def test_deliveries_that_wait_for_a_pause_are_parked_and_were_not_tried(
+async def test_deliveries_that_wait_during_a_pause_are_parked_and_not_counted_as_attempts(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -137,7 +137,7 @@ async def test_after_the_pause_the_rate_rises_from_a_few_and_then_is_free(
         await fcm.received.wait(21)
 
 
-async def test_apples_429_is_about_one_device(
+async def test_a_429_of_apns_concerns_one_device(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_users(redis_client, {f"apple{n}": [apple(f"{n:064x}")] for n in range(2)})

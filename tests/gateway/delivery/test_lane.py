@@ -19,7 +19,7 @@ from tests.support.worker_core import now_ms, pipeline, until
 PIN = "ab" * 32
 
 
-async def test_now_or_never_is_now(
+async def test_a_time_to_live_of_0_has_an_immediate_attempt(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
@@ -31,7 +31,7 @@ async def test_now_or_never_is_now(
     assert record.headers["apns-expiration"] == "0"
 
 
-async def test_now_or_never_is_not_tried_twice(
+async def test_a_time_to_live_of_0_has_no_second_attempt(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
@@ -51,7 +51,7 @@ async def test_now_or_never_is_not_tried_twice(
         assert apns.received.total == 1
 
 
-async def test_now_or_never_is_not_much_later(
+async def test_a_time_to_live_of_0_has_no_late_attempt(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
@@ -66,7 +66,7 @@ async def test_now_or_never_is_not_much_later(
 
 
 @pytest.mark.parametrize("lane", ["", "apns:KEY"])
-async def test_what_is_only_parked_has_no_first_try(
+async def test_a_parked_delivery_has_no_first_attempt(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], lane: str
 ) -> None:
     """Else the hours that a provider was down would count against `retry.give_up_s`."""

@@ -63,7 +63,7 @@ async def test_apps_with_one_credential_share_its_lane(lanes: LaneManager, key: 
     assert (one.target.topic, other.target.topic) == ("com.example.app", "com.example.other")
 
 
-async def test_why_there_is_no_route_is_a_reason(lanes: LaneManager) -> None:
+async def test_a_missing_route_has_a_reason(lanes: LaneManager) -> None:
     assert lanes.route(FCM, "") == NO_CREDENTIAL
     assert lanes.route("blackberry", "") == NOT_SERVED
     assert lanes.route(RHOCONNECT_PUSH, "") == NOT_SERVED  # no mailbox here
@@ -79,7 +79,7 @@ async def test_a_reload_that_changes_nothing_of_a_lane_keeps_it(lanes: LaneManag
     assert lanes.routes_version is not version
 
 
-async def test_another_credential_is_another_lane_that_takes_over(lanes: LaneManager) -> None:
+async def test_a_changed_credential_gets_a_successor_lane(lanes: LaneManager) -> None:
     before, new = route(lanes), make_team_key()
     lanes.apply_settings(Settings(apns=apns(new)))
     assert names(lanes) == [f"apns:{new.key_id}"]
@@ -97,7 +97,7 @@ async def test_a_credential_that_cannot_be_used_leaves_the_route_as_it_was(
     assert names(lanes) == [before.lane.name]
 
 
-async def test_what_all_gateways_have_parked_is_told_to_each_lane(lanes: LaneManager) -> None:
+async def test_each_lane_gets_the_parked_deliveries_of_all_gateways(lanes: LaneManager) -> None:
     name = route(lanes).lane.name
     (lane,) = lanes.all()
     lanes.update_parked({name: 7, "apns:GONE": 3})

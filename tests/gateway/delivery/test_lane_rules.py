@@ -1,4 +1,4 @@
-"""The rules that all kinds of lanes have in common, on a lane that sends to nobody."""
+"""The rules that all kinds of lanes have in common, on a lane without a provider."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ LEASE = Lease(keys.PINGS, "1-0", b"", 1, 1, redelivered=False)
 
 
 class Message:
-    """What a delivery's message has to say about its time to live."""
+    """The part of a delivery's message with its time to live."""
 
     headers: Sequence[tuple[bytes, bytes]] = ()
 
@@ -98,7 +98,7 @@ async def test_a_delivery_whose_lease_is_lost_is_not_begun() -> None:
     assert not reasons(lost)
 
 
-async def test_what_comes_back_to_a_retired_lane_goes_to_its_successor() -> None:
+async def test_deliveries_returned_to_a_retired_lane_go_to_its_successor() -> None:
     lane, successor = IdleLane(), IdleLane("fcm:two")
     waiting, unprocessed = delivery(lane), delivery(lane)
     lane.offer([waiting], bulk=False)
@@ -108,7 +108,7 @@ async def test_what_comes_back_to_a_retired_lane_goes_to_its_successor() -> None
     assert [successor.next(), successor.next()] == [waiting, unprocessed]
 
 
-async def test_what_comes_back_to_a_retired_lane_without_a_successor_goes_to_the_schedule() -> None:
+async def test_deliveries_returned_to_a_retired_lane_without_a_successor_are_scheduled() -> None:
     lane = IdleLane()
     unprocessed = delivery(lane)
     await lane.retire(None)

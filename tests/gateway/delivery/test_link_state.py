@@ -19,7 +19,7 @@ def test_every_pair_of_state_and_event_is_decided(state: LinkState, event: LinkE
     assert Link(state).after(event).state.name == AFTER[state.name][event.name]
 
 
-def test_the_error_is_that_of_the_last_failure_and_goes_with_a_connection() -> None:
+def test_the_error_of_the_last_failure_is_cleared_by_a_connection() -> None:
     down = UNTRIED_LINK.after(LinkEvent.FAILED, "refused").after(LinkEvent.FAILED, "timed out")
     assert down == (LinkState.DOWN, "timed out")
     assert down.after(LinkEvent.CONNECTED) == (LinkState.UP, "")

@@ -10,7 +10,7 @@ from gateway.store.connection import RedisConnection
 from tests.gateway.conftest import MakeLink
 
 
-async def test_bad_answers_are_counted_by_all_workers_until_one_send_is_accepted(
+async def test_bad_answers_are_counted_by_all_workers_until_a_delivery_is_accepted(
     make_link: MakeLink, redis_client: Redis
 ) -> None:
     one, other = Proofs(await make_link("one")), Proofs(await make_link("other"))
@@ -23,9 +23,7 @@ async def test_bad_answers_are_counted_by_all_workers_until_one_send_is_accepted
     assert await one.count("another", bad=False) == 0
 
 
-async def test_what_is_known_of_a_credential_ends_by_itself(
-    connection: RedisConnection, redis_client: Redis
-) -> None:
+async def test_the_record_of_a_credential_expires(connection: RedisConnection, redis_client: Redis) -> None:
     proofs = Proofs(connection)
     await proofs.count("refused", bad=True)
     await proofs.accepted("accepted", 1)
@@ -33,7 +31,7 @@ async def test_what_is_known_of_a_credential_ends_by_itself(
         assert 0 < await redis_client.ttl(keys.credential_proof(identity)) <= keys.PROOF_S
 
 
-async def test_a_key_of_another_type_is_told(connection: RedisConnection, redis_client: Redis) -> None:
+async def test_a_key_of_another_type_is_reported(connection: RedisConnection, redis_client: Redis) -> None:
     await redis_client.set(keys.credential_proof("id"), "text")
     with pytest.raises(StoreDown, match="WRONGTYPE"):
         await Proofs(connection).count("id", bad=True)

@@ -1,4 +1,4 @@
-"""What every provider has for its lanes: the first delay of a retry."""
+"""The common part of providers for their lanes: the first delay of a retry."""
 
 import pytest
 

@@ -14,7 +14,7 @@ from gateway.settings import ApnsSettings, FcmSettings, Settings
 from gateway.settings.model import App
 
 
-def test_ours_are_installed_and_looked_up_once() -> None:
+def test_the_gateways_providers_are_installed_and_looked_up_once() -> None:
     assert list(installed().entries) == ["apns", "fcm", "rhoconnect_push"]
     assert installed() is installed()
     assert installed().settings_type is Settings
@@ -70,7 +70,7 @@ def test_an_object_that_is_no_provider_is_refused_by_name(path: str, complaint: 
         list(Providers([(replace(APNS, provider=path), "one")]))
 
 
-def test_the_walk_has_each_app_that_says_something_of_its_own() -> None:
+def test_the_iteration_has_each_app_with_settings_of_its_own() -> None:
     providers = Providers([(RHOCONNECT_PUSH, "three"), (FCM, "two"), (APNS, "one")])
     above, own = ApnsSettings(topic="a"), ApnsSettings(topic="b")
     apps = {"same": App(above), "other": App(own), "both": App(own, FcmSettings(project_id="p"))}

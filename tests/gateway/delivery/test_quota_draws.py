@@ -1,4 +1,4 @@
-"""Draws from a bucket in Redis: whole tokens, never more than there are."""
+"""Draws from a bucket in Redis: whole tokens, never more than the bucket has."""
 
 import asyncio
 

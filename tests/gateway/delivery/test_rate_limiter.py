@@ -23,7 +23,7 @@ async def quotas(redis_address: str) -> AsyncIterator[list[Quota]]:
         await link.close()
 
 
-async def test_it_allows_what_was_drawn_and_no_more(quotas: list[Quota]) -> None:
+async def test_it_allows_the_drawn_tokens_and_no_more(quotas: list[Quota]) -> None:
     granted = asyncio.Event()
     limiter = RateLimiter(quotas[0], "fcm:p", PER_MINUTE, granted.set)
     assert limiter.allow(10) == 0  # nothing is drawn yet: it is now
@@ -58,7 +58,7 @@ async def test_used_tokens_are_drawn_again(quotas: list[Quota]) -> None:
         limiter.consume(limiter.allow(10_000))
 
 
-async def test_a_used_up_quota_is_asked_again(quotas: list[Quota]) -> None:
+async def test_an_exhausted_quota_is_drawn_from_again(quotas: list[Quota]) -> None:
     granted = asyncio.Event()
     limiter = RateLimiter(quotas[0], "fcm:p", 60, granted.set)
     for _ in range(2):  # one token a second: the second draw gets nothing at first

@@ -33,7 +33,7 @@ from tests.support.worker_core import pipeline
         "gave_up:deadline",
     ],
 )
-def test_what_the_gateway_gives_is_a_label(known: str) -> None:
+def test_the_gateways_own_reasons_are_labels(known: str) -> None:
     assert reason_label(known) == known
 
 
@@ -47,7 +47,7 @@ def test_what_the_gateway_gives_is_a_label(known: str) -> None:
         ("apns", "gave_up:InternalServerError"),
     ],
 )
-def test_what_a_providers_table_holds_is_a_label(provider: str, known: str) -> None:
+def test_the_reasons_of_a_providers_table_are_labels(provider: str, known: str) -> None:
     found = installed().get(provider)
     assert found is not None
     assert reason_label(known, found.reasons) == known
@@ -58,13 +58,13 @@ def test_a_reason_of_one_provider_is_no_label_of_another() -> None:
 
 
 @pytest.mark.parametrize("unknown", ["BrandNew", "HTTP 599", "unregistered2", "x" * 64, "gave_up ", "é"])
-def test_everything_else_is_one_label(unknown: str) -> None:
+def test_all_other_reasons_have_one_label(unknown: str) -> None:
     assert reason_label(unknown) == OTHER
     assert reason_label(f"gave_up:{unknown}") == "gave_up"
 
 
 @pytest.mark.parametrize("code", [400, 500])
-async def test_a_new_reason_is_other_to_prometheus_and_whole_in_receipt_and_log(
+async def test_a_new_reason_is_other_in_metrics_and_complete_in_receipt_and_log(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], code: int
 ) -> None:
     """400 is final; 500 is retried, and given up at once."""
@@ -101,7 +101,7 @@ async def test_a_new_reason_is_other_to_prometheus_and_whole_in_receipt_and_log(
     assert told[0]["reason"].removeprefix("gave_up:") in said
 
 
-async def test_an_app_that_no_setting_names_is_no_label(
+async def test_an_app_without_settings_is_no_label(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     """A device says what its app is."""

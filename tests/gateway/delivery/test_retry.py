@@ -1,4 +1,4 @@
-"""When a send comes again, and when it ends."""
+"""The delay of a retry, and the end of a delivery."""
 
 import pytest
 
@@ -52,25 +52,25 @@ def test_each_delay_is_twice_the_last(attempt: int, delay_s: int) -> None:
     assert found.due_ms == 1_000_000 + delay_s * 1000
 
 
-def test_what_a_provider_asks_for_does_not_grow() -> None:
+def test_a_delay_requested_by_a_provider_does_not_grow() -> None:
     found = decided("fcm", Verdict(VerdictKind.LATER, "x", delay_s=7), 503, timing(attempt=9))
     assert found.due_ms == 1_007_000
 
 
 @pytest.mark.parametrize(("attempt", "delay_s"), [(0, 10), (3, 80)])
-def test_a_provider_that_asks_for_no_delay_leaves_it_to_us(attempt: int, delay_s: int) -> None:
+def test_without_a_requested_delay_the_settings_apply(attempt: int, delay_s: int) -> None:
     """A Retry-After of 0, or of a date that has passed."""
     found = decided("fcm", Verdict(VerdictKind.LATER, "x", delay_s=0.0), 503, timing(attempt=attempt))
     assert found.due_ms == 1_000_000 + delay_s * 1000
 
 
 @pytest.mark.parametrize(("noise", "delay_ms"), [(0.0, 10_000), (0.5, 11_000), (1.0, 12_000)])
-def test_jitter_only_makes_it_longer(noise: float, delay_ms: int) -> None:
+def test_jitter_only_extends_a_delay(noise: float, delay_ms: int) -> None:
     assert decided("fcm", LATER, 503, timing(noise=noise)).due_ms == 1_000_000 + delay_ms
 
 
 @pytest.mark.parametrize(("expires_ms", "ends"), [(1_009_999, True), (1_010_000, True), (1_010_001, False)])
-def test_nothing_is_tried_after_its_time_to_live(expires_ms: int, ends: bool) -> None:
+def test_no_attempt_follows_the_time_to_live(expires_ms: int, ends: bool) -> None:
     found = decided("fcm", LATER, 503, timing(expires_ms=expires_ms))
     assert found == (RetryDecision(None, EXPIRED) if ends else RetryDecision(1_010_000, ""))
 
@@ -78,7 +78,7 @@ def test_nothing_is_tried_after_its_time_to_live(expires_ms: int, ends: bool) ->
 @pytest.mark.parametrize(
     ("first_ms", "ends"), [(0, False), (10_000 + 1, False), (10_000, False), (9_999, True)]
 )
-def test_tries_are_given_up(first_ms: int, ends: bool) -> None:
+def test_attempts_end_after_give_up_s(first_ms: int, ends: bool) -> None:
     """`give_up_s` counts from the first try to the next one, 10 s from now."""
     retry = RetrySettings(fcm_5xx_s=10, give_up_s=1000, jitter=0)
     found = decided("fcm", LATER, 503, timing(first_ms=first_ms), retry)
@@ -87,6 +87,6 @@ def test_tries_are_given_up(first_ms: int, ends: bool) -> None:
     )
 
 
-def test_a_retry_after_beyond_giving_up_ends_it() -> None:
+def test_a_retry_after_beyond_give_up_s_ends_the_delivery() -> None:
     found = decided("fcm", Verdict(VerdictKind.LATER, "", delay_s=10_001), 503, timing())
     assert found == RetryDecision(None, GAVE_UP)

@@ -28,7 +28,7 @@ from tests.support.redis import RedisServer
 
 
 def lane_gauge(lane: Lane, name: str) -> float | None:
-    """What the lane exports."""
+    """The gauges that the lane exports."""
     found: float | None = lane._metrics.registry.get_sample_value(f"rhopush_lane_{name}", {"lane": lane.name})
     return found
 
@@ -93,7 +93,7 @@ async def store(redis_address: str) -> AsyncIterator[MailboxStore]:
 # -- built in --------------------------------------------------------------------------------------------------
 
 
-async def test_accepted_means_queued_and_an_unknown_token_is_rejected_for_good(
+async def test_accepted_means_queued_and_an_unknown_token_is_rejected_permanently(
     store: MailboxStore, redis_client: Redis
 ) -> None:
     await lay(redis_client, "tok-1")
@@ -109,7 +109,7 @@ async def test_accepted_means_queued_and_an_unknown_token_is_rejected_for_good(
     assert (lane.in_flight, lane.backlog, lane.error_text) == (0, 0, None)
 
 
-async def test_a_send_that_is_repeated_is_queued_once(store: MailboxStore, redis_client: Redis) -> None:
+async def test_a_repeated_delivery_is_queued_once(store: MailboxStore, redis_client: Redis) -> None:
     await lay(redis_client, "tok-1")
     lane = BuiltinRhoConnectPushLane(PROVIDER, store, RetrySettings(), Metrics())
     for _ in range(2):
@@ -117,7 +117,7 @@ async def test_a_send_that_is_repeated_is_queued_once(store: MailboxStore, redis
     assert len(await queued(redis_client)) == 1
 
 
-async def test_two_apps_on_one_phone_both_get_the_ping(store: MailboxStore, redis_client: Redis) -> None:
+async def test_two_apps_on_one_device_both_get_the_ping(store: MailboxStore, redis_client: Redis) -> None:
     await lay(redis_client, "tok-1")
     await redis_client.sadd(f"reg:{INSTANCE}", '{"token":"tok-2","appname":"other"}')
     await redis_client.set("tok:tok-2", INSTANCE)
@@ -130,7 +130,7 @@ async def test_two_apps_on_one_phone_both_get_the_ping(store: MailboxStore, redi
     assert [message["token"] for message in await queued(redis_client)] == ["tok-1", "tok-2"]
 
 
-async def test_a_ping_whose_time_is_over_is_not_queued(store: MailboxStore, redis_client: Redis) -> None:
+async def test_an_expired_ping_is_not_queued(store: MailboxStore, redis_client: Redis) -> None:
     await lay(redis_client, "tok-1")
     other_verdicts = await Batch("tok-1", ttl_s=1).through(
         BuiltinRhoConnectPushLane(PROVIDER, store, RetrySettings(), Metrics())
@@ -148,7 +148,9 @@ async def test_more_than_a_batch_keeps_its_order(store: MailboxStore, redis_clie
     assert [len(await queued(redis_client, f"instance-{pin}")) for pin in pins] == [1] * 450
 
 
-async def test_a_lost_connection_loses_and_doubles_nothing(store: MailboxStore, redis_client: Redis) -> None:
+async def test_a_lost_connection_loses_and_duplicates_nothing(
+    store: MailboxStore, redis_client: Redis
+) -> None:
     pins = [f"tok-{number}" for number in range(400)]
     for pin in pins:
         await lay(redis_client, pin, f"instance-{pin}")
@@ -164,7 +166,7 @@ async def test_a_lost_connection_loses_and_doubles_nothing(store: MailboxStore, 
     assert [len(await queued(redis_client, f"instance-{pin}")) for pin in pins] == [1] * 400
 
 
-async def test_without_redis_sends_are_parked() -> None:
+async def test_without_redis_deliveries_are_parked() -> None:
     with RedisServer("valkey") as server:
         store = MailboxStore(RedisAddress.parse(server.address))
         await store.open()

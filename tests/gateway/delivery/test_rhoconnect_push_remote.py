@@ -102,7 +102,7 @@ async def test_every_answer_is_a_verdict(
     await lane.close(1.0)
 
 
-async def test_a_server_that_cannot_be_reached_is_trouble_and_deliveries_are_parked() -> None:
+async def test_an_unreachable_server_is_reported_and_deliveries_are_parked() -> None:
     lane = client_lane(port := free_port())
     batch = Batch("tok-1", "tok-2")
     lane.offer(batch.deliveries, bulk=False)
@@ -163,7 +163,7 @@ async def test_while_verdicts_cannot_be_recorded_nothing_is_posted(outside: Outs
     await lane.close(1.0)
 
 
-async def test_a_retired_lane_hands_over_what_waits_and_shows_nothing_more(outside: Outside) -> None:
+async def test_a_retired_lane_hands_over_its_deliveries_and_clears_its_gauges(outside: Outside) -> None:
     lane, successor = client_lane(free_port()), client_lane(outside.port)
     lane.unsaved.stalled = True  # so that all of it waits
     batch = Batch("tok-a", "tok-b")

@@ -44,7 +44,7 @@ async def learned(redis: Redis, phone: Client) -> None:
     await until(lambda: redis.exists(keys.dead(phone.client_id)))
 
 
-async def test_a_customers_device_is_reached_at_once(
+async def test_a_production_device_is_reached_directly(
     redis_address: str, redis_client: Redis, tmp_path: Path, apns: Apple
 ) -> None:
     phone = await lay(redis_client, CUSTOMERS)
@@ -54,7 +54,7 @@ async def test_a_customers_device_is_reached_at_once(
     assert not await redis_client.exists(keys.dead(phone.client_id))
 
 
-async def test_a_developers_device_is_reached_by_the_same_ping_and_directly_from_then_on(
+async def test_a_sandbox_device_is_reached_by_the_same_ping_and_directly_afterwards(
     redis_address: str, redis_client: Redis, tmp_path: Path, apns: Apple
 ) -> None:
     phone = await lay(redis_client, DEVELOPERS, last_sync="2026-11-24T10:00:00+0000")
@@ -114,7 +114,7 @@ async def test_bad_at_both_is_rejected_once_and_marked_only_after_an_acceptance(
             assert not await redis_client.exists(keys.dead(phone.client_id))
 
 
-async def test_a_wrong_memory_ends_when_the_remembered_host_refuses_too(
+async def test_a_wrong_record_is_removed_when_the_recorded_host_refuses_too(
     redis_address: str, redis_client: Redis, tmp_path: Path, apns: Apple
 ) -> None:
     phone = await lay(redis_client, DEVELOPERS)

@@ -1,4 +1,4 @@
-"""What a dead token's mark needs, where it holds, and what ends it: over real lanes, with whole workers."""
+"""Marks of dead tokens over real lanes and complete workers: their conditions, their scope and their end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -132,7 +132,7 @@ async def test_an_unregistered_token_is_skipped_for_every_topic(
         assert await ping(one) == []
 
 
-async def test_a_bad_device_does_not_use_up_its_phone(
+async def test_the_older_record_of_a_device_is_used_if_the_newer_has_a_bad_token(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     """The newer client of a phone has a bad token: pings and broadcasts go to the older one."""
@@ -240,7 +240,7 @@ def refused_gauge(one: WorkerCore) -> float | None:
 
 
 @pytest.mark.parametrize("what", ["credential", "topic", "host"])
-async def test_what_was_proven_is_open_again_with_another_credential_topic_or_host(
+async def test_another_credential_topic_or_host_needs_a_new_proof(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -337,7 +337,7 @@ async def sync(redis: Redis, phone: Client) -> None:
 
 
 async def write_again(redis: Redis, phone: Client) -> None:
-    """As RhoConnect does when the device registers with the token that it has."""
+    """Write the registration as RhoConnect does when the device registers with the same token."""
     await redis.mset(phone.keys("bob"))
 
 
@@ -363,7 +363,7 @@ async def test_a_sync_and_a_registration_with_the_same_token_end_a_mark(
 
 
 @pytest.mark.parametrize(("act", "ends"), [(sync, True), (write_again, False)])
-async def test_what_nobody_listened_to_ends_with_the_next_sync(
+async def test_a_mark_ends_with_the_next_sync_if_no_gateway_received_the_registration(
     stage: Stage,
     apns: ApnsSimulator,
     act: Callable[[Redis, Client], Awaitable[None]],

@@ -57,7 +57,7 @@ async def test_verdicts_count_until_the_pass_that_began_after_them_has_ended() -
     assert count.total(unsaved) == 0
 
 
-async def test_few_passes_are_kept_though_nobody_asks() -> None:
+async def test_the_number_of_stored_passes_is_bounded() -> None:
     unsaved, count = UnsavedVerdicts(), UnsavedCount()
     for _ in range(100):
         count.add(1, unsaved)
@@ -66,7 +66,7 @@ async def test_few_passes_are_kept_though_nobody_asks() -> None:
     assert len(count._counts) == 1
 
 
-async def test_lanes_that_are_held_go_on_when_both_reasons_have_ended(
+async def test_stopped_lanes_continue_when_both_reasons_have_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(unsaved_module, "UNSAVED_MAX_S", 0.01)

@@ -1,4 +1,4 @@
-"""A provider to send to, and the settings that say so."""
+"""A simulated provider, and settings that name it."""
 
 from collections.abc import AsyncIterator
 from typing import Any

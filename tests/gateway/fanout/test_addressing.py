@@ -103,7 +103,7 @@ async def deliver(one: WorkerCore, *users: str, **fields: Any) -> dict[str, Any]
         ([], Addressees(apps=("one",)), [], {"empty_audience": 1}),
     ],
 )
-async def test_who_is_reached_and_who_is_not(
+async def test_reached_and_omitted_recipients(
     opened: Open,
     apns: ApnsSimulator,
     users: list[str],
@@ -161,7 +161,7 @@ async def retry(one: WorkerCore, redis: Redis) -> None:
     await one.planner.deliver(await one.read(keys.RETRIES))
 
 
-async def test_a_raw_token_is_carried_through_retries_and_a_restart(
+async def test_a_raw_token_survives_retries_and_a_restart(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     tokens = (raw(7), raw(8))
@@ -257,7 +257,7 @@ async def test_a_badge_keeps_its_number_when_a_ping_is_redelivered(
     assert badges(apns)[pin(1)] == [1, 2, 2, 3]
 
 
-async def test_a_sync_begins_the_badge_anew(opened: Open, redis_client: Redis, apns: ApnsSimulator) -> None:
+async def test_a_sync_restarts_the_badge(opened: Open, redis_client: Redis, apns: ApnsSimulator) -> None:
     plus = {"badge": 1, "badge_increment": 1}
     async with opened() as one:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""A few tasks at once, each in its turn, and all of them cancelled at the end."""
+"""A limited number of background tasks, which are all cancelled at the end."""
 
 import asyncio
 from functools import partial
@@ -27,7 +27,7 @@ class Work:
             self.running -= 1
 
 
-async def test_no_more_run_at_once_than_may() -> None:
+async def test_no_more_tasks_run_than_allowed() -> None:
     tasks, work = BackgroundTasks(2), Work()
     for number in range(5):
         tasks.begin(work.run, str(number))
@@ -38,7 +38,7 @@ async def test_no_more_run_at_once_than_may() -> None:
     assert (len(tasks), work.running, work.most) == (0, 0, 2)
 
 
-async def test_waiting_for_fewer_counts_those_that_wait_for_their_turn() -> None:
+async def test_waiting_for_fewer_counts_waiting_tasks() -> None:
     tasks, works = BackgroundTasks(1), [Work(), Work(), Work()]
     for work in works:
         tasks.begin(work.run, "one")
@@ -52,7 +52,7 @@ async def test_waiting_for_fewer_counts_those_that_wait_for_their_turn() -> None
     await tasks.close()
 
 
-async def test_closing_cancels_those_that_run_and_those_that_wait() -> None:
+async def test_closing_cancels_running_and_waiting_tasks() -> None:
     tasks, work = BackgroundTasks(1), Work()
     for _ in range(3):
         tasks.begin(partial(work.run), "one")

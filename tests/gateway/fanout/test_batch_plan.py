@@ -63,7 +63,7 @@ def test_a_message_is_composed_once_for_each_ping_and_route() -> None:
     assert lane.provider.composed == [("one", "one app"), ("one", "other app"), ("two", "one app")]
 
 
-def test_what_does_not_fit_a_provider_is_that_routes_error_alone() -> None:
+def test_content_that_a_provider_refuses_is_an_error_of_its_route_alone() -> None:
     lane, made = StubLane(), plan()
     small, large = Route(lane, "small", "small"), Route(lane, "large", "large")
     made.begin_ping(0, {})

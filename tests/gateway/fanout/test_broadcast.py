@@ -1,4 +1,4 @@
-"""Broadcasts: cut into pieces, each phone once, whoever is killed when."""
+"""Broadcasts are split into chunks and reach each device once, also after kills."""
 
 import asyncio
 from collections.abc import Callable
@@ -48,7 +48,7 @@ async def deliver_pieces(one: WorkerCore) -> None:
     assert await one.in_flight.wait_empty(30)
 
 
-async def test_every_phone_is_reached_and_every_piece_is_small(
+async def test_every_device_is_reached_and_every_chunk_is_small(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
@@ -68,7 +68,7 @@ async def test_every_phone_is_reached_and_every_piece_is_small(
         assert await redis_client.exists(name) == 0
 
 
-async def test_a_phone_of_many_users_is_reached_once_over_all_pieces(
+async def test_a_device_of_many_users_is_reached_once_over_all_chunks(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay_crowd(redis_client, lambda n: apple(pin(n), phone_id=f"phone{n % 7}"))
@@ -82,7 +82,7 @@ async def test_a_phone_of_many_users_is_reached_once_over_all_pieces(
     assert report["skipped"] == {"repeated": USERS - 7}
 
 
-async def test_a_killed_cutter_goes_on_where_it_stood(
+async def test_splitting_resumes_at_its_cursor_after_a_kill(
     opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await lay_crowd(redis_client, lambda n: apple(pin(n), phone_id=f"phone{n // 2}"))
@@ -105,7 +105,7 @@ async def test_a_killed_cutter_goes_on_where_it_stood(
     assert len({record.token for record in apns.received}) == len(apns.received) == USERS // 2
 
 
-async def test_two_cutters_of_one_broadcast_cut_it_once(
+async def test_two_workers_split_one_broadcast_once(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
@@ -120,7 +120,7 @@ async def test_two_cutters_of_one_broadcast_cut_it_once(
     assert report["state"] == "done"
 
 
-async def test_a_killed_piece_repeats_only_what_had_no_verdict(
+async def test_a_chunk_after_a_kill_repeats_only_deliveries_without_a_verdict(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
@@ -144,7 +144,7 @@ async def test_a_killed_piece_repeats_only_what_had_no_verdict(
     assert len(apns.received.accepted) == 400
 
 
-async def test_a_report_names_nobody_as_later_who_was_reached_in_the_end(
+async def test_a_report_lists_no_reached_device_as_later(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     """However many a retry reaches at once."""
@@ -164,7 +164,7 @@ async def test_a_report_names_nobody_as_later_who_was_reached_in_the_end(
     assert (report["state"], report["counts"]) == ("done", {"accepted": USERS, "rejected": 0, "later": 0})
 
 
-async def test_who_takes_a_piece_over_reaches_the_same_phones(
+async def test_a_chunk_that_is_taken_over_reaches_the_same_devices(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     """Killed between its choice and its first saved verdict: the phones are this piece's, and no other's."""
@@ -185,7 +185,7 @@ async def test_who_takes_a_piece_over_reaches_the_same_phones(
     assert len({record.token for record in apns.received}) == len(apns.received) == 450
 
 
-async def test_users_that_redis_lost_are_said_to_be(
+async def test_users_that_redis_lost_are_reported(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
@@ -199,7 +199,7 @@ async def test_users_that_redis_lost_are_said_to_be(
     assert (report["state"], report["counts"]["accepted"]) == ("done", USERS - keys.CHUNK_USERS)
 
 
-async def test_a_chunk_that_cannot_be_read_is_put_aside(
+async def test_an_unreadable_chunk_is_quarantined(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay_crowd(redis_client, lambda n: apple(pin(n)))
@@ -213,7 +213,7 @@ async def test_a_chunk_that_cannot_be_read_is_put_aside(
     assert len(apns.received) == USERS - keys.CHUNK_USERS
 
 
-async def test_only_so_many_broadcasts_are_cut_at_once(
+async def test_the_number_of_broadcasts_split_together_is_limited(
     opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.fanout.broadcast.SPLITTING_MAX", 2)
@@ -236,14 +236,14 @@ async def test_only_so_many_broadcasts_are_cut_at_once(
     assert most == 2
 
 
-async def test_broadcasts_that_are_taken_over_keep_no_piece_from_being_taken_over(
+async def test_broadcasts_that_are_taken_over_do_not_delay_chunks(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
     settings: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Who is being cut waits for the pieces on the stream; some of these were held by a worker that is gone."""
+    """A broadcast that is split waits for the chunks on the stream; a killed worker held some of them."""
     monkeypatch.setattr("gateway.queue.consumer.LEASE_S", 0.3)
     monkeypatch.setattr("gateway.fanout.consumer.LEASE_S", 0.3)
     monkeypatch.setattr("gateway.fanout.in_flight.RENEW_S", 0.05)
@@ -270,7 +270,7 @@ async def _is_done(one: WorkerCore, ping_id: str) -> bool:
     return report is not None and report["state"] == "done"
 
 
-async def test_what_was_begun_is_sent_though_its_planning_is_ended(
+async def test_planned_deliveries_are_sent_although_the_planning_is_cancelled(
     opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that ends waits for its units, also for one that leaves in slices beside a small ping."""

@@ -31,7 +31,7 @@ async def lay_chunk(redis: Redis, chunk: int, *users: str) -> None:
     await redis.hset(keys.broadcast_users(PING_ID), str(chunk), encode(list(users)))
 
 
-async def test_a_phone_belongs_to_the_chunk_that_comes_first_and_stays_there(
+async def test_a_device_belongs_to_the_chunk_that_claims_it_first(
     targets: BroadcastTargets, redis_client: Redis
 ) -> None:
     shared = {"phone_id": "shared"}
@@ -49,7 +49,7 @@ async def test_a_phone_belongs_to_the_chunk_that_comes_first_and_stays_there(
     assert [one.device.pin for one in (await targets.of(PING_ID, 0)).chosen] == ["aa" * 32]
 
 
-async def test_users_with_very_many_devices_are_left_to_others(
+async def test_users_with_very_many_devices_are_split_off(
     targets: BroadcastTargets, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(user_devices, "LARGE_DEVICES", 1)
@@ -62,7 +62,7 @@ async def test_users_with_very_many_devices_are_left_to_others(
     assert found.skipped == {user_devices.UNKNOWN_USER: 1}
 
 
-async def test_a_chunk_that_redis_has_lost_is_told(targets: BroadcastTargets) -> None:
+async def test_a_chunk_that_redis_has_lost_is_reported(targets: BroadcastTargets) -> None:
     with capture_logs() as logs:
         found = await targets.of(PING_ID, 3)
     assert (found.chosen, found.skipped) == ([], {CHUNK_MISSING: 1})

@@ -45,7 +45,7 @@ async def test_one_of_two_pings_of_an_entry_is_not_looked_up(
     assert [record.summary.alert for record in apns.received] == ["yes"]
 
 
-async def test_what_a_batch_left_out_is_left_out_by_the_worker_that_resumes_it(
+async def test_a_resumed_batch_omits_the_same_pings(
     opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await lay_user(redis_client, "bob", [apple(pin(1))])

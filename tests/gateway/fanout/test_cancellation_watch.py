@@ -123,7 +123,7 @@ async def test_a_refused_withdrawal_does_not_repeat_the_sweep(watched: Watched, 
     await watched.watch.close()
 
 
-async def test_lanes_are_held_while_the_set_cannot_be_read(
+async def test_lanes_stop_while_the_set_cannot_be_read(
     watched: Watched, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "POLL_S", 0.01)

@@ -21,7 +21,7 @@ from tests.support.worker_core import pipeline, until
 PIN = "ab" * 32
 
 
-async def test_what_was_held_at_the_end_is_delivered_after_it(
+async def test_entries_held_at_the_end_are_delivered_after_the_restart(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
@@ -37,7 +37,7 @@ async def test_what_was_held_at_the_end_is_delivered_after_it(
     assert len({record.summary.alert for record in apns.received}) == len(apns.received) == 250
 
 
-async def test_what_a_silent_consumer_held_is_taken_over_whole(
+async def test_entries_of_an_inactive_consumer_are_all_taken_over(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -72,7 +72,7 @@ async def test_what_a_silent_consumer_held_is_taken_over_whole(
     assert len(apns.received) == 60
 
 
-async def test_a_worker_that_ends_leaves_its_leases_to_whoever_looks_next(
+async def test_a_worker_that_ends_releases_its_leases(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     """A new pod has another name, and would wait until a lease is over."""
@@ -94,7 +94,7 @@ async def test_a_worker_that_ends_leaves_its_leases_to_whoever_looks_next(
         assert (await goes_on.done(ping_id))["counts"]["accepted"] == 1
 
 
-async def test_nothing_is_leased_to_a_worker_that_reads_no_more(
+async def test_nothing_is_leased_to_a_worker_that_stopped_reading(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     """It drains for many seconds yet; its reads were waiting in Redis when it stopped to listen."""
@@ -119,7 +119,7 @@ async def _readers(redis: Redis, count: int) -> bool:
     return sum(names.count(f"rhopush:{what}") for what in ("small", "bulk", "broadcasts")) == count
 
 
-async def test_who_has_only_just_reached_redis_again_takes_nothing_over(
+async def test_nothing_is_taken_over_right_after_a_reconnect(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -153,7 +153,7 @@ async def test_who_has_only_just_reached_redis_again_takes_nothing_over(
         await other.consumer.close()
 
 
-async def test_a_broken_or_foreign_entry_hides_no_other(
+async def test_a_damaged_or_foreign_entry_hides_no_other(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
@@ -181,7 +181,7 @@ async def _settled(redis: Redis, stream: str) -> bool:
     return bool(await redis.xlen(stream) == 0)
 
 
-async def test_a_loop_that_fails_begins_anew(
+async def test_a_failed_loop_is_restarted(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""A worker delivers what its own doors append, while it has room."""
+"""A worker delivers the entries that its own ingresses append, while it has room."""
 
 import asyncio
 from pathlib import Path
@@ -34,7 +34,7 @@ async def no_reader(*_: Any) -> list[Any]:
     return []
 
 
-async def test_what_is_appended_is_delivered_without_a_reader(
+async def test_appended_entries_are_delivered_without_a_reader(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -54,7 +54,7 @@ async def test_what_is_appended_is_delivered_without_a_reader(
         await one.consumer.close()
 
 
-async def test_what_was_taken_and_not_delivered_is_there_after_a_kill(
+async def test_entries_taken_and_not_delivered_survive_a_kill(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
@@ -69,7 +69,7 @@ async def test_what_was_taken_and_not_delivered_is_there_after_a_kill(
     assert len(apns.received) == 1
 
 
-async def test_what_was_leased_by_a_lost_reply_is_found_and_delivered_once(
+async def test_an_entry_leased_by_a_lost_reply_is_found_and_delivered_once(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])
@@ -93,7 +93,7 @@ async def test_what_was_leased_by_a_lost_reply_is_found_and_delivered_once(
     assert len(apns.received) == 2
 
 
-async def test_there_is_room_for_so_many_sends(
+async def test_the_room_is_limited_in_deliveries(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -115,7 +115,7 @@ async def test_there_is_room_for_so_many_sends(
         assert not one.consumer.has_room()
 
 
-async def test_room_is_counted_in_users(
+async def test_the_room_is_counted_in_users(
     redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer_module, "TAKEN_DELIVERIES", 2)
@@ -124,7 +124,7 @@ async def test_room_is_counted_in_users(
         assert not one.consumer.has_room()
 
 
-async def test_a_busy_worker_leaves_it_to_its_siblings_and_never_where_it_has_none(
+async def test_a_busy_worker_leaves_entries_to_its_siblings_if_it_has_any(
     redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with pipeline(redis_address, tmp_path, settings) as one:
@@ -137,7 +137,7 @@ async def test_a_busy_worker_leaves_it_to_its_siblings_and_never_where_it_has_no
             assert (consumer.has_room(), one.consumer.has_room()) == (expected, True)
 
 
-async def test_what_was_settled_a_moment_ago_is_not_taken_again(
+async def test_a_recently_settled_entry_is_not_taken_again(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     """An answer about what this consumer holds can be older than the settlement, and be looked at after it."""
@@ -156,7 +156,7 @@ async def test_what_was_settled_a_moment_ago_is_not_taken_again(
     assert len(apns.received) == 2
 
 
-async def test_what_was_taken_goes_on_its_way_before_the_end(
+async def test_taken_entries_are_planned_before_the_end(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -181,7 +181,7 @@ async def test_what_was_taken_goes_on_its_way_before_the_end(
     assert len(apns.received) == 1
 
 
-async def test_pings_that_wait_for_one_that_hangs_leave_no_room(
+async def test_pings_that_wait_for_a_hanging_one_use_room(
     redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with pipeline(redis_address, tmp_path, settings) as one:
@@ -190,7 +190,7 @@ async def test_pings_that_wait_for_one_that_hangs_leave_no_room(
             assert one.consumer.has_room() is room
 
 
-async def test_after_a_lost_answer_a_reader_looks_for_what_it_holds(
+async def test_after_a_lost_reply_a_reader_searches_for_its_entries(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -219,7 +219,7 @@ async def test_after_a_lost_answer_a_reader_looks_for_what_it_holds(
     assert lost
 
 
-async def test_a_ping_that_comes_alone_is_looked_up_while_it_is_appended(
+async def test_the_devices_of_a_single_ping_are_prefetched_during_the_append(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,

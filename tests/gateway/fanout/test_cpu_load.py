@@ -21,7 +21,7 @@ class Times:
         self.used_s += used_s
 
 
-def test_the_share_is_of_the_time_since_the_last_look() -> None:
+def test_the_share_covers_the_time_since_the_last_sample() -> None:
     times = Times()
     cpu_load = CpuLoad(times.clock, times.used)
     times.go(2 * SAMPLE_S, SAMPLE_S)
@@ -30,7 +30,7 @@ def test_the_share_is_of_the_time_since_the_last_look() -> None:
     assert cpu_load.share() == 0
 
 
-def test_it_is_not_looked_at_more_often_than_that() -> None:
+def test_samples_have_a_shortest_interval() -> None:
     times = Times()
     cpu_load = CpuLoad(times.clock, times.used)
     times.go(SAMPLE_S / 2, SAMPLE_S / 2)

@@ -1,4 +1,4 @@
-"""Broadcasts to all users: everybody once, whoever comes and goes and wherever the scan is interrupted."""
+"""Broadcasts to all users reach each user once, also if users change or the scan is interrupted."""
 
 import asyncio
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def tokens(apns: ApnsSimulator) -> list[str]:
 
 
 @pytest.mark.usefixtures("in_steps")
-async def test_everybody_is_reached_once_and_no_list_of_them_is_anywhere(
+async def test_everybody_is_reached_once_and_no_complete_list_is_stored(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay(redis_client)
@@ -100,7 +100,7 @@ async def test_everybody_is_reached_once_and_no_list_of_them_is_anywhere(
 
 @pytest.mark.usefixtures("in_steps")
 @pytest.mark.parametrize("same_process", [True, False])
-async def test_an_interrupted_scan_goes_on_or_begins_anew_and_repeats_nobody(
+async def test_an_interrupted_scan_resumes_or_restarts_and_repeats_no_user(
     opened: Open, redis_client: Redis, apns: ApnsSimulator, same_process: bool
 ) -> None:
     await lay(redis_client)
@@ -141,7 +141,7 @@ async def deliver_chunks_of_a_split(one: WorkerCore, redis: Redis) -> None:
 
 
 @pytest.mark.usefixtures("in_steps")
-async def test_users_may_come_and_go_during_the_scan(
+async def test_users_may_be_added_and_removed_during_the_scan(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay(redis_client)
@@ -189,7 +189,7 @@ async def test_a_token_that_is_limited_to_an_app_reaches_no_other_app(
     assert report["skipped"] == {"app_not_allowed": 5}
 
 
-async def test_nobody_at_all_is_an_empty_audience(opened: Open, apns: ApnsSimulator) -> None:
+async def test_no_user_at_all_is_an_empty_audience(opened: Open, apns: ApnsSimulator) -> None:
     async with opened() as one:
         ping_id = await one.append(to=ALL)
         await one.splitter.split(await begin(one))

@@ -1,4 +1,4 @@
-"""Pings explained by a whole worker, against the simulators: the answer is what a ping then does."""
+"""Pings explained by a complete worker with the simulators: the explanation agrees with the delivery."""
 
 import json
 from collections.abc import AsyncIterator
@@ -171,7 +171,7 @@ async def test_a_device_that_is_not_registered_for_push(running: Setup) -> None:
     assert "not registered for push" in row["text"]
 
 
-async def test_a_device_type_that_nobody_serves(running: Setup) -> None:
+async def test_a_device_type_without_a_provider(running: Setup) -> None:
     row = await running.left_out(Client(device_type="wp8", pin="x"))
     assert row["reason"] == "unsupported_platform"
 
@@ -201,7 +201,7 @@ async def test_a_token_that_is_marked_as_dead(running: Setup) -> None:
     assert (row["provider"], row["app"], row["token"]) == ("apns", "app", mask(APPLE_PIN))
 
 
-async def test_a_client_that_is_gone(running: Setup) -> None:
+async def test_a_missing_client(running: Setup) -> None:
     device = apple(APPLE_PIN)
     await lay_user(running.redis, "bob", [device])
     await running.redis.delete(f"client:{device.client_id}:rho__id")
@@ -211,7 +211,7 @@ async def test_a_client_that_is_gone(running: Setup) -> None:
     ]
 
 
-async def test_content_and_tokens_that_a_provider_does_not_take(running: Setup) -> None:
+async def test_content_and_tokens_that_a_provider_does_not_accept(running: Setup) -> None:
     row = await running.left_out(apple(APPLE_PIN), message=None)
     assert row["reason"] == "nothing_to_send"
     await running.redis.flushall()

@@ -15,7 +15,7 @@ from protocols.verdict import Verdict, VerdictKind
 PHONE = Device("ab", "Apple", "apple", "cd" * 32, "phone", "app")
 
 
-def test_each_reason_is_said_in_words_and_no_token_is_shown() -> None:
+def test_each_reason_has_a_text_and_no_token_is_shown() -> None:
     for reason, text in REASONS.items():
         row = left_out_row(LeftOutDevice("bob", PHONE, reason, "apns"), None)
         assert (row["reason"], row["text"], row["token"]) == (reason, text, mask(PHONE.pin))

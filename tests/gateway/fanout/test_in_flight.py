@@ -1,4 +1,4 @@
-"""What a worker holds stays its own until it is settled, whatever it has to wait for."""
+"""A worker keeps its entries until they are settled, also while it waits."""
 
 import asyncio
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.support.worker_core import pipeline, until
 PIN = "ab" * 32
 
 
-async def test_what_cannot_be_looked_up_stays_with_its_worker(
+async def test_entries_whose_look_up_fails_stay_with_their_worker(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -62,7 +62,7 @@ async def test_what_cannot_be_looked_up_stays_with_its_worker(
     assert len(apns.received) == 1
 
 
-async def test_what_is_settled_while_a_second_reading_waits_is_not_delivered_again(
+async def test_an_entry_settled_during_a_second_read_is_not_delivered_again(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -88,7 +88,7 @@ async def test_what_is_settled_while_a_second_reading_waits_is_not_delivered_aga
     assert [record.summary.alert for record in apns.received] == ["hello", "later"]
 
 
-async def test_one_ping_that_nobody_can_plan_stops_no_other(
+async def test_a_ping_that_cannot_be_planned_stops_no_other(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -154,7 +154,7 @@ async def test_a_burst_waits_for_a_lane_that_sends(
 
 
 @pytest.mark.usefixtures("narrow")
-async def test_a_lane_that_cannot_send_keeps_no_more_than_its_share_from_others(
+async def test_a_lane_that_cannot_send_uses_only_its_share_of_the_room(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -187,7 +187,7 @@ async def test_a_lane_that_cannot_send_keeps_no_more_than_its_share_from_others(
         await one.in_flight.close()
 
 
-async def test_a_send_that_hangs_keeps_no_room_from_those_that_are_over(
+async def test_a_hanging_delivery_uses_no_room_of_finished_ones(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -211,7 +211,7 @@ async def test_a_send_that_hangs_keeps_no_room_from_those_that_are_over(
         await one.in_flight.close()
 
 
-async def test_pings_that_are_over_and_held_by_one_that_hangs_are_bounded(
+async def test_finished_pings_that_wait_for_a_hanging_one_are_bounded(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -234,7 +234,7 @@ async def test_pings_that_are_over_and_held_by_one_that_hangs_are_bounded(
         await asyncio.wait_for(waiting, 30)
 
 
-async def test_retries_are_left_where_they_are_while_many_sends_of_broadcasts_are_in_hand(
+async def test_no_retries_are_read_while_many_broadcast_deliveries_are_in_flight(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -263,7 +263,7 @@ async def _none_left(redis: Redis) -> bool:
     return await redis.xlen(keys.RETRIES) + await redis.xlen(keys.PINGS) == 0
 
 
-async def test_small_pings_are_under_way_until_they_are_settled(
+async def test_small_pings_are_in_flight_until_they_are_settled(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(PIN)])

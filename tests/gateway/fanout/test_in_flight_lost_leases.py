@@ -32,7 +32,7 @@ def _pin(number: int) -> str:
 
 
 @pytest.mark.parametrize("notices", ["renewing", "saving"])
-async def test_what_was_taken_over_is_sent_by_its_new_owner_alone(
+async def test_deliveries_that_were_taken_over_are_sent_by_the_new_owner_alone(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -71,7 +71,7 @@ async def test_what_was_taken_over_is_sent_by_its_new_owner_alone(
     assert sorted(Counter(record.token for record in apns.received).values()) == [1, 1, 1, 1, 2]
 
 
-async def test_redis_is_asked_by_one_settlement_while_it_is_away(
+async def test_one_settlement_probes_redis_while_it_is_unavailable(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -106,7 +106,7 @@ async def test_redis_is_asked_by_one_settlement_while_it_is_away(
 
 @pytest.mark.parametrize("settled", [False, True])
 @pytest.mark.parametrize(("notices", "planned"), [("renewing", True), ("renewing", False), ("saving", True)])
-async def test_what_another_took_over_while_a_worker_was_frozen_is_not_sent_again(
+async def test_a_suspended_worker_does_not_send_entries_that_were_taken_over(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,

@@ -1,4 +1,4 @@
-"""What happens to the lanes while verdicts cannot be recorded."""
+"""The lanes while verdicts cannot be recorded."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -87,7 +87,7 @@ async def test_a_lane_begins_nothing_while_verdicts_cannot_be_recorded(
 async def test_a_settlement_that_redis_refuses_for_its_data_stops_no_lane(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    """Its verdicts cannot be recorded until an operator removes the key: those of others can."""
+    """The verdicts of this entry cannot be recorded until an operator removes the key; those of other entries can."""
     await lay_user(redis_client, "bob", [apple("ab" * 32)])
     async with pipeline(redis_address, tmp_path, settings) as one:
         await redis_client.sadd(keys.SCHEDULE, "of another type")

@@ -1,4 +1,4 @@
-"""From entries to sends: each once, whoever reads them again."""
+"""From entries to deliveries: each once, also if an entry is read again."""
 
 import asyncio
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def tokens(apns: ApnsSimulator) -> list[str]:
     return sorted(record.token for record in apns.received.accepted)
 
 
-async def test_an_entry_that_is_read_twice_at_once_is_sent_once(
+async def test_an_entry_that_is_read_twice_is_sent_once(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     """A worker that comes back reads what it held while it already reads anew."""
@@ -60,7 +60,7 @@ async def test_an_entry_that_is_read_twice_at_once_is_sent_once(
         ]
 
 
-async def test_what_has_its_verdict_before_a_kill_is_not_sent_again(
+async def test_deliveries_with_a_verdict_are_not_repeated_after_a_kill(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     users = await lay_crowd(redis_client, 20)
@@ -90,7 +90,7 @@ async def _saved(redis: Redis, name: str, count: int) -> bool:
     return value is not None and sum(map(int.bit_count, msgspec.msgpack.decode(value)[1])) == count
 
 
-async def test_a_replay_says_of_a_phone_that_is_gone_what_became_of_it(
+async def test_a_resumed_batch_reports_a_device_that_is_missing(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     # The one that synced first is sent to last: APNs takes one request until it has answered.
@@ -118,7 +118,7 @@ async def test_a_replay_says_of_a_phone_that_is_gone_what_became_of_it(
     assert report["counts"] == {"accepted": 2, "rejected": 1, "later": 0}
 
 
-async def test_what_is_tried_again_does_not_reach_the_next_owner_of_a_device(
+async def test_a_retry_does_not_reach_the_next_owner_of_a_device(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     """Begun before a kill, and due again by the schedule."""
@@ -149,7 +149,7 @@ async def test_what_is_tried_again_does_not_reach_the_next_owner_of_a_device(
     assert [(one.token, one.summary.alert) for one in list(apns.received)[before:]] == [(pin(7), "for eve")]
 
 
-async def test_each_reason_for_not_sending_is_reported(opened: Open, redis_client: Redis) -> None:
+async def test_each_reason_for_omitting_a_device_is_reported(opened: Open, redis_client: Redis) -> None:
     devices = [apple("no hex"), android("a-token"), apple(pin(1), device_app_id="other")]
     await lay_user(redis_client, "bob", devices)
     async with opened() as one:
@@ -163,7 +163,7 @@ async def test_each_reason_for_not_sending_is_reported(opened: Open, redis_clien
     assert report["skipped"] == {"unknown_user": 1}
 
 
-async def test_a_ping_that_says_nothing_is_not_sent(
+async def test_a_ping_without_content_is_not_sent(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(pin(1))])
@@ -176,7 +176,7 @@ async def test_a_ping_that_says_nothing_is_not_sent(
     assert apns.received.total == 0
 
 
-async def test_a_phone_of_two_users_is_reached_once(
+async def test_a_device_of_two_users_is_reached_once(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     for user, n in (("bob", 1), ("eve", 2)):
@@ -191,7 +191,7 @@ async def test_a_phone_of_two_users_is_reached_once(
 
 @pytest.mark.parametrize("stream", [keys.PINGS, keys.RETRIES, keys.CHUNKS])
 @pytest.mark.parametrize("payload", [b"\xc1", b"\x93\x01\x02\x03", b""])
-async def test_an_entry_that_cannot_be_read_is_put_aside(
+async def test_an_unreadable_entry_is_quarantined(
     opened: Open, redis_client: Redis, stream: str, payload: bytes
 ) -> None:
     async with opened() as one:
@@ -205,7 +205,7 @@ async def test_an_entry_that_cannot_be_read_is_put_aside(
         assert await redis_client.xlen(stream) == 0
 
 
-async def test_what_redis_kept_from_being_looked_up_is_handed_back(
+async def test_entries_whose_look_up_failed_are_returned(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(pin(1))])
@@ -225,7 +225,7 @@ async def test_what_redis_kept_from_being_looked_up_is_handed_back(
         assert (await one.done(ping_id))["counts"]["accepted"] == 1
 
 
-async def test_a_user_whose_key_is_no_set_has_no_phones_and_harms_nobody(
+async def test_a_user_with_a_key_of_another_type_has_no_devices_and_affects_no_other(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     await lay_user(redis_client, "bob", [apple(pin(1))])

@@ -1,4 +1,4 @@
-"""What other programs may leave in Redis, and what may go missing there: no ping stands still for it."""
+"""Foreign and missing data in Redis stops no ping."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ async def _lay_binary(redis: Redis, login: str, field: str) -> None:
 
 @pytest.mark.parametrize("field", ["id", "device_pin", "phone_id", "device_app_id", "device_type"])
 @pytest.mark.parametrize("others", [0, keys.BROADCAST_USERS])
-async def test_bytes_that_are_no_text_keep_nobody_else_back(
+async def test_invalid_utf_8_does_not_delay_other_users(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -49,7 +49,7 @@ async def test_bytes_that_are_no_text_keep_nobody_else_back(
     assert report["counts"]["accepted"] >= 1
 
 
-async def test_a_broadcast_whose_users_are_gone_ends_and_says_so(
+async def test_a_broadcast_with_lost_users_ends_and_reports_them(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     async with pipeline(redis_address, tmp_path, settings) as one:

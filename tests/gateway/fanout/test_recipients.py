@@ -1,4 +1,4 @@
-"""What is worked out once for a device, and for how long it counts."""
+"""The part of the recipients that is computed once for a device, and its validity."""
 
 from typing import Any, cast
 
@@ -41,20 +41,20 @@ def routes(stub: StubLanes, *registrations: UserDevices) -> list[Any]:
     return [one.route for one in found]
 
 
-def test_a_user_alone_is_worked_out_once(stub: StubLanes) -> None:
+def test_the_recipients_of_a_single_user_are_computed_once(stub: StubLanes) -> None:
     bob = UserDevices((PHONE,))
     assert routes(stub, bob) == routes(stub, bob) == [f"{NO_CREDENTIAL} apns app"]
     assert stub.asked == 1
 
 
-def test_after_a_reload_it_is_worked_out_anew(stub: StubLanes) -> None:
+def test_after_a_reload_recipients_are_computed_again(stub: StubLanes) -> None:
     bob = UserDevices((PHONE,))
     routes(stub, bob)
     stub.name, stub.routes_version = "other", object()
     assert routes(stub, bob) == ["other apns app"]
 
 
-def test_users_of_one_ping_are_worked_out_once_and_again_after_a_reload(stub: StubLanes) -> None:
+def test_recipients_of_one_ping_are_computed_once_and_again_after_a_reload(stub: StubLanes) -> None:
     users = [UserDevices((Device(name, "Apple", "apple", name, app_id="app"),)) for name in ("ab", "cd")]
     twice = [UserDevices((PHONE, Device("ef", "Apple", "apple", "ef", "phone", "app")))]
     expected = [f"{NO_CREDENTIAL} apns app"] * 3
@@ -67,7 +67,7 @@ def test_users_of_one_ping_are_worked_out_once_and_again_after_a_reload(stub: St
     assert skipped == {REPEATED: 1, UNKNOWN_USER: 1}
 
 
-def test_what_was_skipped_is_the_callers_own_to_add_to(stub: StubLanes) -> None:
+def test_the_caller_may_extend_the_skipped_counts(stub: StubLanes) -> None:
     for bob in (UserDevices((PHONE,)), UserDevices((PHONE, PHONE))):
         for _ in range(2):
             _, skipped = recipients([bob], cast(LaneManager, stub))
@@ -75,7 +75,7 @@ def test_what_was_skipped_is_the_callers_own_to_add_to(stub: StubLanes) -> None:
             skipped["added"] = 1
 
 
-def test_users_of_one_ping_share_their_phones(stub: StubLanes) -> None:
+def test_users_of_one_ping_share_a_device(stub: StubLanes) -> None:
     assert len(routes(stub, UserDevices((PHONE,)), UserDevices((PHONE,)))) == 1
 
 
@@ -93,9 +93,7 @@ def test_users_of_one_ping_share_their_phones(stub: StubLanes) -> None:
     ],
     ids=["usual", "no token", "unregistered", "unsupported", "left out", "two", "none", "unknown"],
 )
-def test_a_user_alone_and_the_same_user_beside_others_come_to_the_same(
-    stub: StubLanes, bob: UserDevices
-) -> None:
+def test_a_user_has_the_same_recipients_alone_and_among_others(stub: StubLanes, bob: UserDevices) -> None:
     alone, left_out = recipients([bob], cast(LaneManager, stub))
     beside, left_out_beside = recipients([bob, UserDevices(())], cast(LaneManager, stub))
     assert [(one.device, one.platform, one.route) for one in alone] == [

@@ -53,7 +53,7 @@ def body(record: OutboxRecord | None) -> SettledEvents:
     return msgspec.msgpack.decode(record.body, type=SettledEvents)
 
 
-def test_a_whole_batch_finishes_its_pings() -> None:
+def test_a_complete_batch_finishes_its_pings() -> None:
     one = batch()
     one.reject(3, "TooBig")
     record = events(one)
@@ -74,7 +74,7 @@ def test_a_ping_with_a_retry_is_left_to_redis() -> None:
     assert record.unfinished == [(keys.receipt(BATCH), FinishedPing(1, 1, 0, 2))]
 
 
-def test_an_endpoint_gets_no_more_than_it_wants() -> None:
+def test_an_endpoint_gets_only_its_event_types() -> None:
     one = batch()
     one.reject(3, "TooBig")
     assert body(events(one, PING_FAILED_DEVICES)).finished == ()
@@ -84,7 +84,7 @@ def test_an_endpoint_gets_no_more_than_it_wants() -> None:
     assert build_settlement(one).events is None
 
 
-def test_what_a_cancellation_leaves_out_is_counted_apart() -> None:
+def test_cancelled_deliveries_are_counted_separately() -> None:
     one = batch()
     one.skipped[1]["cancelled"] = 4
     one.reject(3, "cancelled")

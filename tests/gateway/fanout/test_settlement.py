@@ -41,7 +41,7 @@ def batch(stream: str, on_complete: Callable[[DeliveryBatch], None] = lambda _: 
     return found
 
 
-def test_a_door_is_told_the_whole_record_of_a_ping_that_is_done() -> None:
+def test_a_waiting_request_gets_the_complete_record_of_a_finished_ping() -> None:
     one = batch(keys.PINGS)
     one.postpone(3, Verdict(VerdictKind.LATER, "busy"), Postponed(5_000, 1, ""))
     done, open_still = build_settlement(one).waiters
@@ -58,20 +58,20 @@ def test_a_door_is_told_the_whole_record_of_a_ping_that_is_done() -> None:
     assert open_still.record == b""
 
 
-def test_a_door_whose_sends_are_all_accepted_is_told_so() -> None:
+def test_a_waiting_request_gets_the_record_of_accepted_deliveries() -> None:
     one = batch(keys.PINGS)
     one.accept(3)
     told = build_settlement(one).waiters[1]
     assert told.record == pack_delta(PingRecord(2, (("a1", "apns"), ("b1", "apns")), (), {"repeated": 1}))
 
 
-def test_a_door_must_ask_where_a_retry_is_only_the_last_part_of_a_ping() -> None:
+def test_a_waiting_request_reads_the_receipt_if_a_retry_is_the_last_part() -> None:
     one = batch(keys.RETRIES)
     one.accept(3)
     assert [waiter.record for waiter in build_settlement(one).waiters] == [b"", b""]
 
 
-def test_a_split_broadcast_takes_back_the_count_of_its_splitting() -> None:
+def test_a_split_broadcast_subtracts_the_count_of_its_splitting() -> None:
     lease, ping = Lease(keys.BROADCASTS, "1-0", b"", 1, 9, False), Ping(id=f"{BATCH}0000", reply_to="door")
     key = keys.receipt(BATCH)
     assert split_broadcast(lease, BATCH, ping) == Settlement(
@@ -79,7 +79,7 @@ def test_a_split_broadcast_takes_back_the_count_of_its_splitting() -> None:
     )
 
 
-def test_a_broadcast_without_users_says_so_in_its_receipt() -> None:
+def test_the_receipt_of_a_broadcast_without_users_states_this() -> None:
     lease, ping = Lease(keys.BROADCASTS, "1-0", b"", 1, 9, False), Ping(id=f"{BATCH}0000")
     found = broadcast_without_users(lease, BATCH, ping, {"lost_part": 3})
     record = pack_delta(PingRecord(skipped={"lost_part": 3}))
@@ -164,7 +164,7 @@ def test_parked_deliveries_that_come_back_leave_the_count_of_their_lane(
 async def counts(
     redis_address: str, redis: AsyncRedis, folder: Path, batches: Sequence[DeliveryBatch]
 ) -> Any:
-    """What the report says once these are settled."""
+    """The report after these settlements."""
     for batch in batches:
         for receipt in build_settlement(batch).receipts:
             if isinstance(receipt.value, bytes):
@@ -173,7 +173,7 @@ async def counts(
         return (await one.report(f"{BATCH}0000"))["counts"]
 
 
-async def test_a_piece_and_a_retry_of_one_millisecond_have_a_record_each(
+async def test_a_chunk_and_a_retry_of_one_millisecond_have_separate_records(
     redis_address: str, redis_client: AsyncRedis, tmp_path: Path
 ) -> None:
     """Each stream numbers its own entries: the script that cuts and the one that calls retries may give one id."""
@@ -181,7 +181,7 @@ async def test_a_piece_and_a_retry_of_one_millisecond_have_a_record_each(
     assert (await counts(redis_address, redis_client, tmp_path, batches))["accepted"] == 2
 
 
-async def test_a_retry_has_the_last_word_though_the_clock_of_redis_went_back(
+async def test_the_verdict_of_a_retry_counts_although_redis_clock_was_set_back(
     redis_address: str, redis_client: AsyncRedis, tmp_path: Path
 ) -> None:
     chunk = broadcast_part(keys.CHUNKS, "9-0", "a")
@@ -220,7 +220,7 @@ class Redis:
     [("door", False, 2, 0), ("another", False, 0, 2), ("door", True, 1, 1)],
     ids=["of this process", "of another", "one that is not over"],
 )
-async def test_doors_of_this_process_hear_at_once_and_others_through_redis(
+async def test_local_waiters_are_notified_directly_and_others_through_redis(
     channel: str, postponed: bool, here: int, elsewhere: int
 ) -> None:
     waiters, redis = Waiters(), Redis()

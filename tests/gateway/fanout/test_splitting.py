@@ -74,7 +74,7 @@ async def test_every_device_of_a_user_with_many_is_reached_once(
     assert [name for name in left if b":reached:" in name or b":progress:" in name] == []
 
 
-async def test_of_two_devices_of_a_phone_the_newer_is_chosen(
+async def test_of_two_records_of_a_device_the_newer_is_chosen(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     newer = apple(
@@ -177,7 +177,7 @@ async def test_a_kill_between_two_steps_repeats_nothing_and_loses_nothing(
     assert found == Counter(range(DEVICES))
 
 
-async def test_pieces_are_small_and_only_so_many_are_ahead(
+async def test_chunks_are_small_and_their_number_on_the_stream_is_limited(
     opened: Open, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(splitting, "CHUNK_CLIENTS", 10)
@@ -283,7 +283,7 @@ async def test_a_small_ping_overtakes_one_to_many_devices(
 
 
 @pytest.mark.parametrize("text", ["", "x", "1:2", "1:x:c", "9" * 5_000 + ":1:c", "²:1:c"])
-def test_a_cursor_that_cannot_be_read_begins_again(text: str) -> None:
+def test_an_unreadable_cursor_restarts_the_splitting(text: str) -> None:
     assert Cursor.parse(text) in (Cursor(), Cursor(1, 2, ""))
     assert Cursor.parse(str(Cursor(3, 4, "a:b"))) == Cursor(3, 4, "a:b")
 

@@ -120,7 +120,7 @@ async def test_each_ping_that_waits_for_a_device_has_its_effect(
 
 
 @pytest.mark.parametrize("meanwhile", [True, False], ids=["synced while it was down", "synced later"])
-async def test_a_restarted_worker_awaits_what_it_awaited_and_repeats_no_effect(
+async def test_a_restarted_worker_awaits_the_same_devices_and_repeats_no_effect(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], meanwhile: bool
 ) -> None:
     other = apple("cd" * 32)

@@ -116,7 +116,7 @@ async def _empty(redis: Redis, stream: str) -> bool:
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["in the run", "after a restart"])
-async def test_what_cannot_be_read_is_put_aside_and_the_rest_delivered(
+async def test_unreadable_entries_are_quarantined_and_the_rest_delivered(
     redis_address: str,
     redis_client: Redis,
     tmp_path: Path,
@@ -154,7 +154,7 @@ async def test_what_cannot_be_read_is_put_aside_and_the_rest_delivered(
         (keys.RETRIES, chunk(attempt=-1), "client"),
     ],
 )
-async def test_pings_that_were_put_aside_have_a_verdict(
+async def test_quarantined_pings_have_a_verdict(
     redis_address: str, redis_client: Redis, tmp_path: Path, stream: str, payload: bytes, device: str
 ) -> None:
     async with pipeline(redis_address, tmp_path) as one:
@@ -173,7 +173,7 @@ async def test_pings_that_were_put_aside_have_a_verdict(
     assert keys.receipt(BATCH) in {name.decode() for name in await redis_client.zrange(keys.RECEIPTS, 0, -1)}
 
 
-async def test_a_ping_without_users_is_settled_whole(
+async def test_a_ping_without_users_is_settled(
     redis_address: str, redis_client: Redis, tmp_path: Path
 ) -> None:
     """`HINCRBY` takes no `-0`: the counts of what was accepted go down by whatever they went up."""
@@ -284,7 +284,7 @@ async def test_a_receipt_of_another_type_costs_no_retry(
         await one.consumer.close()
 
 
-async def test_what_comes_due_without_a_body_is_put_aside(
+async def test_a_due_retry_without_a_body_is_quarantined(
     redis_address: str, redis_client: Redis, tmp_path: Path
 ) -> None:
     async with pipeline(redis_address, tmp_path) as one:
@@ -305,7 +305,7 @@ async def _records(redis: Redis, count: int) -> bool:
     return bool(await redis.xlen(keys.UNREADABLE) == count)
 
 
-async def test_entries_that_were_deleted_hide_none_behind_them(
+async def test_deleted_entries_hide_no_later_entry(
     redis_address: str, redis_client: Redis, tmp_path: Path
 ) -> None:
     async with pipeline(redis_address, tmp_path) as one:
@@ -325,7 +325,7 @@ async def test_entries_that_were_deleted_hide_none_behind_them(
         {"0+1-0": b"\xc1", "0+" + "9" * 5_000: encode([1])},
     ],
 )
-async def test_a_damaged_receipt_is_told_as_far_as_it_can_be_read(
+async def test_a_damaged_receipt_is_reported_as_far_as_it_is_readable(
     redis_address: str, redis_client: Redis, tmp_path: Path, fields: dict[str, bytes]
 ) -> None:
     await redis_client.hset(keys.receipt(BATCH), mapping=fields)

@@ -1,4 +1,4 @@
-"""What is counted and logged of entries that are quarantined, and what the record says."""
+"""Counts, log lines and records of quarantined entries."""
 
 import msgspec
 import pytest
@@ -59,7 +59,7 @@ async def test_each_entry_is_counted_once_by_its_stream(held: Quarantine) -> Non
 
 
 @pytest.mark.parametrize("more", [0, 1, 100_000])
-async def test_a_reason_has_a_longest_length(held: Quarantine, more: int) -> None:
+async def test_the_length_of_a_reason_is_limited(held: Quarantine, more: int) -> None:
     text = "x" * (REASON_CHARS + more)
     with capture_logs() as logs:
         await held.quarantine(error=UnreadableEntry(text))
@@ -80,7 +80,7 @@ async def test_a_reason_names_the_error(held: Quarantine, error: Exception, reas
     assert await held.reasons() == [reason]
 
 
-async def test_a_stream_has_one_log_line_in_so_many_seconds_which_says_how_many(held: Quarantine) -> None:
+async def test_a_stream_has_one_log_line_per_interval_with_the_number_of_entries(held: Quarantine) -> None:
     told: list[tuple[str, int]] = []
     for after_s, stream in (
         (0.0, keys.PINGS),

@@ -138,7 +138,7 @@ class House:
 
     @property
     def metrics(self) -> str:
-        """What Prometheus would read."""
+        """The metrics as Prometheus reads them."""
         return self.services.metrics.exposition().decode()
 
     def set(self, **changes: Any) -> None:

@@ -1,4 +1,4 @@
-"""A device acknowledges a ping: who may, what the receipt says, and what is counted."""
+"""A device acknowledges a ping: permissions, the receipt and the metric."""
 
 from collections.abc import AsyncIterator
 
@@ -63,7 +63,7 @@ async def test_an_acknowledgement_is_in_the_receipt_and_counts_once(
 
 
 async def added_bytes(redis: Redis) -> bytes:
-    """What the receipt's own size says that was added."""
+    """The bytes that were added, by the size that the receipt records."""
     size = await redis.hget(keys.receipt(BATCH), "size")
     return str(int(size or 0) - 10).encode()
 

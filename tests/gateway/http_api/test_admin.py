@@ -1,4 +1,4 @@
-"""The routes of operators as a whole."""
+"""The table of operators' routes."""
 
 from redis.asyncio import Redis
 

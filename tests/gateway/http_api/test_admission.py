@@ -1,4 +1,4 @@
-"""The rate limit at its edges. What else intake decides is tested through the doors (test_ping)."""
+"""The rate limit at its bounds. `test_ping.py` tests the other decisions of admission through the routes."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ def test_no_limit() -> None:
 
 
 @pytest.mark.parametrize("per_s", [1.0, 5.0, 100.0])
-def test_as_many_at_once_and_as_many_a_second(per_s: float) -> None:
+def test_the_rate_allows_a_burst_of_one_second(per_s: float) -> None:
     now = 0.0
     rate = RequestRate(per_s, lambda: now)
     assert sum(rate.take() for _ in range(500)) == per_s

@@ -60,7 +60,7 @@ async def test_a_slow_body_on_aiohttps_side_is_408_too(redis_client: Redis) -> N
         assert (answer.status, answer.error["code"]) == (408, "request_timeout")
 
 
-async def test_no_request_behind_the_one_under_way_is_begun_while_draining(both: House) -> None:
+async def test_no_further_request_begins_while_draining(both: House) -> None:
     """A client that pipelines without end cannot keep the api open."""
     async with wire(both.port) as client:
         both.queue.holding = True
@@ -90,7 +90,7 @@ JSON = FORM.replace(b"x-www-form-urlencoded", b"json")
     ],
 )
 @pytest.mark.parametrize("end", ["close", "half", "abort"])
-async def test_a_body_that_is_cut_off_or_broken_is_no_error_of_ours(
+async def test_a_truncated_or_malformed_body_is_not_an_internal_error(
     api: House, caplog: pytest.LogCaptureFixture, data: bytes, end: str
 ) -> None:
     with capture_logs() as logs:

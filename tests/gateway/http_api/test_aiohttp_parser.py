@@ -80,7 +80,7 @@ async def test_a_body_that_breaks_stays_open_and_a_head_that_breaks_opens_none()
     assert not tracked(PLAIN, b"\x00")[3]
 
 
-async def test_a_head_that_is_never_whole_is_too_large() -> None:
+async def test_a_head_that_never_ends_is_too_large() -> None:
     line = b"X: " + b"y" * 1_000 + b"\r\n"
     pieces = [PLAIN[: PLAIN.index(b"\r\n") + 2], *([line] * 20)]
     assert sum(map(len, pieces)) > HEAD_BYTES
@@ -90,7 +90,7 @@ async def test_a_head_that_is_never_whole_is_too_large() -> None:
 
 
 @pytest.mark.parametrize("size", [8_000, 8_190, 9_000, 16_383, 16_384])
-async def test_a_head_of_16_kilobytes_is_taken(both: House, size: int) -> None:
+async def test_a_head_of_16_kilobytes_is_accepted(both: House, size: int) -> None:
     async with wire(both.port) as client:
         data = headed("Cookie", size)
         assert data.index(b"\r\n\r\n") + 4 == size
@@ -181,7 +181,9 @@ async def test_a_chunked_body_that_breaks_late_is_answered(both: House, path: st
     ids=["body", "other route", "length", "chunks", "chunk", "trailer", "head", "other head"],
 )
 @pytest.mark.parametrize("before", [b"", request(BODY)], ids=["first", "second"])
-async def test_what_a_half_closed_client_cut_off_is_answered(both: House, cut: bytes, before: bytes) -> None:
+async def test_a_truncated_request_of_a_half_closed_client_is_answered(
+    both: House, cut: bytes, before: bytes
+) -> None:
     async with wire(both.port) as client:
         client.send(before + cut)
         client.writer.write_eof()
@@ -228,7 +230,7 @@ async def test_chunks_may_have_extensions_and_trailers(both: House) -> None:
     ],
     ids=["no host", "two hosts", "method", "target", "TLS", "chunk"],
 )
-async def test_a_refusal_says_what_is_wrong(both: House, data: bytes, words: str) -> None:
+async def test_a_refusal_names_the_cause(both: House, data: bytes, words: str) -> None:
     async with wire(both.port) as client:
         client.send(data)
         answer = await client.answer()

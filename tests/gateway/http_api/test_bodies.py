@@ -1,4 +1,4 @@
-"""Who may send how long a body, what the process holds of bodies, and what an encoded or nested one may cost."""
+"""Limits of request bodies: their length by caller, the budget of the process, and the cost of decoding."""
 
 import asyncio
 import gzip
@@ -117,7 +117,7 @@ async def test_chunks_count_as_they_come(both: House, token: str | None, status:
 
 
 @pytest.mark.parametrize("size", [1_000_000, 20_000_000])
-async def test_who_writes_its_whole_body_first_reads_the_answer(both: House, size: int) -> None:
+async def test_a_client_that_sends_its_whole_body_first_can_read_the_answer(both: House, size: int) -> None:
     """Java, .NET and Ruby do not look before the body is written; a reset would take the answer with it."""
     async with wire(both.port) as client:
         client.send(head(size))
@@ -155,7 +155,7 @@ async def test_after_a_refused_body_a_silent_client_is_disconnected(
         assert await client.rest() == b""
 
 
-async def test_who_has_no_judged_token_has_less_time(redis_client: Redis) -> None:
+async def test_a_caller_without_a_valid_token_has_less_time(redis_client: Redis) -> None:
     timeouts = HttpTimeouts(tick_s=0.02, unauthenticated_body_s=0.1, body_s=WAIT_S * 2)
     for fast in (True, False):
         async with house(redis_client, timeouts=timeouts, fast_path=fast) as api:
@@ -171,7 +171,7 @@ async def test_who_has_no_judged_token_has_less_time(redis_client: Redis) -> Non
                 assert (await client.answer()).status == 200
 
 
-async def test_the_time_of_a_judged_body_grows_with_what_came(redis_client: Redis) -> None:
+async def test_the_time_limit_with_a_valid_token_grows_with_the_received_bytes(redis_client: Redis) -> None:
     """A long body that does not come is not waited for as long as its length would need."""
     timeouts = HttpTimeouts(tick_s=0.02, body_s=0.2, body_bytes_per_s=100_000)
     async with house(redis_client, timeouts=timeouts) as api:
@@ -217,7 +217,7 @@ async def test_bodies_have_one_budget_and_give_it_back(both: House) -> None:
     await bytes_held(both, 0)  # also of the one whose client is gone
 
 
-async def test_the_budget_counts_what_a_body_unpacks_to(both: House) -> None:
+async def test_the_budget_counts_the_decoded_body(both: House) -> None:
     both.set(limits={"bodies_bytes": 1_000_000})
     users = [f"user{number}" for number in range(40_000)]
     body = gzip.compress(json.dumps({"user_id": users}).encode())
@@ -297,7 +297,9 @@ MANY = b",".join(b'"k%d":1' % number for number in range(400_000))
     ],
     ids=["names", "fcm", "apns", "lists", "badge", "pairs", "form names", "form value", "form badge"],
 )
-async def test_what_no_ping_needs_is_refused_early(both: House, body: bytes, kind: str, word: str) -> None:
+async def test_content_that_no_ping_needs_is_refused_early(
+    both: House, body: bytes, kind: str, word: str
+) -> None:
     answer = await call(both, body, headers={"Content-Type": f"application/{kind}"})
     assert answer.status == 400
     assert word in answer.error["message"]

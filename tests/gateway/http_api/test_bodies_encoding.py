@@ -11,7 +11,7 @@ from tests.gateway.http_api.test_bodies import SMALL
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "raw deflate"])
-async def test_what_is_encoded_counts_as_decoded(both: House, encoding: str) -> None:
+async def test_an_encoded_body_counts_by_its_decoded_size(both: House, encoding: str) -> None:
     def packed(body: bytes) -> bytes:
         if encoding.endswith("gzip"):
             return gzip.compress(body)

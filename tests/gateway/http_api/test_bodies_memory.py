@@ -1,4 +1,4 @@
-"""What a request held is let go with its answer: a worker's collector of cycles seldom runs."""
+"""The memory of a request is released with its answer, since the cycle collector runs seldom."""
 
 import asyncio
 import gc
@@ -20,7 +20,8 @@ def errors() -> list[RhoPushError]:
 
 
 def new(after: list[RhoPushError], before: list[RhoPushError]) -> list[RhoPushError]:
-    """Those that came meanwhile. `before` holds the others, so that no new one can have the id of one."""
+    """The objects that were added since. `before` holds the others, so that no new object can have the id of one of
+    them."""
     known = {id(error) for error in before}
     return [error for error in after if id(error) not in known]
 
@@ -40,7 +41,7 @@ def new(after: list[RhoPushError], before: list[RhoPushError]) -> list[RhoPushEr
         request(method="GET", path="/nowhere"),
     ],
 )
-async def test_a_refused_request_is_forgotten_at_once(both: House, data: bytes) -> None:
+async def test_the_memory_of_a_refused_request_is_released_immediately(both: House, data: bytes) -> None:
     """An error in a cycle would keep its request's whole body."""
     before = errors()
     gc.disable()
@@ -55,7 +56,7 @@ async def test_a_refused_request_is_forgotten_at_once(both: House, data: bytes) 
     assert new(after, before) == []
 
 
-async def test_a_body_that_is_cut_off_is_forgotten_at_once(both: House) -> None:
+async def test_the_memory_of_a_truncated_body_is_released_immediately(both: House) -> None:
     """It may be as long as `limits.body_bytes`, and its frame must not wait for the collector either."""
     gc.collect()
     gc.disable()
@@ -75,7 +76,7 @@ async def test_a_body_that_is_cut_off_is_forgotten_at_once(both: House) -> None:
 
 
 @pytest.mark.parametrize("fast", [True, False])
-async def test_a_ping_that_no_redis_can_judge_is_forgotten_at_once(fast: bool) -> None:
+async def test_the_memory_of_a_ping_without_redis_is_released_immediately(fast: bool) -> None:
     before = errors()  # of other tests
     gc.disable()
     try:

@@ -232,7 +232,7 @@ async def test_gzip_in_many_members(api: House) -> None:
     assert (status, found.count(b'"ping_id"'), found.count(b"error")) == (200, 60, 0)
 
 
-async def test_a_body_that_unpacks_to_too_much_ends_with_an_error(api: House) -> None:
+async def test_a_body_that_decompresses_to_too_much_ends_with_an_error(api: House) -> None:
     bomb = gzip.compress(lines({"user_id": "a"}) + b" " * 30_000_000)
     status, _, body = await post(api, bomb, Content_Encoding="gzip")
     last = json.loads(body.splitlines()[-1])
@@ -397,7 +397,9 @@ async def test_answers_keep_the_order_of_lines(api: House) -> None:
         (StoreDown("down"), {"code": "store_unavailable", "retry_after_s": 2}),
     ],
 )
-async def test_a_line_that_is_worth_another_try(api: House, failure: Any, more: dict[str, Any]) -> None:
+async def test_a_temporarily_refused_line_has_retry_after_s(
+    api: House, failure: Any, more: dict[str, Any]
+) -> None:
     api.queue.failure = failure
     (found,) = await answers(api, {"user_id": "a"})
     assert found == {"error": {"message": failure.message, "field": None} | more, "line": 1}

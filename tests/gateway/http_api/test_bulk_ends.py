@@ -20,7 +20,7 @@ async def test_a_half_closed_client_is_answered(api: House) -> None:
         assert (await client.wire.rest()).count(b"ping_id") == 2
 
 
-async def test_a_drain_ends_a_summary_with_where_to_go_on(api: House) -> None:
+async def test_a_drain_ends_a_summary_with_resume_from(api: House) -> None:
     async with stream(api, Prefer="return=minimal") as client:
         client.send({"user_id": "a"}, b"{")
         await api.queue.has(1)
@@ -44,7 +44,7 @@ async def test_a_drain_before_the_first_line_is_an_answer_of_its_own(api: House)
 
 
 @pytest.mark.parametrize("prefer", [None, "return=minimal"])
-async def test_a_cut_off_body_ends_with_where_to_go_on(api: House, prefer: str | None) -> None:
+async def test_a_truncated_body_ends_with_resume_from(api: House, prefer: str | None) -> None:
     async with stream(api, Prefer=prefer) as client:
         client.send({"user_id": "a"}, {"user_id": "b"})
         await api.queue.has(2)
@@ -61,7 +61,7 @@ async def test_a_cut_off_body_ends_with_where_to_go_on(api: House, prefer: str |
         assert (found["error"]["code"], found["line"], found["resume_from"]) == ("malformed_body", 3, 3)
 
 
-async def test_what_a_vanished_client_sent_stays_accepted(api: House) -> None:
+async def test_pings_of_a_disconnected_client_stay_accepted(api: House) -> None:
     api.queue.holding = True
     async with stream(api) as client:
         client.send({"user_id": "a"})
@@ -93,7 +93,7 @@ async def test_answers_to_a_client_that_is_gone_are_no_error(
     assert caplog.records == []
 
 
-async def test_a_client_that_sends_nothing_more_is_told_so(redis_client: Redis) -> None:
+async def test_a_client_that_stops_sending_gets_request_timeout(redis_client: Redis) -> None:
     async with house(redis_client, timeouts=HttpTimeouts(stream_s=0.4)) as api, stream(api) as client:
         client.send({"user_id": "a"})
         assert await client.answer() == {"ping_id": "0" * 32}
@@ -137,7 +137,7 @@ async def test_slow_progress_is_progress(redis_client: Redis) -> None:
         assert await client.answer() is None
 
 
-async def test_a_drain_answers_what_was_read_and_says_where_to_go_on(api: House) -> None:
+async def test_a_drain_answers_the_read_lines_and_ends_with_resume_from(api: House) -> None:
     api.queue.holding = True
     async with stream(api) as client:
         client.send({"user_id": "a"}, {"user_id": "b"})

@@ -115,12 +115,12 @@ async def asked(port: int, *fields: str) -> str:
         (("X-Forwarded-For: 9.9.9.9", "X-Forwarded-For: 192.0.2.1"), "192.0.2.1 False"),
     ],
 )
-async def test_a_trusted_proxy_is_believed(fields: Sequence[str], found: str) -> None:
+async def test_the_header_of_a_trusted_proxy_is_used(fields: Sequence[str], found: str) -> None:
     async with echo("127.0.0.0/8", "10.0.0.0/8") as port:
         assert await asked(port, *fields) == found
 
 
-async def test_nobody_else_is_believed() -> None:
+async def test_the_header_of_any_other_client_is_ignored() -> None:
     async with echo("10.0.0.0/8") as port:
         found = await asked(port, "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https")
         assert found == "127.0.0.1 False"

@@ -1,4 +1,4 @@
-"""Logins over HTTP: how often a client may guess, and that it locks nobody else out."""
+"""Logins over HTTP: the number of attempts of a client, which do not lock others out."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ async def add(api: House, login: str) -> None:
         ("/api/admin/login", 50),
     ],
 )
-async def test_logins_at_once_get_no_more_guesses(redis_client: Redis, path: str, count: int) -> None:
+async def test_concurrent_logins_get_no_more_guesses(redis_client: Redis, path: str, count: int) -> None:
     async with behind_a_proxy(redis_client) as api:
         await add(api, "bob")
 
@@ -44,7 +44,7 @@ async def test_logins_at_once_get_no_more_guesses(redis_client: Redis, path: str
         assert statuses == {401: 10, 429: count - 10}
 
 
-async def test_nobody_locks_a_right_password_out_from_elsewhere(redis_client: Redis) -> None:
+async def test_a_client_cannot_lock_an_account_for_others(redis_client: Redis) -> None:
     async with behind_a_proxy(redis_client) as api:
         await add(api, "bob")
         for number in range(40):  # more than `ACCOUNT_ATTEMPTS`: from then on they are spaced out
@@ -61,7 +61,7 @@ async def test_an_ipv6_network_has_the_attempts_of_one_client(redis_client: Redi
         assert (await log_in(api, "bob", "secret", "2001:db8:0:1::1")).status == 200
 
 
-async def test_what_is_forwarded_by_nobody_trusted_gives_no_further_attempts(api: House) -> None:
+async def test_an_untrusted_forwarded_address_gives_no_further_attempts(api: House) -> None:
     await add(api, "bob")
     found = [(await log_in(api, "bob", "guess", f"192.0.2.{number}")).status for number in range(11)]
     assert found == [401] * 10 + [429]
@@ -89,7 +89,7 @@ async def test_users_that_anybody_may_create_wait_their_turn(redis_client: Redis
 
 
 async def test_the_apps_credentials_are_guessed_no_more_often(redis_client: Redis) -> None:
-    """What an outside push service asks with an app's Basic credentials."""
+    """The query of an external push service with an app's Basic credentials."""
     settings = Settings(push_server=Secret("http://app:good@localhost:8675/"))
     async with house(redis_client, settings=settings) as api:
 

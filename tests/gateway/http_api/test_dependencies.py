@@ -1,4 +1,4 @@
-"""What the HTTP API is given, and how long callers may take."""
+"""The dependencies of the HTTP API, and time limits of callers."""
 
 import msgspec
 import pytest
@@ -12,7 +12,7 @@ from tests.gateway.http_api.harness import house
 @pytest.mark.parametrize(
     ("came", "authenticated", "patience_s"), [(0, True, 30.0), (131_072, True, 32.0), (131_072, False, 10.0)]
 )
-def test_the_time_of_a_callers_body_grows_with_what_came(
+def test_the_time_limit_of_a_body_grows_with_the_received_bytes(
     came: int, authenticated: bool, patience_s: float
 ) -> None:
     assert HttpTimeouts().body_patience_s(came, authenticated=authenticated) == patience_s

@@ -213,7 +213,7 @@ async def test_a_registration_clears_the_dead_mark(api: House, redis_client: Red
 
 
 @pytest.mark.parametrize("cookie", [None, "x", "x--y", "rubymarshal--0123456789abcdef"])
-async def test_without_a_session_of_ours_nothing_is_registered(api: House, cookie: str | None) -> None:
+async def test_without_a_session_of_the_gateway_nothing_is_registered(api: House, cookie: str | None) -> None:
     headers = {} if cookie is None else {"Cookie": f"{COOKIE}={cookie}"}
     for path in ("/rc/v1/clients", "/rc/v1/clients/abc/register"):
         answer = await call(api, PHONE, path=path, token=None, headers=headers)
@@ -285,7 +285,7 @@ async def test_a_wrong_password(api: House) -> None:
     assert "set-cookie" not in answer.headers
 
 
-async def test_open_doors_let_everybody_in(redis_client: Redis) -> None:
+async def test_auth_devices_open_accepts_everybody(redis_client: Redis) -> None:
     async with house(redis_client, settings=OPEN) as api:
         session = await log_in(api, "newcomer")
         client_id = await new_client(api, session, PHONE)
@@ -293,7 +293,7 @@ async def test_open_doors_let_everybody_in(redis_client: Redis) -> None:
         assert (await call(api, {}, path="/rc/v1/app/login", token=None)).status == 401  # but not nobody
 
 
-async def test_closed_doors_let_only_an_admins_token_in(redis_client: Redis) -> None:
+async def test_auth_devices_off_accepts_only_an_admins_token(redis_client: Redis) -> None:
     async with house(redis_client, settings=OFF) as api:
         await add(api, "bob")
         login = await call(api, {"login": "bob", "password": "secret"}, path="/rc/v1/app/login", token=None)

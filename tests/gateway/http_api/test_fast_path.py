@@ -24,7 +24,7 @@ LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio"
 
 
 @LOOPS
-def test_pipelined_answers_come_in_order_whoever_gives_them(run: Run, redis_address: str) -> None:
+def test_pipelined_answers_are_in_order_on_both_paths(run: Run, redis_address: str) -> None:
     """A ping that waits for the queue, a refused one, and one of aiohttp's routes."""
 
     async def play() -> None:
@@ -118,7 +118,7 @@ async def test_many_pipelined_pings_are_left_in_the_socket_until_there_is_room(a
 
 
 async def test_a_client_that_does_not_read_is_not_read(api: House) -> None:
-    """Its answers fill the socket, then its requests are left alone; nothing grows without bound."""
+    """The client's answers fill the socket, then its requests are not read any more; nothing grows without bound."""
     async with wire(api.port) as client:
         client.send(BOB)
         await client.answer()
@@ -138,7 +138,7 @@ async def test_a_client_that_does_not_read_is_not_read(api: House) -> None:
         assert len(api.queue.pings) == 1 + sent
 
 
-async def test_connection_close_is_obeyed_after_the_answer(api: House) -> None:
+async def test_connection_close_takes_effect_after_the_answer(api: House) -> None:
     async with wire(api.port) as client:
         client.send(request({"user_id": "bob"}, headers={"Connection": "close"}) + BOB)
         first = await client.answer()
@@ -168,7 +168,7 @@ SMUGGLED = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
         "Transfer-Encoding: gzip, chunked\r\n",
     ],
 )
-async def test_whatever_could_be_read_in_two_ways_is_refused(api: House, head: str) -> None:
+async def test_ambiguous_requests_are_refused(api: House, head: str) -> None:
     start = f"POST /rc/v1/users/ping HTTP/1.1\r\nHost: a\r\nX-RhoConnect-API-TOKEN: {TOKEN}\r\n"
     kind = "Content-Type: application/json\r\n"
     async with wire(api.port) as client:
@@ -192,7 +192,7 @@ async def test_whatever_could_be_read_in_two_ways_is_refused(api: House, head: s
         ),
     ],
 )
-async def test_what_no_body_may_follow_ends_the_connection(api: House, line: str, framing: str) -> None:
+async def test_a_request_that_allows_no_body_ends_the_connection(api: House, line: str, framing: str) -> None:
     """The parser reads no body after CONNECT, and another reader none in chunks from HTTP/1.0."""
     async with wire(api.port) as client:
         client.send(f"{line}\r\nHost: a\r\n{framing}\r\n".encode() + SMUGGLED)
@@ -222,7 +222,7 @@ async def test_a_good_ping_before_garbage_is_answered(api: House) -> None:
     ],
     ids=["idle", "idle after a ping", "head", "head after a ping", "other head", "body"],
 )
-async def test_whoever_is_too_slow_is_let_go(
+async def test_slow_clients_are_disconnected(
     redis_client: Redis, timeouts: HttpTimeouts, data: bytes, statuses: list[int]
 ) -> None:
     async with house(redis_client, timeouts=timeouts) as api, wire(api.port) as client:
@@ -231,7 +231,7 @@ async def test_whoever_is_too_slow_is_let_go(
 
 
 @pytest.mark.parametrize("first", [b"", HEALTH], ids=["fast", "aiohttp"])
-async def test_a_head_that_drips_gains_no_time(redis_client: Redis, first: bytes) -> None:
+async def test_a_slowly_arriving_head_gains_no_time(redis_client: Redis, first: bytes) -> None:
     async with (
         house(redis_client, timeouts=HttpTimeouts(tick_s=0.02, head_s=0.1)) as api,
         wire(api.port) as client,
@@ -264,7 +264,7 @@ async def test_empty_lines_after_a_request_are_no_late_head(redis_client: Redis)
 
 
 @LOOPS
-def test_a_busy_loop_forgets_no_half_closed_client(run: Run, redis_address: str) -> None:
+def test_a_busy_loop_serves_half_closed_clients(run: Run, redis_address: str) -> None:
     """However late the handler begins with the requests that came before the end of the stream."""
 
     async def play() -> None:
@@ -324,7 +324,7 @@ async def test_tokens_never_reach_the_log(api: House, caplog: pytest.LogCaptureF
     assert TOKEN not in caplog.text
 
 
-async def test_a_ping_that_is_under_way_is_taken_while_draining(api: House) -> None:
+async def test_a_ping_in_progress_is_accepted_while_draining(api: House) -> None:
     async with wire(api.port) as client:
         client.send(BOB[:-5])
         server = api.api._fast_path
@@ -339,7 +339,7 @@ async def test_a_ping_that_is_under_way_is_taken_while_draining(api: House) -> N
 
 
 @pytest.mark.parametrize("kind", ["fast", "aiohttp"])
-async def test_who_waits_for_verdicts_is_answered_before_the_end(api: House, kind: str) -> None:
+async def test_callers_that_wait_for_verdicts_are_answered_before_the_end(api: House, kind: str) -> None:
     api.reports.ends = asyncio.Event()
     waited = {"user_id": "bob", "wait": True}
     async with wire(api.port) as client:

@@ -65,7 +65,7 @@ async def test_the_oldest_idle_connection_makes_room(api: House, data: bytes) ->
     assert api.services.connections.main <= 3
 
 
-async def test_one_that_has_sent_nothing_is_idle(api: House) -> None:
+async def test_a_connection_without_data_is_idle(api: House) -> None:
     api.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
         silent = [await connected(stack, api) for _ in range(2)]
@@ -76,7 +76,7 @@ async def test_one_that_has_sent_nothing_is_idle(api: House) -> None:
 
 
 @pytest.mark.parametrize("busy", ["head", "body", "aiohttp's head", "answer"])
-async def test_where_none_is_idle_a_new_connection_is_refused(api: House, busy: str) -> None:
+async def test_without_an_idle_connection_a_new_one_is_refused(api: House, busy: str) -> None:
     api.set(limits={"connections": 2})
     begun = {"head": BOB[:40], "body": BOB[:-3], "aiohttp's head": FORM[:-30], "answer": BOB}[busy]
     async with AsyncExitStack() as stack:
@@ -126,7 +126,7 @@ async def stranger_of(stack: AsyncExitStack, api: House, kind: str) -> Wire:
 
 
 @pytest.mark.parametrize("kind", STRANGERS)
-async def test_strangers_make_room_before_an_idle_caller(api: House, kind: str) -> None:
+async def test_unauthenticated_connections_make_room_before_an_idle_caller(api: House, kind: str) -> None:
     """The caller has been idle for longest; of the strangers the oldest goes first, and those that come later too."""
     api.set(limits={"connections": 3})
     async with AsyncExitStack() as stack:
@@ -141,7 +141,7 @@ async def test_strangers_make_room_before_an_idle_caller(api: House, kind: str) 
             assert (await client.answer()).status == 200
 
 
-async def test_a_stranger_does_not_become_newer_by_what_it_sends(api: House) -> None:
+async def test_an_unauthenticated_connection_does_not_become_newer_by_sending(api: House) -> None:
     api.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
         first = await connected(stack, api, STRANGERS["anonymous"])
@@ -154,7 +154,7 @@ async def test_a_stranger_does_not_become_newer_by_what_it_sends(api: House) -> 
         assert (await second.answer()).status == 200
 
 
-async def test_a_stranger_whose_answer_is_under_way_is_not_closed(
+async def test_an_unauthenticated_connection_with_a_pending_answer_is_not_closed(
     api: House, redis_server: RedisServer
 ) -> None:
     """Redis is asked what its token is worth."""
@@ -188,7 +188,7 @@ TRUSTED = {
 
 
 @pytest.mark.parametrize("kind", TRUSTED)
-async def test_a_valid_token_makes_a_caller(api: House, kind: str) -> None:
+async def test_a_valid_token_authenticates_a_connection(api: House, kind: str) -> None:
     api.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
         caller = await connected(stack, api, TRUSTED[kind])
@@ -199,7 +199,7 @@ async def test_a_valid_token_makes_a_caller(api: House, kind: str) -> None:
         assert (await caller.answer()).status == 200
 
 
-async def test_a_caller_stays_one_when_it_is_handed_over(api: House) -> None:
+async def test_a_handed_over_connection_stays_authenticated(api: House) -> None:
     api.set(limits={"connections": 2})
     async with AsyncExitStack() as stack:
         caller = await connected(stack, api, BOB)
@@ -212,7 +212,7 @@ async def test_a_caller_stays_one_when_it_is_handed_over(api: House) -> None:
         assert (await caller.answer()).status == 200
 
 
-async def test_a_session_makes_a_caller(api: House) -> None:
+async def test_a_session_authenticates_a_connection(api: House) -> None:
     body = {"attributes": {"login": "bob", "password": "secret"}}
     assert (await call(api, body, path="/rc/v1/users")).status == 200
     login = await call(api, {"login": "bob", "password": "secret"}, path="/rc/v1/app/login", token=None)
@@ -236,7 +236,7 @@ async def test_a_session_makes_a_caller(api: House) -> None:
     ("sent", "known"), [(BOB, True), (FORM, True), (request(LONG), False)], ids=["fast", "aiohttp", "long"]
 )
 async def test_the_body_of_a_caller_is_not_cut_off_for_another(api: House, sent: bytes, known: bool) -> None:
-    """Its token is valid before it has sent a whole ping."""
+    """The token of the caller is checked before a complete ping was sent."""
     if known:
         assert (await call(api, {"user_id": "bob"})).status == 200
     await until(lambda: not api.services.connections.main)
@@ -261,7 +261,7 @@ def unread_of(api: House) -> asyncio.Transport:
 
 
 @pytest.mark.parametrize("kind", ["refused", "anonymous"])
-async def test_one_that_does_not_read_its_answers_is_gone_at_once(api: House, kind: str) -> None:
+async def test_a_client_that_does_not_read_its_answers_is_closed_immediately(api: House, kind: str) -> None:
     """A close that waits for its client would keep the socket for as long as the client likes, and count no more."""
     api.set(limits={"connections": 1})
     loop = asyncio.get_running_loop()
@@ -284,7 +284,7 @@ async def test_one_that_does_not_read_its_answers_is_gone_at_once(api: House, ki
             assert unread.get_write_buffer_size() == 0
 
 
-async def test_last_answers_that_nobody_reads_keep_no_place_for_ever(redis_client: Redis) -> None:
+async def test_unread_last_answers_do_not_keep_a_connection_forever(redis_client: Redis) -> None:
     """So few that the transport takes them all: nothing but the close is waiting for the client."""
     loop = asyncio.get_running_loop()
     async with house(redis_client, timeouts=HttpTimeouts(read_s=0.2, tick_s=0.05)) as api:
@@ -310,7 +310,7 @@ async def test_last_answers_that_nobody_reads_keep_no_place_for_ever(redis_clien
             await until(lambda: not api.services.connections.main)
 
 
-async def test_places_come_back(api: House) -> None:
+async def test_closed_connections_free_their_places(api: House) -> None:
     api.set(limits={"connections": 1})
     async with AsyncExitStack() as stack:
         client = await connected(stack, api)
@@ -322,7 +322,7 @@ async def test_places_come_back(api: House) -> None:
         assert (await client.answer()).status == 200
 
 
-async def test_of_many_refused_ones_few_stay(api: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_few_refused_connections_stay_open(api: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is answered; the others are closed at once, before their clients have closed."""
     monkeypatch.setattr("gateway.limits.connection_limits._REFUSED_S", WAIT_S * 6)
     api.set(limits={"connections": 1})
@@ -338,7 +338,7 @@ async def test_of_many_refused_ones_few_stay(api: House, monkeypatch: pytest.Mon
         assert (await busy.answer()).status == 200
 
 
-async def test_callers_keep_their_connections_while_strangers_flood(start_gateway: StartGateway) -> None:
+async def test_authenticated_connections_survive_a_flood_of_others(start_gateway: StartGateway) -> None:
     """Half of the strangers send nothing, the others begin a request that they do not end."""
     gateway = await start_gateway({"limits": {"connections": 20}})
     async with AsyncExitStack() as stack:
@@ -357,7 +357,9 @@ async def test_callers_keep_their_connections_while_strangers_flood(start_gatewa
 
 
 @pytest.mark.timeout(180)
-async def test_a_worker_without_open_files_left_goes_on(start_gateway: StartGateway, tmp_path: Path) -> None:
+async def test_a_worker_without_free_file_descriptors_continues(
+    start_gateway: StartGateway, tmp_path: Path
+) -> None:
     """Accept fails with EMFILE: the worker neither ends nor spins, and serves again once there are files."""
     gateway = await start_gateway({"limits": {"connections": 10_000}})
     (worker,) = gateway.workers

@@ -87,7 +87,7 @@ async def test_values_are_read_as_of_a_form(both: House) -> None:
         "name not UTF-8",
     ],
 )
-async def test_what_is_no_multipart_or_too_much_is_400(both: House, parts: tuple[bytes, ...]) -> None:
+async def test_invalid_or_oversized_multipart_bodies_are_400(both: House, parts: tuple[bytes, ...]) -> None:
     answer = await send(both, *parts)
     assert (answer.status, answer.error["code"]) == (400, "malformed_body")
 

@@ -9,7 +9,7 @@ async def test_alive_and_ready(api: House) -> None:
     assert (ready.status, ready.json) == (200, {"ready": True, "missing": {}, "degraded": {}})
 
 
-async def test_not_ready_says_what_is_missing(api: House) -> None:
+async def test_an_unready_gateway_names_the_missing_parts(api: House) -> None:
     api.missing["redis"] = "does not answer"
     answer = await call(api, method="GET", path="/readyz", token=None)
     assert (answer.status, answer.json["ready"]) == (503, False)
@@ -31,6 +31,6 @@ async def test_metrics_in_prometheus_text(api: House) -> None:
     assert b'rhopush_pings_accepted_total{ingress="http"} 3.0' in answer.body
 
 
-async def test_answers_do_not_tell_which_software_this_is(both: House) -> None:
+async def test_answers_do_not_name_the_software(both: House) -> None:
     for path in ("/healthz", "/nowhere", "/rc/v1/users"):
         assert "server" not in (await call(both, method="GET", path=path)).headers

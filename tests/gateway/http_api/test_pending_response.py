@@ -66,7 +66,7 @@ def test_a_repeat_has_the_id_of_the_first(connection: Connection) -> None:
     assert FIRST.encode() not in made.render(connection.server)
 
 
-def test_what_was_not_understood_is_warned_about(connection: Connection) -> None:
+def test_unknown_parameters_cause_a_warning(connection: Connection) -> None:
     made = pending(connection, warning="badge is no number")
     made(None)
     assert b"badge is no number" in made.render(connection.server)
@@ -81,7 +81,7 @@ def test_a_ping_that_is_not_accepted_is_counted_by_its_reason(connection: Connec
     assert not connection.counted('rhopush_pings_accepted_total{ingress="http"} 1.0')
 
 
-def test_a_response_that_is_made_already_is_given_as_it_is(connection: Connection) -> None:
+def test_a_finished_response_is_returned_unchanged(connection: Connection) -> None:
     made = pending(connection)
     made.respond(responses.of_text("hello", status=404))
     assert connection.ready == [made]

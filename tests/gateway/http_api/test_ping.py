@@ -73,9 +73,7 @@ async def test_every_name_of_the_route_and_the_warning_of_the_older_ones(both: H
         ("OPTIONS", "/rc/v1/users/ping"),
     ],
 )
-async def test_what_is_no_route_is_404_without_a_look_at_the_token(
-    both: House, method: str, path: str
-) -> None:
+async def test_an_unknown_route_is_404_without_a_token_check(both: House, method: str, path: str) -> None:
     answer = await call(both, {}, method=method, path=path, token=None)
     assert answer.status == 404
     assert answer.error["code"] == "not_found"
@@ -117,7 +115,7 @@ async def test_tokens_as_rhoconnect_reads_them(
     assert len(both.queue.pings) == (status == 200)
 
 
-async def test_an_admins_token_in_redis_is_the_truth(both: House, redis_client: Redis) -> None:
+async def test_an_admins_token_in_redis_takes_precedence(both: House, redis_client: Redis) -> None:
     await redis_client.mset(
         {
             "user:rhoadmin:rho__id": "rhoadmin",
@@ -145,7 +143,9 @@ async def test_an_admins_token_in_redis_is_the_truth(both: House, redis_client: 
         (b'{"sources": 5}', "invalid_field", "sources"),
     ],
 )
-async def test_bad_bodies_are_400_and_say_where(both: House, body: bytes, code: str, named: str) -> None:
+async def test_malformed_bodies_are_400_and_name_the_location(
+    both: House, body: bytes, code: str, named: str
+) -> None:
     answer = await call(both, body)
     assert answer.status == 400
     assert answer.error["code"] == code
@@ -339,7 +339,7 @@ async def test_requests_over_the_rate_are_429(both: House) -> None:
         (IdempotencyConflict("other body"), 409, False),
     ],
 )
-async def test_what_the_queue_refuses(both: House, failure: StoreDown, status: int, named: bool) -> None:
+async def test_refusals_of_the_queue(both: House, failure: StoreDown, status: int, named: bool) -> None:
     both.queue.failure = failure
     both.queue.holding = True
     async with wire(both.port) as connection:
@@ -353,7 +353,7 @@ async def test_what_the_queue_refuses(both: House, failure: StoreDown, status: i
     assert ("retry-after" in answer.headers) == (status == 503)
 
 
-async def test_503_while_redis_is_gone() -> None:
+async def test_503_while_redis_is_unreachable() -> None:
     for fast in (True, False):
         async with house(client(RedisAddress(unix_path="/nowhere")), fast_path=fast) as gone:
             answer = await call(gone, {"user_id": "bob"})
@@ -361,7 +361,7 @@ async def test_503_while_redis_is_gone() -> None:
         assert answer.headers["retry-after"] == "2"
 
 
-async def test_an_idempotency_key_is_scoped_by_token_and_held_against_the_body(both: House) -> None:
+async def test_an_idempotency_key_is_scoped_by_token_and_compared_with_the_body(both: House) -> None:
     keyed = {"Idempotency-Key": "order-1"}
     await call(both, {"user_id": "bob"}, headers=keyed)
     await call(both, {"user_id": "eve"}, headers=keyed)
@@ -380,7 +380,7 @@ async def test_an_idempotency_key_is_scoped_by_token_and_held_against_the_body(b
 
 
 @pytest.mark.parametrize("key", ["k" * 255, "k" * 256, "two words"])
-async def test_an_idempotency_key_that_is_none(both: House, key: str) -> None:
+async def test_an_invalid_idempotency_key_is_refused(both: House, key: str) -> None:
     answer = await call(both, {"user_id": "bob"}, headers={"Idempotency-Key": key})
     good = len(key) == 255
     assert answer.status == (200 if good else 400)
@@ -388,7 +388,7 @@ async def test_an_idempotency_key_that_is_none(both: House, key: str) -> None:
         assert answer.error["field"] == "Idempotency-Key"
 
 
-async def test_a_representation_only_where_it_is_asked_for(both: House) -> None:
+async def test_a_representation_is_sent_only_on_request(both: House) -> None:
     both.reports.known["0" * 32] = {"ping_id": "0" * 32, "state": "queued"}
     answer = await call(both, {"user_id": "bob"}, headers={"Prefer": "respond-async, return=representation"})
     assert answer.status == 200
@@ -405,7 +405,7 @@ async def test_a_representation_only_where_it_is_asked_for(both: House) -> None:
     ],
     ids=["still open", "representation"],
 )
-async def test_an_accepted_ping_is_said_to_be_though_its_report_cannot_be_read(
+async def test_an_accepted_ping_is_reported_although_its_report_cannot_be_read(
     both: House,
     monkeypatch: pytest.MonkeyPatch,
     asked: dict[str, Any],
@@ -442,14 +442,14 @@ async def test_accepted_and_refused_pings_are_counted(both: House) -> None:
     assert 'rhopush_pings_refused_total{reason="api_token_refused"} 1.0' in both.metrics
 
 
-async def test_a_ping_of_many_users_goes_the_other_way_and_arrives_whole(both: House) -> None:
+async def test_a_ping_to_many_users_is_stored_as_a_broadcast(both: House) -> None:
     users = [f"user{number}" for number in range(40_000)]
     answer = await call(both, {"user_id": users})
     assert answer.status == 200
     assert both.queue.pings[0].users == tuple(users)
 
 
-async def test_closing_answers_what_is_owed(both: House) -> None:
+async def test_closing_sends_pending_answers(both: House) -> None:
     both.queue.holding = True
     async with wire(both.port) as connection, wire(both.port) as idle:
         connection.send(request({"user_id": "bob"}))

@@ -179,7 +179,7 @@ STREAMS = st.one_of(anything(), anything(), pipeline(), st.binary(max_size=60))
 
 
 class Seen:
-    """What a client and a queue saw of one stream of bytes."""
+    """The answers to a client and the pings in a queue after one stream of bytes."""
 
     def __init__(self, answers: list[Answer], pings: list[Any], keys: list[Any], *, reset: bool) -> None:
         self.reset = reset

@@ -1,4 +1,4 @@
-"""What the routes read of a request."""
+"""The parts of a request that routes read."""
 
 from collections.abc import Generator
 

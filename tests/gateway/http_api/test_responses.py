@@ -31,20 +31,20 @@ def test_errors_as_json(error: InvalidField, status: int, retry: str | None, nam
     assert json.loads(answer.body) == {"error": inside}
 
 
-def test_rhoconnects_words_stay_text() -> None:
+def test_rhoconnects_error_texts_are_sent_as_text() -> None:
     answer = responses.of_error(ApiTokenRefused("No API token provided"))
     assert (answer.status, answer.body) == (422, b"No API token provided")
     assert dict(answer.headers)["Content-Type"] == "text/plain; charset=utf-8"
 
 
-def test_both_ways_say_the_same_reason() -> None:
+def test_both_paths_give_the_same_reason() -> None:
     for status, reason in REASONS.items():
         answer = HttpResponse(status, ())
         assert responses.response(answer).reason == reason
         assert encode(answer, "", close=False).startswith(f"HTTP/1.1 {status} {reason}\r\n".encode())
 
 
-def test_what_failed_inside_stays_inside() -> None:
+def test_internal_errors_show_no_details() -> None:
     answer = responses.of_error(BadSetting("the key file /secret/place is unreadable"))
     assert answer.status == 500
     assert b"secret" not in answer.body
@@ -60,7 +60,7 @@ def test_warnings_are_bounded_and_safe() -> None:
     assert len(text) < 2_000
 
 
-def test_a_warning_counts_what_it_does_not_name() -> None:
+def test_a_warning_counts_the_omitted_names() -> None:
     for count, end in (
         (20, "x19"),
         (21, "x19 and 1 more"),

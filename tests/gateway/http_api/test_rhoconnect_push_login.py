@@ -1,4 +1,4 @@
-"""What an outside rhoconnect-push asks about apps and users."""
+"""The queries of an external rhoconnect-push about apps and users."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""What a browser could make of the answers: every one says what it is, and none holds markup that somebody stored."""
+"""Answers in a browser: each has its content type, and stored markup is not interpreted."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Session cookies: what we made is read, everything else is nobody."""
+"""Session cookies: issued ones are accepted, all others are refused."""
 
 import base64
 
@@ -16,7 +16,7 @@ ours = Sessions(b"a secret of 32 bytes ...........")
 
 @given(login=st.text(max_size=40), admin=st.booleans())
 @example(login="000\r\x80\x80\x80\x803\uf000", admin=False)  # its base64 holds the separator
-def test_what_was_issued_is_read(login: str, admin: bool) -> None:
+def test_an_issued_session_is_accepted(login: str, admin: bool) -> None:
     session = Session(login, "f", int(NOW) + 1, admin)
     if any(0xD800 <= ord(character) <= 0xDFFF for character in login):
         return
@@ -32,7 +32,7 @@ def test_it_ends() -> None:
     assert ours.read(value, BOB.until_s) is None
 
 
-def test_another_secret_is_another_house() -> None:
+def test_a_session_of_another_secret_is_refused() -> None:
     assert Sessions(b"other").read(ours.issue(BOB), NOW) is None
 
 
@@ -45,12 +45,12 @@ def test_one_changed_bit_ends_it(place: int, bit: int) -> None:
 
 
 @given(st.text(max_size=200))
-def test_garbage_is_nobody(value: str) -> None:
+def test_garbage_is_no_session(value: str) -> None:
     assert ours.read(value, NOW) is None
 
 
 @pytest.mark.parametrize("inside", [b"{}", b'["bob"]', b"not json", b"\xff"])
-def test_a_good_mac_over_garbage_is_nobody(inside: bytes) -> None:
+def test_garbage_with_a_valid_mac_is_no_session(inside: bytes) -> None:
     text = base64.urlsafe_b64encode(inside).rstrip(b"=")
     assert ours.read(f"{text.decode()}--{ours._mac(text)}", NOW) is None
 

@@ -1,4 +1,4 @@
-"""What interrupts a streamed request."""
+"""The interruption of a streamed request."""
 
 import asyncio
 from collections.abc import Callable

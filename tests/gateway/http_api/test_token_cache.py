@@ -1,4 +1,4 @@
-"""What is remembered of API tokens, and for how long."""
+"""The cache of API tokens, and its lifetime."""
 
 import asyncio
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class Store:
 
 
 @pytest.mark.parametrize("token", ["admin", "bob", "unknown"])
-async def test_an_answer_holds_for_a_while(token: str) -> None:
+async def test_an_answer_is_cached_for_a_limited_time(token: str) -> None:
     store = Store()
     worth = WORTH.get(token, TokenRole.MISSING)
     assert store.book.known(token) is None
@@ -58,7 +58,7 @@ async def test_an_answer_holds_for_a_while(token: str) -> None:
     assert store.book.known(token) is TokenRole.OTHER
 
 
-async def test_no_token_is_no_question() -> None:
+async def test_a_missing_token_causes_no_look_up() -> None:
     store = Store()
     assert store.book.lookup("", "") is TokenRole.MISSING
     assert await store.book.resolve("", "") is TokenRole.MISSING
@@ -83,7 +83,7 @@ async def test_the_header_decides_if_its_token_exists(header: str, parameter: st
     assert store.book.lookup(header, parameter) is worth
 
 
-async def test_many_callers_share_one_question_and_survive_each_other() -> None:
+async def test_concurrent_callers_share_one_look_up() -> None:
     store = Store()
     store.answering.clear()
     callers = [asyncio.ensure_future(store.book.role("admin")) for _ in range(10)]
@@ -96,7 +96,7 @@ async def test_many_callers_share_one_question_and_survive_each_other() -> None:
     assert store.asked == ["admin"]
 
 
-async def test_a_failure_is_not_remembered() -> None:
+async def test_a_failure_is_not_cached() -> None:
     store = Store()
     store.down = True
     with pytest.raises(StoreDown):
@@ -105,7 +105,7 @@ async def test_a_failure_is_not_remembered() -> None:
     assert await store.book.role("admin") is TokenRole.ADMIN
 
 
-async def test_invented_tokens_do_not_push_out_good_ones() -> None:
+async def test_invented_tokens_do_not_evict_valid_ones() -> None:
     store = Store()
     await store.book.role("admin")
     for number in range(10_000):
@@ -114,7 +114,7 @@ async def test_invented_tokens_do_not_push_out_good_ones() -> None:
     assert len(store.book._others) <= 4_096
 
 
-async def test_a_text_too_long_for_a_token_is_neither_asked_about_nor_kept() -> None:
+async def test_a_text_too_long_for_a_token_is_neither_looked_up_nor_cached() -> None:
     """A body's api_token may be as long as the body."""
     store = Store()
     endless = "x" * (NAME_CHARACTERS + 1)
@@ -125,7 +125,7 @@ async def test_a_text_too_long_for_a_token_is_neither_asked_about_nor_kept() -> 
     assert store.asked == [endless[1:]]
 
 
-async def test_forgetting() -> None:
+async def test_clearing_removes_cached_tokens() -> None:
     store = Store()
     await store.book.role("admin")
     store.book.clear()
@@ -142,7 +142,7 @@ def test_rhoconnects_words(role: TokenRole, words: str) -> None:
         principal_of(role)
 
 
-async def test_a_token_that_was_valid_is_asked_about_alone_and_others_in_batches() -> None:
+async def test_a_recently_valid_token_is_looked_up_alone_and_others_in_batches() -> None:
     store = Store()
     await store.book.role("admin")
     assert store.batches == [["admin"]]
@@ -156,7 +156,7 @@ async def test_a_token_that_was_valid_is_asked_about_alone_and_others_in_batches
     assert store.batches == [["admin"]] * 2
 
 
-async def test_the_configured_token_is_asked_about_alone_from_the_start() -> None:
+async def test_the_configured_token_is_looked_up_alone_from_the_start() -> None:
     store = Store()
     book = TokenCache(store.ask, store.ask_many, is_configured=lambda token: token == "admin")
     assert await book.role("admin") is TokenRole.ADMIN
@@ -179,7 +179,7 @@ async def test_a_good_token_does_not_wait_for_invented_ones() -> None:
     assert found.count(TokenRole.MISSING) == 10_000 - busy
 
 
-async def test_a_revoked_token_is_noticed_in_time_and_asked_about_first_no_more() -> None:
+async def test_a_revoked_token_is_detected_in_time_and_loses_its_priority() -> None:
     store = Store()
     await store.book.role("admin")
     del store.worth["admin"]
@@ -190,7 +190,7 @@ async def test_a_revoked_token_is_noticed_in_time_and_asked_about_first_no_more(
     assert store.batches == [["admin"]] * 2
 
 
-async def test_what_is_remembered_is_bounded() -> None:
+async def test_the_cache_is_bounded() -> None:
     store = Store()
     for number in range(5_000):
         await store.book.role(f"invented{number}")
@@ -206,7 +206,7 @@ async def test_what_is_remembered_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("role", [TokenRole.ADMIN, TokenRole.OTHER])
-async def test_the_token_that_was_looked_up_longest_ago_is_forgotten_first(
+async def test_the_token_looked_up_longest_ago_is_evicted_first(
     monkeypatch: pytest.MonkeyPatch, role: TokenRole
 ) -> None:
     monkeypatch.setattr(token_cache, "_ADMINS_MAX", 3)

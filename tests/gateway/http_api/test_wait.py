@@ -17,7 +17,7 @@ FAILED = {
 }
 
 
-async def test_waiting_until_all_is_well(both: House) -> None:
+async def test_waiting_until_every_device_accepted(both: House) -> None:
     both.reports.finished = {"state": "done", "devices": [{"client_id": "a", "verdict": "accepted"}]}
     answer = await call(both, {"user_id": "bob", "wait": True})
     assert (answer.status, answer.body) == (200, b"")
@@ -63,7 +63,7 @@ async def test_waited_pings_of_one_connection_are_answered_in_order(api: House) 
         assert [(await client.answer()).headers["x-ping-id"][-1] for _ in range(2)] == ["1", "2"]
 
 
-async def test_waiting_too_long_is_504_with_what_is_known(both: House) -> None:
+async def test_waiting_too_long_is_504_with_the_verdicts_so_far(both: House) -> None:
     both.reports.known["0" * 32] = {"state": "open"}
     answer = await call(both, {"user_id": "bob", "wait": True})
     assert answer.status == 504

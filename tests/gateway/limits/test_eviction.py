@@ -28,7 +28,7 @@ def closed(found: list[Connection]) -> list[int]:
     return [number for number, connection in enumerate(found) if connection.aborted]
 
 
-async def test_the_oldest_stranger_that_awaits_its_client_goes_first() -> None:
+async def test_the_oldest_unauthenticated_connection_that_waits_for_its_client_is_closed_first() -> None:
     connections, limits = registry(3)
     found = [Connection(awaits_client=False), Connection(), Connection(idle_since=1, trusted=True)]
     assert all(map(connections.add, found))
@@ -38,7 +38,7 @@ async def test_the_oldest_stranger_that_awaits_its_client_goes_first() -> None:
     assert limits.push == 3
 
 
-async def test_after_the_strangers_the_connection_that_is_idle_for_the_longest_time_goes() -> None:
+async def test_then_the_connection_idle_for_the_longest_time_is_closed() -> None:
     connections, _ = registry(3)
     found = [Connection(idle_since=since, trusted=True) for since in (3, 1, 2)]
     assert all(map(connections.add, found))
@@ -57,7 +57,7 @@ async def test_a_connection_that_is_used_again_keeps_its_place() -> None:
     assert closed(found) == [0, 2]
 
 
-async def test_where_every_connection_is_answered_there_is_no_room() -> None:
+async def test_with_pending_responses_everywhere_no_connection_is_closed() -> None:
     connections, limits = registry(2)
     found = [Connection(awaits_client=False), Connection(awaits_client=False, trusted=True)]
     assert all(map(connections.add, found))
@@ -75,7 +75,7 @@ async def test_a_trusted_connection_with_half_a_request_stays() -> None:
     assert not caller.aborted
 
 
-async def test_one_that_is_handed_over_stays_a_stranger_and_is_counted_once() -> None:
+async def test_a_handed_over_connection_stays_unauthenticated_and_is_counted_once() -> None:
     connections, limits = registry(1)
     first, later = Connection(), Connection()
     assert connections.add(first)
@@ -86,7 +86,7 @@ async def test_one_that_is_handed_over_stays_a_stranger_and_is_counted_once() ->
     assert not first.aborted
 
 
-async def test_a_bounded_number_of_strangers_is_passed_over() -> None:
+async def test_a_bounded_number_of_unauthenticated_connections_is_skipped() -> None:
     connections, _ = registry(_OWED_MAX + 1)
     found = [Connection(awaits_client=False) for _ in range(_OWED_MAX)] + [Connection()]
     assert all(map(connections.add, found))
@@ -95,7 +95,7 @@ async def test_a_bounded_number_of_strangers_is_passed_over() -> None:
     assert closed(found) == [_OWED_MAX]
 
 
-async def test_a_removed_connection_is_counted_no_more() -> None:
+async def test_a_removed_connection_is_no_longer_counted() -> None:
     connections, limits = registry(1)
     gone = Connection()
     assert connections.add(gone)

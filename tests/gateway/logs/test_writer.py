@@ -83,7 +83,7 @@ def test_a_blocked_reader_blocks_no_writer_and_gets_the_number_of_dropped_lines(
     assert writer.dropped == dropped
 
 
-def test_the_notice_stands_where_the_lines_would_have_stood(pipe: Pipe) -> None:
+def test_the_notice_is_at_the_position_of_the_dropped_lines(pipe: Pipe) -> None:
     writer = LineWriter(pipe.writer, notice, bytes_max=4000)
     number = 0
     while writer.dropped == 0:
@@ -98,7 +98,7 @@ def test_the_notice_stands_where_the_lines_would_have_stood(pipe: Pipe) -> None:
     assert lines[-2:] == ["<1 lost>\n", "last\n"]
 
 
-def test_a_slow_reader_gets_stretches_of_the_log(pipe: Pipe) -> None:
+def test_a_slow_reader_gets_contiguous_parts_of_the_log(pipe: Pipe) -> None:
     writer = LineWriter(pipe.writer, notice, lines_max=100)
     number, lines = 0, []
     while number < 20_000:
@@ -113,7 +113,7 @@ def test_a_slow_reader_gets_stretches_of_the_log(pipe: Pipe) -> None:
     assert sum(map(bool, map(NOTICE.match, lines))) < len(lines) / 10
 
 
-def test_a_reader_that_is_gone_is_no_error(pipe: Pipe) -> None:
+def test_a_closed_reader_is_no_error(pipe: Pipe) -> None:
     writer = LineWriter(pipe.writer, notice)
     gone = os.dup(pipe.writer)
     os.close(pipe.reader)
@@ -124,7 +124,7 @@ def test_a_reader_that_is_gone_is_no_error(pipe: Pipe) -> None:
     assert writer.dropped == 100
 
 
-def test_a_full_disk_loses_lines_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+def test_a_full_disk_loses_lines_until_there_is_room(tmp_path: Path) -> None:
     """RLIMIT_FSIZE replaces the full disk: a write beyond it fails, and a write across it is truncated."""
     file = tmp_path / "log"
     before = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -155,7 +155,7 @@ def test_a_descriptor_that_another_process_made_non_blocking_loses_nothing(pipe:
     assert writer.dropped == 0
 
 
-def test_a_stream_gives_whole_lines_on(pipe: Pipe) -> None:
+def test_a_stream_passes_whole_lines(pipe: Pipe) -> None:
     stream = QueuedStream(pipe.writer, LineWriter(pipe.writer, notice))
     print("a", "b", file=stream, flush=True)
     stream.write("half")
@@ -178,7 +178,7 @@ def ran(body: str, *, stdout: int | None = None, stderr: int) -> subprocess.Pope
     return subprocess.Popen([sys.executable, "-c", PROGRAM.format(body=body)], stdout=stdout, stderr=stderr)
 
 
-def test_what_was_logged_before_a_crash_is_written_and_the_crash_too() -> None:
+def test_lines_before_a_crash_and_the_crash_itself_are_written() -> None:
     process = ran('print("out"); log.info("before"); raise KeyError("crash")', stdout=-1, stderr=-1)
     out, err = process.communicate(timeout=BUDGET_S)
     assert out == b"out\n"

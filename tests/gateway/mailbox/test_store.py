@@ -68,7 +68,7 @@ async def calls(redis: Redis) -> int:
     return int(stats.get("cmdstat_evalsha", {"calls": 0})["calls"])
 
 
-async def test_a_turn_of_the_loop_is_one_call_up_to_the_batch(
+async def test_an_iteration_of_the_loop_makes_one_call_up_to_the_batch_size(
     store: MailboxStore, redis_client: Redis
 ) -> None:
     await store.register("i", "app", "t")
@@ -107,7 +107,7 @@ async def test_only_first_messages_are_published(store: MailboxStore, redis_addr
     await other.close()
 
 
-async def test_its_own_polls_are_no_news_to_a_process(store: MailboxStore) -> None:
+async def test_a_process_ignores_notifications_about_its_own_polls(store: MailboxStore) -> None:
     channel = Channel()
     store.set_listener(channel)
     await store.register("i", "app", "t")
@@ -119,7 +119,7 @@ async def test_its_own_polls_are_no_news_to_a_process(store: MailboxStore) -> No
     assert [word for word, _ in channel.heard] == ["message"]
 
 
-async def test_a_named_message_is_queued_once_while_it_is_there(store: MailboxStore) -> None:
+async def test_a_named_message_is_queued_once_while_it_waits(store: MailboxStore) -> None:
     await store.register("i", "app", "t")
     first, again, other = await post(
         store,
@@ -149,7 +149,7 @@ async def test_registrations_have_their_limit(store: MailboxStore) -> None:
     assert await store.register("i", "app0", "other") == "t0"
 
 
-async def test_garbage_beside_a_registration_does_not_hurt(store: MailboxStore, redis_client: Redis) -> None:
+async def test_garbage_beside_a_registration_has_no_effect(store: MailboxStore, redis_client: Redis) -> None:
     await redis_client.sadd("reg:i", "no json", '{"token":"t","appname":"app"}', "[]")
     await redis_client.set("tok:t", "i")
     assert await store.token_of("i", "app") == "t"
@@ -169,7 +169,7 @@ async def test_a_queue_has_its_limit(
     await store.close()
 
 
-async def test_nothing_is_prolonged_that_is_fresh(redis_client: Redis, redis_address: str) -> None:
+async def test_fresh_keys_are_not_prolonged(redis_client: Redis, redis_address: str) -> None:
     store = await opened(redis_address, registration_ttl_s=3_000)
     await store.register("i", "app", "t")
     for ttl, prolonged in ((2_950, False), (2_850, True)):
@@ -217,7 +217,7 @@ async def test_a_damaged_mailbox_harms_no_other_of_the_same_call(
 
 
 @pytest.mark.parametrize("member", ["5", "null", "[", '{"token":5}', '{"token":"x","appname":{}}'])
-async def test_a_registration_that_cannot_be_read_is_passed_over(
+async def test_an_unreadable_registration_is_skipped(
     store: MailboxStore, redis_client: Redis, member: str
 ) -> None:
     await redis_client.sadd("reg:phone", member)
@@ -227,7 +227,7 @@ async def test_a_registration_that_cannot_be_read_is_passed_over(
     assert await store.unregister("phone", "app")
 
 
-async def test_a_counter_that_is_no_number_begins_as_one_that_is_not_there(
+async def test_a_counter_that_is_no_number_counts_as_missing(
     store: MailboxStore, redis_client: Redis
 ) -> None:
     await store.register("phone", "app", "token")

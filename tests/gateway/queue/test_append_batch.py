@@ -1,4 +1,4 @@
-"""Batches of pings: their ids, and what the callers of repeated keys are told."""
+"""Batches of pings: their ids, and the outcomes of repeated keys."""
 
 import re
 import uuid
@@ -22,7 +22,7 @@ class Outcomes(dict[str, Accepted | RhoPushError | None]):
         return lambda outcome: self.__setitem__(name, outcome)
 
 
-def test_a_batch_id_and_a_place_are_a_uuid_of_version_7() -> None:
+def test_a_batch_id_and_an_index_form_a_uuid_of_version_7() -> None:
     batch = new_batch(1_764_540_000_000)
     assert re.fullmatch(r"[0-9a-f]{28}", batch)
     assert uuid.UUID(batch + "0001").version == 7
@@ -69,7 +69,7 @@ def test_the_same_key_and_body_is_one_ping() -> None:
 
 
 @pytest.mark.parametrize("lost", [False, True])
-def test_what_is_appended_in_a_second_batch_has_other_ids(lost: bool) -> None:
+def test_pings_of_a_second_batch_have_other_ids(lost: bool) -> None:
     batch, rest, told = AppendBatch(keys.PINGS), AppendBatch(keys.PINGS), Outcomes()
     for name in ("known", "other", "free", "last"):
         batch.add_keyed(PING, 5, told.of(name), key(name))

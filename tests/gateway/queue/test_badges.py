@@ -1,4 +1,4 @@
-"""Counters of the badge "+1": once a ping, anew after a sync, bounded in time and size."""
+"""Counters of the badge "+1": once for each ping, restarted by a sync, bounded in time and size."""
 
 from redis.asyncio import Redis
 
@@ -29,7 +29,7 @@ async def test_each_ping_counts_once_however_often_it_is_repeated(
     assert 0 < await redis_client.ttl(keys.badge("c1")) <= keys.BADGE_S
 
 
-async def test_a_sync_begins_the_count_anew_and_keeps_the_numbers_of_retries(
+async def test_a_sync_restarts_the_count_and_keeps_the_numbers_of_retries(
     connection: RedisConnection,
 ) -> None:
     store = BadgeStore(connection)

@@ -22,7 +22,7 @@ async def add(redis: Redis, batch_id: str, at_ms: int, sequence: int = 0) -> Non
     await redis.xadd(keys.PINGS, {"e": entry, "n": 1, "s": 1}, id=f"{at_ms}-{sequence}")
 
 
-async def test_only_a_batch_that_is_there_is_found(connection: RedisConnection, redis_client: Redis) -> None:
+async def test_only_an_existing_batch_is_found(connection: RedisConnection, redis_client: Redis) -> None:
     assert not await is_in_stream(connection, keys.PINGS, batch(1))
     await add(redis_client, batch(1), AT_MS + 3)
     assert await is_in_stream(connection, keys.PINGS, batch(1))

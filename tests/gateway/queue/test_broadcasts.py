@@ -33,7 +33,7 @@ async def store(connection: RedisConnection) -> BroadcastStore:
     return BroadcastStore(connection, 3600)
 
 
-async def test_pieces_and_cursor_move_together(
+async def test_chunks_and_cursor_are_written_in_one_step(
     streams: Streams, store: BroadcastStore, reader: RedisConnection, redis_client: Redis
 ) -> None:
     await add(redis_client, keys.BROADCASTS)
@@ -54,7 +54,9 @@ async def test_pieces_and_cursor_move_together(
     assert await store.split_users(lease, "0" * 28, 3, then, 5000) == -1
 
 
-async def test_a_phone_is_one_chunks_and_stays_so(store: BroadcastStore, redis_client: Redis) -> None:
+async def test_a_device_stays_with_the_chunk_that_claimed_it(
+    store: BroadcastStore, redis_client: Redis
+) -> None:
     assert await store.claim(PING.id, 0, [b"one", b"two"]) == [True, True]
     assert await store.claim(PING.id, 10, [b"two", b"three"]) == [False, True]
     assert await store.claim(PING.id, 0, [b"two", b"three", b"one"]) == [True, False, True]
@@ -65,7 +67,7 @@ async def test_a_phone_is_one_chunks_and_stays_so(store: BroadcastStore, redis_c
     assert 0 < await redis_client.ttl(keys.broadcast_devices(PING.id)) <= keys.BROADCAST_S
 
 
-async def test_what_is_kept_for_a_broadcast_goes_with_its_last_chunk(
+async def test_the_data_of_a_broadcast_is_deleted_with_its_last_chunk(
     streams: Streams, store: BroadcastStore, reader: RedisConnection, redis_client: Redis
 ) -> None:
     users, phones = keys.broadcast_users(PING.id), keys.broadcast_devices(PING.id)

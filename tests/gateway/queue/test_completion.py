@@ -35,7 +35,7 @@ async def subscribed(redis: Redis, channel: str) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_a_ping_that_is_finished_is_told_at_once(
+async def test_a_finished_ping_is_reported_immediately(
     completions: CompletionWaiters, redis_client: Redis
 ) -> None:
     await finish(redis_client)
@@ -44,7 +44,7 @@ async def test_a_ping_that_is_finished_is_told_at_once(
     assert report["counts"]["accepted"] == 1
 
 
-async def test_a_door_hears_of_the_end(
+async def test_a_waiting_request_is_notified_of_the_end(
     completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "POLL_S", 1000.0)  # it must hear, not look
@@ -59,7 +59,7 @@ async def test_a_door_hears_of_the_end(
     assert completions._waiting == {}
 
 
-async def test_a_message_that_was_missed_is_made_good_by_looking(
+async def test_a_missed_notification_is_replaced_by_polling(
     completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "POLL_S", 0.01)
@@ -69,7 +69,7 @@ async def test_a_message_that_was_missed_is_made_good_by_looking(
     assert (await waiter) is not None
 
 
-async def test_an_expected_ping_is_not_looked_at_before_it_is_heard_of(
+async def test_the_receipt_of_an_expected_ping_is_not_read_before_its_notification(
     completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "POLL_S", 1000.0)
@@ -84,7 +84,7 @@ async def test_an_expected_ping_is_not_looked_at_before_it_is_heard_of(
     assert stats["cmdstat_hgetall"]["calls"] == 1
 
 
-async def test_a_door_that_was_told_the_record_asks_redis_nothing(
+async def test_a_notification_with_the_record_needs_no_read(
     completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "POLL_S", 1000.0)
@@ -105,7 +105,7 @@ async def test_a_door_that_was_told_the_record_asks_redis_nothing(
     assert told == await completions.outcome(PING, 30) is not None
 
 
-async def test_a_door_that_was_told_nonsense_looks_for_itself(
+async def test_an_invalid_notification_causes_a_read_of_the_receipt(
     completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "POLL_S", 1000.0)
@@ -118,7 +118,7 @@ async def test_a_door_that_was_told_nonsense_looks_for_itself(
     assert report["counts"]["accepted"] == 1
 
 
-async def test_an_expected_ping_whose_message_was_missed_is_found_by_looking(
+async def test_polling_finds_an_expected_ping_whose_notification_was_missed(
     completions: CompletionWaiters, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "POLL_S", 0.01)
@@ -128,7 +128,7 @@ async def test_an_expected_ping_whose_message_was_missed_is_found_by_looking(
 
 
 @pytest.mark.parametrize("known", [False, True])
-async def test_an_open_ping_ends_the_wait_with_nothing(
+async def test_the_wait_for_an_open_ping_ends_without_a_report(
     completions: CompletionWaiters, redis_client: Redis, known: bool
 ) -> None:
     if known:
@@ -138,7 +138,7 @@ async def test_an_open_ping_ends_the_wait_with_nothing(
 
 
 @pytest.mark.parametrize("waiting_before", [True, False])
-async def test_a_process_that_ends_makes_nobody_wait(
+async def test_a_process_that_ends_ends_all_waits(
     completions: CompletionWaiters, monkeypatch: pytest.MonkeyPatch, waiting_before: bool
 ) -> None:
     monkeypatch.setattr(completion, "POLL_S", 1000.0)

@@ -1,4 +1,4 @@
-"""Leases, progress, settling, the schedule and broadcasts' pieces, step by step."""
+"""Leases, progress, settlement, the schedule and the chunks of broadcasts, step by step."""
 
 import asyncio
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ async def test_each_entry_is_read_once(
     assert await streams.read(reader, keys.STREAMS, 3, 1) == []
 
 
-async def test_what_was_read_is_there_again_after_a_restart(
+async def test_entries_that_were_read_are_resumed_after_a_restart(
     streams: Streams, reader: RedisConnection, redis_client: Redis
 ) -> None:
     added = await add(redis_client, count=150)
@@ -80,7 +80,7 @@ async def test_what_was_read_is_there_again_after_a_restart(
     assert names(await streams.resume(keys.PINGS, found[-1].entry)) == added[100:]
 
 
-async def test_only_what_was_not_renewed_is_taken_over(
+async def test_only_entries_without_renewal_are_taken_over(
     streams: Streams,
     reader: RedisConnection,
     connection: RedisConnection,
@@ -117,7 +117,7 @@ async def test_a_lease_that_another_consumer_has_is_neither_renewed_nor_written_
     assert await other.renew_leases(keys.PINGS, [taken.entry]) == []
 
 
-async def test_a_group_that_a_flush_took_is_made_again(
+async def test_a_group_that_was_flushed_is_created_again(
     streams: Streams, reader: RedisConnection, redis_client: Redis
 ) -> None:
     await redis_client.flushall()
@@ -144,7 +144,7 @@ async def lease_one(streams: Streams, reader: RedisConnection, redis: Redis) -> 
     return lease
 
 
-async def test_progress_is_kept_until_the_unit_is_settled(
+async def test_progress_is_stored_until_the_batch_is_settled(
     streams: Streams, reader: RedisConnection, redis_client: Redis
 ) -> None:
     lease = await lease_one(streams, reader, redis_client)
@@ -160,7 +160,7 @@ async def test_progress_is_kept_until_the_unit_is_settled(
 @pytest.mark.parametrize(
     ("places", "size", "fits"), [(0, 0, True), (1, 0, False), (8, 1, True), (9, 1, False), (9, 2, True)]
 )
-def test_progress_has_a_bit_for_each_place(places: int, size: int, fits: bool) -> None:
+def test_progress_has_a_bit_for_each_index(places: int, size: int, fits: bool) -> None:
     plan = (tuple(f"c{n}" for n in range(places)),)
     assert BatchProgress(plan, bytes(size), ()).fits(1) == fits
 
@@ -181,7 +181,7 @@ def test_progress_of_another_plan_does_not_fit(progress: BatchProgress) -> None:
     assert BatchProgress((("c1",),), b"\1", ((0, 1, "Unregistered"),), ({},)).fits(1)
 
 
-async def test_settling_writes_all_once(
+async def test_settling_writes_everything_once(
     streams: Streams, reader: RedisConnection, redis_client: Redis
 ) -> None:
     lease = await lease_one(streams, reader, redis_client)
@@ -207,7 +207,7 @@ async def test_settling_writes_all_once(
     assert await redis_client.hget(keys.PARKED, "lane") == b"6"
 
 
-async def test_a_lane_with_nothing_parked_is_forgotten(
+async def test_the_count_of_a_lane_without_parked_deliveries_is_removed(
     streams: Streams, reader: RedisConnection, redis_client: Redis
 ) -> None:
     lease = await lease_one(streams, reader, redis_client)
@@ -217,7 +217,7 @@ async def test_a_lane_with_nothing_parked_is_forgotten(
 
 
 @pytest.mark.parametrize(("still_open", "told"), [(0, True), (1, False)])
-async def test_a_waiting_door_hears_of_the_end_alone(
+async def test_a_waiting_request_is_notified_only_of_the_end(
     streams: Streams, reader: RedisConnection, redis_client: Redis, still_open: int, told: bool
 ) -> None:
     lease = await lease_one(streams, reader, redis_client)
@@ -244,7 +244,7 @@ async def redis_ms(redis: Redis) -> int:
 
 
 @pytest.mark.parametrize(("now_ms", "due"), [(0, 0), (8999 - 60_000, 0), (9000, 1), (9001, 1)])
-async def test_a_piece_is_called_when_it_is_due(
+async def test_a_retry_is_released_when_it_is_due(
     streams: Streams, reader: RedisConnection, redis_client: Redis, now_ms: int, due: int
 ) -> None:
     """By the process's steady clock it was settled at `now_ms`, to be due at 9000."""
@@ -263,7 +263,7 @@ async def test_a_piece_is_called_when_it_is_due(
 async def test_the_schedule_moves_with_redis_clock(
     streams: Streams, reader: RedisConnection, redis_client: Redis, jump_s: int
 ) -> None:
-    """As if it was written before Redis' clock jumped: each piece waits as long as it was meant to."""
+    """The schedule is written as if before a jump of Redis' clock: each retry waits for its intended time."""
     lease = await lease_one(streams, reader, redis_client)
     now_ms = await redis_ms(redis_client)
     before_ms = now_ms - jump_s * 1000
@@ -296,7 +296,7 @@ async def test_a_time_without_gateways_moves_no_schedule(
 # Broadcasts.
 
 
-async def test_the_backlog_tells_its_number_and_its_oldest(streams: Streams, redis_client: Redis) -> None:
+async def test_the_backlog_has_its_number_and_its_oldest_entry(streams: Streams, redis_client: Redis) -> None:
     assert await streams.backlog() == (0, 0)
     await redis_client.hset(keys.STATS, "pings", 2)
     await redis_client.xadd(keys.PINGS, {"e": "", "n": 0, "s": 0}, id="7000-1")
@@ -304,7 +304,7 @@ async def test_the_backlog_tells_its_number_and_its_oldest(streams: Streams, red
     assert await streams.backlog() == (2, 5000)
 
 
-async def test_only_so_many_unreadable_entries_are_kept(
+async def test_the_number_of_unreadable_entries_is_limited(
     streams: Streams, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "UNREADABLE_MAX", 2)
@@ -322,7 +322,7 @@ async def _put_aside(streams: Streams, redis: Redis, payload: bytes) -> bool:
     return await streams.quarantine(Lease(keys.PINGS, entry.decode(), payload, 0, 0, False), "damaged", 1_000)
 
 
-async def test_only_so_many_bytes_of_unreadable_entries_are_kept(
+async def test_the_size_of_unreadable_entries_is_limited(
     streams: Streams, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "UNREADABLE_BYTES", 5_000)
@@ -337,7 +337,7 @@ async def test_only_so_many_bytes_of_unreadable_entries_are_kept(
     assert held == sum(int(record[b"size"]) for _, record in await redis_client.xrange(keys.UNREADABLE))
 
 
-async def test_an_entry_is_put_aside_once(streams: Streams, redis_client: Redis) -> None:
+async def test_an_entry_is_quarantined_once(streams: Streams, redis_client: Redis) -> None:
     """The reply may have been lost: asked again, nothing changes."""
     entry = (await redis_client.xadd(keys.PINGS, {"e": b"odd", "n": 1, "s": 5})).decode()
     await redis_client.hset(keys.STATS, mapping={"pings": 3, "bytes": 30})

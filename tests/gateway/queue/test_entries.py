@@ -1,4 +1,4 @@
-"""What stands in a stream: read, or refused by one error."""
+"""Contents of stream entries: read, or refused by one error."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ NO_TEXT = [b"\x93\xa1\xff\x00\x90", b"\x91\xa1\xff"]
 
 @pytest.mark.parametrize("decode", [decode_entry, decode_chunk, decode_users])
 @pytest.mark.parametrize("packed", [b"", b"\xc1", *DEEP, *NO_TEXT], ids=range(6))
-def test_what_cannot_be_read_is_one_error(decode: Any, packed: bytes) -> None:
+def test_unreadable_entries_raise_one_error(decode: Any, packed: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode(packed)
 
@@ -40,7 +40,7 @@ BATCH = "0" * 28
 
 
 @pytest.mark.parametrize(("stored", "present"), FORMER_INGRESSES)
-def test_a_ping_of_an_earlier_version_names_its_ingress_in_present_words(stored: str, present: str) -> None:
+def test_the_ingress_of_a_ping_of_an_earlier_version_has_its_present_name(stored: str, present: str) -> None:
     pings = (Ping(users=("bob",), ingress=stored), Ping(users=("ann",), message="hi"))
     read = read_entry(encode(Entry(BATCH, 5, pings, 7)))
     now = (Ping(users=("bob",), ingress=present), Ping(users=("ann",), message="hi", ingress="http"))
@@ -55,7 +55,7 @@ def test_a_chunk_of_an_earlier_version_keeps_the_name_of_its_lane(stored: str, p
 
 
 @pytest.mark.parametrize("count", [b"", b"x", b"-1", b"1.5", b"9" * 5_000, b"1_0", b"18446744073709551616"])
-def test_a_count_that_is_none_is_0_and_hides_no_other_entry(count: bytes) -> None:
+def test_an_invalid_count_is_0_and_hides_no_other_entry(count: bytes) -> None:
     good = (b"2-0", [b"e", b"payload", b"n", b"3", b"s", b"100"])
     wrong = (b"1-0", [b"e", b"payload", b"n", count, b"s", count])
     found = leases_of(keys.PINGS, [wrong, good], redelivered=False)

@@ -30,7 +30,7 @@ return redis.call('XRANGE', KEYS[1], '-', '+')[1][2]
 
 
 def expected(count: int, sources: tuple[str, ...]) -> Entry:
-    """As many pings, of users whose names take msgpack's three lengths of a text."""
+    """This number of pings, of users whose names take msgpack's three lengths of a text."""
     users = (f"{number}{'ü' * (number % 3 * 100)}" for number in range(count))
     pings = (msgspec.structs.replace(TEMPLATE, users=(user,), sources=sources) for user in users)
     return Entry(BATCH, AT_MS, tuple(pings))
@@ -51,7 +51,7 @@ async def test_a_script_writes_the_entry_that_a_reader_of_the_queue_expects(
     assert read_entry(fields[b"e"]) == entry
 
 
-def test_the_template_is_cut_out_of_what_msgspec_writes() -> None:
+def test_the_template_is_made_from_the_encoding_of_msgspec() -> None:
     head, before, between, behind, tail = entry_template(BATCH, AT_MS, TEMPLATE)
     users, sources = ("bob", "ann"), ("Product",)
     ping = before + encode(users) + between + encode(sources) + behind

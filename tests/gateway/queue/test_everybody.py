@@ -1,4 +1,4 @@
-"""Broadcasts to all users in Redis: users, chunks and the cursor of the scan move together."""
+"""Broadcasts to all users in Redis: users, chunks and the cursor of the scan are written in one step."""
 
 import pytest
 from redis.asyncio import Redis

@@ -41,7 +41,7 @@ async def test_a_name_without_entries_is_removed_from_every_stream(
     assert await remove_idle_consumers(connection, 1) == []
 
 
-async def test_a_name_that_read_lately_or_reports_stays(
+async def test_a_name_that_read_recently_or_reports_stays(
     streams: Streams, connection: RedisConnection, redis_client: Redis
 ) -> None:
     stale = WorkerReport("killed", 0, SHARED_CLOCK.now_ms() - int(KEPT_S * 2000))

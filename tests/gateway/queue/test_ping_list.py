@@ -69,7 +69,7 @@ def ids(page: dict[str, Any]) -> list[str]:
     return [ping["ping_id"] for ping in page["pings"]]
 
 
-async def test_nothing_is_listed_where_nothing_is(pings: PingList) -> None:
+async def test_an_empty_redis_has_an_empty_list(pings: PingList) -> None:
     assert await pings.page() == {"pings": [], "next_cursor": None}
 
 
@@ -113,7 +113,7 @@ async def test_pages_follow_each_other_without_gap_or_repeat(
     assert found == all_at_once
 
 
-async def test_the_pings_of_one_batch_are_told_apart(pings: PingList, redis_client: Redis) -> None:
+async def test_the_pings_of_one_batch_are_distinguished(pings: PingList, redis_client: Redis) -> None:
     batch = "0192f3a4b5c67" + "8" * 15
     await redis_client.zadd(keys.RECEIPTS, {keys.receipt(batch): 5})
     await redis_client.hset(
@@ -147,7 +147,7 @@ async def test_a_broadcast_with_a_receipt_is_listed_once(
     assert page["pings"][0]["state"] == "open"
 
 
-async def test_a_page_of_a_rare_state_ends_early_and_leads_on(
+async def test_a_page_of_a_rare_state_ends_early_with_a_cursor(
     pings: PingList, queue: QueueProducer, connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.queue.ping_list.EXAMINED_MAX", 10)
@@ -165,7 +165,7 @@ async def test_a_page_of_a_rare_state_ends_early_and_leads_on(
     assert pages == 3
 
 
-async def test_what_cannot_be_read_hides_no_other_ping(
+async def test_unreadable_data_hides_no_other_ping(
     pings: PingList, queue: QueueProducer, redis_client: Redis
 ) -> None:
     await redis_client.xadd(keys.PINGS, {"e": b"\xc1"}, id="1-0")
@@ -211,7 +211,7 @@ def test_a_parameter_without_a_valid_value_is_named(field: str, values: tuple[An
     assert caught.value.field == field
 
 
-def test_what_is_not_said_has_its_default() -> None:
+def test_missing_parameters_have_their_defaults() -> None:
     assert parse_query(STATES, None, None, None) == (None, LIMIT, None)
     position = Position(17, "p0", 3)
     assert parse_query(STATES, "done", "7", format_cursor(position)) == ("done", 7, position)

@@ -77,7 +77,7 @@ async def test_pings_of_one_turn_of_the_loop_share_one_entry(
     assert given == [f"{entry.batch_id}{n:04x}" for n in range(5)]
 
 
-async def test_what_arrives_during_an_append_goes_into_the_next(
+async def test_pings_that_arrive_during_an_append_go_into_the_next(
     queue: QueueProducer, redis_client: Redis
 ) -> None:
     told = Told()
@@ -97,7 +97,7 @@ async def test_what_arrives_during_an_append_goes_into_the_next(
         (keys.ENTRY_PINGS + 1, [keys.ENTRY_PINGS, 1]),
     ],
 )
-async def test_an_entry_holds_so_many_pings(
+async def test_the_pings_of_an_entry_are_limited(
     queue: QueueProducer, redis_client: Redis, count: int, sizes: list[int]
 ) -> None:
     told = Told()
@@ -107,7 +107,7 @@ async def test_an_entry_holds_so_many_pings(
     assert sorted(len(entry.pings) for entry in await entries(redis_client)) == sorted(sizes)
 
 
-async def test_an_entry_holds_so_many_bytes(queue: QueueProducer, redis_client: Redis) -> None:
+async def test_the_bytes_of_an_entry_are_limited(queue: QueueProducer, redis_client: Redis) -> None:
     for _ in range(3):
         Told().submit(queue, BOB, keys.ENTRY_BYTES // 2)
     await queue.close()
@@ -149,7 +149,7 @@ async def test_many_users_are_kept_beside_the_queue(
         assert 0 < await redis_client.ttl(keys.broadcast_users(accepted.ping_id)) <= keys.BROADCAST_S
 
 
-async def test_a_broadcasts_users_are_cut_into_chunks(queue: QueueProducer, redis_client: Redis) -> None:
+async def test_a_broadcasts_users_are_split_into_chunks(queue: QueueProducer, redis_client: Redis) -> None:
     names = tuple(f"user{n}" for n in range(2 * keys.CHUNK_USERS + 1))
     accepted = await queue.append(Ping(users=names), 10)
     kept = await redis_client.hgetall(keys.broadcast_users(accepted.ping_id))
@@ -168,7 +168,9 @@ async def test_a_repeated_key_gets_the_first_id(queue: QueueProducer, redis_clie
     assert keys.MARKER_S < await redis_client.ttl(keys.idempotency(KEY.scope)) <= keys.IDEMPOTENCY_S
 
 
-async def test_twins_in_flight_share_one_outcome(queue: QueueProducer, redis_client: Redis) -> None:
+async def test_pings_with_the_same_key_in_flight_share_one_outcome(
+    queue: QueueProducer, redis_client: Redis
+) -> None:
     told = Told()
     for _ in range(3):
         told.submit(queue, BOB, 10, key=KEY)
@@ -322,7 +324,7 @@ async def test_a_lost_reply_about_fresh_keys_names_the_ids_that_they_would_have(
 
 @pytest.mark.parametrize("request_too", [False, True], ids=["reply", "request"])
 @pytest.mark.parametrize("key", [None, KEY], ids=["plain", "keyed"])
-async def test_pings_of_a_lost_append_are_there_once(
+async def test_pings_of_a_lost_append_are_queued_once(
     redis_server: RedisServer,
     make_link: MakeLink,
     redis_client: Redis,
@@ -343,7 +345,7 @@ async def test_pings_of_a_lost_append_are_there_once(
     assert sum(len(entry.pings) for entry in await entries(redis_client)) == 1 + len(given)
 
 
-async def test_what_cannot_be_found_out_is_perhaps_accepted(
+async def test_an_undetermined_append_is_possibly_accepted(
     redis_server: RedisServer, make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.queue.producer.RESOLVE_S", 0.2)
@@ -370,7 +372,7 @@ async def test_an_append_that_redis_refuses_is_not_accepted(
     assert told.kinds == [StoreDown] * 3
 
 
-async def test_more_than_memory_may_hold_is_refused_at_once(
+async def test_pings_beyond_the_memory_limit_are_refused_immediately(
     queue: QueueProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.queue.producer._WAITING_BYTES", 100)
@@ -401,7 +403,7 @@ async def test_the_users_of_a_broadcast_that_was_refused_are_dropped_once_redis_
         assert left.decode() == keys.broadcast_users(accepted.ping_id)
 
 
-async def test_more_broadcasts_than_memory_may_hold_are_refused_at_once(
+async def test_broadcasts_beyond_the_memory_limit_are_refused_immediately(
     queue: QueueProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.queue.broadcast_users.WAITING_BYTES", 100)
@@ -427,7 +429,7 @@ def test_ids_have_the_form_of_a_version_7_uuid_and_sort_by_time() -> None:
     assert new_batch(1) != new_batch(1)
 
 
-async def test_an_append_that_is_repeated_says_which_entry_it_made(
+async def test_a_repeated_append_returns_its_first_entry(
     connection: RedisConnection, redis_client: Redis
 ) -> None:
     """A command that is sent again after a lost reply: the marker tells, and nothing is written twice."""
@@ -441,9 +443,7 @@ async def test_an_append_that_is_repeated_says_which_entry_it_made(
     assert await connection.eval(scripts.FENCE, names[1:2], [600]) == entry
 
 
-async def test_an_append_that_was_given_up_never_happens(
-    connection: RedisConnection, redis_client: Redis
-) -> None:
+async def test_an_abandoned_append_never_happens(connection: RedisConnection, redis_client: Redis) -> None:
     names = [keys.PINGS, keys.marker("batch", 0), keys.STATS]
     words: list[Argument] = [2, 30, 1000, 10_000, 600, b"entry", keys.GROUP, ""]
     assert await connection.eval(scripts.FENCE, names[1:2], [600]) == keys.VOID
@@ -452,7 +452,7 @@ async def test_an_append_that_was_given_up_never_happens(
 
 
 @pytest.mark.parametrize("limits", [ROOMY, BacklogLimits(0, 0)], ids=["accepted", "refused"])
-async def test_small_pings_are_under_way_from_the_door_until_their_fate_is_known(
+async def test_small_pings_are_in_flight_from_submission_to_their_outcome(
     connection: RedisConnection, limits: BacklogLimits
 ) -> None:
     scheduler, told = Scheduler(), Told()

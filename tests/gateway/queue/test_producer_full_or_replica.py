@@ -1,4 +1,4 @@
-"""A Redis that is full, or that became a replica: nothing new is accepted, and nothing accepted stands still."""
+"""A Redis that is full or became a replica: no new pings are accepted, and accepted pings continue."""
 
 import asyncio
 from collections.abc import Iterator
@@ -76,14 +76,14 @@ async def _open(stack: AsyncExitStack, server: RedisServer) -> Consumer:
     return consumer
 
 
-async def test_a_full_store_lets_broadcasts_go_on(own_server: RedisServer) -> None:
+async def test_a_full_store_continues_broadcasts(own_server: RedisServer) -> None:
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
         await one.connection.call("CONFIG", "SET", "maxmemory", "1")
         assert await BroadcastStore(one.connection, 60).claim("p", 0, [b"a", b"b"]) == [True, True]
 
 
-async def test_users_are_looked_up_in_a_full_store_as_in_any(own_server: RedisServer) -> None:
+async def test_users_are_looked_up_in_a_full_store(own_server: RedisServer) -> None:
     users = ["bob", "nobody", "eve", "odd", "bob"]
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
@@ -98,7 +98,7 @@ async def test_users_are_looked_up_in_a_full_store_as_in_any(own_server: RedisSe
             assert [user.unknown for user in found] == [False, True, False, True, False]
 
 
-async def test_snapshots_leave_room_to_others(
+async def test_snapshots_leave_memory_for_other_data(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.registry.snapshots.MEMORY_CHECK_S", 0.0)
@@ -117,7 +117,7 @@ async def test_snapshots_leave_room_to_others(
             assert await one.connection.call("EXISTS", keys.snapshot("bob")) == kept
 
 
-async def test_a_damaged_count_of_the_journal_costs_a_snapshot_and_no_ping(
+async def test_a_damaged_count_of_the_change_log_loses_a_snapshot_and_no_ping(
     make_link: MakeLink, redis_client: Redis
 ) -> None:
     connection = await make_link()
@@ -132,7 +132,7 @@ async def test_a_damaged_count_of_the_journal_costs_a_snapshot_and_no_ping(
     assert not await redis_client.exists(keys.snapshot("bob"))
 
 
-async def test_a_full_store_makes_one_lapse_and_not_one_a_second(
+async def test_a_full_store_records_one_lapse_only(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HEARTBEAT_S", "JOIN_S", "_RETRY_S"):
@@ -158,7 +158,7 @@ async def test_a_full_store_makes_one_lapse_and_not_one_a_second(
         await until(lambda: change_log.complete)
 
 
-async def test_a_full_store_takes_nothing_new_and_is_emptied(own_server: RedisServer) -> None:
+async def test_a_full_store_accepts_no_new_pings_and_delivers_the_old_ones(own_server: RedisServer) -> None:
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
         for _ in range(2):
@@ -189,7 +189,7 @@ async def test_a_full_store_takes_nothing_new_and_is_emptied(own_server: RedisSe
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
-async def test_a_full_store_tells_who_has_which_devices(own_server: RedisServer, many: bool) -> None:
+async def test_a_full_store_returns_the_devices_of_users(own_server: RedisServer, many: bool) -> None:
     async with (
         AsyncExitStack() as stack,
         Redis(unix_socket_path=str(own_server.socket)) as redis,
@@ -212,7 +212,7 @@ def _facts(found: UserDevices) -> tuple[set[Device], int, tuple[str, ...], bool]
     return set(found.devices), found.dangling, found.left_out, found.unknown
 
 
-async def test_a_full_store_gives_the_secrets_that_it_has(own_server: RedisServer) -> None:
+async def test_a_full_store_returns_its_secrets(own_server: RedisServer) -> None:
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
         redis = await stack.enter_async_context(Redis(unix_socket_path=str(own_server.socket)))
@@ -225,7 +225,7 @@ async def test_a_full_store_gives_the_secrets_that_it_has(own_server: RedisServe
         assert (await accounts.session_secret(), await rhoconnect_push.secret()) == secrets
 
 
-async def test_a_server_that_became_a_replica_is_left(own_server: RedisServer) -> None:
+async def test_a_connection_to_a_server_that_became_a_replica_is_closed(own_server: RedisServer) -> None:
     """Sentinel, or a name that leads to the new master, is asked again: the link does not stay where it was."""
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
@@ -239,7 +239,7 @@ async def test_a_server_that_became_a_replica_is_left(own_server: RedisServer) -
         assert len(await one.read(keys.PINGS)) == 1
 
 
-async def test_a_server_that_stays_a_replica_is_told_of_now_and_then(
+async def test_a_server_that_stays_a_replica_is_logged_at_intervals(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -273,7 +273,7 @@ async def _another_than(before: int, connection: RedisConnection) -> bool:
         return False
 
 
-async def test_the_users_of_a_refused_broadcast_do_not_stay(make_link: MakeLink, redis_client: Redis) -> None:
+async def test_the_users_of_a_refused_broadcast_are_deleted(make_link: MakeLink, redis_client: Redis) -> None:
     queue = QueueProducer(await make_link(), BacklogLimits(1, 10))
     users = tuple(f"user{n}" for n in range(20 * keys.CHUNK_USERS))
     with pytest.raises(QueueFull):
@@ -282,7 +282,7 @@ async def test_the_users_of_a_refused_broadcast_do_not_stay(make_link: MakeLink,
     assert [key async for key in redis_client.scan_iter("*:users:*")] == []
 
 
-async def test_the_users_of_half_a_broadcast_end_by_themselves(
+async def test_the_users_of_an_incomplete_broadcast_expire(
     make_link: MakeLink, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = await make_link()
@@ -306,7 +306,7 @@ async def test_the_users_of_half_a_broadcast_end_by_themselves(
     assert 0 < await redis_client.ttl(name) <= keys.BROADCAST_S
 
 
-async def test_an_entry_holds_so_many_users(make_link: MakeLink, redis_client: Redis) -> None:
+async def test_the_users_of_an_entry_are_limited(make_link: MakeLink, redis_client: Redis) -> None:
     queue = QueueProducer(await make_link(), LIMITS)
     each = keys.ENTRY_USERS // 10
     ping = Ping(users=tuple(f"user{n}" for n in range(each)), message="hello")
@@ -315,5 +315,5 @@ async def test_an_entry_holds_so_many_users(make_link: MakeLink, redis_client: R
     assert counts == [10, 1]
 
 
-async def test_nothing_to_ask_is_answered(make_link: MakeLink) -> None:
+async def test_an_empty_request_returns_an_empty_result(make_link: MakeLink) -> None:
     assert await (await make_link()).send_many([]) == []

@@ -1,4 +1,4 @@
-"""`queue.durability: replicas`: whatever way a ping is found to be appended, a replica has it before that is said."""
+"""`queue.durability: replicas`: a ping is reported as accepted only when a replica has it."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -1,4 +1,4 @@
-"""What this process appends it may lease in the same step (`queue.Taker`)."""
+"""A producer may lease its own append in the same step (`LocalConsumer`)."""
 
 import asyncio
 
@@ -82,7 +82,7 @@ async def test_an_append_is_leased_in_the_same_step(
     assert await streams.read(connection, (keys.PINGS,), 10, 1) == []
 
 
-async def test_who_has_no_room_leaves_it_to_the_readers(
+async def test_a_consumer_without_room_leaves_entries_to_the_readers(
     connection: RedisConnection, streams: Streams, redis_client: Redis
 ) -> None:
     taking = Taking()
@@ -93,7 +93,7 @@ async def test_who_has_no_room_leaves_it_to_the_readers(
     assert decode_entry(lease.payload).pings[0].users == ("bob",)
 
 
-async def test_what_waits_longer_is_taken_first(connection: RedisConnection, streams: Streams) -> None:
+async def test_older_entries_are_leased_first(connection: RedisConnection, streams: Streams) -> None:
     await QueueProducer(connection, ROOMY).append(ping("first"), 10)
     taking = Taking()
     queue = QueueProducer(connection, ROOMY, local_consumer=taking)
@@ -104,7 +104,7 @@ async def test_what_waits_longer_is_taken_first(connection: RedisConnection, str
     assert decode_entry(rest.payload).pings[0].users == ("second",)
 
 
-async def test_a_broadcast_and_a_repeat_are_not_taken(connection: RedisConnection, streams: Streams) -> None:
+async def test_a_broadcast_and_a_repeat_are_not_leased(connection: RedisConnection, streams: Streams) -> None:
     taking = Taking()
     queue = QueueProducer(connection, ROOMY, local_consumer=taking)
     crowd = Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
@@ -115,10 +115,10 @@ async def test_a_broadcast_and_a_repeat_are_not_taken(connection: RedisConnectio
     assert len(taking.leases) == 1
 
 
-async def test_without_a_group_the_ping_is_durable_all_the_same(
+async def test_without_a_group_the_ping_is_durable_nevertheless(
     connection: RedisConnection, redis_client: Redis
 ) -> None:
-    """As after FLUSHDB: whoever reads makes the group, and finds the ping."""
+    """The state after FLUSHDB: a reader creates the group, and finds the ping."""
     taking = Taking()
     await QueueProducer(connection, ROOMY, local_consumer=taking).append(ping("bob"), 10)
     assert taking.leases == []
@@ -128,7 +128,7 @@ async def test_without_a_group_the_ping_is_durable_all_the_same(
     assert await redis_client.hget(keys.STATS, "pings") == b"1"
 
 
-async def test_after_a_lost_reply_the_consumer_looks_for_itself(
+async def test_after_a_lost_reply_the_consumer_searches_for_its_entries(
     redis_server: RedisServer, make_link: MakeLink, streams: Streams, redis_client: Redis
 ) -> None:
     taking = Taking()
@@ -147,7 +147,7 @@ async def test_after_a_lost_reply_the_consumer_looks_for_itself(
 
 
 @pytest.mark.parametrize("room", [True, False])
-async def test_what_will_be_taken_is_expected(
+async def test_the_consumer_prefetches_an_entry_that_it_will_lease(
     connection: RedisConnection, streams: Streams, room: bool
 ) -> None:
     taking = Taking()

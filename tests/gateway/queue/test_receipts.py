@@ -1,4 +1,4 @@
-"""What is said of a ping, and how long it is kept."""
+"""The reports of pings, and their lifetime."""
 
 import pytest
 from redis.asyncio import Redis
@@ -35,16 +35,16 @@ def later(client: str, kind: VerdictKind = VerdictKind.LATER) -> DeviceVerdict:
     return DeviceVerdict(client, "apns", kind, "ServiceUnavailable")
 
 
-async def test_a_ping_that_nobody_sent_is_unknown(receipts: Receipts) -> None:
+async def test_a_ping_that_was_never_sent_is_unknown(receipts: Receipts) -> None:
     assert await receipts.report(FIRST) is None
 
 
 @pytest.mark.parametrize("name", ["", "x", "0" * 31, "g" * 32, "0" * 33, "../" * 11])
-async def test_what_can_be_no_id_is_unknown(receipts: Receipts, name: str) -> None:
+async def test_a_text_that_cannot_be_an_id_is_unknown(receipts: Receipts, name: str) -> None:
     assert await receipts.report(name) is None
 
 
-def test_an_id_is_a_batch_and_a_place() -> None:
+def test_an_id_is_a_batch_and_an_index() -> None:
     assert split(f"{BATCH}00c7") == (BATCH, 199)
 
 
@@ -60,7 +60,7 @@ async def test_before_its_first_verdict_a_ping_is_queued(
     assert (found and found["state"]) == state
 
 
-async def test_a_ping_whose_receipt_is_over_its_age_is_unknown_and_not_queued_again(
+async def test_a_ping_whose_receipt_has_expired_is_unknown_and_not_queued(
     receipts: Receipts, redis_client: Redis
 ) -> None:
     await redis_client.set(keys.marker(BATCH, 0), b"17-0")  # lives 10 minutes, whatever becomes of the ping
@@ -111,7 +111,7 @@ async def test_pings_of_a_batch_have_their_own_records(receipts: Receipts, redis
     assert await receipts.report(f"{BATCH}0002") is None
 
 
-async def test_the_last_word_about_a_device_counts(receipts: Receipts, redis_client: Redis) -> None:
+async def test_the_last_verdict_on_a_device_counts(receipts: Receipts, redis_client: Redis) -> None:
     name = keys.receipt(BATCH)
     await redis_client.hset(name, "base", pack_base([PingRecord(1, (), (later("c1"), later("c2")))]))
     await redis_client.hset(name, "0:open", 1)
@@ -163,7 +163,7 @@ async def streams(connection: RedisConnection) -> Streams:
     return found
 
 
-async def test_receipts_end_by_age(streams: Streams, redis_client: Redis) -> None:
+async def test_receipts_expire_by_age(streams: Streams, redis_client: Redis) -> None:
     names = [await settle(redis_client, streams, f"batch{n}", 10, 90_000 - 30_000 * n) for n in range(3)]
     assert await streams.trim_receipts(75_000, 1_000_000) == 1
     assert [await redis_client.exists(name) for name in names] == [0, 1, 1]
@@ -171,7 +171,7 @@ async def test_receipts_end_by_age(streams: Streams, redis_client: Redis) -> Non
 
 
 @pytest.mark.parametrize(("most", "left"), [(31, 3), (30, 3), (29, 2), (20, 2), (0, 0)])
-async def test_the_oldest_end_when_all_are_too_large(
+async def test_the_oldest_are_deleted_when_all_are_too_large(
     streams: Streams, redis_client: Redis, most: int, left: int
 ) -> None:
     names = [await settle(redis_client, streams, f"batch{n}", 10, 90_000 - 30_000 * n) for n in range(3)]
@@ -180,7 +180,7 @@ async def test_the_oldest_end_when_all_are_too_large(
     assert int(await redis_client.hget(keys.STATS, "receipt_bytes") or 0) == 10 * left
 
 
-async def test_a_receipt_that_redis_ended_itself_is_dropped_like_any_other(
+async def test_the_index_of_a_receipt_that_expired_in_redis_is_removed(
     streams: Streams, redis_client: Redis
 ) -> None:
     names = [await settle(redis_client, streams, f"batch{n}", 10, 120_000 - 30_000 * n) for n in range(4)]
@@ -198,7 +198,9 @@ async def test_a_receipt_without_a_size_is_dropped(streams: Streams, redis_clien
     assert await redis_client.hget(keys.STATS, "receipt_bytes") == b"10"
 
 
-async def test_a_receipt_of_the_future_ends_like_one_of_now(streams: Streams, redis_client: Redis) -> None:
+async def test_a_receipt_with_a_future_time_expires_like_one_of_now(
+    streams: Streams, redis_client: Redis
+) -> None:
     """Redis' clock was set back by a day: it would outlive all others, and they would end for its room."""
     early = await settle(redis_client, streams, "early", 10, -86_400_000)
     assert await streams.trim_receipts(1_000_000, 1_000_000) == 0
@@ -207,7 +209,7 @@ async def test_a_receipt_of_the_future_ends_like_one_of_now(streams: Streams, re
     assert abs(scores[early.encode()] / 1000 - seconds) < 60
 
 
-async def test_redis_alone_ends_a_receipt_that_nobody_trims(streams: Streams, redis_client: Redis) -> None:
+async def test_redis_expires_a_receipt_that_is_not_trimmed(streams: Streams, redis_client: Redis) -> None:
     name = await settle(redis_client, streams, "batch", 10, 0)
     assert 3600 < await redis_client.ttl(name) <= 3600 + keys.RECEIPT_SLACK_S
 

@@ -104,7 +104,7 @@ async def test_a_broadcast_goes_to_its_own_stream_and_its_users_live_until_then(
     assert await redis_client.exists(keys.PINGS) == 0
 
 
-async def test_pings_are_released_in_the_order_of_their_instants_behind_what_waits(
+async def test_pings_are_released_in_order_behind_the_waiting_pings(
     scheduled: ScheduleProducer, queue: QueueProducer, connection: RedisConnection, redis_client: Redis
 ) -> None:
     late = await add(scheduled, due_ms=soon_ms() + 2)
@@ -116,7 +116,7 @@ async def test_pings_are_released_in_the_order_of_their_instants_behind_what_wai
     assert batches == [one[:28] for one in (waiting, *early, *late)]
 
 
-async def test_many_pings_of_one_instant_leave_the_queue_short(
+async def test_many_pings_of_one_instant_do_not_lengthen_the_queue(
     scheduled: ScheduleProducer, queue: QueueProducer, connection: RedisConnection, redis_client: Redis
 ) -> None:
     """A small ping has at most `RELEASED_PINGS` before it, however many are due; all are released in the end."""
@@ -142,7 +142,7 @@ async def test_many_pings_of_one_instant_leave_the_queue_short(
     assert small
 
 
-async def test_a_long_queue_delays_no_scheduled_ping_for_ever(
+async def test_a_long_queue_delays_no_scheduled_ping_forever(
     scheduled: ScheduleProducer, connection: RedisConnection, redis_client: Redis
 ) -> None:
     await add(scheduled, count=2 * schedule.RELEASED_LEAST)
@@ -166,7 +166,7 @@ async def test_several_gateways_release_each_ping_once(
     )
 
 
-async def test_a_batch_whose_body_is_gone_is_not_lost_unseen(
+async def test_a_batch_without_a_body_is_reported(
     scheduled: ScheduleProducer, connection: RedisConnection, redis_client: Redis
 ) -> None:
     (ping_id,) = await add(scheduled)
@@ -200,6 +200,6 @@ def test_an_instant_is_text_in_utc() -> None:
     assert schedule.instant_text(1_796_119_200_250) == "2026-12-01T10:00:00.250Z"
 
 
-def test_the_place_of_the_instant() -> None:
+def test_the_offset_of_the_instant_in_an_entry() -> None:
     packed = msgspec.msgpack.encode(Entry("a" * 28, 1_796_119_200_000, ()))
     assert packed[schedule.INSTANT_AT :].startswith(msgspec.msgpack.encode(1_796_119_200_000))

@@ -45,7 +45,7 @@ async def add(
     return await PendingAppend(queue.at(due_ms), BOB, 10, key).outcome()
 
 
-async def test_an_instant_that_is_over_is_now(queue: QueueProducer, redis_client: Redis) -> None:
+async def test_an_instant_in_the_past_means_now(queue: QueueProducer, redis_client: Redis) -> None:
     for due_ms in (0, SHARED_CLOCK.now_ms()):
         assert queue.at(due_ms) is queue
     await add(queue, 0)

@@ -1,4 +1,4 @@
-"""An entry that is put aside: what its pings are told, and how many records are kept."""
+"""Quarantined entries: the notifications about their pings, and the number of records."""
 
 from collections.abc import AsyncIterator
 
@@ -31,12 +31,12 @@ async def held(redis: Redis, stream: str, payload: bytes = b"?") -> Lease:
     return Lease(stream, entry.decode(), payload, 1, 10, redelivered=False)
 
 
-def test_without_ids_nobody_is_told() -> None:
+def test_without_ids_no_request_is_notified() -> None:
     lease = Lease(keys.PINGS, "1-0", b"", 1, 1, redelivered=False)
     assert verdict_arguments(lease, None) == [0, 0]
 
 
-def test_each_ping_has_a_record_and_each_waiting_request_is_told() -> None:
+def test_each_ping_has_a_record_and_each_waiting_request_is_notified() -> None:
     lease = Lease(keys.PINGS, "1-0", b"", 3, 1, redelivered=False)
     found = verdict_arguments(lease, EntryOutline(BATCH, ((0, "door"), (1, ""), (2, "door"))))
     assert (found[0], found[1], found[3]) == (1, "base", 0)
@@ -64,7 +64,7 @@ async def test_it_is_recorded_once_with_its_fields(streams: Streams, redis_clien
     assert int(await redis_client.hget(keys.STATS, "unreadable_bytes") or 0) > 0
 
 
-async def test_the_oldest_records_make_room(
+async def test_the_oldest_records_are_dropped(
     streams: Streams, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "UNREADABLE_MAX", 2)

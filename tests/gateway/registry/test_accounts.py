@@ -47,7 +47,9 @@ async def test_a_new_user_has_exactly_rhoconnects_keys(redis_client: Redis) -> N
     assert await redis_client.get("user:bob:rho__id") == b"bob"
 
 
-async def test_a_hash_of_rhoconnects_is_made_strong_where_nobody_else_reads_it(redis_client: Redis) -> None:
+async def test_a_hash_of_rhoconnect_is_replaced_by_a_strong_one_if_only_the_gateway_reads_it(
+    redis_client: Redis,
+) -> None:
     await accounts(redis_client).create("bob", "secret")
     weak = await redis_client.get("user:bob:hashed_password")
     assert await accounts(redis_client).login("bob", "secret", "a") is not None
@@ -64,7 +66,7 @@ async def test_a_hash_of_rhoconnects_is_made_strong_where_nobody_else_reads_it(r
     assert await ours.login("bob", "wrong", "a") is None
 
 
-async def test_one_of_two_who_create_a_user_at_once_is_refused(redis_client: Redis) -> None:
+async def test_one_of_two_concurrent_creations_of_a_user_is_refused(redis_client: Redis) -> None:
     ours = accounts(redis_client)
     found = await asyncio.gather(*(ours.create("bob", "x") for _ in range(5)), return_exceptions=True)
     assert sum(isinstance(one, RecordRefused) for one in found) == 4
@@ -116,7 +118,7 @@ async def test_no_admin_password_is_no_login(redis_client: Redis, password: str 
     assert await accounts(redis_client, admin_password=password).login("rhoadmin", "", "a") is None
 
 
-async def test_deleting_a_user_takes_its_clients_and_token_along(redis_client: Redis) -> None:
+async def test_deleting_a_user_deletes_its_clients_and_token(redis_client: Redis) -> None:
     ours = accounts(redis_client)
     await ours.create("bob", "x")
     await redis_client.mset(
@@ -145,7 +147,7 @@ async def test_the_session_secret_is_made_once(redis_client: Redis) -> None:
     assert len(found[0]) == 32
 
 
-async def test_a_store_that_is_gone() -> None:
+async def test_an_unreachable_store_is_an_error() -> None:
     gone = accounts(client(RedisAddress(unix_path="/nowhere")))
     for ask in (gone.token_role("t"), gone.login("bob", "x", "a"), gone.logins(), gone.session_secret()):
         with pytest.raises(StoreDown) as caught:
@@ -153,7 +155,7 @@ async def test_a_store_that_is_gone() -> None:
         assert caught.value.__cause__ is not None
 
 
-async def test_a_user_whom_anybody_may_create(redis_client: Redis) -> None:
+async def test_creation_of_a_user_by_an_unauthenticated_caller(redis_client: Redis) -> None:
     ours = accounts(redis_client)
     made = await asyncio.gather(*(ours.user_or_new(f"user{n}", "x", f"client{n}") for n in range(20)))
     assert await asyncio.gather(*(ours.user_or_new(f"user{n}", "y", "a") for n in range(20))) == made
@@ -161,12 +163,12 @@ async def test_a_user_whom_anybody_may_create(redis_client: Redis) -> None:
         await ours.user_or_new("\udce9", "x", "a")
 
 
-async def test_users_and_secrets_do_not_show(redis_client: Redis) -> None:
+async def test_the_repr_shows_no_secrets(redis_client: Redis) -> None:
     user = await accounts(redis_client).create("bob", "secret")
     assert repr(user) == "User('bob', admin=False)"
 
 
-async def test_an_unknown_name_costs_the_hash_of_a_known_one(
+async def test_an_unknown_name_takes_as_long_as_a_known_one(
     redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is wrong with a login, it takes one scrypt: neither time nor load tells which names exist."""
@@ -212,7 +214,7 @@ async def test_passwords_are_hashed_off_the_loop_in_threads_of_their_own(
     assert threads == {"password-hash"}
 
 
-async def test_a_right_login_comes_through_while_many_clients_guess(redis_client: Redis) -> None:
+async def test_a_correct_login_succeeds_while_many_clients_guess(redis_client: Redis) -> None:
     """Guesses at the same account from forty clients, more than are checked meanwhile; its owner comes after them."""
     ours = accounts(redis_client, owns_store=True)
     await ours.create("bob", "secret")
@@ -232,7 +234,7 @@ async def test_a_right_login_comes_through_while_many_clients_guess(redis_client
     assert answered < 100, "the owner did not wait until the flood was over"
 
 
-async def test_many_tokens_are_asked_about_in_few_round_trips(redis_client: Redis) -> None:
+async def test_many_tokens_are_looked_up_in_few_round_trips(redis_client: Redis) -> None:
     ours = accounts(redis_client)
     await redis_client.mset(
         {
@@ -255,7 +257,7 @@ async def test_many_tokens_are_asked_about_in_few_round_trips(redis_client: Redi
     assert after - before <= 4
 
 
-async def test_a_token_that_was_valid_is_asked_about_on_the_reserved_connection(
+async def test_a_recently_valid_token_is_looked_up_on_the_reserved_connection(
     redis_server: RedisServer, redis_client: Redis
 ) -> None:
     """Also while all others are in use."""

@@ -105,7 +105,7 @@ async def test_a_wrong_parameter_is_named(redis_client: Redis, field: str, value
 
 
 @pytest.mark.parametrize("lost", ["unreachable", "refusing"])
-async def test_a_record_that_redis_does_not_take_is_logged(redis_client: Redis, lost: str) -> None:
+async def test_a_record_that_redis_refuses_is_logged(redis_client: Redis, lost: str) -> None:
     redis = client(RedisAddress("127.0.0.1", free_port())) if lost == "unreachable" else redis_client
     await redis_client.set(keys.AUDIT, "of another type")
     with capture_logs() as logs:
@@ -127,7 +127,7 @@ async def test_a_flood_of_refused_logins_is_counted_and_not_recorded(redis_clien
     assert (records[1]["who"], records[1]["outcome"], records[1]["omitted"]) == ("alice", "done", 0)
 
 
-def test_many_clients_have_a_common_limit_and_a_new_minute_begins_anew() -> None:
+def test_many_clients_have_a_common_limit_in_each_minute() -> None:
     now = [0.0]
     refused = RefusedLogins(lambda: now[0])
     taken = [refused.take(f"client{number}") for number in range(10_000)]

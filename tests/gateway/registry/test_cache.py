@@ -1,4 +1,4 @@
-"""What a worker believes of users' devices, and until when."""
+"""The cached devices of users in a worker, and their validity."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def knows(cache: DeviceCache, user: str = "bob") -> bool:
     return cache.get([user]) != [None]
 
 
-def test_an_entry_lives_as_long_as_is_said(cache: DeviceCache, clock: Clock) -> None:
+def test_an_entry_is_valid_for_its_lifetime(cache: DeviceCache, clock: Clock) -> None:
     keep(cache, "bob", read(clock))
     for after_s, believed in ((0, True), (LIFE_S - 0.1, True), (LIFE_S, False), (0, False)):
         clock.now_s = 1000.0 + after_s
@@ -53,7 +53,7 @@ def test_an_entry_lives_as_long_as_is_said(cache: DeviceCache, clock: Clock) -> 
 
 
 @pytest.mark.parametrize("name", ["bob", "ab", "cd"])
-def test_a_change_of_user_or_client_ends_it(cache: DeviceCache, clock: Clock, name: str) -> None:
+def test_a_change_of_user_or_client_invalidates_it(cache: DeviceCache, clock: Clock, name: str) -> None:
     keep(cache, "bob", read(clock, gone="cd"))
     keep(cache, "eve", read(clock, "ef"))
     clock.now_s += 1
@@ -62,7 +62,7 @@ def test_a_change_of_user_or_client_ends_it(cache: DeviceCache, clock: Clock, na
 
 
 @pytest.mark.parametrize(("heard_after_s", "believed"), [(-1.0, True), (0.0, False), (1.0, False)])
-def test_what_changed_after_the_question_was_sent_is_not_believed(
+def test_data_that_changed_after_the_request_is_not_cached(
     cache: DeviceCache, clock: Clock, heard_after_s: float, believed: bool
 ) -> None:
     """The answer may be older than the change, or newer: asking once more is never wrong."""
@@ -74,9 +74,7 @@ def test_what_changed_after_the_question_was_sent_is_not_believed(
     assert knows(cache) == believed
 
 
-def test_a_change_is_remembered_for_as_long_as_an_answer_may_be_under_way(
-    cache: DeviceCache, clock: Clock
-) -> None:
+def test_a_change_is_stored_as_long_as_a_reply_may_be_in_transit(cache: DeviceCache, clock: Clock) -> None:
     cache.invalidate(["early"])
     clock.now_s += LIFE_S
     late = read(clock)
@@ -89,9 +87,7 @@ def test_a_change_is_remembered_for_as_long_as_an_answer_may_be_under_way(
 
 
 @pytest.mark.parametrize("how", ["clear", "flood"])
-def test_after_a_flush_nothing_is_believed_that_was_asked_before(
-    cache: DeviceCache, clock: Clock, how: str
-) -> None:
+def test_after_a_flush_earlier_requests_are_not_cached(cache: DeviceCache, clock: Clock, how: str) -> None:
     keep(cache, "bob", read(clock))
     on_its_way = read(clock, "cd")
     if how == "clear":
@@ -105,13 +101,13 @@ def test_after_a_flush_nothing_is_believed_that_was_asked_before(
     assert knows(cache, "eve")
 
 
-def test_nothing_is_kept_while_changes_are_not_heard(cache: DeviceCache, clock: Clock) -> None:
+def test_nothing_is_cached_while_changes_are_not_received(cache: DeviceCache, clock: Clock) -> None:
     cache.enabled = False
     keep(cache, "bob", read(clock))
     assert not knows(cache)
 
 
-def test_a_full_cache_keeps_whom_it_has_until_their_time_is_over(cache: DeviceCache, clock: Clock) -> None:
+def test_a_full_cache_keeps_its_entries_until_they_expire(cache: DeviceCache, clock: Clock) -> None:
     for number in range(20):
         clock.now_s += 0.1
         keep(cache, f"u{number}", read(clock))
@@ -125,7 +121,7 @@ def test_a_full_cache_keeps_whom_it_has_until_their_time_is_over(cache: DeviceCa
     assert [knows(cache, f"u{number}") for number in range(8)] == [number >= 4 for number in range(8)]
 
 
-def test_what_is_read_again_lives_again(cache: DeviceCache, clock: Clock) -> None:
+def test_an_entry_that_is_read_again_is_renewed(cache: DeviceCache, clock: Clock) -> None:
     keep(cache, "bob", read(clock))
     for number in range(7):
         clock.now_s += 0.1
@@ -136,7 +132,7 @@ def test_what_is_read_again_lives_again(cache: DeviceCache, clock: Clock) -> Non
     assert (knows(cache), knows(cache, "eve"), knows(cache, "u5")) == (True, True, False)
 
 
-def test_what_is_over_makes_room_as_others_come(cache: DeviceCache, clock: Clock) -> None:
+def test_expired_entries_make_room(cache: DeviceCache, clock: Clock) -> None:
     for number in range(8):
         keep(cache, f"u{number}", read(clock))
     clock.now_s += LIFE_S
@@ -145,7 +141,7 @@ def test_what_is_over_makes_room_as_others_come(cache: DeviceCache, clock: Clock
     assert (len(cache), knows(cache), knows(cache, "eve")) == (2, True, True)
 
 
-def test_a_cache_of_no_users_keeps_none(clock: Clock) -> None:
+def test_a_cache_of_size_0_stores_nothing(clock: Clock) -> None:
     cache = DeviceCache(users_max=0, clock=clock)
     cache.enabled = True
     keep(cache, "bob", read(clock))

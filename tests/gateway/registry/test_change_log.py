@@ -1,4 +1,4 @@
-"""What changed since: the journal, and those who keep it."""
+"""The change log, and the listeners that maintain it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,19 +30,19 @@ def opened(void: int = 100, **counts: int) -> ChangeLog:
 
 
 @pytest.mark.parametrize(("at", "believed"), [(99, False), (100, True), (101, True)])
-def test_what_was_read_before_a_lapse_is_void(at: int, believed: bool) -> None:
+def test_data_read_before_a_lapse_is_invalid(at: int, believed: bool) -> None:
     assert opened(100).is_current(at, ["bob"]) is believed
 
 
 @pytest.mark.parametrize(("at", "believed"), [(119, False), (120, True), (121, True)])
-def test_a_change_ends_what_was_read_before_it_was_noted(at: int, believed: bool) -> None:
+def test_a_change_invalidates_data_read_before_its_record(at: int, believed: bool) -> None:
     change_log = opened(100, bob=120, eve=130)
     assert change_log.is_current(at, ["bob"]) is believed
     assert change_log.is_current(at, ["ann"]) is True
     assert change_log.is_current(at, ["ann", "eve"]) is False
 
 
-def test_a_change_counts_from_the_moment_it_is_heard() -> None:
+def test_a_change_counts_from_its_reception() -> None:
     change_log = opened()
     change_log.on_changes(["bob"])
     assert change_log.is_current(10**9, ["bob"]) is False
@@ -52,7 +52,7 @@ def test_a_change_counts_from_the_moment_it_is_heard() -> None:
     assert [change_log.is_current(at, ["bob"]) for at in (119, 120)] == [False, True]
 
 
-def test_what_is_heard_while_another_is_noted_is_noted_next() -> None:
+def test_changes_during_a_write_are_recorded_next() -> None:
     change_log = opened()
     change_log.on_changes(["bob"])
     change_log.take_unwritten()
@@ -65,7 +65,7 @@ def test_what_is_heard_while_another_is_noted_is_noted_next() -> None:
     assert [change_log.is_current(at, ["bob"]) for at in (120, 121)] == [False, True]
 
 
-def test_a_full_journal_makes_all_before_it_void() -> None:
+def test_a_full_log_invalidates_everything_before_it() -> None:
     change_log = opened(100, eve=110)
     change_log.on_changes(["bob"])
     change_log.take_unwritten()
@@ -73,7 +73,7 @@ def test_a_full_journal_makes_all_before_it_void() -> None:
     assert [change_log.is_current(at, ["ann"]) for at in (129, 130)] == [False, True]
 
 
-def test_a_newcomer_keeps_what_it_heard_itself() -> None:
+def test_a_new_listener_keeps_the_changes_it_received() -> None:
     change_log = ChangeLog()
     change_log.start()
     change_log.on_changes(["bob"])
@@ -135,7 +135,7 @@ async def count_of(redis: Redis) -> int:
     return int(await redis.hget(keys.CHANGE_LOG, change_log_scripts.COUNT) or 0)
 
 
-async def test_the_first_says_that_nobody_listened(listen: Listen, redis_client: Redis) -> None:
+async def test_the_first_listener_records_a_lapse(listen: Listen, redis_client: Redis) -> None:
     one = await listen("one:0")
     await one.sure()
     count = await count_of(redis_client)
@@ -143,7 +143,7 @@ async def test_the_first_says_that_nobody_listened(listen: Listen, redis_client:
     assert [one.change_log.is_current(at, ["bob"]) for at in (count - 1, count)] == [False, True]
 
 
-async def test_a_change_is_noted_for_all(listen: Listen, redis_client: Redis) -> None:
+async def test_a_change_is_recorded_for_all_listeners(listen: Listen, redis_client: Redis) -> None:
     one, two = await listen("one:0"), await listen("two:0")
     await one.sure()
     await two.sure()
@@ -171,7 +171,7 @@ async def test_other_keys_and_syncs_are_no_changes(listen: Listen, redis_client:
     assert {name for name in await redis_client.hkeys(keys.CHANGE_LOG) if b"\0" not in name} == {b"ab"}
 
 
-async def test_who_comes_beside_a_listener_knows_what_it_noted(listen: Listen, redis_client: Redis) -> None:
+async def test_a_listener_that_joins_another_gets_its_records(listen: Listen, redis_client: Redis) -> None:
     one = await listen("one:0")
     await one.sure()
     await redis_client.set("client:ab:device_pin", "x")
@@ -185,7 +185,7 @@ async def test_who_comes_beside_a_listener_knows_what_it_noted(listen: Listen, r
 
 
 @pytest.mark.parametrize("how", ["closed", "frozen"])
-async def test_who_comes_after_the_last_has_gone_says_so(
+async def test_a_listener_that_starts_after_the_last_has_ended_records_a_lapse(
     listen: Listen, redis_client: Redis, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = await listen("one:0")
@@ -203,7 +203,7 @@ async def test_who_comes_after_the_last_has_gone_says_so(
     assert two.change_log.is_current(count, ["bob"]) is False
 
 
-async def test_a_beat_alone_is_no_proof(listen: Listen, redis_client: Redis) -> None:
+async def test_a_heartbeat_alone_is_no_proof(listen: Listen, redis_client: Redis) -> None:
     """Somebody's last beats, on their way when it died: what it had heard it may not have noted."""
     one = await listen("one:0")
     await one.sure()
@@ -217,7 +217,9 @@ async def test_a_beat_alone_is_no_proof(listen: Listen, redis_client: Redis) -> 
     assert two.lapses == 1
 
 
-async def test_after_a_flush_the_journal_begins_anew_and_higher(listen: Listen, redis_client: Redis) -> None:
+async def test_after_a_flush_the_log_restarts_with_a_higher_count(
+    listen: Listen, redis_client: Redis
+) -> None:
     one = await listen("one:0")
     await one.sure()
     count = await count_of(redis_client)
@@ -228,9 +230,7 @@ async def test_after_a_flush_the_journal_begins_anew_and_higher(listen: Listen, 
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["other", "copied"])
-async def test_what_was_read_in_another_database_is_void(
-    listen: Listen, redis_client: Redis, copied: bool
-) -> None:
+async def test_data_of_another_database_is_invalid(listen: Listen, redis_client: Redis, copied: bool) -> None:
     one = await listen("one:0")
     await one.sure()
     await until(lambda: redis_client.hexists(keys.LISTENERS, "one:0"))
@@ -253,8 +253,8 @@ async def _beyond(redis: Redis, beats: int) -> bool:
     return int(await redis.hget(keys.LISTENERS, "one:0") or 0) > beats
 
 
-async def test_who_lapses_does_not_unsettle_others(listen: Listen, redis_client: Redis) -> None:
-    """As when several begin together, after all that listened before have gone."""
+async def test_a_lapse_of_one_listener_does_not_affect_others(listen: Listen, redis_client: Redis) -> None:
+    """Several listeners start together after all earlier ones have ended."""
     one = await listen("one:0")
     await one.sure()
     with capture_logs() as logged:
@@ -267,7 +267,7 @@ async def test_who_lapses_does_not_unsettle_others(listen: Listen, redis_client:
     assert logged == []
 
 
-async def test_listeners_in_a_database_that_was_put_in_place_find_each_other(
+async def test_listeners_in_a_swapped_in_database_find_each_other(
     listen: Listen, redis_client: Redis
 ) -> None:
     names = ("one:0", "two:0", "three:0")
@@ -295,7 +295,7 @@ async def _beaten(redis: Redis, name: str, before: bytes | None) -> bool:
     return bool(await redis.get(keys.heartbeat(name)) != before)
 
 
-async def test_a_journal_that_was_evicted_begins_anew_and_higher(listen: Listen, redis_client: Redis) -> None:
+async def test_an_evicted_log_restarts_with_a_higher_count(listen: Listen, redis_client: Redis) -> None:
     one = await listen("one:0")
     await one.sure()
     count = await count_of(redis_client)
@@ -305,7 +305,7 @@ async def test_a_journal_that_was_evicted_begins_anew_and_higher(listen: Listen,
     await until(lambda: not one.change_log.is_current(count, ["bob"]))
 
 
-async def test_a_journal_that_is_full_makes_everything_void(
+async def test_a_log_that_becomes_full_invalidates_everything(
     listen: Listen, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_log_module, "NAMES_MAX", 6)
@@ -319,7 +319,7 @@ async def test_a_journal_that_is_full_makes_everything_void(
     assert one.change_log.is_current(count, ["bob"]) is False
 
 
-async def test_who_never_meets_the_full_journal_forgets_all_the_same(
+async def test_a_listener_that_did_not_fill_the_log_invalidates_everything_too(
     listen: Listen, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_log_module, "NAMES_MAX", 20)
@@ -335,7 +335,7 @@ async def test_who_never_meets_the_full_journal_forgets_all_the_same(
         assert len(change_log._counts) <= 40
 
 
-async def test_what_cannot_be_noted_makes_nobody_sure(listen: Listen, redis_client: Redis) -> None:
+async def test_an_unrecorded_change_leaves_the_log_incomplete(listen: Listen, redis_client: Redis) -> None:
     one = await listen("one:0")
     await one.sure()
     await redis_client.set(keys.CHANGE_LOG, "no hash")

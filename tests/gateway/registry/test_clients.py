@@ -41,12 +41,12 @@ async def test_registering_again_as_the_same_user_changes_no_set(redis_client: R
         ({"last_sync": "2026", "user_id": "eve", "rho__id": "x"}, {}),
     ],
 )
-def test_what_is_taken_of_a_device(given: dict[str, object], taken: dict[str, str]) -> None:
+def test_accepted_device_fields(given: dict[str, object], taken: dict[str, str]) -> None:
     assert device_fields(given) == taken
 
 
 @pytest.mark.parametrize("value", [1.5, False, ["a"], {"a": 1}, "x" * 4097])
-def test_what_is_refused_of_a_device(value: object) -> None:
+def test_refused_device_fields(value: object) -> None:
     with pytest.raises(InvalidField) as caught:
         device_fields({"device_pin": value})
     assert caught.value.field == "device_pin"

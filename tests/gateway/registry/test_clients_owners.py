@@ -142,7 +142,7 @@ async def test_a_client_that_moves_keeps_no_mark(
     assert await redis_client.exists(keys.dead(CLIENT)) == 0
 
 
-async def test_a_client_that_stays_keeps_what_is_not_brought(redis_client: Redis) -> None:
+async def test_a_client_that_stays_keeps_the_fields_that_are_not_sent(redis_client: Redis) -> None:
     clients = Clients(redis_client)
     await clients.register("bob", CLIENT, FIELDS)
     await clients.register("bob", CLIENT, {"device_app_version": "2"})
@@ -182,7 +182,7 @@ async def test_the_last_push_registration_ends_with_its_instance(
     assert await polled(push, "phone") == 0
 
 
-async def test_a_device_that_brings_its_token_keeps_its_registration_without_old_messages(
+async def test_a_device_that_sends_its_token_keeps_its_registration_without_old_messages(
     redis_client: Redis, push: MailboxStore
 ) -> None:
     await push.register("phone", "app", "token")
@@ -224,7 +224,7 @@ async def test_clients_of_one_user_and_of_other_apps_keep_a_token_that_they_shar
         assert (await fields_of(redis_client, client_id))["device_pin"] == "token"
 
 
-async def test_a_token_that_a_client_no_longer_has_is_nobodys(redis_client: Redis) -> None:
+async def test_a_token_that_a_client_no_longer_has_belongs_to_no_client(redis_client: Redis) -> None:
     clients = Clients(redis_client)
     await clients.register("bob", CLIENT, FIELDS)
     await clients.register("bob", CLIENT, {"device_pin": "new"})
@@ -248,7 +248,7 @@ async def test_a_push_service_with_a_redis_of_its_own(redis_client: Redis, other
     assert await polled(other_push, "phone1") == b""
 
 
-async def test_messages_that_wait_go_with_a_client_and_with_a_user(
+async def test_waiting_messages_are_deleted_with_a_client_or_a_user(
     redis_client: Redis, push: MailboxStore
 ) -> None:
     accounts = Accounts(redis_client, api_token=Secret("t"), admin_password=None, owns_store=False)
@@ -266,7 +266,7 @@ async def test_messages_that_wait_go_with_a_client_and_with_a_user(
         assert await redis_client.exists(keys.dead(CLIENT), keys.registered(CLIENT)) == 0
 
 
-async def test_a_user_has_as_many_clients_as_it_may(redis_client: Redis) -> None:
+async def test_the_clients_of_a_user_are_limited(redis_client: Redis) -> None:
     clients = Clients(redis_client, most=lambda: 3)
     made = await asyncio.gather(*(clients.create("bob", {}) for _ in range(12)), return_exceptions=True)
     refused = [error for error in made if isinstance(error, TooManyDevices)]
@@ -311,7 +311,9 @@ async def test_a_step_that_fails_leaves_everything_as_it_was(
     assert await everything(redis_client) == before
 
 
-async def test_a_full_redis_refuses_a_registration_whole(redis_client: Redis, push: MailboxStore) -> None:
+async def test_a_full_redis_refuses_a_registration_completely(
+    redis_client: Redis, push: MailboxStore
+) -> None:
     await push.register("phone", "app", "token")
     await message(push, "token", "for bob")
     clients = Clients(redis_client)
@@ -326,7 +328,7 @@ async def test_a_full_redis_refuses_a_registration_whole(redis_client: Redis, pu
         await redis_client.config_set("maxmemory", "0")
 
 
-async def test_a_script_that_redis_forgot_is_sent_again(redis_client: Redis) -> None:
+async def test_a_script_that_redis_has_not_cached_is_sent_again(redis_client: Redis) -> None:
     clients = Clients(redis_client)
     await clients.register("bob", CLIENT, FIELDS)
     await redis_client.script_flush()
@@ -358,7 +360,7 @@ async def test_no_look_up_finds_one_users_client_with_anothers_token(
     assert ("eve", "eve") in seen
 
 
-async def test_what_was_accepted_for_an_earlier_owner_is_not_for_the_present_one(
+async def test_pings_for_an_earlier_owner_do_not_reach_the_present_one(
     redis_client: Redis, connection: RedisConnection
 ) -> None:
     registry, before_ms = DeviceRegistry(connection), int(NOW_S * 1000)
@@ -378,7 +380,7 @@ async def test_what_was_accepted_for_an_earlier_owner_is_not_for_the_present_one
     assert await registry.devices([CLIENT], [before_ms + 61_000]) == [None]
 
 
-async def test_the_caches_of_both_users_end(
+async def test_the_caches_of_both_users_are_invalidated(
     redis_server: RedisServer, redis_client: Redis, connection: RedisConnection
 ) -> None:
     change_log = ChangeLog()

@@ -1,4 +1,4 @@
-"""Marks of dead tokens: those in effect are listed, page by page, and removed as asked."""
+"""Marks of dead tokens: those in effect are listed, page by page, and removed on request."""
 
 import pytest
 from redis.asyncio import Redis

@@ -7,7 +7,7 @@ import threading
 from gateway.registry.hashing import HASHES_AT_ONCE, in_hash_thread
 
 
-async def test_so_many_hashes_run_at_once_and_the_others_wait() -> None:
+async def test_the_number_of_concurrent_hashes_is_limited() -> None:
     begun, release = [threading.Semaphore(0), threading.Event()]
     running: list[str] = []
 
@@ -26,7 +26,7 @@ async def test_so_many_hashes_run_at_once_and_the_others_wait() -> None:
     assert all(name.startswith("password-hash") for name in running)
 
 
-async def test_an_event_loop_goes_before_its_hashes() -> None:
+async def test_an_event_loop_has_priority_over_hashes() -> None:
     def nice() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 

@@ -90,7 +90,7 @@ async def phone(redis_client: Redis) -> Client:
     return phone
 
 
-async def test_what_was_read_is_not_asked_again(watched: Watched, phone: Client) -> None:
+async def test_cached_users_are_not_read_again(watched: Watched, phone: Client) -> None:
     await watched.noted(phone)
     await watched.becomes(["aa"])
     asked = await watched.asked()
@@ -106,7 +106,7 @@ async def test_a_new_pin_counts_at_the_next_ping(
     await watched.becomes(["bb"])
 
 
-async def test_a_phone_that_comes_and_goes_is_seen(
+async def test_an_added_and_a_removed_device_are_detected(
     watched: Watched, phone: Client, redis_client: Redis
 ) -> None:
     await watched.becomes(["aa"])
@@ -122,13 +122,15 @@ async def test_a_phone_that_comes_and_goes_is_seen(
     await watched.becomes(["bb"])
 
 
-async def test_a_user_who_was_unknown_is_seen(watched: Watched, redis_client: Redis) -> None:
+async def test_a_new_user_is_detected(watched: Watched, redis_client: Redis) -> None:
     await watched.becomes([], "eve")
     await lay_user(redis_client, "eve", [apple("ee")])
     await watched.becomes(["ee"], "eve")
 
 
-async def test_a_dead_mark_and_its_end_are_seen(watched: Watched, phone: Client, redis_client: Redis) -> None:
+async def test_a_dead_mark_and_its_end_are_detected(
+    watched: Watched, phone: Client, redis_client: Redis
+) -> None:
     await watched.noted(phone)
     await watched.becomes(["aa"])
     await watched.mark(phone)
@@ -148,7 +150,7 @@ async def test_a_sync_ends_a_mark_that_is_cached(
     await watched.becomes(["aa"])
 
 
-async def test_a_mark_that_comes_before_the_note_of_a_registration_ends_with_it(
+async def test_a_mark_before_the_record_of_a_registration_is_deleted_by_it(
     watched: Watched, redis_client: Redis
 ) -> None:
     """Nothing tells which of the two was first, and a device that lives must not stay without pings."""
@@ -164,13 +166,13 @@ async def test_a_mark_that_comes_before_the_note_of_a_registration_ends_with_it(
     await watched.becomes([])
 
 
-async def test_a_flush_is_seen(watched: Watched, phone: Client, redis_client: Redis) -> None:
+async def test_a_flush_is_detected(watched: Watched, phone: Client, redis_client: Redis) -> None:
     await watched.becomes(["aa"])
     await redis_client.flushall()
     await watched.becomes([])
 
 
-async def test_another_database_in_the_same_place_is_seen(
+async def test_a_swapped_database_is_detected(
     watched: Watched, phone: Client, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_log_module, "HEARTBEAT_S", 0.01)
@@ -187,7 +189,7 @@ async def test_another_database_in_the_same_place_is_seen(
         await until(lambda word=word: beaten(word))
 
 
-async def test_without_the_connection_nothing_is_believed(
+async def test_without_the_connection_nothing_is_cached(
     watched: Watched, phone: Client, redis_client: Redis
 ) -> None:
     await watched.becomes(["aa"])
@@ -202,13 +204,13 @@ async def test_without_the_connection_nothing_is_believed(
     await watched.becomes(["cc"])
 
 
-async def test_documents_are_not_listened_to() -> None:
+async def test_changes_of_documents_are_not_received() -> None:
     """RhoConnect's documents change at every sync; their keys begin with `client:application:`."""
     assert not "client:application:bob:c1:Product:cd".startswith(PREFIXES)
     assert all(f"client:{n:02x}{'0' * 30}:device_pin".startswith(PREFIXES) for n in range(256))
 
 
-async def test_ids_out_of_reach_are_never_kept(watched: Watched, redis_client: Redis) -> None:
+async def test_clients_with_untracked_ids_are_never_cached(watched: Watched, redis_client: Redis) -> None:
     """A client id that is no hex is under no prefix: what is read of it holds once."""
     odd = apple("aa", client_id="application")
     await lay_user(redis_client, "bob", [odd])
@@ -217,7 +219,7 @@ async def test_ids_out_of_reach_are_never_kept(watched: Watched, redis_client: R
     assert await watched.pins() == ["bb"]
 
 
-async def test_an_entry_ends_by_its_age(
+async def test_an_entry_expires_by_age(
     connection: RedisConnection, redis_client: Redis, phone: Client
 ) -> None:
     registry = DeviceRegistry(connection, DeviceCache(life_s=-1.0))
@@ -228,7 +230,7 @@ async def test_an_entry_ends_by_its_age(
 
 
 @pytest.mark.parametrize("what", ["user", "client", "all"])
-async def test_what_changed_while_it_was_read_is_not_kept(
+async def test_data_that_changed_during_the_read_is_not_cached(
     connection: RedisConnection, redis_client: Redis, phone: Client, what: str
 ) -> None:
     registry = DeviceRegistry(connection)

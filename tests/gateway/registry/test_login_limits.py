@@ -34,7 +34,7 @@ async def fail(limits: LoginLimits, account: str, who: str) -> Attempt:
     return attempt
 
 
-async def test_a_client_has_so_many_attempts_at_an_account_and_others_have_theirs(
+async def test_attempts_of_a_client_at_an_account_are_limited_separately(
     redis_client: Redis,
 ) -> None:
     limits = LoginLimits(redis_client)
@@ -47,7 +47,7 @@ async def test_a_client_has_so_many_attempts_at_an_account_and_others_have_their
     await limits.reserve("eve", "a")
 
 
-async def test_a_client_has_so_many_attempts_at_all_accounts(redis_client: Redis) -> None:
+async def test_attempts_of_a_client_at_all_accounts_are_limited(redis_client: Redis) -> None:
     limits = LoginLimits(redis_client)
     for number in range(CLIENT_ATTEMPTS):
         await fail(limits, f"user{number}", "a")
@@ -56,10 +56,8 @@ async def test_a_client_has_so_many_attempts_at_all_accounts(redis_client: Redis
     await limits.reserve("user0", "b")
 
 
-async def test_attempts_under_way_are_waited_for(
-    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As many right passwords as there are attempts may be checked at once, and one more is not refused."""
+async def test_attempts_in_progress_are_awaited(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The permitted number of correct passwords may be checked concurrently, and one more is not refused."""
     limits = LoginLimits(redis_client)
     under_way = [await limits.reserve("bob", "a") for _ in range(PAIR_ATTEMPTS)]
     another = asyncio.ensure_future(limits.reserve("bob", "a"))
@@ -71,7 +69,7 @@ async def test_attempts_under_way_are_waited_for(
         await limits.reserve("bob", "a")
 
 
-async def test_a_right_attempt_does_not_count(redis_client: Redis) -> None:
+async def test_a_successful_attempt_does_not_count(redis_client: Redis) -> None:
     limits = LoginLimits(redis_client)
     for _ in range(3 * PAIR_ATTEMPTS):
         attempt = await limits.reserve("bob", "a")
@@ -79,7 +77,7 @@ async def test_a_right_attempt_does_not_count(redis_client: Redis) -> None:
     assert attempt.account_attempts == 1
 
 
-async def test_counts_end_by_themselves(redis_client: Redis) -> None:
+async def test_counts_expire(redis_client: Redis) -> None:
     limits = LoginLimits(redis_client)
     attempt = await limits.reserve("bob", "a")
     found = [name async for name in redis_client.scan_iter("*")]
@@ -112,7 +110,7 @@ def test_spellings_of_an_account_are_counted_together(one: str, other: str) -> N
     assert account_of(one) != account_of(one + "2")
 
 
-async def test_a_full_store_still_counts_here(own_server: RedisServer) -> None:
+async def test_attempts_are_counted_locally_while_redis_is_full(own_server: RedisServer) -> None:
     async with Redis(unix_socket_path=str(own_server.socket)) as redis:
         await redis.config_set("maxmemory", "1")
         now = 100.0
@@ -130,7 +128,7 @@ async def test_a_full_store_still_counts_here(own_server: RedisServer) -> None:
         await limits.reserve("bob", "a")
 
 
-async def test_what_is_under_way_is_waited_for_here_too(
+async def test_local_attempts_in_progress_are_awaited_too(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(login_limits, "_RECHECKS", 1)
@@ -155,7 +153,7 @@ async def test_the_counts_of_this_process_are_bounded(
         assert len(limits._local._counts) == 10
 
 
-async def test_a_store_that_is_gone_is_told() -> None:
+async def test_an_unreachable_store_is_an_error() -> None:
     limits = LoginLimits(client(RedisAddress(unix_path="/nowhere")))
     with pytest.raises(StoreDown):
         await limits.reserve("bob", "a")

@@ -48,12 +48,12 @@ async def test_wrong_attempts_are_counted_for_their_client_alone(throttle: Login
     assert await throttle.attempt("bob", "b", right) == "bob"
 
 
-async def test_right_attempts_are_taken_back(throttle: LoginThrottle) -> None:
+async def test_successful_attempts_are_not_counted(throttle: LoginThrottle) -> None:
     for _ in range(PAIR_ATTEMPTS + 1):
         assert await throttle.attempt("bob", "a", right) == "bob"
 
 
-async def test_an_attempt_that_could_not_be_checked_is_taken_back(throttle: LoginThrottle) -> None:
+async def test_an_attempt_that_could_not_be_checked_is_not_counted(throttle: LoginThrottle) -> None:
     async def away() -> str | None:
         raise StoreDown("gone")
 
@@ -63,7 +63,7 @@ async def test_an_attempt_that_could_not_be_checked_is_taken_back(throttle: Logi
     assert await throttle.attempt("bob", "a", right) == "bob"
 
 
-async def test_a_refusal_holds_for_a_second_without_a_question_to_redis(
+async def test_a_refusal_is_repeated_for_a_second_without_a_query_to_redis(
     throttle: LoginThrottle, clock: Clock, redis_client: Redis
 ) -> None:
     for _ in range(PAIR_ATTEMPTS):
@@ -78,5 +78,5 @@ async def test_a_refusal_holds_for_a_second_without_a_question_to_redis(
     assert await throttle.attempt("bob", "a", right) == "bob"
 
 
-async def test_work_that_is_no_attempt_is_done_in_turn(throttle: LoginThrottle) -> None:
+async def test_other_work_is_done_in_turn(throttle: LoginThrottle) -> None:
     assert await throttle.in_turn("a", right) == "bob"

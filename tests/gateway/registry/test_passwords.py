@@ -26,13 +26,13 @@ def test_only_the_password_matches(keep: type[PasswordHash]) -> None:
     assert kept.hashed not in repr(kept)
 
 
-def test_the_strong_one_is_no_sha1() -> None:
+def test_the_strong_hash_is_not_sha1() -> None:
     kept = hash_strong("secret")
     assert not kept.weak
     assert kept.hashed.startswith("scrypt$")
 
 
-def test_an_empty_password_opens_nothing() -> None:
+def test_an_empty_password_never_matches() -> None:
     assert not matches("", hash_for_rhoconnect(""))
     assert not matches("", PasswordHash("", ""))
     assert not matches("x", PasswordHash("", ""))

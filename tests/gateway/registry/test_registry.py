@@ -20,7 +20,9 @@ async def registry(connection: RedisConnection) -> DeviceRegistry:
     return DeviceRegistry(connection)
 
 
-async def test_users_come_in_their_order_known_or_not(registry: DeviceRegistry, redis_client: Redis) -> None:
+async def test_users_are_returned_in_their_order_known_or_not(
+    registry: DeviceRegistry, redis_client: Redis
+) -> None:
     phones = {name: apple(name.encode().hex()) for name in ("bob", "eve")}
     await lay_users(redis_client, {name: [phone] for name, phone in phones.items()} | {"none": []})
     found = await registry.devices_of(["nobody", "eve", "none", "bob", "eve"])
@@ -30,7 +32,7 @@ async def test_users_come_in_their_order_known_or_not(registry: DeviceRegistry, 
     ]
 
 
-async def test_a_login_may_hold_what_json_may(registry: DeviceRegistry, redis_client: Redis) -> None:
+async def test_a_login_may_have_any_character_of_json(registry: DeviceRegistry, redis_client: Redis) -> None:
     names = ["a:b", "a b", "ü", "*", "\n", "user:x:clients"]
     await lay_users(redis_client, {name: [apple(name.encode().hex())] for name in names})
     found = await registry.devices_of(names)
@@ -39,7 +41,9 @@ async def test_a_login_may_hold_what_json_may(registry: DeviceRegistry, redis_cl
     ]
 
 
-async def test_clients_are_found_whoever_has_them(registry: DeviceRegistry, redis_client: Redis) -> None:
+async def test_clients_are_found_independently_of_their_users(
+    registry: DeviceRegistry, redis_client: Redis
+) -> None:
     phones: list[Client] = [apple("ab"), android("token")]
     await lay_users(redis_client, {"bob": phones[:1], "eve": phones[1:]})
     found = await registry.devices([phones[1].client_id, "0" * 32, phones[0].client_id])
@@ -53,7 +57,7 @@ async def test_clients_are_found_whoever_has_them(registry: DeviceRegistry, redi
 # Errors.
 
 
-async def test_a_key_of_another_type_is_that_users_trouble_alone(
+async def test_a_key_of_another_type_affects_its_user_alone(
     registry: DeviceRegistry, redis_client: Redis
 ) -> None:
     await lay_user(redis_client, "bob", [apple("ab")])
@@ -77,7 +81,7 @@ async def test_an_error_of_redis_is_no_unknown_user(
     assert len((await look_up(["bob"]))[0].devices) == 1
 
 
-async def test_a_lost_redis_is_told_once_however_many_parts_were_asked_for(
+async def test_a_lost_redis_raises_one_error_for_all_parts(
     registry: DeviceRegistry, connection: RedisConnection
 ) -> None:
     said: list[str] = []
@@ -90,7 +94,7 @@ async def test_a_lost_redis_is_told_once_however_many_parts_were_asked_for(
     assert said == []
 
 
-def test_what_changed_keys_mean() -> None:
+def test_the_effects_of_changed_keys() -> None:
     found = changes(
         [
             b"user:a:b:clients",
@@ -106,7 +110,7 @@ def test_what_changed_keys_mean() -> None:
     assert found.syncs == {"cd:last_sync"}
 
 
-async def test_a_sync_after_the_token_died_proves_it_alive_however_old_the_look_up(
+async def test_a_sync_after_the_report_of_a_dead_token_prevents_the_mark(
     registry: DeviceRegistry, redis_client: Redis
 ) -> None:
     phone = apple("ab", last_sync="2026-11-24T10:00:00+0000")
@@ -119,7 +123,9 @@ async def test_a_sync_after_the_token_died_proves_it_alive_however_old_the_look_
     assert await registry.mark_dead(found.devices[0], "Unregistered", died_ms + 3_600_001, now_ms)
 
 
-async def test_a_sync_of_the_future_proves_nothing(registry: DeviceRegistry, redis_client: Redis) -> None:
+async def test_a_sync_with_a_future_time_proves_nothing(
+    registry: DeviceRegistry, redis_client: Redis
+) -> None:
     """It was written by a clock that was ahead: dead tokens would be pushed to until that time had come."""
     phone = apple("ab", last_sync="2026-11-24T12:00:00+0000")
     await lay_user(redis_client, "bob", [phone])
@@ -137,7 +143,7 @@ async def sorts(redis: Redis) -> int:
     return stats.get("cmdstat_sort", {}).get("calls", 0)
 
 
-async def test_who_is_foreseen_is_read_once(registry: DeviceRegistry, redis_client: Redis) -> None:
+async def test_prefetched_users_are_read_once(registry: DeviceRegistry, redis_client: Redis) -> None:
     phone = apple("ab")
     await lay_user(redis_client, "bob", [phone])
     registry.cache.enabled = True
@@ -152,9 +158,7 @@ async def test_who_is_foreseen_is_read_once(registry: DeviceRegistry, redis_clie
     assert not registry._prefetched
 
 
-async def test_a_change_heard_while_somebody_is_foreseen_counts(
-    registry: DeviceRegistry, redis_client: Redis
-) -> None:
+async def test_a_change_during_a_prefetch_counts(registry: DeviceRegistry, redis_client: Redis) -> None:
     await lay_user(redis_client, "bob", [apple("ab")])
     registry.cache.enabled = True
     registry.prefetch(["bob"])
@@ -165,13 +169,13 @@ async def test_a_change_heard_while_somebody_is_foreseen_counts(
     assert [one.unknown or not one.devices for one in await asked] == [True]
 
 
-async def test_nobody_is_foreseen_while_changes_are_not_heard(registry: DeviceRegistry) -> None:
+async def test_nothing_is_prefetched_while_changes_are_not_received(registry: DeviceRegistry) -> None:
     registry.cache.enabled = False
     registry.prefetch(["bob"])
     assert not registry._prefetched
 
 
-async def test_what_cannot_be_foreseen_is_said_to_whoever_asks(
+async def test_a_failed_prefetch_raises_its_error_for_the_caller(
     registry: DeviceRegistry, connection: RedisConnection, redis_client: Redis
 ) -> None:
     registry.cache.enabled = True

@@ -50,12 +50,12 @@ async def all_made(redis: Redis) -> bool:
     return await count(redis) == USERS
 
 
-async def test_all_users_are_gone_through(refill: SnapshotWarmup, redis_client: Redis) -> None:
+async def test_all_users_are_read(refill: SnapshotWarmup, redis_client: Redis) -> None:
     refill.begin()
     await until(lambda: all_made(redis_client))
 
 
-async def test_a_later_lapse_begins_it_anew(refill: SnapshotWarmup, redis_client: Redis) -> None:
+async def test_a_later_lapse_restarts_it(refill: SnapshotWarmup, redis_client: Redis) -> None:
     refill.begin()
     await until(lambda: count(redis_client))
     await redis_client.unlink(*[keys.snapshot(f"user{n}") for n in range(USERS)])
@@ -63,7 +63,7 @@ async def test_a_later_lapse_begins_it_anew(refill: SnapshotWarmup, redis_client
     await until(lambda: all_made(redis_client))
 
 
-async def test_it_waits_for_a_store_that_is_away(
+async def test_it_waits_for_an_unavailable_store(
     refill: SnapshotWarmup, registry: DeviceRegistry, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, failures = registry.devices_of_many, 3
@@ -93,9 +93,7 @@ async def test_closing_stops_it(
 
 
 @pytest.mark.parametrize("what", ["nobody", "no set"])
-async def test_where_there_are_no_users_it_ends(
-    refill: SnapshotWarmup, redis_client: Redis, what: str
-) -> None:
+async def test_without_users_it_ends(refill: SnapshotWarmup, redis_client: Redis, what: str) -> None:
     await redis_client.delete(keys.APP_USERS)
     if what == "no set":
         await redis_client.set(keys.APP_USERS, "x")

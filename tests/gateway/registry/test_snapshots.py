@@ -94,7 +94,7 @@ async def quiet(reader: Reader, redis: Redis, user: str = "bob") -> None:
     await until(is_so)
 
 
-async def test_what_one_process_read_another_need_not(opened: Open, redis_client: Redis) -> None:
+async def test_a_snapshot_saves_another_process_the_read(opened: Open, redis_client: Redis) -> None:
     phone = apple("aa", phone_id="phone", device_app_id="app", last_sync="2026-11-24T10:00:00+0000")
     await lay_user(redis_client, "bob", [phone, gone := apple("bb")])
     await redis_client.delete(keys.client(gone.client_id, "rho__id"))
@@ -110,7 +110,7 @@ async def test_what_one_process_read_another_need_not(opened: Open, redis_client
     assert 0 < await redis_client.ttl(keys.snapshot("bob")) <= keys.SNAPSHOT_S
 
 
-async def test_every_change_is_seen(opened: Open, redis_client: Redis) -> None:
+async def test_every_change_invalidates_a_snapshot(opened: Open, redis_client: Redis) -> None:
     phone, other = apple("aa"), apple("bb")
     await lay_user(redis_client, "bob", [phone])
     one, two = await opened("one:0"), await opened("two:0")
@@ -129,7 +129,7 @@ async def test_every_change_is_seen(opened: Open, redis_client: Redis) -> None:
         await two.becomes(pins)
 
 
-async def test_a_snapshot_of_another_layout_is_made_anew(opened: Open, redis_client: Redis) -> None:
+async def test_a_snapshot_of_another_layout_is_rebuilt(opened: Open, redis_client: Redis) -> None:
     """Earlier versions counted devices as dead that are bad at one host alone."""
     phone = apple("aa")
     await lay_user(redis_client, "bob", [phone])
@@ -144,7 +144,7 @@ async def test_a_snapshot_of_another_layout_is_made_anew(opened: Open, redis_cli
 
 
 @pytest.mark.parametrize("places", [(), ("0011223344556677",)])
-async def test_of_a_user_with_a_mark_nothing_is_kept_until_it_ends(
+async def test_a_user_with_a_mark_has_no_snapshot(
     opened: Open, redis_client: Redis, places: tuple[str, ...]
 ) -> None:
     """A sync ends a mark, and syncs are in no journal."""
@@ -172,7 +172,7 @@ def _device(phone: Client, pin: str) -> Device:
     return Device(phone.client_id, "Apple", "apple", pin)
 
 
-async def test_a_sync_ends_no_snapshot(opened: Open, redis_client: Redis) -> None:
+async def test_a_sync_does_not_invalidate_a_snapshot(opened: Open, redis_client: Redis) -> None:
     """A ping with sources makes each phone sync: its user must not be read anew for that."""
     phone = apple("aa")
     await lay_user(redis_client, "bob", [phone, apple("bb")])
@@ -186,7 +186,7 @@ async def test_a_sync_ends_no_snapshot(opened: Open, redis_client: Redis) -> Non
     assert await sorts(redis_client) == before
 
 
-async def test_where_the_last_sync_decides_nothing_is_kept(opened: Open, redis_client: Redis) -> None:
+async def test_users_with_two_records_of_a_device_have_no_snapshot(opened: Open, redis_client: Redis) -> None:
     old = apple("aa", phone_id="phone", last_sync="2026-11-01T10:00:00+0000")
     new = apple("bb", phone_id="phone", last_sync="2026-11-02T10:00:00+0000")
     await lay_user(redis_client, "bob", [old, new])
@@ -196,7 +196,7 @@ async def test_where_the_last_sync_decides_nothing_is_kept(opened: Open, redis_c
 
 
 @pytest.mark.parametrize("user", ["nobody", "odd"])
-async def test_what_nobody_would_hear_a_change_of_is_not_kept(
+async def test_users_with_untracked_clients_have_no_snapshot(
     opened: Open, redis_client: Redis, user: str
 ) -> None:
     await lay_user(redis_client, "odd", [apple("aa", client_id="not-hex")])
@@ -207,9 +207,7 @@ async def test_what_nobody_would_hear_a_change_of_is_not_kept(
 
 
 @pytest.mark.parametrize("value", [b"", b"\xc1", b"\x91\x01", b"\x92\xa1x\x90"])
-async def test_a_value_that_is_none_of_ours_is_made_anew(
-    opened: Open, redis_client: Redis, value: bytes
-) -> None:
+async def test_an_invalid_value_is_rebuilt(opened: Open, redis_client: Redis, value: bytes) -> None:
     await lay_user(redis_client, "bob", [apple("aa")])
     one = await opened("one:0")
     await redis_client.set(keys.snapshot("bob"), value)
@@ -218,7 +216,7 @@ async def test_a_value_that_is_none_of_ours_is_made_anew(
     assert await redis_client.get(keys.snapshot("bob")) != value
 
 
-async def test_what_changed_while_nobody_listened_is_seen(opened: Open, redis_client: Redis) -> None:
+async def test_changes_without_a_listener_are_detected(opened: Open, redis_client: Redis) -> None:
     phone = apple("aa")
     await lay_user(redis_client, "bob", [phone])
     one = await opened("one:0")
@@ -229,10 +227,8 @@ async def test_what_changed_while_nobody_listened_is_seen(opened: Open, redis_cl
     assert await two.pins() == ["bb"]
 
 
-async def test_a_snapshot_that_was_being_made_when_all_ended_is_not_believed(
-    opened: Open, redis_client: Redis
-) -> None:
-    """Its writing arrives after the change, which its maker never hears of."""
+async def test_a_snapshot_made_during_a_lapse_is_invalid(opened: Open, redis_client: Redis) -> None:
+    """The write of the snapshot arrives after the change, of which its writer is not notified."""
     phone = apple("aa")
     await lay_user(redis_client, "bob", [phone])
     one = await opened("one:0")
@@ -248,7 +244,7 @@ async def test_a_snapshot_that_was_being_made_when_all_ended_is_not_believed(
     assert await three.pins() == ["bb"]
 
 
-async def test_without_a_sure_journal_nothing_is_kept_or_believed(
+async def test_without_a_complete_change_log_snapshots_are_not_used(
     make_link: MakeLink, redis_client: Redis
 ) -> None:
     await lay_user(redis_client, "bob", [apple("aa")])
@@ -303,7 +299,7 @@ class Shop:
         await self._redis.sadd(f"user:{user}:clients", client)
 
     async def pins(self, user: str) -> list[str]:
-        """What is true."""
+        """The true state."""
         names = [keys.client(client, "device_pin") for client, who in self._owner.items() if who == user]
         return [pin.decode() for pin in await self._redis.mget(names)] if names else []
 
@@ -312,7 +308,7 @@ USERS = ("bob", "eve", "ann")
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_whatever_happens_no_answer_of_before_stays(
+async def test_no_sequence_of_events_leaves_a_stale_snapshot(
     opened: Open, redis_client: Redis, seed: int
 ) -> None:
     """Processes come and go meanwhile; after each step every one of them says what is so."""

@@ -1,4 +1,4 @@
-"""What Redis remembers of a provider's answers about a device token."""
+"""The stored marks of device tokens."""
 
 import hashlib
 
@@ -19,7 +19,7 @@ async def registry(connection: RedisConnection) -> DeviceRegistry:
     return DeviceRegistry(connection)
 
 
-async def test_a_dead_token_is_left_out_until_it_is_another(
+async def test_a_dead_token_is_omitted_until_it_changes(
     registry: DeviceRegistry, redis_client: Redis
 ) -> None:
     phone = apple("ab")
@@ -33,7 +33,7 @@ async def test_a_dead_token_is_left_out_until_it_is_another(
     assert {one.pin for one in await devices(registry)} == {"cd"}
 
 
-async def test_a_mark_holds_no_token_and_ends(registry: DeviceRegistry, redis_client: Redis) -> None:
+async def test_a_mark_contains_no_token_and_expires(registry: DeviceRegistry, redis_client: Redis) -> None:
     await lay_user(redis_client, "bob", [apple("ab" * 32)])
     (device,) = await devices(registry)
     await registry.mark_dead(device, "Unregistered", None, 1000)
@@ -47,7 +47,7 @@ async def test_a_mark_holds_no_token_and_ends(registry: DeviceRegistry, redis_cl
 
 @pytest.mark.parametrize("proof", ["registered", "synced"])
 @pytest.mark.parametrize(("since_ms", "dead"), [(-1, False), (0, False), (1, True)])
-async def test_a_token_is_dead_only_if_its_phone_was_not_heard_of_since(
+async def test_a_token_is_dead_only_if_its_device_has_not_synced_since(
     registry: DeviceRegistry, redis_client: Redis, proof: str, since_ms: int, dead: bool
 ) -> None:
     phone = apple("ab", last_sync=SYNCED if proof == "synced" else None)
@@ -60,7 +60,7 @@ async def test_a_token_is_dead_only_if_its_phone_was_not_heard_of_since(
 
 
 @pytest.mark.parametrize(("host_keys", "life_s"), [((), keys.DEAD_S), (("0" * 16,), keys.BAD_TOKEN_S)])
-async def test_a_mark_of_some_hosts_lives_for_less_long(
+async def test_a_mark_for_some_hosts_has_a_shorter_lifetime(
     registry: DeviceRegistry, redis_client: Redis, host_keys: tuple[str, ...], life_s: int
 ) -> None:
     await lay_user(redis_client, "bob", [apple("ab")])

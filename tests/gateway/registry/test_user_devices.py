@@ -40,14 +40,14 @@ async def test_each_field_of_a_client_is_read(registry: DeviceRegistry, redis_cl
         ("9999-99-99T00:00:00+0000", 0),
     ],
 )
-async def test_a_sync_time_that_is_none_counts_as_never(
+async def test_an_invalid_sync_time_counts_as_never(
     registry: DeviceRegistry, redis_client: Redis, text: str | None, at_ms: int
 ) -> None:
     await lay_user(redis_client, "bob", [apple("ab", last_sync=text)])
     assert {one.last_sync_ms for one in await devices(registry)} == {at_ms}
 
 
-async def test_a_client_that_is_gone_is_counted(registry: DeviceRegistry, redis_client: Redis) -> None:
+async def test_a_missing_client_is_counted(registry: DeviceRegistry, redis_client: Redis) -> None:
     phone, gone = apple("ab"), apple("cd")
     await lay_user(redis_client, "bob", [phone, gone])
     await redis_client.delete(f"client:{gone.client_id}:rho__id")

@@ -1,4 +1,4 @@
-"""The scan of all users: each of them, within one Redis process; another process begins it anew."""
+"""The scan of all users within one Redis process; another process restarts it."""
 
 import pytest
 from redis.asyncio import Redis
@@ -33,7 +33,7 @@ async def test_all_users_page_by_page(scan: UserScan, redis_client: Redis) -> No
     assert pages > 3
 
 
-async def test_a_cursor_of_another_process_begins_anew(scan: UserScan) -> None:
+async def test_a_cursor_of_another_process_restarts_the_scan(scan: UserScan) -> None:
     first = await scan.page("", 0, 1000)
     assert first.position
     anew = await scan.page("f" * 40, first.position, 1000)
@@ -42,7 +42,7 @@ async def test_a_cursor_of_another_process_begins_anew(scan: UserScan) -> None:
     assert (begun.users, begun.restarted) == (first.users, True)
 
 
-async def test_users_that_come_and_go_do_not_end_the_scan(scan: UserScan, redis_client: Redis) -> None:
+async def test_added_and_removed_users_do_not_end_the_scan(scan: UserScan, redis_client: Redis) -> None:
     found: set[str] = set()
     page = await scan.page("", 0, 500)
     found.update(page.users)

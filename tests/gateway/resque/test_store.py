@@ -24,13 +24,13 @@ from gateway.store.keys import ResqueKeys
         ("redis+sentinel://a,b/main/1?namespace=shop", "redis+sentinel://a,b/main/1", "shop"),
     ],
 )
-def test_where_resque_is(text: str, address: str, namespace: str) -> None:
+def test_the_location_of_resque(text: str, address: str, namespace: str) -> None:
     place = ResqueLocation.parse(text)
     assert place == ResqueLocation(RedisAddress.parse(address), ResqueKeys(namespace))
     assert place.names.queue("ping") == f"{namespace}:queue:ping"
 
 
-def test_a_wrong_place_names_the_setting() -> None:
+def test_a_wrong_location_names_the_setting() -> None:
     with pytest.raises(BadSetting) as caught:
         ResqueLocation.parse("localhost:x/shop")
     assert caught.value.field == "resque.redis"

@@ -129,7 +129,9 @@ async def test_unreadable_jobs_are_recorded_as_failed_and_work_continues(
     assert await messages(redis_client) == ["after it"]
 
 
-async def test_keys_of_another_type_keep_no_job_back(redis_server: RedisServer, redis_client: Redis) -> None:
+async def test_keys_of_another_type_do_not_delay_other_jobs(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
     """A queue, a counter and another gateway's recovery list; the list of failures blocks its failure alone."""
     await redis_client.set("resque:queue:odd", "no list")
     await redis_client.set("resque:stat:processed", "many")
@@ -187,7 +189,7 @@ async def test_several_queues_in_order_and_patterns(redis_server: RedisServer, r
     assert shown["workers"][0]["queues"] == ["high", "low_*", "*", "!mail"]
 
 
-async def test_a_pause_holds_everything(redis_server: RedisServer, redis_client: Redis) -> None:
+async def test_a_pause_stops_all_jobs(redis_server: RedisServer, redis_client: Redis) -> None:
     await redis_client.set("resque:pause-all-workers", "true")
     await enqueue(redis_server.socket, [{"user_id": "a", "message": "later"}])
     async with working(redis_server.address):
@@ -208,7 +210,9 @@ async def test_a_full_backlog_keeps_jobs_in_hand(redis_server: RedisServer, redi
     assert await messages(redis_client) == ["waits"]
 
 
-async def test_many_users_go_the_way_of_a_broadcast(redis_server: RedisServer, redis_client: Redis) -> None:
+async def test_a_job_with_many_users_becomes_a_broadcast(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
     await enqueue(redis_server.socket, [{"user_id": [f"user{n}" for n in range(900)], "message": "all"}])
     async with working(redis_server.address):
         await processed(redis_client, 1)
@@ -299,7 +303,7 @@ async def test_jobs_of_a_gateway_without_heartbeats_are_taken_over(
     await link.close()
 
 
-async def test_a_worker_that_was_killed_is_cleared_away(
+async def test_the_entry_of_a_killed_worker_is_removed(
     redis_server: RedisServer, redis_client: Redis
 ) -> None:
     async with working(redis_server.address):

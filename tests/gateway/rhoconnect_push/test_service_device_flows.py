@@ -1,4 +1,4 @@
-"""Real devices' behaviour (contract §9.1), from registration to unregistration, with a service and a whole gateway."""
+"""The behaviour of real devices (contract §9.1), from registration to unregistration, with a complete gateway."""
 
 import asyncio
 import contextlib

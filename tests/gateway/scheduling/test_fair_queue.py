@@ -10,7 +10,7 @@ def drained(queue: FairQueue[str]) -> list[str]:
     return [queue.take() for _ in range(len(queue))]
 
 
-def test_callers_take_turns_however_much_they_bring() -> None:
+def test_callers_take_turns_regardless_of_their_number_of_items() -> None:
     queue: FairQueue[str] = FairQueue(100)
     for item in ("a1", "a2", "a3", "b1", "c1", "c2"):
         assert queue.put(item[0], item) is None
@@ -18,7 +18,7 @@ def test_callers_take_turns_however_much_they_bring() -> None:
     assert len(queue) == 0
 
 
-def test_at_the_bound_the_longest_gives_way_to_a_caller_with_fewer() -> None:
+def test_at_the_bound_the_caller_with_most_items_loses_one() -> None:
     queue: FairQueue[str] = FairQueue(3)
     for item in ("a1", "a2", "a3"):
         assert queue.put("a", item) is None
@@ -28,7 +28,7 @@ def test_at_the_bound_the_longest_gives_way_to_a_caller_with_fewer() -> None:
     assert drained(queue) == ["a1", "b1", "a2"]
 
 
-def test_a_crowd_holds_up_neither_who_came_before_nor_who_comes_after() -> None:
+def test_many_callers_together_delay_neither_earlier_nor_later_ones() -> None:
     queue: FairQueue[str] = FairQueue(100)
     crowd = [f"crowd{number}" for number in range(CALLERS_IN_ORDER + 1)]
     for caller in crowd:
@@ -38,7 +38,7 @@ def test_a_crowd_holds_up_neither_who_came_before_nor_who_comes_after() -> None:
     assert drained(queue) == crowd[1:], "the rest is no crowd, and comes in order"
 
 
-def test_in_a_crowd_a_caller_with_many_items_has_one_turn_a_round() -> None:
+def test_among_many_callers_each_has_one_turn_a_round() -> None:
     queue: FairQueue[str] = FairQueue(1_000)
     for number in range(200):
         queue.put("many", f"many{number}")
@@ -52,7 +52,7 @@ def test_in_a_crowd_a_caller_with_many_items_has_one_turn_a_round() -> None:
     assert len(taken) == 240 - 40 + 20
 
 
-def test_a_crowd_that_fills_the_queue_gives_way_to_the_newest_caller() -> None:
+def test_many_callers_that_fill_the_queue_give_way_to_the_newest() -> None:
     queue: FairQueue[str] = FairQueue(100)
     for number in range(100):
         assert queue.put(f"crowd{number}", f"crowd{number}") is None

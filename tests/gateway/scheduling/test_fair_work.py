@@ -55,7 +55,7 @@ async def test_clients_take_turns() -> None:
     assert stage.begun == ["a1", "b1", "a2", "a3"]
 
 
-async def test_only_so_many_run_at_once() -> None:
+async def test_the_number_of_running_jobs_is_limited() -> None:
     stage = Stage(at_once=2)
     started = [stage.start(name) for name in ("a1", "b1", "c1")]
     await stage.has_begun("b1")
@@ -82,7 +82,7 @@ async def test_a_client_without_failures_overtakes_those_with_some() -> None:
     )
 
 
-async def test_one_place_is_kept_for_clients_without_failures() -> None:
+async def test_one_job_is_reserved_for_clients_without_failures() -> None:
     stage = Stage(at_once=2)
     stage.work.demote("f", "")
     flood = [stage.start(f"f{number}") for number in range(3)]
@@ -94,7 +94,7 @@ async def test_one_place_is_kept_for_clients_without_failures() -> None:
     await passed([*flood, good])
 
 
-async def test_beyond_the_bound_and_after_its_patience_a_client_is_refused() -> None:
+async def test_beyond_the_bound_and_after_its_time_limit_a_client_is_refused() -> None:
     stage = Stage(waiting_max=1, patience_s=0.01)
     first = stage.start("a1")
     await stage.has_begun("a1")
@@ -133,7 +133,7 @@ async def test_of_a_held_account_the_client_without_failures_comes_first() -> No
     assert stage.begun[0] == "g1"
 
 
-async def test_a_held_account_goes_on_where_its_next_client_has_gone() -> None:
+async def test_a_held_account_continues_when_its_next_client_has_left() -> None:
     stage = Stage()
     blocker = stage.start("x1")
     await stage.has_begun("x1")

@@ -59,7 +59,7 @@ async def test_a_caller_with_one_does_not_wait_for_a_caller_with_many() -> None:
     assert store.batches[1] == ["f0", "good"]
 
 
-async def test_beyond_the_bound_the_longest_gives_way() -> None:
+async def test_beyond_the_bound_the_caller_with_most_names_loses_one() -> None:
     store = Store(waiting_max=3)
     first = await store.with_one_under_way()
     flood = [asyncio.ensure_future(store.look_up(f"f{number}", "flood")) for number in range(4)]

@@ -7,7 +7,7 @@ import pytest
 from gateway.scheduling.scheduler import LINGER_S, SLICE, URGENT_S, YIELD_INTERVAL_S, Scheduler, slices
 
 
-async def test_one_slice_a_turn_whoever_asks() -> None:
+async def test_one_slice_runs_in_each_turn() -> None:
     """Two tasks share the turns; other callbacks run between any two slices."""
     scheduler, log = Scheduler(), list[str]()
 
@@ -70,7 +70,7 @@ class Calls:
     ],
     ids=["nothing small", "one", "one of two", "both just over", "both over", "one hangs"],
 )
-async def test_while_a_small_ping_is_under_way_and_a_moment_longer_slices_keep_apart(
+async def test_slices_are_spaced_out_during_and_shortly_after_a_small_ping(
     monkeypatch: pytest.MonkeyPatch, came: int, went: int, age_s: float, calm: int
 ) -> None:
     now_s = 0.0
@@ -86,7 +86,7 @@ async def test_while_a_small_ping_is_under_way_and_a_moment_longer_slices_keep_a
 
 
 @pytest.mark.parametrize("count", [0, 1, SLICE - 1, SLICE, SLICE + 1, 3 * SLICE])
-def test_slices_are_whole(count: int) -> None:
+def test_slices_contain_all_items(count: int) -> None:
     parts = list(slices(range(count)))
     assert [number for part in parts for number in part] == list(range(count))
     assert all(1 <= len(part) <= SLICE for part in parts)

@@ -1,4 +1,4 @@
-"""A worker that needs no store: each connection sends a word and is told what this worker is, or hurts it."""
+"""A worker that needs no store: each connection sends a command, and gets facts about the worker or disturbs it."""
 
 import asyncio
 import contextlib

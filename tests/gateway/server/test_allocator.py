@@ -1,4 +1,4 @@
-"""What a process holds of memory that it has freed."""
+"""The memory of a process after it has freed large blocks."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ print(resident_mb() - before)
 """
 
 
-def test_large_bodies_leave_nothing_behind() -> None:
+def test_the_memory_of_large_bodies_is_returned() -> None:
     # In a process of its own, since it changes how this one allocates.
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 20

@@ -63,13 +63,13 @@ def pair() -> Iterator[Pair]:
     made.selector.close()
 
 
-def test_what_comes_is_given_to_the_subclass(pair: Pair) -> None:
+def test_received_data_is_passed_to_the_subclass(pair: Pair) -> None:
     pair.other.sendall(b"hello")
     pair.turn()
     assert pair.end.got == b"hello"
 
 
-def test_what_the_other_side_does_not_take_yet_waits_and_blocks_nobody(pair: Pair) -> None:
+def test_unsent_data_is_buffered_without_blocking(pair: Pair) -> None:
     pair.end.send(LONG)
     assert pair.end.unsent
     assert pair.end.events == []
@@ -86,7 +86,7 @@ def test_the_end_of_the_other_side_closes_it_once(pair: Pair) -> None:
     assert not pair.selector.get_map()
 
 
-def test_a_write_to_a_side_that_is_gone_closes_it(pair: Pair) -> None:
+def test_a_write_to_a_closed_peer_closes_it(pair: Pair) -> None:
     pair.other.close()
     pair.end.send(b"late")
     assert (pair.end.closed, pair.end.events) == (True, ["ended"])

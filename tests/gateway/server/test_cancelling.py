@@ -1,4 +1,4 @@
-"""Cancelled pings in a whole worker: wherever their deliveries wait, and what callers are answered."""
+"""Cancelled pings in a complete worker: their deliveries in each state, and the answers to callers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -52,7 +52,7 @@ async def instant(redis: Redis, ahead_s: int) -> int:
     return int((await redis.time())[0]) + ahead_s
 
 
-async def test_a_retry_of_a_cancelled_ping_ends_at_once(
+async def test_a_retry_of_a_cancelled_ping_ends_immediately(
     redis_address: str, redis_client: Redis, tmp_path: Path
 ) -> None:
     async with worker(tmp_path, redis_address, "503=1") as (one, apns):
@@ -66,7 +66,7 @@ async def test_a_retry_of_a_cancelled_ping_ends_at_once(
     assert await redis_client.zcard(keys.SCHEDULE) == 0
 
 
-async def test_what_waits_for_a_lane_that_is_down_in_memory_and_parked(
+async def test_waiting_and_parked_deliveries_of_a_cancelled_ping_end(
     redis_address: str, redis_client: Redis, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     async with worker(tmp_path, redis_address, port=unused_tcp_port) as (one, _):
@@ -101,7 +101,7 @@ async def test_the_other_pings_of_an_entry_are_delivered(
         )
 
 
-async def test_unknown_done_and_cancelled_twice(
+async def test_unknown_finished_and_twice_cancelled_pings(
     redis_address: str, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     async with worker(tmp_path, redis_address) as (one, _):
@@ -187,7 +187,7 @@ async def _has(redis: Redis, queue: str, messages: int) -> bool:
     return int(await redis.zcard(queue)) == messages
 
 
-async def test_a_worker_that_starts_knows_what_was_cancelled_before(
+async def test_a_worker_that_starts_reads_earlier_cancellations(
     redis_address: str, redis_client: Redis, tmp_path: Path
 ) -> None:
     """The worker that answered was killed before it ended anything: its retries are swept by the next one."""

@@ -17,7 +17,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "data"
 
 
-def test_a_second_gateway_is_refused_and_told_by_whom(path: Path) -> None:
+def test_a_second_gateway_is_refused_with_the_process_id_of_the_first(path: Path) -> None:
     first, second = DataDir(path), DataDir(path)
     first.lock()
     with pytest.raises(DataDirInUse, match=rf"another gateway runs on .*data \(process {os.getpid()}\)"):
@@ -39,7 +39,7 @@ def test_a_successor_waits_for_the_last_worker(path: Path) -> None:
     successor.release()
 
 
-def test_workers_that_do_not_end_are_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_do_not_end_are_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_dir_module, "_WORKERS_BUDGET_S", 0.1)
     first = DataDir(path)
     first.lock()
@@ -71,7 +71,7 @@ def test_an_empty_file_is_no_id(path: Path) -> None:
     folder.release()
 
 
-def test_the_metrics_folder_of_earlier_versions_goes(path: Path) -> None:
+def test_the_metrics_folder_of_earlier_versions_is_removed(path: Path) -> None:
     folder = DataDir(path)
     folder.lock()
     folder.remove_old_metrics()
@@ -86,7 +86,7 @@ def test_the_metrics_folder_of_earlier_versions_goes(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["gateway_id", "api_token"])
 @pytest.mark.parametrize("what", ["a folder", "no text"])
-def test_a_file_that_cannot_be_read_is_told_by_name(path: Path, name: str, what: str) -> None:
+def test_an_unreadable_file_is_named(path: Path, name: str, what: str) -> None:
     folder = DataDir(path)
     folder.lock()
     if what == "a folder":
@@ -113,7 +113,7 @@ for make in (folder.gateway_id, folder.api_token):
 """
 
 
-def test_on_a_full_disk_the_lock_holds_and_files_that_cannot_be_written_are_told_by_name(path: Path) -> None:
+def test_on_a_full_disk_the_lock_works_and_unwritable_files_are_named(path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(path)], check=True, capture_output=True, text=True, timeout=60
     )
@@ -122,7 +122,7 @@ def test_on_a_full_disk_the_lock_holds_and_files_that_cannot_be_written_are_told
     ]
 
 
-def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "data"):
         with pytest.raises(DataDirInUse, match="cannot be used"):

@@ -1,4 +1,4 @@
-"""Pings with `to` over HTTP to a whole worker: sent, refused and explained."""
+"""Pings with `to` over HTTP to a complete worker: sent, refused and explained."""
 
 import json
 from collections.abc import AsyncIterator

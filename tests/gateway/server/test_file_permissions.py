@@ -14,7 +14,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(id_secret, "_RETRY_S", 0.01)
 
 
-def test_a_copy_that_others_may_read_is_told(redis_address: str, tmp_path: Path) -> None:
+def test_a_copy_that_others_may_read_is_reported(redis_address: str, tmp_path: Path) -> None:
     said = settings(redis_address, tmp_path)
     (tmp_path / NAME).write_bytes(b"ab" * 32)
     (tmp_path / NAME).chmod(0o644)

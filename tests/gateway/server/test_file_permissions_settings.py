@@ -29,11 +29,11 @@ def warnings(files: dict[str, Path]) -> list[str]:
     return exposed(settings)
 
 
-def test_files_of_their_owner_alone_are_not_told(files: dict[str, Path]) -> None:
+def test_private_files_are_not_reported(files: dict[str, Path]) -> None:
     assert warnings(files) == []
 
 
-def test_each_file_is_told_once_with_a_setting_that_names_it(files: dict[str, Path]) -> None:
+def test_each_file_is_reported_once_with_its_setting(files: dict[str, Path]) -> None:
     for file in files.values():
         file.chmod(0o644)
     found = warnings(files)

@@ -22,7 +22,7 @@ def settings(push: str | None, resque: str | None, queues: tuple[str, ...] = ("p
     )
 
 
-def test_only_servers_of_their_own_are_checked() -> None:
+def test_only_separate_servers_are_checked() -> None:
     assert further_addresses(settings(None, None)) == {}
     assert further_addresses(settings("redis://main", "redis://main")) == {}
     found = further_addresses(settings("redis://push", "redis://resque"))
@@ -33,7 +33,7 @@ def test_only_servers_of_their_own_are_checked() -> None:
     assert [*further_addresses(settings("redis://push", "redis://resque", ()))] == ["rhoconnect_push.redis"]
 
 
-async def test_a_server_that_is_away_is_named_and_delays_nothing(unused_tcp_port: int) -> None:
+async def test_an_unreachable_server_is_named_and_delays_nothing(unused_tcp_port: int) -> None:
     async with open_further_healths(settings(None, f"redis://127.0.0.1:{unused_tcp_port}")) as (health,):
         assert health.name == "resque.redis"
         health.probe()
@@ -41,7 +41,7 @@ async def test_a_server_that_is_away_is_named_and_delays_nothing(unused_tcp_port
 
 
 @pytest.mark.parametrize("strict", [False, True])
-async def test_pings_are_taken_while_resques_redis_is_away(
+async def test_pings_are_accepted_while_resques_redis_is_unreachable(
     redis_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strict: bool
 ) -> None:
     monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.05)

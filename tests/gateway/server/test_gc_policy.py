@@ -18,13 +18,13 @@ def test_a_full_collection_is_due_after_its_time(quiet: bool, after_s: float) ->
     assert collections.due(1000.0 + 2 * after_s, quiet=quiet)
 
 
-def test_a_quiet_moment_after_a_busy_minute_is_used_at_once() -> None:
+def test_an_idle_moment_after_a_busy_minute_is_used_immediately() -> None:
     collections = FullCollections(0.0)
     assert not collections.due(QUIET_S + 5, quiet=False)
     assert collections.due(QUIET_S + 6, quiet=True)
 
 
-def test_a_spared_collector_never_collects_in_full_by_itself() -> None:
+def test_the_limited_collector_never_runs_a_full_collection_by_itself() -> None:
     # In a process of its own, since it changes how this one collects.
     script = """
 import gc

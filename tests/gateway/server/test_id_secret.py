@@ -125,7 +125,7 @@ async def test_of_two_gateways_with_one_redis_both_keep_the_same_secret(
     assert "id_secret_replaced" in [line["event"] for line in logs]
 
 
-async def test_a_secret_that_another_gateway_wrote_is_taken_over_while_it_runs(
+async def test_a_secret_that_another_gateway_wrote_is_adopted(
     redis_client: Redis, redis_address: str, tmp_path: Path
 ) -> None:
     async with served(settings(redis_address, tmp_path)) as url, device(url) as phone:
@@ -148,7 +148,7 @@ async def test_one_worker_of_a_gateway_writes_the_copy(redis_address: str, tmp_p
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_with_a_copy_a_start_on_a_full_redis_serves_at_once(kind: str, tmp_path: Path) -> None:
+async def test_with_a_copy_a_start_on_a_full_redis_serves_immediately(kind: str, tmp_path: Path) -> None:
     with RedisServer(kind) as server:
         said = settings(server.address, tmp_path)
         (tmp_path / NAME).write_bytes(b"ab" * 32)
@@ -164,7 +164,7 @@ async def test_with_a_copy_a_start_on_a_full_redis_serves_at_once(kind: str, tmp
 @pytest.mark.parametrize(
     "kept", [b"", b"no hex", b"abcd", b"\xff\xfe"], ids=["empty", "text", "short", "bytes"]
 )
-async def test_what_is_no_secret_is_replaced(
+async def test_an_invalid_secret_is_replaced(
     redis_client: Redis, redis_address: str, tmp_path: Path, kept: bytes
 ) -> None:
     said = settings(redis_address, tmp_path)
@@ -178,7 +178,7 @@ async def test_what_is_no_secret_is_replaced(
     assert (tmp_path / NAME).read_bytes().strip() == found
 
 
-async def test_a_folder_that_takes_no_copy_stops_nothing(redis_address: str, tmp_path: Path) -> None:
+async def test_an_unwritable_folder_stops_nothing(redis_address: str, tmp_path: Path) -> None:
     gone = Settings(
         redis=Secret(redis_address), data_dir=tmp_path / "gone", auth=AuthSettings(devices="open")
     )
@@ -205,7 +205,7 @@ async def test_a_copy_that_others_may_have_made_is_refused(
             pass
 
 
-async def test_a_secret_of_the_settings_is_kept_nowhere(
+async def test_a_secret_of_the_settings_is_not_stored(
     redis_client: Redis, redis_address: str, tmp_path: Path
 ) -> None:
     said = Settings(
@@ -220,7 +220,7 @@ async def test_a_secret_of_the_settings_is_kept_nowhere(
     assert not (tmp_path / NAME).exists()
 
 
-async def test_of_many_that_write_back_at_once_one_wins(redis_client: Redis, redis_address: str) -> None:
+async def test_one_of_many_concurrent_writes_takes_effect(redis_client: Redis, redis_address: str) -> None:
     stores = [MailboxStore(RedisAddress.parse(redis_address)) for _ in range(4)]
     for store in stores:
         await store.open()

@@ -58,7 +58,7 @@ async def test_jobs_and_changes_become_pings_by_the_settings_in_force(
     assert {one.ping.users for one in await queued(redis_client)} == {("bob",), ("eve",)}
 
 
-async def test_after_its_end_nothing_new_is_taken(
+async def test_after_its_end_nothing_new_is_accepted(
     redis_address: str, redis_client: Redis, producer: QueueProducer
 ) -> None:
     said = settings(redis_address, "Product")

@@ -1,10 +1,10 @@
-"""What a worker is told at its start."""
+"""The configuration that a worker receives at its start."""
 
 from gateway.server.ipc import WorkerConfig, pack, unpack
 from gateway.settings import Secret, Settings
 
 
-def test_a_worker_is_told_all_of_it_in_two_lines() -> None:
+def test_a_worker_gets_its_configuration_in_two_lines() -> None:
     order = WorkerConfig(
         slot=2, gateway_id="abc", module="gateway.server.worker", socket_fd=5, status_fd=7, metrics_fd=9
     )

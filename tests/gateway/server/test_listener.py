@@ -7,7 +7,7 @@ import pytest
 from gateway.server.listener import CannotListen, listen, url_of
 
 
-def test_any_free_port_is_bound_and_told() -> None:
+def test_port_0_binds_any_free_port() -> None:
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         assert url_of(listener) == f"http://127.0.0.1:{port}"
@@ -16,7 +16,7 @@ def test_any_free_port_is_bound_and_told() -> None:
             assert link.getpeername()[1] == port
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(
@@ -25,7 +25,7 @@ def test_a_port_that_is_taken_is_told() -> None:
             listen("127.0.0.1", port)
 
 
-def test_a_host_that_is_not_ours_is_told() -> None:
+def test_a_foreign_address_is_reported() -> None:
     with pytest.raises(
         CannotListen, match=r"cannot listen on 192\.0\.2\.1:0: Cannot assign requested address"
     ):

@@ -1,4 +1,4 @@
-"""Upkeep goes on after a defect: lanes that nobody sweeps would stand still, with a worker that looks well."""
+"""The maintenance continues after a defect: without it, lanes would stall while the worker looks healthy."""
 
 import asyncio
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.support.providers import provider_settings
 
 
 @pytest.mark.parametrize("strict", [False, True])
-async def test_one_provider_that_is_away_leaves_the_gateway_ready_unless_it_is_strict(
+async def test_an_unreachable_provider_leaves_the_gateway_ready_unless_it_is_strict(
     redis_address: str, tmp_path: Path, strict: bool
 ) -> None:
     file = tmp_path / "settings.yml"
@@ -52,7 +52,7 @@ async def test_one_provider_that_is_away_leaves_the_gateway_ready_unless_it_is_s
         await lanes.close(0)
 
 
-async def test_a_defect_is_not_the_end(
+async def test_a_defect_does_not_end_the_maintenance(
     redis_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.001)

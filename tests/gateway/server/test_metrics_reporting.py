@@ -30,7 +30,7 @@ async def house() -> AsyncIterator[House]:
     assert made.log.getvalue() == ""
 
 
-async def test_reports_come_without_being_asked_for() -> None:
+async def test_reports_are_sent_without_a_request() -> None:
     """A worker that is killed loses at most what it counted since its last report."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
@@ -47,7 +47,7 @@ async def test_reports_come_without_being_asked_for() -> None:
     ours.close()
 
 
-async def test_a_supervisor_that_does_not_answer_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unresponsive_supervisor_is_reported_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_reporting, "ANSWER_S", 0.01)
     ours, theirs = socket.socketpair()
     made = MetricsReporter(theirs, report_s=3600)
@@ -68,7 +68,7 @@ async def reported(made: MetricsReporter) -> int:
     return scheduler
 
 
-async def test_a_long_report_is_made_in_turns_of_the_loop(house: House) -> None:
+async def test_a_long_report_is_made_in_slices(house: House) -> None:
     metrics, asked = house.worker()
     for number in range(20_000):
         metrics.pings_accepted(f"door {number}").inc()
@@ -77,7 +77,7 @@ async def test_a_long_report_is_made_in_turns_of_the_loop(house: House) -> None:
     assert sum(name.startswith("rhopush_pings_accepted_total") for name in found) == 20_000
 
 
-async def test_a_supervisor_that_reads_nothing_holds_no_worker() -> None:
+async def test_a_supervisor_that_reads_nothing_blocks_no_worker() -> None:
     ours, theirs = socket.socketpair()
     metrics, made = Metrics("1"), MetricsReporter(theirs, report_s=3600)
     made.begin(metrics)

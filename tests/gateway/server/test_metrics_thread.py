@@ -74,7 +74,7 @@ async def house() -> AsyncIterator[House]:
     assert made.log.getvalue() == ""
 
 
-async def test_a_scrape_holds_what_every_worker_has_counted_until_then(house: House) -> None:
+async def test_a_scrape_has_the_current_counts_of_every_worker(house: House) -> None:
     (one, _), (two, asked) = house.worker(), house.worker()
     one.pings_accepted("http").inc(3)
     two.pings_accepted("http").inc(4)
@@ -87,7 +87,7 @@ async def test_a_scrape_holds_what_every_worker_has_counted_until_then(house: Ho
     assert samples((await asked.scrape()).decode())[ACCEPTED] == 9
 
 
-async def test_a_worker_that_ends_leaves_its_counts_and_takes_its_gauges(house: House) -> None:
+async def test_a_worker_that_ends_leaves_its_counts_and_not_its_gauges(house: House) -> None:
     (one, ends), (two, _) = house.worker(), house.worker()
     one.pings_accepted("http").inc(3)
     one.lane_in_flight("apns").set(5)
@@ -100,7 +100,7 @@ async def test_a_worker_that_ends_leaves_its_counts_and_takes_its_gauges(house: 
     assert (await house.scraped())[ACCEPTED] == 4
 
 
-async def test_a_worker_that_stands_still_holds_no_scrape(house: House) -> None:
+async def test_a_stopped_worker_delays_no_scrape(house: House) -> None:
     metrics, asked = house.worker()
     frozen = MetricsReporter(house.channel(), report_s=3600)
     frozen.begin(still := Metrics("1"))
@@ -112,14 +112,14 @@ async def test_a_worker_that_stands_still_holds_no_scrape(house: House) -> None:
     house.open.append(frozen)
 
 
-async def test_many_scrapes_at_once_are_all_answered(house: House) -> None:
+async def test_concurrent_scrapes_are_all_answered(house: House) -> None:
     metrics, asked = house.worker()
     metrics.pings_accepted("http").inc(3)
     texts = await asyncio.gather(*(asked.scrape() for _ in range(50)))
     assert {samples(text.decode())[ACCEPTED] for text in texts} == {3}
 
 
-async def test_a_channel_with_anything_else_on_it_is_closed_and_the_thread_goes_on(house: House) -> None:
+async def test_a_channel_with_invalid_data_is_closed_and_the_thread_continues(house: House) -> None:
     metrics, _ = house.worker()
     broken = house.channel()
     broken.sendall(b"\0\0\0\x01\xc1")

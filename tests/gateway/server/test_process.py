@@ -60,7 +60,7 @@ class Process:
                     return
 
     async def end(self) -> tuple[int, str]:
-        """Its exit status and what it wrote on standard error."""
+        """Return its exit status and its output on standard error."""
         async with asyncio.timeout(BUDGET_S):
             errors = await self.process.stderr.read()
             return await self.process.wait(), errors.decode()
@@ -80,7 +80,7 @@ async def worker() -> AsyncIterator[Process]:
     await made.close()
 
 
-async def test_it_is_ready_beats_and_drains_at_sigterm(worker: Process) -> None:
+async def test_it_is_ready_sends_heartbeats_and_drains_at_sigterm(worker: Process) -> None:
     await worker.start()
     await worker.said(READY)
     await worker.said(HEARTBEAT)
@@ -93,7 +93,7 @@ async def test_it_is_ready_beats_and_drains_at_sigterm(worker: Process) -> None:
     assert (await worker.end())[0] == 0
 
 
-async def test_before_it_is_ready_sigterm_ends_it_at_once(worker: Process) -> None:
+async def test_before_it_is_ready_sigterm_ends_it_immediately(worker: Process) -> None:
     await worker.start("slow-start")
     await worker.said(HEARTBEAT)
     worker.process.terminate()
@@ -120,7 +120,7 @@ async def test_it_ends_with_its_supervisor(worker: Process) -> None:
     assert (await worker.end())[0] == 70
 
 
-async def test_half_an_order_starts_nothing(worker: Process) -> None:
+async def test_an_incomplete_configuration_starts_nothing(worker: Process) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway.server.process"), cwd=ROOT, stdin=asyncio.subprocess.PIPE
     )

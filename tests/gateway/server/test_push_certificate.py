@@ -43,7 +43,7 @@ async def test_devices_trust_a_certificate_whose_key_is_in_a_file_of_its_own(tmp
     assert found == ssl.PEM_cert_to_DER_cert(made.certificate_pem.decode())
 
 
-def test_two_files_that_do_not_fit_are_named_without_what_they_hold(tmp_path: Path) -> None:
+def test_two_files_that_do_not_match_are_named_without_their_content(tmp_path: Path) -> None:
     authority = Authority()
     one, other = (authority.client_certificate(["x"]) for _ in range(2))
     (tmp_path / "own.pem").write_bytes(one.certificate_pem)
@@ -57,7 +57,7 @@ def test_two_files_that_do_not_fit_are_named_without_what_they_hold(tmp_path: Pa
     assert "BEGIN" not in refused.value.message
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"none\.pem: No such file") as refused:
         push_context(RhoConnectPushSettings(certificate_file=tmp_path / "none.pem"))
     assert refused.value.field == "rhoconnect_push.certificate_file"

@@ -1,4 +1,4 @@
-"""A Redis that refuses for good: whole gateways over real servers, with users of few rights and in cluster mode."""
+"""A Redis that refuses permanently: complete gateways with real servers, limited users and cluster mode."""
 
 import asyncio
 import json
@@ -239,7 +239,7 @@ async def test_check_fails_with_the_words_of_redis(
     assert (status, out.count("cluster mode")) == (1, 1)
 
 
-async def test_rights_that_are_taken_away_are_named_and_given_back(
+async def test_revoked_permissions_are_reported_until_they_are_restored(
     server: RedisServer, admin: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.05)
@@ -304,7 +304,7 @@ async def test_a_failover_to_a_cluster_is_named(
             assert re.search("CLUSTERDOWN|CROSSSLOT|MOVED", refused.json()["error"]["message"])
 
 
-async def test_the_worker_says_why_it_does_not_start(
+async def test_the_worker_reports_why_it_does_not_start(
     server: RedisServer, admin: Redis, tmp_path: Path
 ) -> None:
     with pytest.raises(BadSetting, match=r"refuses .*XADD.*NOPERM"):

@@ -1,4 +1,4 @@
-"""When files are read anew: a look at a time, so that no clock is needed."""
+"""Detection of changed files, check by check, without a clock."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_nothing_changed(reading: SettingsReloader) -> None:
     assert [reading.changed() for _ in range(3)] == [False, False, False]
 
 
-def test_a_change_counts_when_it_has_stayed_for_a_look(reading: SettingsReloader, file: Path) -> None:
+def test_a_change_counts_when_two_checks_find_it_equal(reading: SettingsReloader, file: Path) -> None:
     file.write_text(GOOD % 22)
     assert not reading.changed()
     file.write_text(GOOD % 333)
@@ -36,7 +36,9 @@ def test_a_change_counts_when_it_has_stayed_for_a_look(reading: SettingsReloader
     assert not reading.changed()
 
 
-def test_a_wrong_file_is_refused_once_and_the_mended_one_taken(reading: SettingsReloader, file: Path) -> None:
+def test_an_invalid_file_is_refused_once_and_the_corrected_one_accepted(
+    reading: SettingsReloader, file: Path
+) -> None:
     file.write_text("development: {gateway: {drain: 1}}")
     assert [reading.changed(), reading.changed()] == [False, True]
     found = reading.reload()

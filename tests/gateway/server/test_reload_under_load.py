@@ -80,7 +80,7 @@ async def test_a_new_credential_takes_over_under_load_and_nothing_is_lost(
         assert await gateway.stop() == 0
 
 
-async def test_a_wrong_file_changes_nothing_and_raises_the_alarm_until_it_is_mended(
+async def test_an_invalid_file_changes_nothing_and_raises_the_alarm_until_it_is_corrected(
     start_gateway: StartGateway,
 ) -> None:
     gateway = await start_gateway({"limits": {"users_per_ping": 5}})
@@ -98,7 +98,7 @@ async def test_a_wrong_file_changes_nothing_and_raises_the_alarm_until_it_is_men
     assert gateway.workers == pids
 
 
-async def test_sighup_reads_anew_and_a_worker_that_starts_later_has_the_new_settings(
+async def test_sighup_reloads_and_a_worker_that_starts_later_has_the_new_settings(
     start_gateway: StartGateway,
 ) -> None:
     gateway = await start_gateway({"limits": {"users_per_ping": 5}})
@@ -126,7 +126,7 @@ async def test_a_credential_that_cannot_be_read_leaves_the_old_one_in_force(
         assert [record.status for record in apns.received] == [200, 200]
 
 
-async def test_a_credential_that_cannot_be_read_is_told_at_the_start_and_pings_are_taken(
+async def test_an_unreadable_credential_is_reported_at_the_start_and_pings_are_accepted(
     start_gateway: StartGateway, tmp_path: Path
 ) -> None:
     key = {"key_file": str(tmp_path / "gone.p8"), "key_id": "ABC123DEFG", "team_id": "DEF123GHIJ"}

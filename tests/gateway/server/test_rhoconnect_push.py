@@ -1,4 +1,4 @@
-"""Who is a user and who an app, where the gateway itself judges."""
+"""Authentication of users and apps by the gateway itself."""
 
 import asyncio
 import base64
@@ -59,7 +59,7 @@ async def test_a_user_has_a_session_and_credentials(redis_client: Redis, joined:
     assert not await authenticator.user(session, "Basic ")
 
 
-async def test_a_session_that_is_over_altered_or_of_an_old_password_is_none(redis_client: Redis) -> None:
+async def test_an_expired_altered_or_outdated_session_is_refused(redis_client: Redis) -> None:
     accounts = await accounts_of(redis_client)
     authenticator = LocalAuthenticator(settings(), accounts)
     good = await cookie(accounts, until_s=time.time() + DAY_S)
@@ -110,9 +110,7 @@ async def test_only_the_built_in_service_has_a_store(redis_address: str) -> None
         assert store.up
 
 
-async def test_a_certificate_that_cannot_be_used_is_told_by_its_name(
-    redis_address: str, tmp_path: Path
-) -> None:
+async def test_an_unusable_certificate_is_named(redis_address: str, tmp_path: Path) -> None:
     said = Settings(
         redis=Secret(redis_address),
         rhoconnect_push=RhoConnectPushSettings(certificate_file=tmp_path / "none.pem"),
@@ -156,7 +154,7 @@ async def test_the_first_start_on_a_full_redis_waits_for_room(
             assert log["error"].startswith("OOM")
 
 
-def test_nothing_here_shows_a_password() -> None:
+def test_no_repr_shows_a_password() -> None:
     authenticator = LocalAuthenticator(settings(push_server="http://a:hunter2@h/"), None)
     assert "hunter2" not in repr(vars(authenticator))
 

@@ -20,7 +20,7 @@ def line(name: str) -> bytes:
     return pack_settings_update(update(name))
 
 
-async def test_of_what_came_before_anybody_listened_the_newest_counts() -> None:
+async def test_of_updates_before_the_subscription_the_newest_counts() -> None:
     feed, heard = SettingsFeed(), list[SettingsUpdate]()
     feed.publish(line("first"))
     feed.publish(line("second"))
@@ -37,7 +37,7 @@ async def test_the_listener_is_called_on_the_loop_from_another_thread() -> None:
     assert (await asyncio.wait_for(heard.get(), 30))[0] == SettingsUpdate(None, "port: no number")
 
 
-async def test_a_line_or_listener_that_fails_leaves_the_worker_with_what_it_had() -> None:
+async def test_an_invalid_line_or_failing_listener_keeps_the_previous_settings() -> None:
     feed = SettingsFeed()
 
     def refuse(one: SettingsUpdate) -> None:
@@ -53,7 +53,7 @@ async def test_a_line_or_listener_that_fails_leaves_the_worker_with_what_it_had(
     assert logs[1]["error"] == "limits: not now"
 
 
-def test_after_the_end_of_the_loop_nothing_is_told() -> None:
+def test_after_the_end_of_the_loop_nothing_is_delivered() -> None:
     feed, heard = SettingsFeed(), list[SettingsUpdate]()
 
     async def listen() -> None:
@@ -64,7 +64,7 @@ def test_after_the_end_of_the_loop_nothing_is_told() -> None:
     assert heard == []
 
 
-def test_lines_are_whole_however_they_come() -> None:
+def test_lines_are_assembled_from_any_chunks() -> None:
     ours, theirs = os.pipe()
     long = b"x" * 200_000
 

@@ -119,7 +119,7 @@ async def run(tmp_path: Path) -> AsyncIterator[Run]:
     await started.process.communicate()
 
 
-async def test_ready_is_said_once_alone_and_sigterm_ends_with_0(run: Run) -> None:
+async def test_ready_is_printed_once_and_sigterm_ends_with_0(run: Run) -> None:
     await run.start(workers=2)
     await run.ready()
     pids = await run.slots({0, 1})
@@ -140,7 +140,7 @@ async def test_the_legacy_services_socket_is_bound_once_for_all_workers(run: Run
     assert about["rhoconnect_push_port"] == int(url.rpartition(":")[2])
 
 
-async def test_without_the_legacy_services_default_port_the_gateway_serves_and_says_so(run: Run) -> None:
+async def test_the_gateway_serves_and_logs_if_the_default_push_port_is_in_use(run: Run) -> None:
     with contextlib.ExitStack() as taken:
         with contextlib.suppress(OSError):  # somebody else has it: as good
             taken.enter_context(socket.create_server(("127.0.0.1", 8675)))
@@ -150,7 +150,7 @@ async def test_without_the_legacy_services_default_port_the_gateway_serves_and_s
         assert (await run.say("who"))["rhoconnect_push_port"] is None
 
 
-async def test_another_port_of_the_legacy_service_must_be_had(run: Run) -> None:
+async def test_a_configured_push_port_in_use_ends_the_start(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         await run.start(
@@ -167,7 +167,7 @@ async def test_sigint_drains_too(run: Run) -> None:
     assert await run.end() == 0
 
 
-async def test_sighup_is_told_and_changes_nothing(run: Run) -> None:
+async def test_sighup_without_a_reloader_is_logged_and_changes_nothing(run: Run) -> None:
     await run.start(workers=1)
     await run.ready()
     before = await run.slots({0})
@@ -176,7 +176,7 @@ async def test_sighup_is_told_and_changes_nothing(run: Run) -> None:
     assert await run.slots({0}) == before
 
 
-async def test_signals_that_are_ignored_at_the_start_are_caught_all_the_same(run: Run) -> None:
+async def test_signals_that_are_ignored_at_the_start_are_caught_nevertheless(run: Run) -> None:
     """nohup has SIGHUP ignored, a shell without job control SIGINT; the gateway goes on at a hang-up either way."""
     with dispositions(signal.SIG_IGN):
         await run.start(workers=1)
@@ -202,7 +202,7 @@ async def test_a_killed_worker_is_started_again_in_its_slot(run: Run) -> None:
 
 
 @pytest.mark.parametrize("how", ["stopped by a signal", "stuck in a call"])
-async def test_a_frozen_worker_is_replaced(run: Run, how: str) -> None:
+async def test_an_unresponsive_worker_is_replaced(run: Run, how: str) -> None:
     await run.start(workers=1)
     await run.ready()
     frozen = (await run.slots({0}))[0]
@@ -247,7 +247,7 @@ async def test_a_worker_holds_the_lock_that_a_successor_waits_for(run: Run) -> N
     assert "supervisor.lock" not in held
 
 
-async def test_a_worker_that_is_stopped_does_not_keep_a_successor_out(run: Run) -> None:
+async def test_a_stopped_worker_does_not_block_a_successor(run: Run) -> None:
     await run.start(workers=1)
     await run.ready()
     pid = (await run.slots({0}))[0]
@@ -285,7 +285,7 @@ async def test_a_worker_that_is_stuck_ends_with_its_supervisor(run: Run) -> None
     writer.close()
 
 
-async def test_what_has_begun_is_finished_before_the_end(run: Run) -> None:
+async def test_work_in_progress_is_finished_before_the_end(run: Run) -> None:
     await run.start(workers=1)
     await run.ready()
     reader, writer = await lingering(run)
@@ -334,7 +334,7 @@ async def test_a_setting_that_only_a_worker_can_judge_ends_with_2(run: Run) -> N
     assert await run.line() == ""
 
 
-async def test_workers_that_never_become_ready_are_given_up(run: Run) -> None:
+async def test_the_supervisor_gives_up_workers_that_never_become_ready(run: Run) -> None:
     await run.start(workers=1, RHOPUSH_APNS_TOPIC="store-down")
     assert await run.end() == 1
     assert run.log.read_text().count("Redis does not answer") == 5

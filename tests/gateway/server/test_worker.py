@@ -62,14 +62,14 @@ async def test_two_workers_share_the_pings_and_repeat_none(pair: Pair) -> None:
         )
 
 
-async def test_a_door_waits_whoever_delivers(pair: Pair) -> None:
+async def test_a_request_waits_regardless_of_the_delivering_worker(pair: Pair) -> None:
     waits = (worker.ping("bob", wait=True) for worker in (pair.one, pair.two) for _ in range(10))
     answers = await asyncio.gather(*waits)
     assert {(answer.status, answer.body) for answer in answers} == {(200, b"")}
     assert len(pair.apns.received) == len(pair.fcm.received) == 20
 
 
-async def test_a_door_hears_from_its_own_worker_without_redis_in_between(
+async def test_a_request_is_notified_by_its_own_worker_without_redis(
     providers: tuple[ApnsSimulator, FcmSimulator],
     redis_address: str,
     redis_client: Redis,
@@ -92,7 +92,7 @@ async def test_a_door_hears_from_its_own_worker_without_redis_in_between(
         assert await told.get_message(timeout=0.1) is None
 
 
-async def test_a_waiting_door_tells_what_failed(pair: Pair) -> None:
+async def test_a_waiting_request_gets_the_failures(pair: Pair) -> None:
     pair.apns.faults.add("BadTopic")
     pair.fcm.faults.add("403")
     answer = await pair.one.ping("bob", wait=True)
@@ -100,7 +100,7 @@ async def test_a_waiting_door_tells_what_failed(pair: Pair) -> None:
     assert sorted(answer.body.decode().split("\\n")) == ["apns: BadTopic", "fcm: SENDER_ID_MISMATCH"]
 
 
-async def test_a_waiting_door_gives_up_while_the_ping_goes_on(
+async def test_a_waiting_request_times_out_while_the_delivery_continues(
     providers: tuple[ApnsSimulator, FcmSimulator], redis_address: str, redis_client: Redis, tmp_path: Path
 ) -> None:
     apns, fcm = providers
@@ -139,7 +139,7 @@ async def test_a_new_pin_counts_for_every_worker_at_the_next_ping(pair: Pair, re
     assert {record.token for record in pair.apns.received} == {"ef" * 32}
 
 
-async def test_a_device_is_sent_its_own_phone_id(pair: Pair, redis_client: Redis) -> None:
+async def test_a_device_receives_its_own_phone_id(pair: Pair, redis_client: Redis) -> None:
     phones = [android(f"{name}:" + "x" * 140, phone_id=name) for name in ("one", "two", "")]
     await lay_user(redis_client, "eve", phones)
     assert (await pair.one.ping("eve", message="hello", wait=True)).status == 200
@@ -150,7 +150,7 @@ async def test_a_device_is_sent_its_own_phone_id(pair: Pair, redis_client: Redis
     assert sent == {phone.pin: phone.phone_id or None for phone in phones}
 
 
-async def test_draining_finishes_what_was_begun(
+async def test_draining_finishes_work_in_progress(
     providers: tuple[ApnsSimulator, FcmSimulator], redis_address: str, redis_client: Redis, tmp_path: Path
 ) -> None:
     apns, fcm = providers
@@ -171,7 +171,7 @@ async def test_draining_finishes_what_was_begun(
 
 
 @pytest.mark.parametrize("durability", ["aof", "fsync", "replicas"])
-async def test_a_store_that_promises_too_little_is_refused(
+async def test_a_store_with_insufficient_durability_is_refused(
     redis_address: str, tmp_path: Path, durability: str
 ) -> None:
     settings: dict[str, Any] = {"queue": {"durability": durability}}

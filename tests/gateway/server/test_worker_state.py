@@ -1,4 +1,4 @@
-"""What becomes of a worker's place, at and around each limit."""
+"""The states of a worker slot, at and around each limit."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def serving(at_s: float = 100.0) -> WorkerState:
     return slot
 
 
-def test_a_new_slot_is_due_at_once_and_not_while_its_process_lives() -> None:
+def test_a_new_slot_is_due_immediately_and_not_while_its_process_runs() -> None:
     slot = WorkerState(0)
     assert slot.due(0.0)
     slot.started(0.0)
@@ -30,20 +30,22 @@ def test_a_new_slot_is_due_at_once_and_not_while_its_process_lives() -> None:
 @pytest.mark.parametrize(
     ("beat_s", "now_s", "frozen"), [(100, 110, False), (100, 110.01, True), (105, 115, False)]
 )
-def test_a_loop_that_stands_still_too_long_is_frozen(beat_s: float, now_s: float, frozen: bool) -> None:
+def test_a_loop_without_heartbeats_is_frozen_after_the_limit(
+    beat_s: float, now_s: float, frozen: bool
+) -> None:
     slot = serving()
     slot.heartbeat(beat_s)
     assert slot.frozen(now_s) is frozen
 
 
-def test_a_start_may_take_longer_than_a_beat_but_not_for_ever() -> None:
+def test_a_start_may_take_longer_than_a_heartbeat_but_not_forever() -> None:
     slot = WorkerState(0, unresponsive_after_s=1.0)
     slot.started(100.0)
     assert not slot.frozen(100.0 + START_BUDGET_S)
     assert slot.frozen(100.01 + START_BUDGET_S)
 
 
-def test_falls_in_a_row_wait_longer_and_a_steady_time_forgives() -> None:
+def test_successive_failures_wait_longer_and_stable_service_resets_them() -> None:
     slot = serving()
     waits = [slot.ended(200.0)]
     for _ in range(7):

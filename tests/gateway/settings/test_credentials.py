@@ -1,4 +1,4 @@
-"""At most one credential a provider, and a whole one."""
+"""A provider has at most one credential, and a complete one."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def check(app: App, *place: str) -> None:
         App(ApnsSettings(key=TEXT, key_id="A", team_id="B"), FcmSettings(credentials_file=FILE)),
     ],
 )
-def test_one_whole_credential_or_none_is_right(app: App) -> None:
+def test_one_complete_credential_or_none_is_accepted(app: App) -> None:
     check(app)
 
 
@@ -58,7 +58,7 @@ def test_one_whole_credential_or_none_is_right(app: App) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(app: App, complaint: str) -> None:
+def test_an_error_names_its_setting(app: App, complaint: str) -> None:
     with pytest.raises(BadSetting) as refused:
         check(app, "apps", "x")
     assert refused.value.message == complaint

@@ -1,4 +1,4 @@
-"""Settings files that are larger than they look: refused by name, and at once."""
+"""Settings files that expand to a large size are refused by name, without delay."""
 
 import os
 import threading

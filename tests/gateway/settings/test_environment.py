@@ -32,7 +32,7 @@ def test_every_kind_of_value_comes_from_the_environment(tmp_path: Path) -> None:
     assert (settings.api_token, settings.admin_password) == (Secret("t"), Secret("p"))
 
 
-def test_googles_variable_counts_where_nothing_else_is_said(tmp_path: Path) -> None:
+def test_googles_variable_applies_if_nothing_else_is_set(tmp_path: Path) -> None:
     environ = {"GOOGLE_APPLICATION_CREDENTIALS": "/etc/ambient.json"}
     assert loaded(tmp_path, "{}", environ).fcm.credentials_file == Path("/etc/ambient.json")
     said = loaded(tmp_path, "fcm: {credentials: '{}'}", environ).fcm
@@ -67,6 +67,6 @@ def test_a_variable_that_is_no_setting_is_warned_about(tmp_path: Path) -> None:
     assert warnings == ("RHOPUSH_APNS_TOPICS is not a setting; did you mean RHOPUSH_APNS_TOPIC?",)
 
 
-def test_bytes_of_the_environment_that_are_not_utf_8_are_told(tmp_path: Path) -> None:
+def test_invalid_utf_8_in_the_environment_is_reported(tmp_path: Path) -> None:
     said = complaint(tmp_path, "{}", {"RHOPUSH_LIMITS_BODY_BYTES": "5\udcff"})
     assert said.startswith("limits.body_bytes: ")

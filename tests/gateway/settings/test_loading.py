@@ -98,7 +98,7 @@ def test_redis_is_found_in_order(tmp_path: Path, environ: dict[str, str], redis:
     assert loaded(tmp_path, "{}", environ, beside=":redis: of-the-file").redis == Secret(redis)
 
 
-def test_an_app_has_what_it_says_and_the_rest_from_above(tmp_path: Path) -> None:
+def test_an_app_inherits_the_settings_that_it_does_not_set(tmp_path: Path) -> None:
     settings = loaded(
         tmp_path,
         """
@@ -148,7 +148,7 @@ def test_apples_hosts_by_environment(
 
 
 @pytest.mark.parametrize("word", ["off", "'off'", "no", "false"])
-def test_a_bare_off_is_taken_where_off_is_a_choice(tmp_path: Path, word: str) -> None:
+def test_a_bare_off_is_accepted_where_off_is_a_choice(tmp_path: Path, word: str) -> None:
     settings = loaded(tmp_path, f"auth: {{devices: {word}}}\nrhoconnect_push: {{mode: {word}}}")
     assert (settings.auth.devices, settings.rhoconnect_push.mode) == ("off", "off")
 
@@ -191,7 +191,7 @@ def test_a_bare_off_is_taken_where_off_is_a_choice(tmp_path: Path, word: str) ->
         ("warnings: []", "warnings: unknown setting ("),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_place(tmp_path: Path, gateway: str, expected: str) -> None:
+def test_a_wrong_setting_is_named_with_its_line(tmp_path: Path, gateway: str, expected: str) -> None:
     said = complaint(tmp_path, gateway)
     assert said.startswith(expected)
     assert "settings.yml, line" in said
@@ -234,12 +234,12 @@ def test_a_file_that_is_no_settings_is_refused_in_one_line(tmp_path: Path, text:
     assert "\n" not in refused.value.message
 
 
-def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"nope\.yml cannot be read: No such file"):
         load(tmp_path / "nope.yml", None, {})
 
 
-def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
+def test_settings_without_effect_are_reported(tmp_path: Path) -> None:
     quiet = load(None, "test", {"RHOPUSH_DATA_DIR": str(tmp_path)})
     said = load(None, "test", {"RHOPUSH_APNS_BACKGROUND_MIN_INTERVAL_S": "1200"})
     assert quiet.warnings == ()
@@ -249,7 +249,7 @@ def test_what_has_no_effect_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"# caf\xe9\ndevelopment: {}\n", b"development: {}\n# \x01\n", b"\xff\xfe\x00"]
 )
-def test_bytes_that_are_no_text_are_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_invalid_utf_8_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "settings.yml"
     file.write_bytes(content)
     with pytest.raises(BadSetting) as refused:
@@ -259,7 +259,7 @@ def test_bytes_that_are_no_text_are_refused_in_one_line(tmp_path: Path, content:
 
 
 @pytest.mark.parametrize("said", ["tok\r\n", " tok \n", "\ufefftok", "\ttok\t"])
-def test_what_stands_around_a_mounted_secret_is_no_part_of_it(said: str, tmp_path: Path) -> None:
+def test_white_space_around_a_mounted_secret_is_removed(said: str, tmp_path: Path) -> None:
     settings = load(None, None, {"API_TOKEN": said, "RHOPUSH_DATA_DIR": str(tmp_path)})
     assert settings.api_token is not None
     assert settings.api_token.reveal() == "tok"
@@ -268,9 +268,7 @@ def test_what_stands_around_a_mounted_secret_is_no_part_of_it(said: str, tmp_pat
 @pytest.mark.parametrize(
     ("more", "told"), [({}, True), ({"RHOPUSH_PUSH_SERVER": "http://app@push-server:8675/"}, False)]
 )
-def test_a_push_service_that_is_nowhere_is_warned_of(
-    tmp_path: Path, more: dict[str, str], told: bool
-) -> None:
+def test_a_missing_push_server_causes_a_warning(tmp_path: Path, more: dict[str, str], told: bool) -> None:
     settings = load(
         None, None, {"RHOPUSH_RHOCONNECT_PUSH_MODE": "client", "RHOPUSH_DATA_DIR": str(tmp_path)} | more
     )
@@ -278,7 +276,7 @@ def test_a_push_service_that_is_nowhere_is_warned_of(
 
 
 @pytest.mark.parametrize("text", ["[" * 16_000, "{a: " * 16_000, "a: " + "[" * 100])
-def test_a_file_that_is_nested_without_end_is_told(tmp_path: Path, text: str) -> None:
+def test_a_file_with_endless_nesting_is_reported(tmp_path: Path, text: str) -> None:
     with pytest.raises(BadSetting, match=r"settings\.yml, line 1: not valid YAML"):
         load(written(tmp_path, text), "development", {})
 

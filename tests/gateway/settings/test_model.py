@@ -1,4 +1,4 @@
-"""The options table in the docs says what the code does: every setting, its default and its variables."""
+"""The options table of the documentation agrees with the code: every setting, its default and its variables."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_every_setting_has_its_row_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("place", settings(), ids=".".join)
-def test_a_row_tells_default_and_variables(place: tuple[str, ...]) -> None:
+def test_a_row_has_default_and_variables(place: tuple[str, ...]) -> None:
     default: Any = Settings()
     for name in place:
         default = getattr(default, name)

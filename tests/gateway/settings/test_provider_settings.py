@@ -88,5 +88,5 @@ def test_a_reload_takes_the_section_over(tmp_path: Path) -> None:
     assert type(merge_reloadable(old, new).settings) is KIND
 
 
-def test_ours_alone_need_no_type_of_their_own() -> None:
+def test_only_the_gateways_providers_need_no_type() -> None:
     assert with_providers(Settings.provider_types()) is Settings

@@ -1,4 +1,4 @@
-"""What of changed settings holds at once, and what waits for a restart."""
+"""Changed settings: those that apply immediately, and those that need a restart."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from gateway.settings.reload import RELOADABLE, files_of, merge_reloadable, stam
 OLD = Settings(redis=Secret("one"), apns=ApnsSettings(key_id="A"), drain_s=1.0)
 
 
-def test_a_new_credential_holds_at_once() -> None:
+def test_a_new_credential_applies_immediately() -> None:
     new = msgspec.structs.replace(OLD, apns=ApnsSettings(key_id="B"), drain_s=2.0)
     assert merge_reloadable(OLD, new) == (new, ())
 
 
-def test_what_the_gateway_stands_on_waits_and_is_named_without_its_value() -> None:
+def test_settings_that_need_a_restart_are_named_without_their_values() -> None:
     new = msgspec.structs.replace(
         OLD, redis=Secret("two"), queue=QueueSettings(durability="aof"), apns=ApnsSettings(key_id="B")
     )

@@ -1,4 +1,4 @@
-"""Names that settings had in earlier versions are refused, and the present name is said."""
+"""Names of settings in earlier versions are refused, and the error has the present name."""
 
 from pathlib import Path
 

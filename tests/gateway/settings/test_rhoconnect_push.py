@@ -67,7 +67,7 @@ def test_the_command_lines_defaults(tmp_path: Path) -> None:
     assert found.settings.rhoconnect_push.certificate_file is None
 
 
-def test_what_a_config_does_not_say_has_its_own_defaults(tmp_path: Path) -> None:
+def test_missing_keys_of_a_config_have_their_own_defaults(tmp_path: Path) -> None:
     found = translated(tmp_path, {})
     rhoconnect_push = found.settings.rhoconnect_push
     assert found.port == 5000
@@ -117,11 +117,11 @@ def test_the_environment_names_redis_and_port(tmp_path: Path) -> None:
     assert (found.settings.redis.reveal(), found.port) == ("redis://:pw@there:1/2", 81)
 
 
-def test_what_is_not_obeyed_is_said(tmp_path: Path) -> None:
+def test_ignored_settings_are_reported(tmp_path: Path) -> None:
     config = {**SHIPPED, "ansResponseTimeout": 1000, "clearDataBase": "y", "colour": "red"}
     warnings = translated(tmp_path, config).warnings
     assert [warning.partition(":")[0] for warning in warnings] == [
-        "colour is none of rhoconnect-push's settings",
+        "colour is not a setting of rhoconnect-push",
         "clearDataBase",
     ]
 
@@ -135,17 +135,17 @@ def test_what_is_not_obeyed_is_said(tmp_path: Path) -> None:
         ('{"ansServerPort": []}', "ansServerPort: expected a text or a number"),
         ('{"ansResponseTimeout": "long"}', "ansResponseTimeout: expected a number, found 'long'"),
         ('{"registrationTimeout": "-1"}', "registrationTimeout: out of range"),
-        ('{"redisToGoUrl": "redis://host:port"}', "redisToGoUrl: the port is no number"),
+        ('{"redisToGoUrl": "redis://host:port"}', "redisToGoUrl: the port is not a number"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, config: str, message: str) -> None:
+def test_an_error_is_reported_in_one_line(tmp_path: Path, config: str, message: str) -> None:
     path = tmp_path / "config.json"
     path.write_text(config)
     with pytest.raises(BadSetting, match=message.replace("[]", r"\[\]")):
         translate(read_config(path), {}, tmp_path)
 
 
-def test_a_config_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_config(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="No such file"):
         read_config(tmp_path / "config.json")
 

@@ -19,6 +19,6 @@ from tests.gateway.settings.test_loading import written
         ("{push_notify_default: 'true'}", "{push_notify: 'false', force_default: true}", True),
     ],
 )
-def test_what_pushes_by_default(tmp_path: Path, beside: str, source: str, pushes: bool) -> None:
+def test_sources_that_push_by_default(tmp_path: Path, beside: str, source: str, pushes: bool) -> None:
     file = written(tmp_path, f":sources: {{A: {source}}}\n:production: {beside}\n")
     assert load(file, "production", {}).sources["A"].push_notify is pushes

@@ -42,7 +42,7 @@ async def test_without_config_the_other_facts_are_still_read() -> None:
     assert (found.append_only, found.eviction) == (False, "noeviction")
 
 
-async def test_a_server_that_is_not_there_is_a_store_that_is_down(tmp_path: Path) -> None:
+async def test_an_unreachable_server_raises_store_down(tmp_path: Path) -> None:
     async with client(RedisAddress(unix_path=str(tmp_path / "none"))) as redis:
         with pytest.raises(StoreDown, match="Redis does not answer"):
             await facts(redis)
@@ -80,7 +80,7 @@ async def test_a_plain_address_is_used_unchanged() -> None:
     assert await locate(RedisAddress("db", 7000)) == ("db", 7000)
 
 
-async def test_no_sentinel_is_a_store_that_is_down(unused_tcp_port: int) -> None:
+async def test_unreachable_sentinels_raise_store_down(unused_tcp_port: int) -> None:
     address = RedisAddress(sentinels=(("127.0.0.1", unused_tcp_port),), service="mymaster")
     with pytest.raises(StoreDown, match="no Sentinel names a master of 'mymaster'"):
         await locate(address)

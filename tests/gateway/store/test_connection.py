@@ -25,7 +25,7 @@ async def test_replies_come_in_order(connection: RedisConnection) -> None:
     assert await asyncio.gather(*replies) == [b"%d" % n for n in range(1000)]
 
 
-async def test_a_command_that_redis_refuses_harms_no_other(
+async def test_a_command_that_redis_refuses_affects_no_other(
     connection: RedisConnection, redis_client: Redis
 ) -> None:
     await redis_client.set("text", "x")
@@ -61,7 +61,7 @@ async def calls(redis: Redis, command: str) -> int:
     return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
 
 
-async def test_an_operator_sees_what_each_connection_is_for(make_link: MakeLink, redis_client: Redis) -> None:
+async def test_each_connection_has_the_name_of_its_purpose(make_link: MakeLink, redis_client: Redis) -> None:
     await make_link("append")
     assert "rhopush:append" in {one["name"] for one in await redis_client.client_list()}
 
@@ -113,9 +113,7 @@ async def test_a_lost_connection_fails_all_commands_and_reconnects(
         assert await connection.call("ECHO", "again") == b"again"
 
 
-async def test_how_long_it_stands_is_counted_from_its_last_loss(
-    redis_server: RedisServer, make_link: MakeLink
-) -> None:
+async def test_the_time_up_counts_from_the_last_loss(redis_server: RedisServer, make_link: MakeLink) -> None:
     async with Proxy(redis_server.socket) as proxy:
         connection = await make_link(address=proxy.address)
         assert connection.up_s == float("inf")
@@ -190,7 +188,7 @@ async def test_authorities_that_cannot_be_read_are_waited_for(tmp_path: Path, un
     await connection.close()
 
 
-async def test_messages_out_of_band_go_their_own_way(make_link: MakeLink, redis_client: Redis) -> None:
+async def test_out_of_band_messages_are_passed_to_on_push(make_link: MakeLink, redis_client: Redis) -> None:
     heard: list[object] = []
     connection = await make_link("listens", on_push=heard.append)
     subscribed: list[object] = []

@@ -77,12 +77,12 @@ async def test_risky_configurations_cause_warnings(
 
 
 @pytest.mark.parametrize(("version", "taken"), [("6.2.0", True), ("6.1.9", False), ("7.0.0", True)])
-async def test_the_oldest_that_is_taken(sound: ServerFacts, version: str, taken: bool) -> None:
+async def test_the_oldest_accepted_version(sound: ServerFacts, version: str, taken: bool) -> None:
     assert (judge(changed(sound, version=version), "memory")[0] == []) == taken
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_server_that_loads_is_judged_when_it_has_loaded(kind: str) -> None:
+async def test_a_loading_server_is_checked_when_it_has_loaded(kind: str) -> None:
     """While loading, it reports that its append-only file is off, and a gateway would end with a configuration
     error."""
     with RedisServer(kind, persist=True, options={"key-load-delay": "200"}) as server:

@@ -1,4 +1,4 @@
-"""The embedded store: one server for each folder, whatever happens to its parent, and its data survives."""
+"""The embedded store: one server for each folder, and its data survives the end of its parent."""
 
 import fcntl
 import os
@@ -60,7 +60,7 @@ def orphaned(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", STARTER, str(folder)], check=False, timeout=60)
 
 
-def test_a_stopped_store_comes_back_with_its_data(folder: Path) -> None:
+def test_a_stopped_store_restarts_with_its_data(folder: Path) -> None:
     store = EmbeddedStore(folder)
     store.start()
     assert store.adopted is False
@@ -77,7 +77,7 @@ def test_a_stopped_store_comes_back_with_its_data(folder: Path) -> None:
     again.stop()
 
 
-def test_only_its_owner_may_come_in(folder: Path) -> None:
+def test_only_its_owner_may_connect(folder: Path) -> None:
     store = EmbeddedStore(folder)
     store.start()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -101,7 +101,7 @@ def test_the_orphan_of_a_killed_parent_is_adopted(folder: Path) -> None:
     assert ended(before)
 
 
-def test_no_second_server_is_started_where_one_lives(folder: Path) -> None:
+def test_no_second_server_is_started_on_a_folder(folder: Path) -> None:
     store = EmbeddedStore(folder)
     store.start()
     before = pid_of(store)
@@ -111,7 +111,7 @@ def test_no_second_server_is_started_where_one_lives(folder: Path) -> None:
     store.stop()
 
 
-def test_a_killed_server_is_revived_with_its_data(folder: Path) -> None:
+def test_a_killed_server_is_restarted_with_its_data(folder: Path) -> None:
     store = EmbeddedStore(folder, "always")
     store.start()
     with connect(store) as client:
@@ -180,7 +180,7 @@ def occupied(folder: Path) -> Iterator[Path]:
         yield folder
 
 
-def test_a_server_that_loads_may_take_longer_than_a_silent_one(
+def test_a_loading_server_may_take_longer_than_an_unresponsive_one(
     occupied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "START_BUDGET_S", 0.1)

@@ -33,5 +33,5 @@ def test_a_lane_of_rhoconnect_push_had_another_name(name: str, former: str) -> N
     assert former_lane_name(name) == former
 
 
-def test_ways_in_that_had_another_name() -> None:
+def test_ingresses_that_had_another_name() -> None:
     assert INGRESSES == {"rest": "http", "event": "change_events"}

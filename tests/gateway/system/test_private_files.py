@@ -66,7 +66,7 @@ def test_a_data_folder_that_is_ones_own_link_is_warned_about(tmp_path: Path, pat
 def test_a_link_of_roots_to_the_data_folder_is_the_administrators(
     tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As systemd makes it, where the gateway runs as a user of its own."""
+    """Create the link as systemd does if the gateway runs as a user of its own."""
     link = tmp_path / "link"
     link.symlink_to(path)
     if link.lstat().st_uid == 0:

@@ -13,7 +13,7 @@ DURATIONS = Definition("d", "histogram", "text", buckets=DELIVERY_BUCKETS_S)
 
 
 @given(st.lists(st.floats(0, 1e5) | st.sampled_from(DELIVERY_BUCKETS_S), max_size=50))
-def test_many_observations_at_once_are_the_same_as_one_by_one(seconds: list[float]) -> None:
+def test_many_observations_together_equal_single_ones(seconds: list[float]) -> None:
     together, single = Histogram(DURATIONS), Histogram(DURATIONS)
     together.observe_many(seconds)
     for value in seconds:

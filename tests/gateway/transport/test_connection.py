@@ -30,7 +30,7 @@ async def test_many_wakes_in_one_turn_make_one_batch(make_pool: MakePool) -> Non
         assert feed.takes[0] == 50
 
 
-async def test_a_refused_stream_goes_out_again_on_the_same_connection(make_pool: MakePool) -> None:
+async def test_a_refused_stream_is_sent_again_on_the_same_connection(make_pool: MakePool) -> None:
     def script(peer: Peer, one: StreamRequest) -> None:
         if len(provider.requests) <= 3:
             peer.machine.refuse(one.stream_id)
@@ -45,7 +45,7 @@ async def test_a_refused_stream_goes_out_again_on_the_same_connection(make_pool:
         assert (len(feed.untried), len(provider.peers)) == (3, 1)
 
 
-async def test_a_limit_of_one_that_grows_and_shrinks_is_obeyed_without_a_second_connection(
+async def test_a_changing_stream_limit_is_observed_without_a_second_connection(
     make_pool: MakePool,
 ) -> None:
     """Like Apple's limit: 1 until a request was accepted, many afterwards, few after an error."""
@@ -97,7 +97,7 @@ async def test_a_request_without_an_answer_is_unknown_at_its_deadline(make_pool:
 
 
 @pytest.mark.usefixtures("no_ticks")
-async def test_a_frozen_peer_is_given_up_and_replaced(make_pool: MakePool) -> None:
+async def test_an_unresponsive_peer_is_replaced(make_pool: MakePool) -> None:
     now_s = 0.0
 
     def script(peer: Peer, one: StreamRequest) -> None:
@@ -144,7 +144,7 @@ async def test_a_suspended_process_reads_its_socket_before_it_checks_deadlines(
 
 
 @pytest.mark.usefixtures("no_ticks")
-async def test_a_full_transport_takes_no_more(make_pool: MakePool) -> None:
+async def test_a_full_transport_accepts_no_more(make_pool: MakePool) -> None:
     async with Provider(window=1 << 30) as provider:
         feed = ListFeed(1)
         pool = make_pool(provider, feed, connections_max=1, deadline_s=10_000)
@@ -168,7 +168,7 @@ async def test_a_full_transport_takes_no_more(make_pool: MakePool) -> None:
 
 
 @pytest.mark.usefixtures("no_ticks")
-async def test_a_peer_that_asks_and_asks_and_reads_no_answer_is_left(make_pool: MakePool) -> None:
+async def test_a_peer_that_floods_requests_and_reads_nothing_is_disconnected(make_pool: MakePool) -> None:
     ping = b"\0\0\x08\x06\0\0\0\0\0rho push"
     async with Provider() as provider:
         feed = ListFeed(1)
@@ -186,7 +186,7 @@ async def test_a_peer_that_asks_and_asks_and_reads_no_answer_is_left(make_pool: 
 
 
 @pytest.mark.usefixtures("no_ticks")
-async def test_room_that_a_window_gives_back_is_used_at_once(make_pool: MakePool) -> None:
+async def test_returned_window_capacity_is_used_immediately(make_pool: MakePool) -> None:
     async with Provider(hold) as provider:
         feed = ListFeed(1, body=b"x" * 65_635)  # a hundred bytes more than the window
         feed.body = b""
@@ -226,7 +226,7 @@ async def test_large_answers_flow_beyond_every_window(make_pool: MakePool) -> No
         assert sum(len(one.body) for one in feed.outcomes) == 1_800_000
 
 
-async def test_the_clear_works_by_prior_knowledge(make_pool: MakePool) -> None:
+async def test_http2_without_tls_works_by_prior_knowledge(make_pool: MakePool) -> None:
     loop = asyncio.get_running_loop()
     provider = Provider()
     server = await loop.create_server(lambda: Peer(provider), sock=provider.sock)
@@ -239,7 +239,7 @@ async def test_the_clear_works_by_prior_knowledge(make_pool: MakePool) -> None:
     server.close()
 
 
-async def test_a_connection_takes_nothing_before_it_is_started() -> None:
+async def test_a_connection_accepts_nothing_before_it_is_started() -> None:
     class Nobody:
         def connection_full(self, connection: ProviderConnection) -> None: ...
 

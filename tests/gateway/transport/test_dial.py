@@ -21,7 +21,7 @@ async def why(endpoint: Endpoint, timeout_s: float = 5) -> str:
     return str(caught.value)
 
 
-async def test_a_provider_that_is_there_is_found_and_left_in_order() -> None:
+async def test_a_reachable_provider_is_connected_and_disconnected() -> None:
     async with Provider() as provider:
         await probe(provider.endpoint(), 5)
         await provider.until(lambda: bool(provider.peers) and provider.alive == [])
@@ -93,7 +93,7 @@ async def test_a_server_that_does_not_speak_tls() -> None:
     server.close()
 
 
-async def test_our_certificate_is_shown_to_a_provider_that_asks() -> None:
+async def test_the_certificate_is_presented_to_a_provider_that_requests_it() -> None:
     clients = trustme.CA()
     ours = clients.issue_cert("com.example.app")
     async with Provider(client_ca=clients) as provider:

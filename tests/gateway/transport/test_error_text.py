@@ -31,7 +31,7 @@ def tls_error() -> ssl.SSLError:
         (ValueError("secret"), "ValueError"),
     ],
 )
-def test_each_trouble_has_its_words(error: BaseException, words: str) -> None:
+def test_each_error_has_its_text(error: BaseException, words: str) -> None:
     assert describe(error) == words
 
 
@@ -46,7 +46,7 @@ def test_no_text_of_a_library_is_shown() -> None:
     assert describe(odd) == "TLS failed: the handshake was not completed"
 
 
-def test_a_librarys_own_error_is_described_by_what_it_was_raised_for() -> None:
+def test_an_error_of_a_library_is_described_by_its_cause() -> None:
     with pytest.raises(RuntimeError) as caught:
         try:
             raise ConnectionRefusedError(111, "Connect call failed ('10.0.0.1', 6379)")

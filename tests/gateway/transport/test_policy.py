@@ -45,14 +45,14 @@ def test_failures_double_the_wait_up_to_its_limit() -> None:
     assert waits == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 
 
-def test_the_wait_is_over_when_it_is_over() -> None:
+def test_the_wait_ends_at_its_time() -> None:
     wait = backoff()
     assert wait.wait_s(0.0) == 0.0
     wait.failed(100.0)
     assert (wait.wait_s(100.9) > 0, wait.wait_s(101.0), wait.wait_s(500.0)) == (True, 0.0, 0.0)
 
 
-def test_jitter_takes_up_to_half_away() -> None:
+def test_jitter_shortens_by_up_to_half() -> None:
     wait = backoff(jitter=0.5)
     wait.failed(0.0)
     assert wait.wait_s(0.0) == 0.75
@@ -74,7 +74,7 @@ def test_a_connection_without_a_success_counts_as_a_failure() -> None:
     assert wait.wait_s(0.0) == 1.0
 
 
-def test_a_few_brief_connections_are_free_and_more_are_slowed() -> None:
+def test_a_few_short_connections_are_not_delayed_and_more_are() -> None:
     wait = backoff()
     waits = []
     for _ in range(5):

@@ -66,7 +66,7 @@ def answer_and_go(peer: Peer, one: StreamRequest) -> None:
     peer.machine.go_away(one.stream_id)
 
 
-async def test_brief_connections_are_slowed_down(make_pool: MakePool) -> None:
+async def test_short_connections_are_delayed(make_pool: MakePool) -> None:
     async with Provider(answer_and_go, limit=1) as provider:
         feed = ListFeed(8)
         pool = make_pool(provider, feed, tuning=Tuning(backoff_first_s=1000, backoff_most_s=1000))
@@ -107,7 +107,7 @@ async def test_after_a_lost_connection_sent_requests_are_unknown_and_others_are_
         assert feed.errors[0].startswith("connection lost")
 
 
-async def test_full_connections_that_answer_get_company_up_to_the_limit(make_pool: MakePool) -> None:
+async def test_further_connections_are_opened_up_to_the_limit(make_pool: MakePool) -> None:
     def script(peer: Peer, one: StreamRequest) -> None:
         if len(peer.requests) <= 4:
             answer(peer, one)
@@ -159,7 +159,7 @@ async def test_a_connection_with_room_gets_the_requests_of_a_full_one(make_pool:
         assert contexts_of(second.requests[6:]) == [one.context for one in reversed(feed.untried)]
 
 
-async def test_a_provider_that_comes_back_is_found_again(make_pool: MakePool) -> None:
+async def test_a_recovered_provider_is_connected_again(make_pool: MakePool) -> None:
     provider = Provider()
     feed = ListFeed(3)
     pool = make_pool(provider, feed)
@@ -174,7 +174,7 @@ async def test_a_provider_that_comes_back_is_found_again(make_pool: MakePool) ->
         await pool.close(1)
 
 
-async def test_an_address_that_answers_nothing_does_not_hide_the_others_of_its_name(
+async def test_an_unresponsive_address_does_not_hide_the_others(
     make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Provider() as provider:
@@ -373,7 +373,7 @@ async def test_closing_waits_for_answers_within_its_budget(make_pool: MakePool) 
         assert len(provider.requests) == 3
 
 
-async def test_closing_gives_back_as_unknown_what_has_no_answer(make_pool: MakePool) -> None:
+async def test_closing_reports_requests_without_an_answer_as_unknown(make_pool: MakePool) -> None:
     async with Provider(hold) as provider:
         feed = ListFeed(3)
         pool = make_pool(provider, feed)

@@ -164,7 +164,7 @@ async def test_an_endpoint_whose_certificates_cannot_be_read_fails_alone(
     )
 
 
-async def test_another_worker_goes_on_when_a_leader_closes(
+async def test_another_worker_continues_when_a_leader_closes(
     running: Running, receiver: Receiver, settling: Settling, connection: RedisConnection, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(endpoint_delivery, "STANDBY_S", 0.1)

@@ -282,7 +282,7 @@ async def test_a_slow_endpoint_delays_no_other(
         await other.delivery.sink.close()
 
 
-async def test_types_that_an_endpoint_does_not_want_are_passed_over(
+async def test_event_types_of_other_endpoints_are_skipped(
     connection: RedisConnection, receiver: Receiver, settling: Settling
 ) -> None:
     only = One(connection, receiver.url, PING_COMPLETED)

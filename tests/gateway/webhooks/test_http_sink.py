@@ -101,20 +101,20 @@ async def test_a_long_answer_is_read_to_its_bound(receiver: Receiver) -> None:
     assert (await sent(endpoint(receiver.url), times=2)).outcome is Outcome.DELIVERED
 
 
-async def test_an_answer_that_does_not_come(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_answer(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_sink, "_TIMEOUT", http_sink.aiohttp.ClientTimeout(total=0.2))
     receiver.delay_s = 30.0
     attempt = await sent(endpoint(receiver.url))
     assert (attempt.outcome, "no complete answer" in attempt.error) == (Outcome.FAILED, True)
 
 
-async def test_a_server_that_is_not_there() -> None:
+async def test_an_unreachable_server() -> None:
     attempt = await sent(endpoint(f"http://127.0.0.1:{free_port()}/"))
     assert (attempt.outcome, attempt.status) == (Outcome.FAILED, None)
     assert attempt.error
 
 
-async def test_what_is_no_http() -> None:
+async def test_an_answer_that_is_not_http() -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100)
         writer.write(b"\x00\xff no HTTP\r\n\r\n")

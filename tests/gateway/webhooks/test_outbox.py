@@ -55,7 +55,7 @@ async def test_a_settlement_has_the_events_of_its_pings(settling: Settling, outb
     assert list(event_record(record, frozenset({DEVICE_INVALID})).events) == [DEVICE_INVALID]
 
 
-async def test_a_cancelled_ping_says_so(settling: Settling, outbox: Outbox) -> None:
+async def test_a_cancelled_ping_has_the_state_cancelled(settling: Settling, outbox: Outbox) -> None:
     await settling.settle(ONE, FinishedPing(0, 1, 0, 0, 4))
     (event,) = event_record(await only(outbox), ALL).events[PING_COMPLETED]
     assert (event["state"], event["counts"]) == ("cancelled", {"accepted": 1, "rejected": 0, "cancelled": 4})
@@ -88,7 +88,7 @@ async def test_a_second_is_read_as_a_whole(outbox: Outbox, redis_client: Redis) 
     assert await outbox.oldest_ms() == 5000
 
 
-async def test_what_cannot_be_read_is_skipped(outbox: Outbox, redis_client: Redis) -> None:
+async def test_unreadable_records_are_skipped(outbox: Outbox, redis_client: Redis) -> None:
     for fields in ({"x": "y"}, {"w": "\xff", "b": ONE}, {"c": "no"}, {"w": "", "b": ONE, "d": "a b,,1"}):
         await redis_client.xadd(keys.WEBHOOK_EVENTS, fields)
     for record in await outbox.next_second("0-0"):
@@ -96,7 +96,7 @@ async def test_what_cannot_be_read_is_skipped(outbox: Outbox, redis_client: Redi
         assert set(events) <= {PING_COMPLETED}
 
 
-async def test_beyond_the_limit_the_oldest_go(
+async def test_beyond_the_limit_the_oldest_records_are_removed(
     settling: Settling, outbox: Outbox, redis_client: Redis
 ) -> None:
     for number in range(50):
@@ -110,7 +110,7 @@ async def test_beyond_the_limit_the_oldest_go(
     assert await redis_client.ttl(keys.WEBHOOK_EVENTS) > 3 * 86_400
 
 
-async def test_what_is_too_old_goes(settling: Settling, outbox: Outbox, redis_client: Redis) -> None:
+async def test_old_records_are_removed(settling: Settling, outbox: Outbox, redis_client: Redis) -> None:
     await redis_client.xadd(keys.WEBHOOK_EVENTS, {"s": 9, "q": 1}, id="5000-0")
     await settling.settle(ONE, FinishedPing(0))
     assert await outbox.sweep(LIMIT) == 1

@@ -56,7 +56,7 @@ def test_the_next_bucket_has_the_next_token() -> None:
 
 
 @pytest.mark.parametrize("offset_s", [0, 1, 59, 60, 61, 1500, 2999, 3000, 3059, 3060])
-def test_a_token_is_never_of_the_future_nor_an_hour_old(offset_s: int) -> None:
+def test_the_time_of_a_token_is_never_in_the_future_nor_an_hour_ago(offset_s: int) -> None:
     now_s = START_S + offset_s
     token = key().token(now_s)
     issued_s = jwt.decode(token, options={"verify_signature": False})["iat"]
@@ -255,7 +255,7 @@ def test_the_certificates_key_is_not_shown() -> None:
 
 
 def test_a_certificate_of_an_unknown_kind_is_refused() -> None:
-    """Its key is parsed only when it is accessed, and OpenSSL's error is raised then."""
+    """The key of the certificate is parsed only on access, and OpenSSL's error is raised then."""
     known, unknown = bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d4201")  # id-ecPublicKey
     der = certificate().public_bytes(serialization.Encoding.DER)
     assert known in der
@@ -265,7 +265,7 @@ def test_a_certificate_of_an_unknown_kind_is_refused() -> None:
 
 
 @pytest.mark.parametrize("data", [b"-----BEGIN PRIVATE KEY-----" * 40_000, b"-----BEGIN " * 90_000])
-def test_many_beginnings_of_a_key_are_none(data: bytes) -> None:
+def test_many_truncated_keys_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidCredential):
         Certificate.load(data)
 

@@ -256,7 +256,7 @@ def test_a_dead_tokens_timestamp_is_now_by_default() -> None:
     assert json.loads(ask(rules(faults=["410=5"]).session()).body)["timestamp"] == 5
 
 
-def test_a_fault_strikes_only_what_would_be_accepted() -> None:
+def test_a_fault_applies_only_to_valid_requests() -> None:
     session = rules(faults=["503:next=1"]).session()
     assert verdict(ask(session, {"apns-priority": "7"})) == (400, "BadPriority")
     assert verdict(ask(session)) == (503, "ServiceUnavailable")
@@ -298,7 +298,7 @@ JSON = st.recursive(
     extra=st.lists(st.tuples(st.binary(max_size=4), st.binary(max_size=4)), max_size=2),
     payload=st.binary(max_size=9) | JSON.map(lambda value: json.dumps(value).encode()),
 )
-def test_no_request_makes_it_stumble(
+def test_no_request_raises_an_unexpected_error(
     changes: dict[str, str | None], extra: list[Header], payload: bytes
 ) -> None:
     answer = rules().session().answer([*headers(changes), *extra], payload, NOW_S)

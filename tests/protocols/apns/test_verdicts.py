@@ -138,7 +138,7 @@ def test_an_unknown_reason_goes_by_its_status(
         assert judge(status, (), said) == Verdict(kind, reason, dead=dead, remedy=remedy)
 
 
-def test_a_misdirected_request_goes_out_again_over_another_connection() -> None:
+def test_a_misdirected_request_is_repeated_on_another_connection() -> None:
     """RFC 9110 §15.5.20."""
     moved = Verdict(VerdictKind.LATER, "HTTP 421", remedy=Remedy.RECONNECT, retry_at_once=True)
     assert judge(421, (), b"") == moved
@@ -149,13 +149,13 @@ def test_a_known_reason_with_another_status_is_judged_by_the_status() -> None:
 
 
 @given(st.integers(100, 599), st.binary(max_size=40) | st.from_regex(rb'\{"reason": ?.{0,20}\}'))
-def test_no_answer_makes_it_raise(status: int, said: bytes) -> None:
+def test_no_answer_raises(status: int, said: bytes) -> None:
     verdict = judge(status, [(b"retry-after", said)], said, 0.0)
     assert verdict.kind in VerdictKind
     assert len(verdict.reason) <= 64
 
 
-def test_an_answer_nested_without_end() -> None:
+def test_a_deeply_nested_answer() -> None:
     assert judge(400, (), b'{"reason":' + b"[" * 100_000).reason == "HTTP 400"
 
 

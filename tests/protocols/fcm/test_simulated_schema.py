@@ -88,7 +88,7 @@ WRONG: list[tuple[Any, list[str]]] = [
 
 
 @pytest.mark.parametrize("message", RIGHT)
-def test_a_right_message_has_nothing_wrong(message: Any) -> None:
+def test_a_valid_message_has_no_violations(message: Any) -> None:
     assert found(message, validate_only=True) == []
 
 
@@ -128,5 +128,5 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_any_json_has_a_list_of_what_is_wrong(value: Any) -> None:
+def test_any_json_has_a_list_of_violations(value: Any) -> None:
     assert all(item.description for item in violations(plain(value, REQUEST)))

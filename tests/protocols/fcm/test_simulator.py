@@ -179,7 +179,7 @@ def test_every_short_word_means_a_reason(word: str) -> None:
     assert record.reason == ANSWERS[word]
 
 
-def test_a_scripted_answer_may_say_when_to_come_back() -> None:
+def test_a_scripted_answer_may_have_retry_after() -> None:
     assert (b"retry-after", b"7") in ask(session(faults=["503=7"])).headers
 
 
@@ -187,7 +187,7 @@ def test_a_scripted_answer_may_say_when_to_come_back() -> None:
     "action",
     [FaultAction.SILENCE, FaultAction.REFUSE, FaultAction.RESET, FaultAction.GOAWAY, FaultAction.CUT],
 )
-def test_a_fault_of_the_connection_is_the_hosts_to_do(action: FaultAction) -> None:
+def test_a_fault_of_the_connection_is_left_to_the_host(action: FaultAction) -> None:
     answer = ask(session(faults=[action.value]))
     assert (answer.action, answer.status) == (action, 0)
     assert answer.record is not None

@@ -166,7 +166,7 @@ JSON = st.recursive(
 
 
 @given(st.integers(100, 599), JSON)
-def test_no_answer_makes_it_raise(http: int, said: Any) -> None:
+def test_no_answer_raises(http: int, said: Any) -> None:
     verdict = judge(http, (), json.dumps(said).encode())
     assert verdict.kind in VerdictKind
     assert len(verdict.reason) <= 64

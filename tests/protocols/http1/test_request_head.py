@@ -103,7 +103,7 @@ def test_the_longest_body(limit: int, length: int, taken: bool) -> None:
     assert (RequestHeadParser(limit).read(head({"Content-Length": str(length)})) is not None) == taken
 
 
-def test_heads_are_remembered_but_not_those_that_come_once_or_without_end() -> None:
+def test_repeated_heads_are_cached_within_a_limit() -> None:
     heads = RequestHeadParser(10**9)
     assert heads.read(head()) is heads.read(head())
     keyed = head({"Idempotency-Key": "k"})

@@ -1,4 +1,4 @@
-"""Requests read whole, byte by byte, with pipelined data, and invalid input."""
+"""Requests in one piece and byte by byte, with pipelined data, and invalid input."""
 
 import pytest
 from hypothesis import given

@@ -16,7 +16,7 @@ CHUNKS = pytest.mark.parametrize("chunk", [None, 1, 7], ids=["whole", "byte by b
 
 
 @CHUNKS
-def test_requests_come_whole_and_answers_go_to_their_contexts(chunk: int | None) -> None:
+def test_requests_arrive_complete_and_answers_have_their_contexts(chunk: int | None) -> None:
     pair = open_pair(chunk=chunk).submit(3, body=b'{"aps":{}}', apns_topic="a.b").pump()
     assert [(one.body, one.body_size) for one in pair.requests] == [(b'{"aps":{}}', 10)] * 3
     assert pair.requests[0].headers == tuple(request(apns_topic="a.b"))
@@ -99,7 +99,7 @@ def test_a_peer_whose_answers_are_all_too_large_is_retired() -> None:
     assert [one.status for one in pair.outcomes] == [200] * 17
 
 
-def test_windows_are_given_back() -> None:
+def test_flow_control_windows_are_returned() -> None:
     assert Pair().pump().server._engine.remote_window_size == 1 << 20
     # Ten times both default windows of 65,535 bytes, in each direction, in responses below the limit.
     pair = open_pair()
@@ -235,7 +235,7 @@ def test_a_goaway_before_the_first_request_closes_at_once() -> None:
     assert pair.client.state is ConnectionState.CLOSED
 
 
-def test_requests_crossing_a_goaway_go_back() -> None:
+def test_requests_crossing_a_goaway_are_returned() -> None:
     pair = open_pair()
     pair.server.go_away(0)
     goaway = pair.server.take_output()
@@ -308,7 +308,7 @@ def test_retiring_lets_open_requests_end_and_sends_goaway() -> None:
     assert pair.server.closed
 
 
-def test_ids_are_not_used_up_unseen() -> None:
+def test_a_connection_closes_when_its_stream_ids_are_used_up() -> None:
     pair = open_pair(stream_id_max=9)
     pair.answer = OK
     pair.submit(4).pump()
@@ -352,7 +352,7 @@ def without_resets(output: bytes) -> bytes:
 @pytest.mark.parametrize("whole", [True, False], ids=["whole", "body broken"])
 @pytest.mark.parametrize("code", [200, 413])
 def test_an_answer_counts_though_its_stream_never_closes(code: int, whole: bool, deadline: bool) -> None:
-    """As when a stream closes: a complete response counts, and a success counts from its head on."""
+    """The rule of a closed stream applies: a complete response counts, and a success counts from its head on."""
     pair = Pair(ClientConnection(deadline_s=9), ServerConnection(window=0, eager=True)).pump()
     pair.submit(body=b"x" * 1000).pump()
     respond = pair.server.respond if whole else pair.server.respond_part

@@ -65,7 +65,7 @@ def test_deadlines_of_many_batches_stay_few_and_in_order() -> None:
     assert 86 <= len(late) <= 101
 
 
-def test_a_silent_peer_gets_a_ping_and_is_then_left() -> None:
+def test_a_silent_peer_gets_a_ping_and_is_then_disconnected() -> None:
     pair = open_pair().submit(2).pump()
     assert pair.expire(2.9) == []
     assert pair.client.take_output() == b""
@@ -100,7 +100,7 @@ def test_an_idle_connection_sends_a_ping_after_its_idle_time_only() -> None:
     assert (pair.client.state, pair.client.reason) == (ConnectionState.CLOSED, "silent peer")
 
 
-def test_a_peer_that_leaves_no_room_for_a_stream_is_left_after_a_deadline() -> None:
+def test_a_peer_that_permits_no_stream_is_disconnected_after_a_deadline() -> None:
     pair = open_pair()
     pair.server.limit_streams(0)
     pair.pump()
@@ -126,7 +126,7 @@ def test_a_peer_that_makes_room_in_time_is_kept() -> None:
     assert pair.client.state is ConnectionState.OPEN
 
 
-def test_a_peer_whose_window_stays_shut_is_left_after_its_requests() -> None:
+def test_a_peer_whose_window_stays_closed_is_disconnected_after_its_requests() -> None:
     pair = Pair(server=ServerConnection(window=0)).pump()
     pair.submit(1).pump()
     assert pair.client.capacity == 0

@@ -32,7 +32,7 @@ def test_user_id(value: Any, logins: tuple[str, ...], understood: bool) -> None:
     assert fields.users(value) == (logins, understood)
 
 
-def test_users_nested_without_end_take_no_stack() -> None:
+def test_deeply_nested_users_need_no_recursion() -> None:
     nested: Any = "bob"
     for _ in range(100_000):
         nested = [nested]
@@ -194,7 +194,7 @@ def test_priority_and_collapse_id() -> None:
         (fields.message, {"a": float("inf")}),
     ],
 )
-def test_the_rest_is_refused_by_name(rule: Callable[[Any, str], Any], value: Any) -> None:
+def test_other_values_are_refused_by_name(rule: Callable[[Any, str], Any], value: Any) -> None:
     with pytest.raises(InvalidField) as refused:
         rule(value, "this_field")
     assert refused.value.field == "this_field"
@@ -248,7 +248,7 @@ def test_a_refusal_names_the_kind_and_never_the_value() -> None:
 
 @pytest.mark.parametrize("size", [0, 1, fields.USERS_STEP - 1, fields.USERS_STEP, fields.USERS_STEP + 1])
 @pytest.mark.parametrize("odd", [[], ["", "user0"], [7, None], [["nested", ["deep"]], "user1"]])
-def test_a_long_list_is_read_in_steps_as_at_once(size: int, odd: list[Any]) -> None:
+def test_a_long_list_in_steps_gives_the_same_result(size: int, odd: list[Any]) -> None:
     value = [f"user{n}" for n in range(size)] + odd
     steps, found = 0, None
     reading = fields.users_in_steps(value)

@@ -85,7 +85,7 @@ def test_a_long_priority_is_refused_for_its_length(read: Callable[[dict[str, Any
         ("priority", "x" * 1_000_000),
     ],
 )
-def test_so_have_lists_and_objects(
+def test_lists_and_objects_have_a_longest_value(
     read: Callable[[dict[str, Any]], Submission], field: str, value: Any
 ) -> None:
     with pytest.raises(InvalidField) as refused:
@@ -102,7 +102,7 @@ def nested(levels: int) -> Any:
 
 @pytest.mark.parametrize("read", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("name", ["user_id", "sources", "message", "unknown"])
-def test_nesting_has_an_end(read: Callable[[dict[str, Any]], Submission], name: str) -> None:
+def test_the_nesting_is_limited(read: Callable[[dict[str, Any]], Submission], name: str) -> None:
     read({name: nested(60)})
     for levels in (70, 300, 900):
         with pytest.raises(InputError, match="nested"):
@@ -110,7 +110,7 @@ def test_nesting_has_an_end(read: Callable[[dict[str, Any]], Submission], name: 
 
 
 @pytest.mark.parametrize("read", FORMS.values(), ids=FORMS)
-def test_unknown_parameters_have_a_number(read: Callable[[dict[str, Any]], Submission]) -> None:
+def test_the_number_of_unknown_parameters_is_limited(read: Callable[[dict[str, Any]], Submission]) -> None:
     assert len(read({f"k{number}": 1 for number in range(1_000)}).unknown) == 32
     for count in (1_100, 5_000):
         with pytest.raises(MalformedBody, match="parameters"):
@@ -120,7 +120,7 @@ def test_unknown_parameters_have_a_number(read: Callable[[dict[str, Any]], Submi
 @pytest.mark.parametrize(
     "encoded", ["&".join(["a"] * 20_000), "&".join(f"a[][b{n}]=" for n in range(20_000))]
 )
-def test_a_form_has_a_number_of_pairs(encoded: str) -> None:
+def test_the_number_of_pairs_of_a_form_is_limited(encoded: str) -> None:
     with pytest.raises(MalformedBody, match="the body has more than 10000 parameters"):
         form.parameters(encoded, "body")
 
@@ -133,7 +133,7 @@ def test_a_forms_list_may_be_long() -> None:
     ("encoded", "word"),
     [("a" * 20_000 + "=1", "a name in the body"), ("a=" + "%41" * 400_000, "a may have at most 65536")],
 )
-def test_a_name_and_a_value_of_a_form_have_a_length(encoded: str, word: str) -> None:
+def test_the_lengths_of_names_and_values_of_a_form_are_limited(encoded: str, word: str) -> None:
     with pytest.raises(InputError, match=word):
         form.parameters(encoded, "body")
 

@@ -1,4 +1,4 @@
-"""Lines out of a stream of bytes, wherever its pieces end."""
+"""Lines of a stream of bytes, independent of its chunks."""
 
 import random
 
@@ -52,7 +52,7 @@ def test_any_pieces_of_a_long_stream() -> None:
     assert split(pieces) == wanted
 
 
-def test_a_line_over_the_limit_is_not_held() -> None:
+def test_a_line_over_the_limit_is_not_stored() -> None:
     splitter = LineSplitter(1_000)
     most = 0
     for _ in range(1_000):

@@ -116,7 +116,7 @@ def test_a_form_sends_additions_as_json_text() -> None:
     assert overrides.fcm('{"data":{"k":"v"}}', "fcm") == {"data": {"k": "v"}}
 
 
-def test_nothing_is_nothing() -> None:
+def test_missing_additions_are_none() -> None:
     assert overrides.apns("", "apns") is overrides.apns({}, "apns") is None
     assert overrides.fcm("", "fcm") is overrides.fcm({}, "fcm") is None
 

@@ -62,7 +62,7 @@ def test_an_id_belongs_to_its_owner_alone() -> None:
 
 
 @pytest.mark.parametrize("weak", [True, False])
-def test_nobody_without_the_secret_makes_a_signed_id(weak: bool) -> None:
+def test_without_the_secret_no_signed_id_can_be_made(weak: bool) -> None:
     """All uuids of version 8 whose md5 is correct, but whose HMAC is not."""
     ids, forger = Ids(SECRET, weak=weak), Ids(OTHER)
     instance = ids.instance("mike", NONCE)
@@ -114,7 +114,7 @@ def test_rhoconnect_pushs_ids_are_accepted_until_that_is_ended() -> None:
     assert not on.made_for(instance, "other")
 
 
-def test_an_old_instance_with_a_signed_cookie_counts_for_ever() -> None:
+def test_an_old_instance_with_a_signed_cookie_is_accepted_permanently() -> None:
     instance = old("instance", "mike")
     cookie = Ids(SECRET).cookie(instance)
     assert rhoconnect_push(cookie, instance, "cookie")

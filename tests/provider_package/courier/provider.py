@@ -42,7 +42,7 @@ _VERDICTS = {
 
 
 class CourierTarget(NamedTuple):
-    """What a message depends on besides the ping: the times to live."""
+    """The settings on which a message depends besides the ping: the times to live."""
 
     ttl_s: int
     sync_ttl_s: int
@@ -64,7 +64,7 @@ class CourierMessage:
         return path.encode()
 
     def body(self, pin: str, phone_id: str = "") -> bytes:
-        """The same for every device."""
+        """Return the body, which is the same for every device."""
         return self._body
 
 

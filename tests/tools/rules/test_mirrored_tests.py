@@ -10,7 +10,7 @@ CODE = "def f() -> int:\n    return 1\n"
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """What all exceptions name is there."""
+    """Everything that the exceptions name exists."""
     for folder in rule.TESTED_TOGETHER:
         (tmp_path / folder).mkdir(parents=True)
     for file in (*rule.OWN_SUBJECT, *(group.tests for group in rule.TESTED_TOGETHER.values())):
@@ -100,12 +100,12 @@ def test_tests_of_whole_gateways_are_free(tree: Path) -> None:
     assert found(tree) == []
 
 
-def test_an_exception_for_what_is_gone_is_told(tree: Path) -> None:
+def test_an_exception_for_a_missing_file_is_a_breach(tree: Path) -> None:
     gone = next(iter(rule.OWN_SUBJECT))
     (tree / gone).unlink()
     assert gone in found(tree)
 
 
-def test_every_exception_says_why() -> None:
+def test_every_exception_has_a_reason() -> None:
     assert all(group.reason for group in rule.TESTED_TOGETHER.values())
     assert all(rule.OWN_SUBJECT.values())

@@ -1,4 +1,4 @@
-"""docs/operations.md and the code have the same metrics and log events."""
+"""The page docs/operations.md and the code have the same metrics and log events."""
 
 from pathlib import Path
 

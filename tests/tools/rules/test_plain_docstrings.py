@@ -1,4 +1,4 @@
-"""Docstrings that begin with a clause, and docstrings that are fragments."""
+"""Docstrings that begin with a clause or are fragments, and idioms in docstrings and comments."""
 
 import ast
 from pathlib import Path
@@ -57,7 +57,37 @@ def test_sentences_and_other_strings_are_free(text: str) -> None:
 
 
 def test_other_packages_are_not_read() -> None:
-    assert found('"""What a run gave."""\n', "tests/a.py") == []
+    assert found('"""What a run gave."""\n', "benchmarks/a.py") == []
+    assert found("x = 1  # it goes on\n", "tests/a.py") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"""The result.\n\nIt goes on.\n"""\n',
+        "x = 1\n\n# It goes on.\n",
+        'x = 1\n\n\ny = 2  # "x" goes\ny = 3  # for ever\n',
+    ],
+)
+def test_an_idiom_in_a_docstring_or_comment_is_a_breach(text: str) -> None:
+    (breach,) = found(text)
+    line = next(
+        number for number, one in enumerate(text.splitlines(), 1) if "goes on" in one or "for ever" in one
+    )
+    assert breach.startswith(f"gateway/cli/a.py:{line}: the idiom ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = 'it goes on'\n",
+        '"""The word `anew` in code."""\n',
+        '"""redis-py connects."""\n',
+        '"""He goes. On top."""\n',
+    ],
+)
+def test_code_and_names_of_products_are_free(text: str) -> None:
+    assert found(text) == []
 
 
 def test_every_kind_of_docstring_is_found() -> None:

@@ -1,4 +1,4 @@
-"""Words that the product once used as names do not come back."""
+"""Retired names are not used again."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What every rule reads."""
+"""The files that every rule reads."""
 
 from pathlib import Path
 

@@ -6,7 +6,7 @@ from gateway.bench.report.document import BenchReport
 from tests.gateway.bench.report.test_page import report
 
 
-def test_the_report_is_json_that_comes_back() -> None:
+def test_the_report_survives_a_json_round_trip() -> None:
     made = report()
     assert msgspec.json.decode(msgspec.json.encode(made), type=BenchReport) == made
     assert made.machine.cores >= 1

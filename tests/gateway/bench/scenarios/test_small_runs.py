@@ -39,7 +39,7 @@ def figures(result: Result) -> dict[str, float]:
     return {figure.name: figure.value for figure in result.figures}
 
 
-def test_soak_sends_all_and_leaves_no_lasting_key() -> None:
+def test_soak_sends_all_pings_and_leaves_no_key_without_expiry() -> None:
     result = small("soak", 1_000)
     on_progress = figures(result)
     assert on_progress["pings"] == 1_000
@@ -54,7 +54,7 @@ def test_soak_sends_all_and_leaves_no_lasting_key() -> None:
     )
 
 
-def test_mixed_measures_waited_pings_beside_broadcasts() -> None:
+def test_mixed_measures_awaited_pings_during_broadcasts() -> None:
     pytest.importorskip("hdrh")
     if shutil.which("h2load") is None:
         pytest.skip("h2load is not installed")
@@ -129,7 +129,7 @@ def test_the_gateway_is_compared_with_a_bare_protocol_and_many_users_with_as_man
     assert "pushes/s, to those of gorush, 100 a request" in ratios
 
 
-def test_a_push_too_many_to_many_users_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_push_too_many_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     load = BenchEnvironment.load
 
     def once_too_often(stand: BenchEnvironment, requests: int, **more: Any) -> LoadResult:
@@ -145,12 +145,12 @@ def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
         small("soak", 9)
 
 
-def test_fewer_messages_than_connections_are_posted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_messages_than_connections_are_posted_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.bench.scenarios.rhoconnect_push._IDLE_S", 0.1)
     assert figures(small("rhoconnect_push", 3, users=2_000))["Redis traffic a message from inside"] > 0
 
 
-def test_good_pings_are_measured_beside_each_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_good_pings_are_measured_during_each_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("hdrh")
     names = ["A1: pings with numbers of 3,600 digits", "A6: stored markup"]
     monkeypatch.setattr("gateway.bench.scenarios.attacks.ATTACKS", names)

@@ -1,4 +1,4 @@
-"""APNs as the gateway asks for it. Lanes and routes are in `test_lane_manager.py`."""
+"""The provider object of APNs. Lanes and routes are in `test_lane_manager.py`."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,7 +61,7 @@ def test_auto_has_two_servers() -> None:
         ((), ["production", "sandbox"]),
     ],
 )
-def test_a_certificate_of_one_environment_has_that_ones_server_alone(
+def test_a_certificate_of_one_environment_has_only_its_server(
     environments: tuple[str, ...], hosts: list[str]
 ) -> None:
     section = ApnsSettings(environment="auto", host="production", sandbox_host="sandbox")

@@ -1,4 +1,4 @@
-"""One reader for `check`, the start and sending: what it accepts can be sent with, whatever form it has."""
+"""One reader of credentials for `check`, the start and delivery: an accepted credential is usable in any form."""
 
 import ssl
 from pathlib import Path
@@ -61,7 +61,7 @@ def by_certificate(file: Path, data: bytes, passphrase: str = "hush") -> ApnsSet
 
 
 @pytest.mark.parametrize("form", CERTIFICATES)
-def test_a_certificate_in_any_form_is_accepted_and_sent_with(form: str, tmp_path: Path) -> None:
+def test_a_certificate_in_any_form_is_accepted_and_usable(form: str, tmp_path: Path) -> None:
     said = by_certificate(tmp_path / "app.pem", CERTIFICATES[form])
     assert list(unusable_credentials(Settings(apns=said))) == []
     access = read_apns(said)
@@ -86,7 +86,7 @@ def test_a_certificate_in_any_form_is_accepted_and_sent_with(form: str, tmp_path
     ],
     ids=["no key", "no certificate", "half a key", "another key", "empty", "no PKCS#12"],
 )
-def test_a_certificate_that_is_none_is_named(data: bytes, words: str, tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_named(data: bytes, words: str, tmp_path: Path) -> None:
     said = by_certificate(tmp_path / "app.pem", data)
     with pytest.raises(CredentialError, match=words) as refused:
         read_apns(said)
@@ -99,7 +99,7 @@ def test_a_certificate_that_is_none_is_named(data: bytes, words: str, tmp_path: 
     st.sampled_from([LEAF + KEY, LEAF + LOCKED, BUNDLE]),
     st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 40), st.binary(max_size=6)), max_size=3),
 )
-def test_what_a_reader_accepts_of_a_mutated_certificate_can_be_sent_with(
+def test_a_mutated_certificate_that_is_accepted_is_usable(
     tmp_path: Path, data: bytes, edits: list[tuple[int, int, bytes]]
 ) -> None:
     for place, gone, instead in edits:
@@ -112,7 +112,7 @@ def test_what_a_reader_accepts_of_a_mutated_certificate_can_be_sent_with(
     assert isinstance(access.context(), ssl.SSLContext)
 
 
-def test_a_key_without_encryption_needs_no_passphrase_and_one_does_no_harm(tmp_path: Path) -> None:
+def test_an_unencrypted_key_works_with_and_without_a_passphrase(tmp_path: Path) -> None:
     plain = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     assert read_apns(by_certificate(tmp_path / "app.pem", LEAF + plain, "anything"))
     with pytest.raises(CredentialError, match="passphrase is wrong"):

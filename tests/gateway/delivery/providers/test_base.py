@@ -1,4 +1,4 @@
-"""What providers share: addresses, and the values that stand for settings and credentials."""
+"""Common parts of providers: addresses, and digests of settings and credentials."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""FCM as the gateway asks for it."""
+"""The provider object of FCM."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_only_a_check_reads_the_file_of_an_external_accounts_token(tmp_path: Pat
     assert PROVIDER.check(settings, "") == PROVIDER.credential(settings, "")
 
 
-def test_nothing_is_asked_without_a_credential() -> None:
+def test_without_a_credential_no_server_is_checked() -> None:
     assert PROVIDER.credential(Settings(), "") is None
     assert PROVIDER.check(Settings(), "") is None
     assert list(PROVIDER.servers(Settings(), "")) == []

@@ -1,4 +1,4 @@
-"""Access tokens from a token server that misbehaves: one is asked for until it comes."""
+"""Access tokens from a faulty token server: a token is requested until it arrives."""
 
 import asyncio
 import json
@@ -103,7 +103,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "closed",
     ],
 )
-async def test_a_token_is_asked_for_until_it_comes(answer: bytes) -> None:
+async def test_a_token_is_requested_until_it_arrives(answer: bytes) -> None:
     server = TokenServer([answer, GOOD])
     async with asking(server) as (account, came):
         assert account.authorization() is None
@@ -121,7 +121,7 @@ async def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch
         assert account.authorization() == GOOD_HEADERS
 
 
-async def test_what_asks_for_a_token_goes_nowhere_else() -> None:
+async def test_a_token_request_follows_no_redirect() -> None:
     """It is signed for this server alone, and another one must not have it."""
     server = TokenServer(
         [http("307 Temporary Redirect", b"", "Location: /elsewhere", "Connection: close"), GOOD]
@@ -148,7 +148,7 @@ async def test_a_refused_token_is_replaced_though_the_server_fails_first(
 
 
 @pytest.mark.parametrize("ahead_s", [-86_400, 86_400])
-async def test_the_token_servers_date_is_believed(ahead_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_date_of_the_token_server_is_used(ahead_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both clocks of this host are wrong: the second claim is by the server's clock."""
     asked_s: list[float] = []
 

@@ -114,7 +114,7 @@ async def test_the_metadata_server_gives_a_token(monkeypatch: pytest.MonkeyPatch
             assert sends_for(fcm, found) == PROJECT
 
 
-async def test_a_refused_credential_is_told_without_its_secrets(tmp_path: Path) -> None:
+async def test_a_refused_credential_is_reported_without_its_secrets(tmp_path: Path) -> None:
     async with FcmSimulator() as fcm:
         said = external(fcm, tmp_path)
         fcm.rules.google.workloads.clear()
@@ -179,7 +179,7 @@ async def no_thread_left() -> None:
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["silent", "endless"])
-async def test_a_server_that_stands_still_holds_neither_the_loop_nor_a_thread(answer: bytes) -> None:
+async def test_an_unresponsive_server_blocks_neither_the_loop_nor_a_thread(answer: bytes) -> None:
     async with standing(answer) as (address, asked):
         tokens = GoogleTokens(user_at(address), ssl.create_default_context())
         with pytest.raises(NoAccessToken):
@@ -188,7 +188,7 @@ async def test_a_server_that_stands_still_holds_neither_the_loop_nor_a_thread(an
         await no_thread_left()
 
 
-async def test_the_end_of_the_gateway_ends_what_is_under_way() -> None:
+async def test_the_end_of_the_gateway_cancels_pending_requests() -> None:
     async with standing() as (address, asked):
         found = FcmAccount(user_at(address), ssl.create_default_context(), asked.clear)
         found.authorization()
@@ -210,13 +210,13 @@ async def test_the_end_of_the_gateway_ends_what_is_under_way() -> None:
         ("Metadata", "must be the JSON of a service account"),
     ],
 )
-def test_a_credential_that_is_none_is_named(said: Any, words: str) -> None:
+def test_an_invalid_credential_is_named(said: Any, words: str) -> None:
     text = said if isinstance(said, str) else json.dumps(said)
     with pytest.raises(CredentialError, match=words):
         read_fcm(FcmSettings(credentials=Secret(text), project_id=PROJECT))
 
 
-def test_a_credential_that_google_auth_does_not_take_is_an_error_of_the_tree() -> None:
+def test_a_credential_that_google_auth_refuses_is_an_error_of_the_tree() -> None:
     said = {
         "type": "external_account",
         "audience": "x",
@@ -237,7 +237,7 @@ async def test_a_user_whose_json_names_no_project_needs_the_setting() -> None:
         assert read_fcm(FcmSettings(credentials=Secret(json.dumps(said)))).project == PROJECT
 
 
-def test_an_external_account_of_aws_is_asked_for_as_such() -> None:
+def test_an_external_account_of_aws_is_exchanged_as_such() -> None:
     said = {
         "type": "external_account",
         "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",

@@ -1,4 +1,4 @@
-"""RhoConnect Push as the gateway asks for it. Its lanes have test files of their own."""
+"""The provider object of RhoConnect Push. Its lanes have separate test files."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_another_push_service_is_a_server_and_its_address_a_credential() -> None
         PROVIDER.credential(wrong, "")
 
 
-def test_the_own_service_needs_neither() -> None:
+def test_the_built_in_service_needs_neither() -> None:
     settings = Settings(push_server=SERVER)
     assert PROVIDER.credential(settings, "") is None
     assert list(PROVIDER.servers(settings, "")) == []

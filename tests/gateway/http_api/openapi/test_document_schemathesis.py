@@ -45,7 +45,7 @@ NOT_ALONE = ("wait", "explain", "validate", "deliver_at", "apns", "fcm")
 NOT_TO_ALL = ("devices", "tokens")
 """Members of `to` that exclude `all_users`, as `user_id` does."""
 NOT_OF_TOKENS = ("apps", "expires_at")
-"""Of a new token: not with the scope `admin`; in the future."""
+"""Scopes and expiry of a new token: without the scope `admin`, and in the future."""
 GATEWAY = {"auth": {"devices": "open"}}
 
 
