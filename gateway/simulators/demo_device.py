@@ -83,7 +83,7 @@ class DemoDevice(ABC):
             user: its owner.
 
         Raises:
-            RhoPushError, aiohttp.ClientError, OSError: the device cannot be registered; the demo goes on without it.
+            RhoPushError, aiohttp.ClientError, OSError: the device cannot be registered; the demo continues without it.
         """
 
 

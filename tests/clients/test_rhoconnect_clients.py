@@ -226,7 +226,7 @@ LOST = "Rhopush::Error: "
 
 
 class Scripted(NamedTuple):
-    """What the gateway or a proxy sends, the beginning of the adapter's output, and the attempts."""
+    """The bytes that the gateway or a proxy sends, the beginning of the adapter's output, and the attempts."""
 
     sent: bytes
     said: str
