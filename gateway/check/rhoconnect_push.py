@@ -15,6 +15,7 @@ from gateway.store import keys
 from gateway.store.address import rhoconnect_push_address
 from gateway.store.client_factory import client
 from gateway.store.error_text import error_text
+from gateway.transport.error_text import describe
 
 _TIMEOUT_S: Final = 5.0
 _SUBJECT: Final = "rhoconnect_push"
@@ -31,17 +32,12 @@ async def check_push_port(settings: Settings) -> list[Finding]:
         return []
     host = rhoconnect_push.host or "127.0.0.1"
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(host, rhoconnect_push.port)
-            try:
-                writer.write(_PROBE)
-                answer = await reader.read(64)
-            finally:
-                writer.transport.abort()
+        answer = await _ask(host, rhoconnect_push.port)
     except ConnectionRefusedError:
         return []
-    except (OSError, TimeoutError):
-        answer = b""
+    except (OSError, UnicodeError) as error:
+        text = f"{host}:{rhoconnect_push.port}: {describe(error)}: rhoconnect_push.host must be an address of this host"
+        return [Finding(Level.WARNING, _SUBJECT, text)]
     # rhoconnect-push answers 403 to every path that it does not serve (contract §9).
     who = "a rhoconnect-push" if answer.startswith(b"HTTP/1.1 403") else "another program"
     text = f"{who} listens on {host}:{rhoconnect_push.port}: stop it first"
@@ -49,6 +45,24 @@ async def check_push_port(settings: Settings) -> list[Finding]:
         text += ", or serve runs without RhoConnect Push devices"
         return [Finding(Level.WARNING, _SUBJECT, text)]
     return [Finding(Level.BAD, _SUBJECT, text)]
+
+
+async def _ask(host: str, port: int) -> bytes:
+    """Return the beginning of the response of the program on a port; b"": it accepted the connection only.
+
+    Raises:
+        OSError, UnicodeError: no program accepts the connection.
+    """
+    async with asyncio.timeout(_TIMEOUT_S):
+        reader, writer = await asyncio.open_connection(host, port)
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            writer.write(_PROBE)
+            return await reader.read(64)
+    except OSError:
+        return b""
+    finally:
+        writer.transport.abort()
 
 
 async def check_registrations(push_tokens: Sequence[str], settings: Settings) -> list[Finding]:
