@@ -28,6 +28,7 @@ _HEADER: Final = re.compile(r"[A-Za-z-]{1,32}:")
 _LINE: Final = 64
 """Characters in a line (RFC 7468 §2)."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _DER: Final = re.compile(r"(MI[A-Za-z0-9+/]|eyJ)[A-Za-z0-9+/=_-]{97,}")
 """Base64 of DER (a key, a certificate) or of a JSON object, without any armour."""
 
@@ -119,7 +120,8 @@ def json_object(data: bytes | str) -> dict[str, Any] | None:
         None if the text is not a JSON object.
 
     Raises:
-        InvalidCredential: the text is too long.
+        InvalidCredential: the text is too long, or holds an escaped half of a surrogate pair, which no encoding has:
+            it could be neither sent nor logged.
     """
     text = decoded(data)
     if len(text) > 1 and text[0] == text[-1] == "'":  # quotes of a shell, kept in an env file
@@ -127,10 +129,23 @@ def json_object(data: bytes | str) -> dict[str, Any] | None:
     for form in (text, text.replace("\\r", "").replace("\\n", "\n")):
         try:
             found = json.loads(form, strict=False)
+            broken = _has_lone_surrogate(found)
         except (ValueError, RecursionError):
             continue
-        return found if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            return None
+        if broken:
+            raise InvalidCredential("the credential holds half of a surrogate pair (\\ud800 to \\udfff)")
+        return found
     return None
+
+
+def _has_lone_surrogate(value: Any) -> bool:
+    if isinstance(value, str):
+        return _SURROGATE.search(value) is not None
+    if isinstance(value, dict):
+        return any(_has_lone_surrogate(key) or _has_lone_surrogate(inner) for key, inner in value.items())
+    return isinstance(value, list) and any(map(_has_lone_surrogate, value))
 
 
 def is_path(text: str) -> bool:

@@ -13,7 +13,14 @@ from gateway.check.findings import Finding, Level
 from gateway.clock import SKEW_WARNING_S
 from gateway.delivery.provider_registry import installed
 from gateway.delivery.providers.base import ProviderServer, PushProvider
-from gateway.errors import BadSetting, CredentialError, RhoPushError, StoreDown, UnsafeFile
+from gateway.errors import (
+    BadSetting,
+    CredentialError,
+    RhoPushError,
+    StoreDown,
+    StoreRefused,
+    UnsafeFile,
+)
 from gateway.server.data_dir import ID_FILE, DataDir, DataDirInUse
 from gateway.server.file_permissions import exposed
 from gateway.server.id_secret import read_copy
@@ -187,7 +194,10 @@ async def _redis(subject: str, address: RedisAddress, settings: Settings, *, que
         async with client(address, timeout_s=_CONNECT_S) as redis:
             found = await facts(redis)
     except StoreDown as error:
-        return [Finding(Level.BAD, subject, f"{address}: {error.message}")]
+        setting = "redis" if subject == "redis" else "queue.redis"
+        advice = "" if isinstance(error, StoreRefused) else "start Redis, or "
+        text = f"{address}: {error.message}: {advice}correct the setting {setting}"
+        return [Finding(Level.BAD, subject, text)]
     log = {None: "append-only file unknown", True: "append-only file on", False: "append-only file off"}
     text = f"{address}: {found.product} {found.version}, {log[found.append_only]}, eviction {found.eviction}"
     findings = [Finding(Level.GOOD, subject, text)]
@@ -231,8 +241,8 @@ async def check_provider(provider: ProviderServer) -> list[Finding]:
         context = client_context(ca_file=provider.ca_file) if provider.tls else None
         async with asyncio.timeout(_CONNECT_S):
             _, writer = await asyncio.open_connection(provider.host, provider.port, ssl=context)
-    except (OSError, TimeoutError) as error:
-        return [Finding(Level.BAD, subject, describe(error))]
+    except (OSError, UnicodeError, RuntimeError) as error:  # the last two: an invalid name, unusual addresses
+        return [Finding(Level.BAD, subject, _unreachable(provider, error))]
     except CredentialError as error:
         return [Finding(Level.BAD, subject, error.message)]
     session: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
@@ -241,3 +251,12 @@ async def check_provider(provider: ProviderServer) -> list[Finding]:
     return [
         Finding(Level.GOOD, subject, f"connected in {(time.monotonic() - begun_s) * 1000:.0f} ms, {spoken}")
     ]
+
+
+def _unreachable(provider: ProviderServer, error: Exception) -> str:
+    """Return the reason why a connection failed, and the settings and parts to look at."""
+    if isinstance(error, ssl.SSLError):
+        advice = "its ca_file, if its certificate comes from an authority of your own"
+    else:
+        advice = "the network between (name server, firewall, proxy)"
+    return f"{describe(error)}: check {provider.setting}{' and ' if provider.setting else ''}{advice}"

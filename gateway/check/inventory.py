@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.delivery.provider_registry import installed
-from gateway.errors import StoreDown
 from gateway.settings import Settings
 from gateway.store import keys
+from gateway.store.error_replies import to_store_error
 from gateway.store.error_text import error_text
 from protocols.devices import RHOCONNECT_PUSH, Device, platform_of
 
@@ -123,7 +123,7 @@ async def take_inventory(redis: Redis, resque: Redis, settings: Settings) -> Inv
             push_tokens=tuple(tally.push_tokens),
         )
     except (RedisError, OSError) as error:
-        raise StoreDown(f"Redis does not answer: it {error_text(error)}") from error
+        raise to_store_error(error, f"Redis does not answer: it {error_text(error)}") from error
 
 
 async def _logins(redis: Redis) -> AsyncIterator[list[str]]:

@@ -5,9 +5,12 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from gateway.check.findings import Finding, Level
+from gateway.errors import StoreRefused
 from gateway.settings import Settings
 from gateway.store.address import RedisAddress, document_addresses
 from gateway.store.client_factory import client
+from gateway.store.error_replies import to_store_error
+from gateway.store.error_text import error_text
 from protocols.change_events import missing_flags
 
 _TIMEOUT_S: Final = 5.0
@@ -28,9 +31,13 @@ async def _check_server(address: RedisAddress, settings: Settings) -> Finding:
         async with client(address, timeout_s=_TIMEOUT_S) as redis:
             found = await redis.config_get(_OPTION)
     except (RedisError, OSError) as error:
+        failure = to_store_error(error, f"Redis does not answer: it {error_text(error)}")
+        if not isinstance(failure, StoreRefused):
+            return Finding(Level.BAD, _SUBJECT, f"{address}: {failure.message}")
         level = Level.BAD if configures else Level.WARNING
         text = (
-            f"{address}: CONFIG GET {_OPTION} is refused, so it is not certain that Redis sends them: {error}"
+            f"{address}: CONFIG GET {_OPTION} is refused, so it is not certain that Redis sends them: "
+            f"{failure.message}"
         )
         return Finding(level, _SUBJECT, text)
     value = next((_text(value or "") for value in found.values()), "")

@@ -37,7 +37,7 @@ async def check_migration(settings: Settings) -> list[Finding]:
         ):
             inventory = await take_inventory(redis, resque, settings)
     except StoreDown as error:
-        return [Finding(Level.BAD, "rhoconnect", error.message)]
+        return [Finding(Level.BAD, "rhoconnect", f"users and devices were not counted: {error.message}")]
     found = [*judge(inventory, settings)] if inventory.users or inventory.admin_token is not None else []
     return found + await check_registrations(inventory.push_tokens, settings) + await _shards(settings)
 

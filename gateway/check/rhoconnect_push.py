@@ -20,6 +20,7 @@ from gateway.store import keys
 from gateway.store.address import RedisAddress, all_addresses, rhoconnect_push_address
 from gateway.store.client_factory import client
 from gateway.store.error_text import error_text
+from gateway.transport.error_text import describe
 from gateway.transport.tls import client_context
 
 _TIMEOUT_S: Final = 5.0
@@ -39,13 +40,13 @@ async def check_push_port(settings: Settings) -> list[Finding]:
         return []
     host = rhoconnect_push.host or "127.0.0.1"
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            answer = await _ask(host, rhoconnect_push.port, None)
+        answer = await _ask(host, rhoconnect_push.port, None)
     except ConnectionRefusedError:
         return []
-    except (OSError, TimeoutError):
-        answer = b""
-    who = "a rhoconnect-push" if answer.startswith(_REFUSAL) else "another program"
+    except (OSError, UnicodeError) as error:
+        text = f"{host}:{rhoconnect_push.port}: {describe(error)}: rhoconnect_push.host must be an address of this host"
+        return [Finding(Level.WARNING, _SUBJECT, text)]
+    who = "a rhoconnect-push" if answer is not None and answer.startswith(_REFUSAL) else "another program"
     text = f"{who} listens on {host}:{rhoconnect_push.port}: stop it first"
     if rhoconnect_push.port == RHOCONNECT_PUSH_PORT:
         text += ", or serve runs without RhoConnect Push devices"
@@ -70,26 +71,32 @@ async def check_push_server(settings: Settings) -> list[Finding]:
 
 async def _check_push_server(server: ProviderServer) -> list[Finding]:
     subject = f"{server.name} {server.host}:{server.port}"
-    answer = b""
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            answer = await _ask(server.host, server.port, client_context() if server.tls else None)
-    except TimeoutError:
-        return [Finding(Level.BAD, subject, "accepts connections and does not answer")]
-    except OSError:
+        answer = await _ask(server.host, server.port, client_context() if server.tls else None)
+    except (OSError, UnicodeError):
         return []
+    if answer is None:
+        return [Finding(Level.BAD, subject, "accepts connections and does not answer")]
     if answer.startswith(_REFUSAL):
         return []
     first = answer.split(b"\r\n")[0].decode("ascii", "backslashreplace") or "nothing"
     return [Finding(Level.WARNING, subject, f"is no rhoconnect-push: it answers {first!r} to GET /, not 403")]
 
 
-async def _ask(host: str, port: int, tls: ssl.SSLContext | None) -> bytes:
-    """Return the beginning of the answer to a path that no push service has."""
-    reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+async def _ask(host: str, port: int, tls: ssl.SSLContext | None) -> bytes | None:
+    """Return the beginning of the answer to a path that no push service has; None: it accepted the connection only.
+
+    Raises:
+        OSError, UnicodeError: no program accepts the connection.
+    """
+    async with asyncio.timeout(_TIMEOUT_S):
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls)
     try:
-        writer.write(_PROBE)
-        return await reader.read(64)
+        async with asyncio.timeout(_TIMEOUT_S):
+            writer.write(_PROBE)
+            return await reader.read(64)
+    except OSError:
+        return None
     finally:
         writer.transport.abort()
 

@@ -108,7 +108,7 @@ def _why(error: yaml.MarkedYAMLError, text: str) -> str:
     if isinstance(error, _UnsupportedYaml):
         return error.why
     if isinstance(error, yaml.composer.ComposerError):
-        return "an alias without an anchor, or a duplicate anchor"
+        return "an alias without an anchor before it"
     mark = error.problem_mark
     if mark is None:
         return _unreadable(text)
@@ -169,10 +169,15 @@ def _parsed(text: str) -> tuple[Any, dict[SettingPath, int]]:
     Old versions of libyaml, and so of Ruby, accept `{:push_notify: 'true'}`, which newer versions refuse. Such a
     symbol gets an explicit tag where the parser fails, and the text is parsed again.
     """
+    kind = _YamlReader
     for _ in range(_FLOW_SYMBOLS_MAX):
-        reader = _YamlReader(text)
+        reader = kind(text)
         try:
             return reader.document(), reader.lines
+        except yaml.composer.ComposerError:
+            if kind is _RepeatedAnchorReader:
+                raise
+            kind = _RepeatedAnchorReader
         except yaml.MarkedYAMLError as error:
             symbol = _symbol_at(text, error.problem_mark)
             if symbol is None:
@@ -238,6 +243,8 @@ class _YamlReader(yaml.CSafeLoader):
         """Return the mappings that `<<` names, the weakest first; None: the key is not a merge."""
         if not isinstance(key, yaml.ScalarNode) or key.value != "<<":
             return None
+        if key.tag == _TEXT and not key.style:  # `!!str <<` is a text
+            return None
         listed = [value] if isinstance(value, yaml.MappingNode) else value.value
         if not isinstance(listed, list) or not all(isinstance(item, yaml.MappingNode) for item in listed):
             return None
@@ -255,6 +262,24 @@ class _YamlReader(yaml.CSafeLoader):
         resolve: Callable[..., str] = self.resolve  # untyped in PyYAML
         explicit = resolve(yaml.ScalarNode, text, (True, False)) != _TEXT
         return text if node.style or explicit else scalar(text)
+
+
+class _RepeatedAnchorReader(yaml.composer.Composer, _YamlReader):
+    """A reader of files that give an anchor twice, in Python and several times slower.
+
+    An alias refers to the last such anchor before it (YAML 1.1 §3.2.2.2). PyYAML refuses these files, Ruby does not.
+    """
+
+    def __init__(self, text: str) -> None:
+        _YamlReader.__init__(self, text)
+        yaml.composer.Composer.__init__(self)
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose the next node; a repeated anchor replaces the earlier one."""
+        event: Any = self.peek_event()
+        if not isinstance(event, yaml.AliasEvent):
+            self.anchors.pop(event.anchor, None)
+        return super().compose_node(parent, index)
 
 
 def key_name(key: Any) -> str:

@@ -74,7 +74,7 @@ _RULES: Final[tuple[tuple[re.Pattern[str], Callable[[str], Scalar]], ...]] = (
 def scalar(text: str) -> Scalar:
     """Return the value of a plain scalar without a tag."""
     if len(text) > _CHARACTERS_MAX:
-        return text.removeprefix(":")
+        return _symbol(text) if text.startswith(":") else text
     word = text.lower()
     if word in _WORDS:
         return _WORDS[word]

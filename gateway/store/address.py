@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.errors import BadSetting
 from gateway.settings import Secret, Settings
+from protocols.credential_text import is_path
 from protocols.numbers import whole
 
 _PORT: Final = 6379
@@ -183,13 +184,14 @@ def _from_rhoconnect(text: str) -> dict[str, Any]:
 
 def _from_url(text: str) -> dict[str, Any]:
     scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()  # RFC 3986 §3.1
     if scheme not in _SCHEMES:
         raise _InvalidAddress(f"unknown scheme {scheme!r}; known schemes are {', '.join(_SCHEMES)}")
     if scheme.endswith("+sentinel"):
         return _from_sentinels(scheme, rest)
     url = _split(text, scheme)
     if scheme == "unix":
-        return {**_login(url), "unix_path": unquote(url.path), "db": _database(url, "")}
+        return {**_login(url), "unix_path": _path(unquote(url.path)), "db": _database(url, "")}
     return {
         **_login(url),
         "host": url.hostname or "127.0.0.1",
@@ -239,7 +241,15 @@ def _split(text: str, scheme: str) -> SplitResult:
 
 
 def _tls(scheme: str, url: SplitResult) -> dict[str, Any]:
-    return {"tls": scheme.startswith("rediss"), "ca_file": _option(url, "ssl_ca_certs")}
+    file = _option(url, "ssl_ca_certs")
+    return {"tls": scheme.startswith("rediss"), "ca_file": None if file is None else _path(file)}
+
+
+def _path(text: str) -> str:
+    """Check the path of a file or socket; another text may be a key, and is not quoted."""
+    if not is_path(text):
+        raise _InvalidAddress("a path of this machine is expected after unix:// and in ssl_ca_certs")
+    return text
 
 
 def _login(url: SplitResult) -> dict[str, Any]:

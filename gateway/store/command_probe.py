@@ -196,6 +196,8 @@ async def _probe(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[str 
         errors = dict(zip(queued, await _replies(connection, queued), strict=True))
         if (await _replies(connection, [("DISCARD",)]))[0] is None:
             executed = [one for one in queued if one[0] in EXECUTED and errors[one] is None]
+            # Without a transaction EXEC has no effect: if it is permitted, its error is not a lasting one.
+            executed += {one for one in commands if one[0] == "EXEC"}
             errors |= dict(zip(executed, await _replies(connection, executed), strict=True))
         return [errors.get(command) for command in commands]
     finally:
@@ -204,7 +206,7 @@ async def _probe(redis: Redis, commands: Sequence[tuple[str, ...]]) -> list[str 
 
 
 _ENDING: Final = ("MULTI", "EXEC")
-"""Commands that are not queued, since they begin and end the transaction."""
+"""Commands that are not queued, since they begin and end the transaction. EXEC is tested after it."""
 
 
 async def _replies(connection: Any, commands: Sequence[tuple[str, ...]]) -> list[str | None]:

@@ -220,7 +220,8 @@ def _from_pem(
     key = next((block for block in blocks if block.is_key), None)
     if key is None:
         raise InvalidCredential(
-            "the certificate's file cannot be read: no private key in it", field="certificate_file"
+            "the certificate's file cannot be read: no private key in it; export the certificate with its key",
+            field="certificate_file",
         )
     try:
         private = serialization.load_pem_private_key(key.pem, secret if b"ENCRYPTED" in key.pem else None)

@@ -18,7 +18,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from protocols.credential_text import control_character, json_object, private_key
+from protocols.credential_text import control_character, decoded, json_object, private_key
 from protocols.errors import CredentialRefused, InvalidCredential, NoAccessToken
 
 SCOPE: Final = "https://www.googleapis.com/auth/firebase.messaging"
@@ -52,15 +52,19 @@ METADATA: Final = "metadata"
 """Value of a credential setting for which the metadata server of the machine at Google provides the tokens."""
 SERVICE_ACCOUNT: Final = "service_account"
 IMPERSONATED: Final = "impersonated_service_account"
+EXTERNAL: Final = "external_account"
 
 KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     # the field `type` of the JSON -> the fields that google-auth cannot do without
     SERVICE_ACCOUNT: ("client_email", "private_key", "private_key_id"),  # AIP-4112
     "authorized_user": ("client_id", "client_secret", "refresh_token"),  # AIP-4113
-    "external_account": ("audience", "subject_token_type", "token_url", "credential_source"),  # AIP-4117
+    EXTERNAL: ("audience", "subject_token_type", "token_url", "credential_source"),  # AIP-4117
     "external_account_authorized_user": ("client_id", "client_secret", "refresh_token", "token_url"),
     IMPERSONATED: ("service_account_impersonation_url", "source_credentials"),
 }
+_SOURCE_URLS: Final = frozenset(
+    {"url", "region_url", "regional_cred_verification_url", "imdsv2_session_token_url"}
+)
 _SOURCES: Final = (SERVICE_ACCOUNT, "authorized_user", "external_account_authorized_user")
 """Kinds from which impersonation is supported, as gcloud writes them."""
 _OBJECTS: Final = frozenset({"credential_source", "source_credentials"})
@@ -121,17 +125,30 @@ class GoogleCredential:
         if info is None:
             # The cause is not chained: its text may quote the file.
             raise InvalidCredential(
-                "the FCM credentials must be the JSON of a service account or of another Google credential",
+                "the FCM credentials must be the JSON of a service account or of another Google credential"
+                + _why_unreadable(data),
                 field="credentials",
             )
         checked = _checked(info, [kind for kind in kinds if kind != METADATA])
         return cls(checked["type"], checked)
 
 
+def _why_unreadable(data: bytes | str) -> str:
+    """The probable reason why a text is not such JSON, and the remedy. It quotes nothing of the text."""
+    text = decoded(data)
+    if not text:
+        return "; the text is empty"
+    if text.lstrip("'").startswith("{"):
+        return "; the text begins as JSON, but is cut off or altered: copy the whole file again"
+    if text.strip("'\"").lower() == METADATA:
+        return f'; for the metadata server write the word "{METADATA}", in lower case and without quotes'
+    return ""
+
+
 _WORDS: Final = {
     METADATA: "the service account of the metadata server",
     "authorized_user": "a user's account",
-    "external_account": "an external account (workload identity)",
+    EXTERNAL: "an external account (workload identity)",
     "external_account_authorized_user": "an external user's account",
 }
 
@@ -159,17 +176,36 @@ def _checked(
     for name in _URLS:
         if checked.get(name) is not None:
             check_token_uri(checked[name], name, field_path)
-    if kind == IMPERSONATED:
-        _check_impersonation(checked, field_path)
-    return checked
-
-
-def _check_impersonation(info: dict[str, Any], field_path: str) -> None:
-    if not _impersonated(info):
+    if checked.get("service_account_impersonation_url") and not _impersonated(checked):
         raise InvalidCredential(
             f"the FCM {field_path}' service_account_impersonation_url must name a service account",
             field=f"{field_path}.service_account_impersonation_url",
         )
+    if kind == IMPERSONATED:
+        _check_impersonation(checked, field_path)
+    elif kind == EXTERNAL:
+        _check_source(checked["credential_source"], f"{field_path}.credential_source")
+    return checked
+
+
+def _check_source(source: Mapping[str, Any], field_path: str) -> None:
+    """Check the locations in an external account's source: google-auth opens any file and sends to any URL.
+
+    Its URLs may be without TLS, since the identity services of machines are (AIP-4117).
+    """
+    for name, value in source.items():
+        if name != "file" and name not in _SOURCE_URLS:
+            continue
+        if not isinstance(value, str):
+            raise InvalidCredential(
+                f"the FCM {field_path}' {name} must be a text", field=f"{field_path}.{name}"
+            )
+        if name in _SOURCE_URLS:
+            # Only AWS fills in a region (AIP-4117).
+            _host_of(value.replace("{region}", "region"), name, field_path)
+
+
+def _check_impersonation(info: dict[str, Any], field_path: str) -> None:
     info["source_credentials"] = _checked(
         info["source_credentials"], _SOURCES, f"{field_path}.source_credentials"
     )
@@ -284,19 +320,31 @@ def check_token_uri(uri: Any, name: str = "token_uri", field_path: str = "creden
     Raises:
         InvalidCredential: the text is not a URL, or the secret would be sent without TLS.
     """
-    field = f"{field_path}.{name}"
-    try:
-        url = urlsplit(uri) if isinstance(uri, str) else urlsplit("")
-        host, _ = url.hostname or "", url.port
-    except ValueError:
-        host = ""
-    if not host or url.scheme not in ("https", "http"):
-        raise InvalidCredential(f"the FCM {field_path}' {name} must be a URL", field=field)
-    if url.scheme == "http" and not is_loopback(host):
+    scheme, host = _host_of(uri, name, field_path)
+    if scheme == "http" and not is_loopback(host):
         raise InvalidCredential(
             f"the FCM {field_path}' {name} must be https: http would send the signature to {host} unencrypted",
-            field=field,
+            field=f"{field_path}.{name}",
         )
+
+
+def _host_of(uri: Any, name: str, field_path: str) -> tuple[str, str]:
+    """Return scheme and host of an http or https URL.
+
+    Raises:
+        InvalidCredential: the text is not such a URL, or no server can have its host or port.
+    """
+    try:
+        url = urlsplit(uri) if isinstance(uri, str) else urlsplit("")
+        scheme, host = url.scheme, url.hostname or ""
+        good = url.port != 0 and not any(character.isspace() for character in uri)
+        if ":" not in host:
+            host.encode("idna")  # UnicodeError: an empty label, or one of more than 63 characters
+    except (TypeError, ValueError):
+        good = False
+    if not good or not host or scheme not in ("https", "http"):
+        raise InvalidCredential(f"the FCM {field_path}' {name} must be a URL", field=f"{field_path}.{name}")
+    return scheme, host
 
 
 def is_loopback(host: str) -> bool:

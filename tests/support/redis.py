@@ -18,6 +18,7 @@ from typing import Self
 import pytest
 import redis
 
+from tests.support.ports import free_port
 from tests.support.requirements import need_program
 
 KINDS = ("valkey", "redis")
@@ -60,6 +61,9 @@ class RedisServer:
         self._sentinel = sentinel
         self._environ = {**os.environ, **(environ or {})}
         self._options = {"appendonly": "yes" if persist else "no", **(options or {})}
+        if self._options.get("cluster-enabled") == "yes":
+            # Without one it is 10000 for each server without a TCP port: two could not run at the same time.
+            self._options["cluster-port"] = str(free_port())
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

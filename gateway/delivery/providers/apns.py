@@ -86,9 +86,12 @@ class ApnsProvider(PushProvider):
         section = self.section(settings, app)
         if section.configured:
             ca_file = text_of_path(section.ca_file)
-            yield ProviderServer("apns", section.server, section.port, ca_file)
+            yield ProviderServer(
+                "apns", section.server, section.port, ca_file, setting="apns.host and apns.port"
+            )
             if section.sandbox is not None:
-                yield ProviderServer("apns sandbox", *section.sandbox, ca_file)
+                named = "apns.sandbox_host and apns.sandbox_port"
+                yield ProviderServer("apns sandbox", *section.sandbox, ca_file, setting=named)
 
     def open(self, opener: RouteOpener, app: str, endpoint: str) -> Route:
         """Open a route by the app's credential; with `environment: auto` its fallback is the route at the sandbox."""

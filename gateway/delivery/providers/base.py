@@ -62,6 +62,7 @@ class ProviderServer(NamedTuple):
         port: TCP port.
         ca_file: PEM file of the trusted authorities; None: the system's.
         tls: whether it uses TLS.
+        setting: the settings that lead to it, for an operator; "": none is named.
     """
 
     name: str
@@ -69,6 +70,7 @@ class ProviderServer(NamedTuple):
     port: int
     ca_file: str | None
     tls: bool = True
+    setting: str = ""
 
 
 class LaneSpec(NamedTuple):
@@ -204,12 +206,12 @@ def authority(host: str, port: int) -> str:
     return name if port == 443 else f"{name}:{port}"
 
 
-def server_of(name: str, address: str, ca_file: Path | None) -> ProviderServer:
-    """The server of an http or https address."""
+def server_of(name: str, address: str, ca_file: Path | None, setting: str = "") -> ProviderServer:
+    """The server of an http or https address; `setting` as in `ProviderServer`."""
     url = urlsplit(address)
     tls = url.scheme == "https"
     port = url.port or (443 if tls else 80)
-    return ProviderServer(name, url.hostname or "", port, text_of_path(ca_file), tls)
+    return ProviderServer(name, url.hostname or "", port, text_of_path(ca_file), tls, setting)
 
 
 def text_of_path(path: Path | None) -> str | None:

@@ -67,10 +67,10 @@ class FcmProvider(PushProvider):
         section = self.section(settings, app)
         if not section.configured:
             return
-        yield server_of("fcm", section.endpoint, section.ca_file)
+        yield server_of("fcm", section.endpoint, section.ca_file, "fcm.endpoint")
         try:
             for uri in token_uris(read_google(section)):
-                yield server_of("fcm tokens", uri, section.ca_file)
+                yield server_of("fcm tokens", uri, section.ca_file, "the URLs in the FCM credentials")
         except CredentialError:
             return  # `check` reports it
 

@@ -9,6 +9,7 @@ token server that does not answer, or whose answer does not end, blocks neither 
 import asyncio
 import concurrent.futures
 import contextlib
+import os
 import ssl
 import threading
 import time
@@ -47,6 +48,7 @@ _ANSWER_MAX: Final = 65_536
 """Most bytes of a token response, which normally has about 2,000."""
 _DOMAIN: Final = "googleapis.com"
 _AWS: Final = "urn:ietf:params:aws:token-type:aws4_request"
+EXECUTABLES: Final = "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES"
 _FAILURES: Final = (
     GoogleAuthError,
     RhoPushError,
@@ -101,10 +103,11 @@ class LoopRequest:
 
         Raises:
             TransportError: there is no response in time, or the response is not HTTP.
+            NoAccessToken: the attempt has ended. google-auth sleeps and repeats a request after a TransportError only.
         """
         left_s = self._until - time.monotonic()
         if left_s <= 0 or self._loop.is_closed():
-            raise TransportError("no time is left")
+            raise NoAccessToken("no time is left")
         context = self._tls if kwargs.get("cert") is None else _showing(kwargs["cert"])
         exchange = self._outcome(url, method, body, headers or {}, context)
         self._asked = asyncio.run_coroutine_threadsafe(exchange, self._loop)
@@ -240,7 +243,7 @@ def check(credential: GoogleCredential) -> None:
     """Validate a credential with google-auth, without sending a request.
 
     Raises:
-        InvalidCredential: google-auth does not accept it.
+        InvalidCredential: google-auth does not accept it, or would never run its program.
     """
     try:
         build(credential)
@@ -251,6 +254,20 @@ def check(credential: GoogleCredential) -> None:
         raise InvalidCredential(
             f"google-auth does not accept this credential of the type {credential.kind}", field="credentials"
         ) from None
+    _check_program(credential)
+
+
+def _check_program(credential: GoogleCredential) -> None:
+    """Refuse a credential whose tokens come from a program, unless the environment allows that google-auth runs it
+    (AIP-4117)."""
+    source = credential.info.get("credential_source")
+    if not isinstance(source, Mapping) or source.get("executable") is None:
+        return
+    if os.environ.get(EXECUTABLES) != "1":
+        raise InvalidCredential(
+            f"the FCM credentials run a program, which google-auth does only with {EXECUTABLES}=1 in the environment",
+            field="credentials.credential_source.executable",
+        )
 
 
 def build(credential: GoogleCredential) -> Any:

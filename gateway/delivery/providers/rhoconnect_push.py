@@ -61,7 +61,7 @@ class RhoConnectPushProvider(PushProvider):
             url = urlsplit(push_server.reveal())
             tls = url.scheme == "https"
             port = url.port or (443 if tls else 80)
-            yield ProviderServer("push_server", url.hostname or "", port, None, tls)
+            yield ProviderServer("push_server", url.hostname or "", port, None, tls, "push_server")
 
     def open(self, opener: RouteOpener, app: str, endpoint: str) -> Route | None:
         """Open the route; all apps share one lane, since the devices' tokens name the app."""

@@ -1,12 +1,10 @@
-"""`rhopush check` on ten broken setups: its output names the cause and the remedy, and no secret."""
+"""`rhopush check` on broken setups: its output names the cause and the remedy, and no secret."""
 
 import asyncio
 import contextlib
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,15 +14,23 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
+from gateway.cli import main
 from gateway.simulators import ApnsSimulator
-from tests.support.gateway import ROOT
 
 PASSWORD = "hush-hush-password"
-RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 NO_APNS = "warn  apns                             no credential: Apple devices are not served\n"
 NO_FCM = "warn  fcm                              no credential: Android devices are not served\n"
 READ = "ok    settings                         read, 0 apps of their own\n"
+AWAY = "connection refused: check apns.host and apns.port and the network between (name server, firewall, proxy)\n"
 EMBEDDED = "ok    redis                            embedded Valkey in FOLDER/data\n"
+
+
+EXTERNAL = {
+    "type": "external_account",
+    "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
+    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+    "token_url": "https://127.0.0.1:1/token",
+}
 
 
 @dataclass
@@ -99,9 +105,9 @@ def certificate_without_its_key(parts: Parts) -> Broken:
     path = _file(parts, "certificate.pem", parts.certificate)
     said = (
         "FAIL  apns                             FOLDER/certificate.pem: "
-        "the certificate's file cannot be read: no private key in it\n"
+        "the certificate's file cannot be read: no private key in it; export the certificate with its key\n"
         f"{NO_FCM}{EMBEDDED}"
-        "FAIL  apns 127.0.0.1:PORT              connection refused\n"
+        f"FAIL  apns 127.0.0.1:PORT              {AWAY}"
     )
     server = {"host": "127.0.0.1", "port": parts.port}
     return Broken(1, READ + said, {"apns": {"certificate_file": path, **server}})
@@ -111,9 +117,10 @@ def account_cut_short(parts: Parts) -> Broken:
     text = json.dumps({"type": "service_account", "private_key": parts.key})[:-2]
     said = (
         "FAIL  fcm                              fcm.credentials: the FCM credentials must be the JSON of a "
-        "service account or of another Google credential\n"
+        "service account or of another Google credential; the text begins as JSON, but is cut off or altered: "
+        "copy the whole file again\n"
         f"{EMBEDDED}"
-        "FAIL  fcm 127.0.0.1:PORT               connection refused\n"
+        f"FAIL  fcm 127.0.0.1:PORT               {AWAY.replace('apns.host and apns.port', 'fcm.endpoint')}"
     )
     fcm = {"credentials": text, "endpoint": f"https://127.0.0.1:{parts.port}"}
     return Broken(1, READ + NO_APNS + said, {"fcm": fcm})
@@ -123,16 +130,17 @@ def provider_that_is_away(parts: Parts) -> Broken:
     said = (
         "ok    apns                             key ABC123DEFG of team DEF123GHIJ, topic com.example.app\n"
         f"{NO_FCM}{EMBEDDED}"
-        "FAIL  apns 127.0.0.1:PORT              connection refused\n"
+        f"FAIL  apns 127.0.0.1:PORT              {AWAY}"
     )
     return Broken(1, READ + said, _apns(parts, key=parts.key))
 
 
 def redis_that_is_away(parts: Parts) -> Broken:
-    refused = "Redis does not answer: it cannot be reached (connection refused)\n"
+    refused = "Redis does not answer: it cannot be reached (connection refused)"
     said = (
-        f"FAIL  redis                            redis://127.0.0.1:PORT/0: {refused}"
-        f"FAIL  rhoconnect                       {refused}"
+        f"FAIL  redis                            redis://127.0.0.1:PORT/0: {refused}: "
+        "start Redis, or correct the setting redis\n"
+        f"FAIL  rhoconnect                       users and devices were not counted: {refused}\n"
     )
     address = f"redis://:{PASSWORD}@127.0.0.1:{parts.port}/0"
     return Broken(1, READ + NO_APNS + NO_FCM + said, app={"redis": address})
@@ -151,7 +159,8 @@ def redis_that_sends_no_keyspace_notifications(parts: Parts) -> Broken:
 
 
 def push_server_that_is_away(parts: Parts) -> Broken:
-    said = f"{EMBEDDED}FAIL  push_server 127.0.0.1:PORT       connection refused\n"
+    away = AWAY.replace("apns.host and apns.port", "push_server")
+    said = f"{EMBEDDED}FAIL  push_server 127.0.0.1:PORT       {away}"
     app = {"push_server": f"http://someapp:{PASSWORD}@127.0.0.1:{parts.port}/"}
     return Broken(1, READ + NO_APNS + NO_FCM + said, {"rhoconnect_push": {"mode": "client"}}, app)
 
@@ -171,7 +180,45 @@ def folder_that_anybody_may_write(parts: Parts) -> Broken:
     return Broken(1, READ + said, {"data_dir": str(folder)})
 
 
+def host_that_no_server_can_have(parts: Parts) -> Broken:
+    away = AWAY.replace("connection refused", "not a valid host name")
+    said = (
+        "ok    apns                             key ABC123DEFG of team DEF123GHIJ, topic com.example.app\n"
+        f"{NO_FCM}{EMBEDDED}"
+        f"FAIL  apns push..example:443           {away}"
+    )
+    return Broken(1, READ + said, _apns(parts, key=parts.key, host="push..example", port=443))
+
+
+def program_that_is_not_allowed(parts: Parts) -> Broken:
+    source = {"executable": {"command": f"/bin/echo {PASSWORD}", "timeout_millis": 5_000}}
+    text = json.dumps({**EXTERNAL, "credential_source": source})
+    away = AWAY.replace("apns.host and apns.port", "fcm.endpoint")
+    said = (
+        "FAIL  fcm                              fcm.credentials: the FCM credentials run a program, which "
+        "google-auth does only with GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1 in the environment\n"
+        f"{EMBEDDED}"
+        f"FAIL  fcm 127.0.0.1:PORT               {away}"
+        f"FAIL  fcm tokens 127.0.0.1:1           {away.replace('fcm.endpoint', 'the URLs in the FCM credentials')}"
+    )
+    fcm = {"credentials": text, "project_id": "some-project", "endpoint": f"https://127.0.0.1:{parts.port}"}
+    return Broken(1, READ + NO_APNS + said, {"fcm": fcm})
+
+
+def redis_that_refuses_the_password(parts: Parts) -> Broken:
+    refused = "Redis refuses: WRONGPASS invalid username-password pair or user is disabled."
+    said = (
+        f"FAIL  redis                            STORE: {refused}: correct the setting redis\n"
+        f"FAIL  rhoconnect                       users and devices were not counted: {refused}\n"
+    )
+    address = parts.store.replace("unix://", f"unix://someone:{PASSWORD}@")
+    return Broken(1, READ + NO_APNS + NO_FCM + said, app={"redis": address})
+
+
 SETUPS = (
+    host_that_no_server_can_have,
+    program_that_is_not_allowed,
+    redis_that_refuses_the_password,
     key_in_the_place_of_a_path,
     account_in_the_place_of_a_path,
     unknown_setting,
@@ -201,23 +248,27 @@ async def _product(redis_client: Redis) -> str:
 
 
 @pytest.mark.parametrize("broken", SETUPS, ids=lambda broken: broken.__name__)
-async def test_the_cause_is_named_and_no_secret(broken: Any, parts: Parts, redis_client: Redis) -> None:
+async def test_the_cause_is_named_and_no_secret(
+    broken: Any,
+    parts: Parts,
+    redis_client: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     setup: Broken = broken(parts)
-    environ = {name: text for name, text in os.environ.items() if not name.startswith(("RHOPUSH_", "REDIS"))}
+    for name in os.environ:
+        if name.startswith(("RHOPUSH_", "REDIS", "GOOGLE_")):
+            monkeypatch.delenv(name)
+    for name, text in setup.environ.items():
+        monkeypatch.setenv(name, text)
     with _written(parts, setup) as file:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-c", RUN, "check", "--settings", str(file), "--env", "development"],
-            cwd=ROOT,
-            env=environ | setup.environ,
-            capture_output=True,
-            text=True,
-        )
-    said = (done.stdout + done.stderr).replace(str(parts.folder), "FOLDER").replace(parts.store, "STORE")
+        status = await asyncio.to_thread(main, ["check", "--settings", str(file), "--env", "development"])
+    out = "".join(capsys.readouterr())
+    said = out.replace(str(parts.folder), "FOLDER").replace(parts.store, "STORE")
     said = said.replace(await _product(redis_client), "PRODUCT")
     # The port's length moves the column behind it.
     lines = [line.replace(f"127.0.0.1:{parts.port}", "127.0.0.1:PORT") for line in said.splitlines()]
     assert [line.split() for line in lines] == [line.split() for line in setup.says.splitlines()]
-    assert done.returncode == setup.status
+    assert status == setup.status
     for secret in (PASSWORD, *(line for line in parts.key.splitlines() if "KEY" not in line)):
-        assert secret not in done.stdout + done.stderr
+        assert secret not in out

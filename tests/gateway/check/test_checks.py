@@ -110,7 +110,7 @@ BROKEN: dict[Make, str] = {
     no_certificate_file: "rhoconnect_push.certificate_file: FOLDER/none.pem: No such file or directory",
     no_key_file: "rhoconnect_push.key_file: FOLDER/none.pem: No such file or directory",
     no_key_at_all: "rhoconnect_push.certificate_file: FOLDER/own.pem: "
-    "the certificate's file cannot be read: no private key in it",
+    "the certificate's file cannot be read: no private key in it; export the certificate with its key",
     key_of_another: "rhoconnect_push.certificate_file: FOLDER/own.pem with rhoconnect_push.key_file FOLDER/other.pem: "
     "the certificate and its key do not match",
     key_text_as_path: "rhoconnect_push.key_file: expected the path of a file, found a text that is not a path; "
@@ -282,3 +282,18 @@ async def test_both_hosts_are_checked(unused_tcp_port: int) -> None:
             (Level.GOOD, f"apns 127.0.0.1:{both.production.port}"),
             (Level.BAD, f"apns sandbox 127.0.0.1:{unused_tcp_port}"),
         ]
+
+
+@pytest.mark.parametrize("host", ["a..b", "...", f"{'x' * 64}.example", "x" * 300])
+async def test_a_host_that_no_server_can_have_is_named(host: str) -> None:
+    said = Settings(
+        apns=ApnsSettings(key=Secret("hush"), key_id="ABC123DEFG", team_id="DEF123GHIJ", host=host),
+        fcm=FcmSettings(credentials=Secret("metadata"), endpoint=f"https://{host}"),
+        push_server=Secret(f"http://someapp@{host}/"),
+        rhoconnect_push=RhoConnectPushSettings(mode="client"),
+    )
+    found = {one.name: await check_provider(one) for one in providers(said) if one.host == host.lower()}
+    assert found.keys() >= {"apns", "push_server"}
+    for name, (finding,) in found.items():
+        assert (finding.level, name) == (Level.BAD, name)
+        assert finding.text.startswith("not a valid host name: check ")

@@ -1,6 +1,7 @@
 """`rhopush check` reports a Redis that does not send the notifications for `events.keyspace`."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,13 @@ async def test_a_redis_that_hides_its_configuration(
         await quiet.acl_deluser("blind")
     assert found.level is level
     assert "CONFIG GET notify-keyspace-events is refused" in found.text
+    assert "Redis refuses: NOPERM" in found.text
+
+
+async def test_a_redis_that_is_away_has_refused_nothing(tmp_path: Path) -> None:
+    (found,) = await check_keyspace_notifications(listening(f"unix://{tmp_path}/s"))
+    assert (found.level, "is refused" in found.text) == (Level.BAD, False)
+    assert "Redis does not answer: it cannot be reached (no such file or directory)" in found.text
 
 
 async def test_nothing_is_reported_without_events_keyspace(redis_address: str) -> None:

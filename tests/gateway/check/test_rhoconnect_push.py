@@ -53,6 +53,16 @@ async def test_a_free_port_is_not_reported(unused_tcp_port: int) -> None:
     assert await check_push_port(Settings(rhoconnect_push=RhoConnectPushSettings(mode="off"))) == []
 
 
+@pytest.mark.parametrize(
+    ("host", "words"), [("a..b", "not a valid host name"), ("none.invalid", "host name not found")]
+)
+async def test_no_program_is_named_where_nobody_was_reached(host: str, words: str) -> None:
+    (found,) = await check_push_port(Settings(rhoconnect_push=RhoConnectPushSettings(host=host, port=1)))
+    assert found.level is Level.WARNING
+    assert f"{host}:1: {words}" in found.text
+    assert "listens" not in found.text
+
+
 async def test_a_gateway_that_runs_on_the_folder_may_have_the_port(tmp_path: Path) -> None:
     folder = DataDir(tmp_path / "data")
     async with listener(REFUSAL) as port:

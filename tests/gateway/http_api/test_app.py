@@ -23,6 +23,18 @@ LOGINS = [
     "a?b#c",
     "//",
     "ping",
+    "<x>",
+    'a"b',
+    "a\\b",
+    "a|b^c`d",
+    "[x]",
+    "x@example.com",
+    "é" * 10,
+    "\U0001f600",
+    "*",
+    "a&b=c;d",
+    "%",
+    "%%7B",
 ]
 
 
@@ -88,6 +100,15 @@ async def test_a_login_in_a_path_is_decoded_once(both: House, login: str) -> Non
     assert (await call(both, method="GET", path=f"/{path}/clients")).json == []
     assert (await call(both, method="DELETE", path=path)).status == 200
     assert (await call(both, method="GET", path=path)).status == 404
+
+
+@pytest.mark.parametrize("login", ["{x}", "ü/%", "a b", "plain"])
+async def test_any_escape_of_a_login_names_it(both: House, login: str) -> None:
+    made = {"attributes": {"login": login, "password": "secret"}}
+    assert (await call(both, made, path="/rc/v1/users")).status == 200
+    upper = "".join(f"%{byte:02X}" for byte in login.encode())
+    for escaped in (upper, upper.lower(), quote(login, safe="").lower()):
+        assert (await call(both, method="GET", path=f"/rc/v1/users/{escaped}/clients")).json == [], escaped
 
 
 @pytest.mark.parametrize("login", ["{x}", "a+b", "a:b", "a;b", "a|b", "~a!$&'()*,=@"])

@@ -206,6 +206,20 @@ async def test_cluster_mode_ends_the_start(kind: str, database: int, start_gatew
     assert re.search(r"cluster mode|DB index is out of range", str(ended.value))
 
 
+@pytest.mark.parametrize("setting", ["queue.redis", "rhoconnect_push.redis", "resque.redis"])
+async def test_cluster_mode_of_a_further_redis_ends_the_start(
+    setting: str, server: RedisServer, tmp_path: Path
+) -> None:
+    section = setting.removesuffix(".redis")
+    with RedisServer(server.kind, options={"cluster-enabled": "yes"}) as cluster:
+        said: dict[str, Any] = {section: {"redis": cluster.address}}
+        said.setdefault("resque", {})["queues"] = ["ping"]
+        with pytest.raises(BadSetting, match="cluster mode") as refused:
+            async with working(tmp_path, server.address, said):
+                pass
+    assert refused.value.message.startswith(f"{setting}: ")
+
+
 async def test_a_wrong_password_ends_the_start_with_the_words_of_redis(
     server: RedisServer, admin: Redis, start_gateway: StartGateway
 ) -> None:

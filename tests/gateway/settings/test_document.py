@@ -44,6 +44,16 @@ ACCEPTED = {
         ":base: &base\n  redis: one\n  port: 1\n:own:\n  <<: *base\n  port: 2\n:late:\n  port: 3\n  <<: *base\n"
         ":other: &other {port: 9, x: y}\n:both:\n  <<: [*base, *other]\n:list: &l [1, 2]\n:again: *l\n"
     ),
+    "anchors that are given again": (
+        "a: &x 1\nb: &x 2\nc: *x\nd: &y {e: &y 3, f: *y}\ng: *y\nh: [&x [1], *x, &x yes, *x]\ni:\n  &x j: *x\n"
+    ),
+    "anchors on symbols and keys": "a: &x :sym\n:b: *x\nc: &y\nd: *y\n&k e: *k\n*k : 5\n",
+    "merges of merges": (
+        "a: &a {k: 1, l: {x: 1, y: 2}}\nb: &b\n  <<: *a\n  m: 2\nc:\n  <<: *b\n  l: {x: 9}\n"
+        "d:\n  '<<': *a\n  <<: *b\ne:\n  !!str <<: *a\nf:\n  <<: {a: 1}\n  <<: []\n  b: 2\n<<: *a\n"
+    ),
+    "a long symbol in quotes": f'a: :"{"x" * 80}"\nb: :{"y" * 80}\n',
+    "tabs in other places": "a: &x\tb\nc: *x\t# d\ne:\n  - x\t\n  - y\t# z\nf: [1,\t2]\t# g\n",
     "merge of a text": "a:\n  <<: text\n  b: 1\n",
     "numbers": (
         "a: [0, 7, -3, +4, 010, 0x1F, 0b101, 1_000, '1,000', 1_0, 08, 1e5, 1.5, .5, 5., 1.5e+3, -0.0, 1.e-2]\n"

@@ -28,6 +28,8 @@ FORMS = {
         service="mymaster",
         sentinel_password=Secret("psst"),
     ),
+    "REDIS://db/1": RedisAddress("db", db=1),
+    "Rediss+Sentinel://s1/m": RedisAddress(tls=True, sentinels=(("s1", 26379),), service="m"),
     "rediss+sentinel://s1/m": RedisAddress(tls=True, sentinels=(("s1", 26379),), service="m"),
 }
 
@@ -81,6 +83,11 @@ def test_its_text_leads_to_the_same_server_and_shows_no_password(text: str, addr
         ("redis://:hu#hush@db", "# as %23"),
         ("redis+sentinel://:hu#hush@a,b/m", "# as %23"),
         ("redis+sentinel://:hu?hush@a,b/m", "[?] as %3F"),
+        ("rediss://db?ssl_ca_certs=hush%00", "a path of this machine is expected"),
+        ("rediss://db?ssl_ca_certs=-----BEGIN%20PRIVATE%20KEY-----hush", "a path of this machine"),
+        ("unix:///hush%00", "a path of this machine"),
+        (f"unix:///{'hush' * 100}", "a path of this machine"),
+        ("unix://", "a path of this machine"),
     ],
 )
 def test_an_invalid_address_is_refused_without_its_password(text: str, reason: str) -> None:

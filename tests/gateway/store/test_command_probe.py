@@ -45,6 +45,7 @@ LIMITED: Final = {
     "no-queue-keys": (("~user:*", "~client:*", "&*", "+@all"), {"XADD", "GET", "HSET"}, True),
     "no-users": (("~rhopush:*", "~client:*", "&*", "+@all"), {"SMEMBERS", "MGET"}, True),
     "no-dangerous": (("~*", "&*", "+@all", "-@dangerous"), {"INFO", "SORT", "CONFIG GET"}, False),
+    "no-exec": (("~*", "&*", "+@all", "-exec"), {"EXEC"}, False),
     "no-channels": (("~*", "resetchannels", "+@all"), {"SUBSCRIBE news", "PUBLISH rhopush:rps:wake"}, False),
     "no-client": (("~*", "&*", "+@all", "-client"), {"CLIENT TRACKING", "CLIENT SETNAME"}, False),
     "no-sort": (("~rhopush:*", "~user:*", "~client:*", "~api_token:*", "&*", "+@all"), {"SORT"}, False),

@@ -46,8 +46,14 @@ def test_a_certificate_has_an_end(tmp_path: Path) -> None:
 def test_auto_has_two_servers() -> None:
     settings = Settings(apns=ApnsSettings(key=Secret("x"), environment="auto", ca_file=Path("ca")))
     assert list(PROVIDER.servers(settings, "")) == [
-        ProviderServer("apns", "api.push.apple.com", 443, "ca"),
-        ProviderServer("apns sandbox", "api.sandbox.push.apple.com", 443, "ca"),
+        ProviderServer("apns", "api.push.apple.com", 443, "ca", setting="apns.host and apns.port"),
+        ProviderServer(
+            "apns sandbox",
+            "api.sandbox.push.apple.com",
+            443,
+            "ca",
+            setting="apns.sandbox_host and apns.sandbox_port",
+        ),
     ]
     assert list(PROVIDER.servers(Settings(), "")) == []
 

@@ -20,8 +20,10 @@ def test_an_account_leads_to_the_api_and_to_its_token_server() -> None:
     assert found.text.endswith(", project shop")
     assert found == PROVIDER.check(settings, "")
     assert list(PROVIDER.servers(settings, "")) == [
-        ProviderServer("fcm", "fcm.googleapis.com", 443, None),
-        ProviderServer("fcm tokens", "tokens.example.com", 444, None),
+        ProviderServer("fcm", "fcm.googleapis.com", 443, None, setting="fcm.endpoint"),
+        ProviderServer(
+            "fcm tokens", "tokens.example.com", 444, None, setting="the URLs in the FCM credentials"
+        ),
     ]
     assert PROVIDER.expiry(settings, "") is None
 

@@ -169,12 +169,31 @@ async def test_the_date_of_the_token_server_is_used(ahead_s: int, monkeypatch: p
 
 
 ACCOUNT = make_service_account("some-project", "https://oauth2.googleapis.com/token")
-TOKEN_URIS = ("https://[::1", "https://", "https://x:99999/", "http://x/", "ftp://x/", "https://x:y/", "")
+TOKEN_URIS = (
+    *("https://[::1", "https://", "https://x:99999/", "http://x/", "ftp://x/", "https://x:y/", ""),
+    # No server has such a host or port: a lookup of these names raises UnicodeError.
+    *(
+        "https://a..b/token",
+        f"https://{'x' * 64}.example/",
+        "https://.../",
+        "https://x:0/",
+        "https://x/to ken",
+    ),
+)
 
 
 @pytest.mark.parametrize("uri", TOKEN_URIS)
-def test_an_accounts_token_uri_that_is_none_is_an_error_of_the_tree(uri: str) -> None:
+def test_an_invalid_token_uri_is_an_error_of_the_tree(uri: str) -> None:
     text = json.dumps({**ACCOUNT.info, "token_uri": uri})
     said = FcmSettings(credentials=Secret(text))
     with pytest.raises(CredentialError, match=r"fcm\.credentials: .*token_uri"):
         read_fcm(said)
+
+
+@pytest.mark.parametrize("name", ["project_id", "client_email", "unknown", "private_key"])
+def test_half_of_a_surrogate_pair_in_an_account_is_an_error_of_the_tree(name: str) -> None:
+    """JSON can contain one; requests, logs and the output of `check` cannot."""
+    text = json.dumps({**ACCOUNT.info, name: "some-\ud800project"})
+    with pytest.raises(CredentialError, match=r"fcm\.credentials: .*surrogate") as refused:
+        read_fcm(FcmSettings(credentials=Secret(text)))
+    assert refused.value.message.isascii()

@@ -8,9 +8,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.auth import _exponential_backoff
 from google.auth.compute_engine import _metadata
 
 from gateway.delivery.providers import fcm_credentials, google_tokens
@@ -145,6 +147,50 @@ def threads() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "google-auth"]
 
 
+def external_by(source: dict[str, Any], **more: str) -> FcmSettings:
+    said = {
+        "type": "external_account",
+        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q",
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": source,
+        **more,
+    }
+    return FcmSettings(credentials=Secret(json.dumps(said)), project_id=PROJECT)
+
+
+def test_a_program_that_google_auth_would_not_run_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = external_by({"executable": {"command": "/bin/true", "timeout_millis": 5_000}})
+    for value in ("", "0", "true"):
+        monkeypatch.setenv(google_tokens.EXECUTABLES, value)
+        with pytest.raises(CredentialError, match=f"run a program.* {google_tokens.EXECUTABLES}=1"):
+            read_fcm(said)
+    monkeypatch.setenv(google_tokens.EXECUTABLES, "1")
+    assert read_fcm(said).project == PROJECT
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"file": 5},  # open(5) would read a descriptor of the gateway
+        {"url": 5},
+        {"url": "https://[::1"},
+        {"url": "ftp://x/"},
+        {"url": "http://a..b/"},
+        {"url": None, "file": "x"},
+    ],
+)
+def test_a_source_that_names_no_location_is_refused(source: dict[str, Any]) -> None:
+    with pytest.raises(CredentialError, match=r"credential_source' (url|file) must be a"):
+        read_fcm(external_by(source))
+
+
+def test_an_impersonation_of_nobody_is_refused() -> None:
+    url = "https://iamcredentials.googleapis.com/v1/x"
+    with pytest.raises(CredentialError, match="must name a service account"):
+        read_fcm(external_by({"file": "x"}, service_account_impersonation_url=url))
+
+
 @asynccontextmanager
 async def standing(answer: bytes = b"") -> AsyncIterator[tuple[str, asyncio.Event]]:
     """A server that begins an answer and never ends it: its address, and what is set once it was asked."""
@@ -186,6 +232,20 @@ async def test_an_unresponsive_server_blocks_neither_the_loop_nor_a_thread(answe
             await tokens.fetch(0.5)
         assert asked.is_set()
         await no_thread_left()
+
+
+async def test_a_silent_metadata_server_holds_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """google-auth repeats a request that failed, with growing pauses, for up to half a minute."""
+    async with standing() as (address, asked):
+        monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", address.removeprefix("http://"))
+        pauses: list[float] = []
+        monkeypatch.setattr(_exponential_backoff, "time", SimpleNamespace(sleep=pauses.append))
+        tokens = GoogleTokens(GoogleCredential.read("metadata"), ssl.create_default_context())
+        with pytest.raises(NoAccessToken):
+            await tokens.fetch(0.5)
+        assert asked.is_set()
+        await no_thread_left()
+    assert len(pauses) <= 1
 
 
 async def test_the_end_of_the_gateway_cancels_pending_requests() -> None:

@@ -33,7 +33,7 @@ def test_another_push_service_is_a_server_and_its_address_a_credential() -> None
     settings = Settings(rhoconnect_push=CLIENT, push_server=SERVER)
     assert PROVIDER.credential(settings, "") == CheckedCredential("http://push.example.com")
     assert list(PROVIDER.servers(settings, "")) == [
-        ProviderServer("push_server", "push.example.com", 80, None, tls=False)
+        ProviderServer("push_server", "push.example.com", 80, None, tls=False, setting="push_server")
     ]
     wrong = Settings(rhoconnect_push=CLIENT, push_server=Secret("push.example.com"))
     with pytest.raises(BadSetting):
