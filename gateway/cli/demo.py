@@ -31,6 +31,7 @@ from gateway.simulators.apns import SIMULATION as APNS_SIMULATION
 from gateway.simulators.client_files import TOPIC, write_client_files
 from gateway.simulators.fcm import SIMULATION as FCM_SIMULATION
 from gateway.simulators.rhoconnect_push_device import Received, RhoConnectPushDevice
+from protocols.webhooks.events import PING_EVENTS
 
 _START_S: Final = 60.0
 _READY: Final = "ready "
@@ -122,6 +123,7 @@ def _settings(path: Path, folder: Path, rhoconnect_push_port: int) -> Path:
         "rhoconnect_push": {"port": rhoconnect_push_port},
         "resque": {"queues": []},
         "console": {"demo": True},
+        "webhooks": {"demo": {"url": "redis-stream://demo-events", "events": list(PING_EVENTS)}},
     }
     path.write_text(yaml.safe_dump(found))
     return path

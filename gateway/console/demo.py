@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.console.guard import Visit
+from gateway.console.page_set import PageSet
 from gateway.console.pages import Pages
 from gateway.console.streams import Event, LiveStreams
 from gateway.http_api.context import HandlerContext
@@ -45,7 +46,7 @@ class DemoPush(msgspec.Struct, frozen=True):
     sync: str = ""
 
 
-class DemoPages:
+class DemoPages(PageSet):
     """The routes of the demo.
 
     Args:
@@ -55,8 +56,7 @@ class DemoPages:
     """
 
     def __init__(self, context: HandlerContext, pages: Pages, streams: LiveStreams) -> None:
-        self._context = context
-        self._pages = pages
+        super().__init__(context, pages)
         self._streams = streams
         self._pushes: deque[tuple[int, DemoPush]] = deque(maxlen=PUSHES_MAX)
         self._count = 0
@@ -65,7 +65,7 @@ class DemoPages:
 
     async def show(self, _: web.Request, visit: Visit) -> web.Response:
         """Return the page."""
-        return await self._pages.render("demo.html", visit=visit, users=USERS)
+        return await self.page("demo.html", visit, users=USERS)
 
     async def receive(self, request: web.Request) -> web.Response:
         """Take a push from the demo, which has the API token.
@@ -76,7 +76,7 @@ class DemoPages:
         """
         await self._context.require_scope(request, {}, Scope.ADMIN)
         try:
-            push = self._decode(await read_body(request, self._context.services))
+            push = self._decode(await read_body(request, self._services))
         except msgspec.MsgspecError as error:
             raise MalformedBody(str(error)) from error
         self._count += 1
