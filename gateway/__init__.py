@@ -1,4 +1,5 @@
-"""What happens to a ping: doors, queue, fan-out, delivery, outcomes and operations. All the I/O is here."""
+"""The gateway: ingresses, queue, fan-out, delivery, receipts and operations. All I/O of the product is in this
+package."""
 
 from importlib.metadata import version
 

@@ -33,7 +33,6 @@ __all__ = [
     "StreamsFull",
     "TooManyRequests",
     "UnreadableEntry",
-    "UnsupportedCoding",
 ]
 
 
@@ -254,14 +253,6 @@ class RequestTimeout(InputError):
     code = "request_timeout"
     label = "request_timeout"
     retryable = True
-
-
-class UnsupportedCoding(InputError):
-    """The gateway cannot decode the Content-Encoding of a request body (RFC 9110 §15.5.16)."""
-
-    status = 415
-    code = "unsupported_content_encoding"
-    label = "unsupported_content_encoding"
 
 
 class UnsupportedMediaType(InputError):

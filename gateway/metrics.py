@@ -131,6 +131,7 @@ class Metrics:
         lane_unsaved: deliveries whose verdict is not recorded in Redis, by lane.
         lane_throttled: 1 while a lane pauses or raises its rate slowly after the provider's 429, by lane.
         lane_breaker_open: 1 while a lane sends nothing because the provider refused its credential, by lane.
+        lanes_stalled: 1 while the lanes of a worker begin no request because Redis does not answer, by reason.
         lane_down: 1 while a lane has deliveries and can get no connection or no access token, by lane.
         tokens_refused: 1 while APNs has rejected every device token since the credential, host or topic changed, by
             lane and topic.
@@ -265,6 +266,12 @@ class Metrics:
             "lane_down",
             "1 while the lane can get no connection to the provider or no access token, otherwise 0.",
             "lane",
+        )
+        self.lanes_stalled = _alarm_family(
+            registry,
+            "lanes_stalled",
+            "1 while all lanes of a worker begin no request because Redis does not answer, by reason, otherwise 0.",
+            "reason",
         )
         self.tokens_refused = _alarm_family(
             registry,

@@ -79,6 +79,14 @@ class BodyTooLarge(InputError):
     label = "too_large"
 
 
+class UnsupportedCoding(InputError):
+    """The gateway cannot decode the Content-Encoding of a request body (RFC 9110 §15.5.16)."""
+
+    status = 415
+    code = "unsupported_content_encoding"
+    label = "unsupported_content_encoding"
+
+
 class PayloadTooLarge(InputError):
     """The content of a ping does not fit into a provider's message (APNs and FCM: 4,096 bytes)."""
 

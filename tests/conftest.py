@@ -1,15 +1,46 @@
 """Fixtures for every test: a real store of each kind, and the gateway as a real process."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import gc
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from tests.support.gateway import Gateway
+from tests.support.order import order
 from tests.support.redis import KINDS, RedisServer
 
 StartGateway = Callable[..., Awaitable[Gateway]]
+
+# Hundreds of processes are started: without kept bytecode each would compile every module of the gateway again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect the tests without the cycle collector, and leave them out of its later runs.
+
+    The tests are some millions of objects, none of which is garbage.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)  # after pytest's own order, which keeps the tests of a fixture together
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let long tests begin early."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+    if workers:
+        found = [items[position] for position in order([item.location[0] for item in items], workers)]
+        items[:] = found
 
 
 @pytest.fixture(scope="session", params=KINDS)
@@ -29,7 +60,8 @@ def redis_address(redis_server: RedisServer) -> str:
 @pytest.fixture
 async def redis_client(redis_server: RedisServer, redis_address: str) -> AsyncIterator[Redis]:
     """A client of that empty store."""
-    async with Redis(unix_socket_path=str(redis_server.socket)) as client:
+    # Without `driver_info` the client would search its own version in the installed packages each time.
+    async with Redis(unix_socket_path=str(redis_server.socket), driver_info=None) as client:
         yield client
 
 

@@ -51,12 +51,13 @@ async def _summary() -> str:
     return f"Checking {RULES}\n  SUCCESS: {number} rules found\n\n"
 
 
-async def test_the_alerts_that_compare_rates_fire(tmp_path: Path) -> None:
+async def test_the_alerts_fire_for_their_causes(tmp_path: Path) -> None:
     """promtool evaluates the rules over series that are written here: `start+step x number`, one value a minute."""
     awaited = 'rhopush_sync_awaited_total{provider="apns",app=""}'
     synced = 'rhopush_sync_after_ping_seconds_count{provider="apns",app=""}'
     response = 'rhopush_stage_seconds_bucket{stage="response",provider="fcm",le="%s"}'
     answers = 'rhopush_provider_responses_total{provider="fcm",status="%s"}'
+    stalled = 'rhopush_lanes_stalled{reason="%s"}'
     series = {
         awaited: "0+100x2000",
         synced: "0+50x1440 72000+1x560",
@@ -65,12 +66,15 @@ async def test_the_alerts_that_compare_rates_fire(tmp_path: Path) -> None:
         response % "+Inf": "0+100x2000",
         answers % "200": "0+100x2000",
         answers % "503": "0+40x2000",
+        stalled % "verdict_writes": "0x30 1x2000",
+        stalled % "cancellation_reads": "0x30 1 0x2000",
     }
     fired = {
         "PingsWithoutEffect": ("32h", {"severity": "ticket", "provider": "apns"}),
         "ProviderSlow": ("1h", {"severity": "ticket", "provider": "fcm"}),
         "ProviderFails": ("1h", {"severity": "page", "provider": "fcm"}),
         "RedisSlow": ("1h", None),
+        "LanesStalled": ("1h", {"severity": "page", "reason": "verdict_writes"}),
     }
     document = {
         "rule_files": [str(RULES)],

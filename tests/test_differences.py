@@ -16,6 +16,10 @@ DEVICES = "tests/protocols/test_devices.py"
 HTTP = "tests/gateway/http_api"
 OWNERS = "tests/gateway/registry/test_clients_owners.py"
 REGISTRY = "tests/gateway/registry"
+APNS = "tests/protocols/apns/test_message.py"
+FCM = "tests/protocols/fcm/test_message.py"
+PUSH = "tests/protocols/rhoconnect_push/test_message.py"
+FIELDS = "tests/protocols/ping/test_fields.py"
 RUBY = "tests/clients/test_rhoconnect_clients.py"
 TESTS = {
     # the beginning of a row -> the test that fails where the gateway does as RhoConnect
@@ -25,15 +29,27 @@ TESTS = {
     "`async: false`": f"{SPECS}::test_async_false_means_false",
     '`badge: "+1"`': "tests/gateway/fanout/test_addressing.py::test_a_sync_begins_the_badge_anew",
     "`source_id` is ignored": f"{SPECS}::test_source_id_stands_in_for_sources",
-    "A nested list in `user_id`": "tests/protocols/ping/test_fields.py::test_user_id",
+    "A nested list in `user_id`": f"{FIELDS}::test_user_id",
+    "Names joined by a comma": f"{FIELDS}::test_sources",
+    "A negative `badge` or `vibrate`": f"{FIELDS}::test_the_rest_is_refused_by_name",
+    "A `vibrate` that is no number": f"{FIELDS}::test_vibrate_as_to_i_reads_it",
+    "An empty `message`": f"{FIELDS}::test_an_empty_text_counts_as_absent",
+    "`title`, `priority`": f"{PING}::test_the_gateways_own_parameters_have_a_meaning",
     "`/rc/v1/users%20/ping`": f"{HTTP}/test_ping.py::test_every_name_of_the_route_and_the_warning_of_the_older_ones",
     "JSON with a Content-Type other than": f"{HTTP}/test_ping.py::test_the_content_type_says_how_a_body_is_read",
     "Unknown fields": f"{SPECS}::test_fields_that_are_not_understood_are_named",
     "A body of any size": f"{HTTP}/test_bodies.py::test_a_long_body_without_a_valid_header_is_refused_before_it_comes",
     "Parameters may have any length": "tests/protocols/ping/test_limits.py::test_each_parameter_has_a_longest_value",
-    "A compressed body": f"{HTTP}/test_content_encoding.py::test_what_is_encoded_counts_as_decoded",
+    "A compressed body": f"{HTTP}/test_bodies_encoding.py::test_what_is_encoded_counts_as_decoded",
     "Errors are HTML or text": f"{HTTP}/test_responses.py::test_errors_as_json",
+    "A ping is tried whatever": f"{HTTP}/test_ping.py::test_503_while_redis_is_gone",
+    "Responses to pings have": f"{HTTP}/test_ping.py::test_a_ping_gets_rhoconnects_empty_200_and_an_id",
+    "There are routes for sources": f"{HTTP}/test_routes.py::test_rhoconnects_other_routes_are_not_here",
     "The routes of a user who": f"{HTTP}/test_users.py::test_users_are_created_listed_shown_and_deleted",
+    "`GET /rc/v1/users/ID` shows": f"{HTTP}/test_users.py::test_a_user_is_shown_without_secrets",
+    "Only a session registers": f"{HTTP}/test_devices.py::test_registration_by_token_names_its_user",
+    "A withdrawn API token": f"{HTTP}/test_token_cache.py::"
+    "test_a_revoked_token_is_noticed_in_time_and_asked_about_first_no_more",
     "`rhoadmin` has an empty password": f"{HTTP}/test_users.py::test_rhoconnects_empty_admin_password_opens_nothing",
     "The number of logins": f"{HTTP}/test_context.py::test_logins_at_once_get_no_more_guesses",
     "A device's login creates": f"{HTTP}/test_devices.py::test_a_wrong_password",
@@ -49,16 +65,33 @@ TESTS = {
     "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone_id",
     "The id of a deleted client": f"{REGISTRY}/test_user_devices.py::test_a_client_that_is_gone_is_counted",
     "A never-synced client": f"{DEVICES}::test_the_last_synced_first_and_the_never_synced_last",
+    "A client with a `phone_id` and without": f"{DEVICES}::"
+    "test_an_unsupported_or_unregistered_device_does_not_use_up_the_phone_id",
+    "`phone_id` and `device_app_id`": f"{DEVICES}::test_phone_id_and_app_are_separate_parts_of_the_key",
+    "Two FCM registrations": f"{DEVICES}::"
+    "test_an_installation_that_is_registered_by_its_id_and_by_a_token_gets_one",
+    "The push type `rhoconnect`": f"{DEVICES}::test_the_provider_of_each_device_type",
     "`gcm` devices": f"{DEVICES}::test_the_provider_of_each_device_type",
     "An error for one user's device": f"{RUBY}::"
     "test_a_rejected_device_raises_on_request_after_all_other_deliveries",
     "A device with a dead token": f"{REGISTRY}/test_token_marks.py::test_a_dead_token_is_left_out_until_it_is_another",
-    "A `vibrate` that": f"{SPECS}::test_push_service_message_with_a_message_alone_has_no_vibrate",
+    "Missing Apple settings": "tests/gateway/delivery/test_lane_manager.py::"
+    "test_why_there_is_no_route_is_a_reason",
+    "Each device is tried once": "tests/gateway/delivery/test_retry.py::"
+    "test_nothing_is_tried_after_its_time_to_live",
+    "A ping without content": f"{SPECS}::test_nothing_to_say_is_not_sent",
+    "Messages never expire": f"{APNS}::test_time_to_live",
+    "An object as `message`": f"{APNS}::test_the_message_for_each_content_of_a_ping",
+    "A `vibrate` that the ping": f"{SPECS}::test_push_service_message_with_a_message_alone_has_no_vibrate",
     "The parameters of one device": f"{SPECS}::test_devices_do_not_change_what_the_next_one_gets",
     "The APNs binary protocol": f"{SPECS}::test_more_than_255_characters_and_any_alphabet_for_apple",
+    "APNs: `vibrate` is a key": f"{APNS}::test_the_message_for_each_content_of_a_ping",
+    "APNs: a ping with sources": f"{APNS}::test_the_message_for_each_content_of_a_ping",
+    "FCM: the data are in": f"{FCM}::test_the_message_for_each_content_of_a_ping",
     "FCM: each message has a random": f"{SPECS}::test_a_collapse_key_is_set_on_request_or_for_syncs_only",
-    "FCM: each message has a `notification` block": "tests/protocols/fcm/test_message.py::"
-    "test_the_message_for_each_content_of_a_ping",
+    "FCM: each message has a `notification` block": f"{FCM}::test_the_message_for_each_content_of_a_ping",
+    "RhoConnect Push: `do_sync`": f"{PUSH}::test_the_message_for_each_content_of_a_ping",
+    "RhoConnect Push: a badge alone": f"{PUSH}::test_nothing_to_show_and_nothing_to_sync",
     "RhoConnect Push: each response": "tests/gateway/delivery/test_rhoconnect_push_remote.py::"
     "test_every_answer_is_a_verdict",
 }

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 from redis.asyncio import Redis
 
 from tests.conftest import StartGateway
+from tests.gateway.cli.test_demo import Demo
 from tests.support.gateway import ROOT
 from tests.support.provider import Provider
 from tests.support.rhoconnect import Client, lay_users
@@ -90,14 +92,21 @@ async def test_a_ping_reaches_two_devices_with_different_endpoints(
         app={"redis": redis_address},
         environ={"PYTHONPATH": str(courier)},
     )
-    answer = await gateway.ping("bob", message="hello", sources="Product", wait=True)
+    refused = await gateway.ping("bob", message="hello", courier={"url": "https://192.0.2.1/"})
+    assert refused.status == 400
+    assert json.loads(refused.body)["error"]["field"] == "courier.url"
+    described = (await gateway.request("GET", "/openapi.json")).json()
+    parameter = described["components"]["schemas"]["Ping"]["properties"]["courier"]
+    assert parameter["description"] == "Raw additions to Courier's message. `url` cannot be set."
+    answer = await gateway.ping("bob", message="hello", sources="Product", courier={"lane": 3}, wait=True)
+    assert "X-Ping-Warning" not in answer.headers
     for server, number in ((one, 1), (other, 2)):
         (request,) = server.requests
         headers = dict(request.headers)
         assert headers[b":path"] == b"/parcel/%d" % number
         assert headers[b":authority"] == b"127.0.0.1:%d" % server.port
         assert headers[b"authorization"] == b"Bearer " + TOKEN.encode()
-        assert json.loads(request.body) == {"text": "hello", "sources": ["Product"]}
+        assert json.loads(request.body) == {"text": "hello", "sources": ["Product"], "lane": 3}
     receipt = (await gateway.request("GET", f"/rc/v1/pings/{answer.ping_id}")).json()
     assert receipt["counts"]["accepted"] == 2
     (rejected,) = [one for one in receipt["devices"] if one["verdict"] != "accepted"]
@@ -189,6 +198,24 @@ def test_a_wrong_setting_is_refused_by_name(
     assert said.returncode == 2
     assert complaint in said.stderr
     assert len(said.stderr.splitlines()) == 1
+
+
+def test_the_demo_has_a_device_of_the_package(courier: Path) -> None:
+    demo = Demo(0, PYTHONPATH=str(courier))
+    try:
+        url = demo.line("ready ").removeprefix("ready ")
+        token = demo.line("API token ").removeprefix("API token ")
+        devices = demo.line("alice has an Apple device, bob has a Courier device, ")
+        assert "carol has an Android device (FCM), dave has a RhoConnect Push device" in devices
+        body = json.dumps({"user_id": "bob", "message": "hello", "sources": "Product", "wait": True})
+        request = urllib.request.Request(f"{url}/rc/v1/users/ping", body.encode())
+        request.add_header("Content-Type", "application/json")
+        request.add_header("X-RhoConnect-API-TOKEN", token)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.status == 200
+        assert demo.line("courier ") == "courier /parcel/… 'hello' sync=Product"
+    finally:
+        demo.close()
 
 
 def entry_point(folder: Path, package: str, name: str, value: str) -> None:

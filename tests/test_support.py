@@ -1,7 +1,10 @@
 """The fixtures themselves: what every other test stands on."""
 
+from pathlib import Path
+
 from redis.asyncio import Redis
 
+from tests.support.order import LONG_FILES, order
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import android, apple, lay_admin, lay_user, lay_users
 
@@ -49,3 +52,24 @@ def test_an_append_only_store_keeps_its_data_over_a_restart() -> None:
         server.start()
         with server.client() as client:
             assert client.get("kept") == b"yes"
+
+
+def test_long_tests_begin_the_stretches_of_all_workers_but_one() -> None:
+    files = ["short", LONG_FILES[3], LONG_FILES[0], *["short"] * 10, LONG_FILES[1], LONG_FILES[0]]
+    found = order(files, 3)
+    assert sorted(found) == list(range(len(files)))
+    assert [files[position] for position in found[:3]] == [LONG_FILES[0], LONG_FILES[0], LONG_FILES[3]]
+    assert [files[position] for position in found[5:7]] == [LONG_FILES[1], "short"]
+    assert {files[position] for position in found[6:]} == {"short"}
+    assert [position for position in found if files[position] == "short"] == [0, *range(3, 13)]
+
+
+def test_long_tests_may_be_more_than_a_stretch_and_workers_than_tests() -> None:
+    files = [*LONG_FILES[:4], "short"]
+    assert sorted(order(files, 3)) == sorted(order(files, 8)) == list(range(5))
+    assert order(files, 1) == list(range(5))
+    assert order([], 2) == []
+
+
+def test_every_long_file_is_there() -> None:
+    assert [file for file in LONG_FILES if not (Path(__file__).parents[1] / file).exists()] == []

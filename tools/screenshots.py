@@ -31,8 +31,6 @@ _DEMO: Final = (
 )
 _WIDE: Final[Mapping[str, int]] = {"width": 1100, "height": 640}
 _PHONE: Final[Mapping[str, int]] = {"width": 390, "height": 760}
-_PICTURES_S: Final = 20.0
-"""Time for which the load continues while the pictures are taken."""
 _TIMEOUT_S: Final = 30.0
 _PINGED_S: Final = 40.0
 """Time of load before the first picture: the plots have some samples then."""
@@ -76,14 +74,13 @@ def _read_all(stream: Any) -> None:
         pass
 
 
-def ping(demo: Demo, seconds: float) -> None:
-    """Ping the users of the demo for some time, more and less often."""
-    end, count = time.monotonic() + seconds, 0
+def ping(demo: Demo, ended: threading.Event) -> None:
+    """Ping the users of the demo until the event is set, more and less often."""
+    count = 0
     client = SyncClient(demo.url, demo.token, _TIMEOUT_S)
-    while time.monotonic() < end:
+    while not ended.wait(0.02 + 0.1 * (count // 150 % 2)):
         client.send({"user_id": ["alice", "bob", "carol"], "message": "Order 4711 has shipped", "badge": 2})
         count += 1
-        time.sleep(0.02 + 0.1 * (count // 150 % 2))
 
 
 def open_page(
@@ -131,10 +128,12 @@ def main() -> None:
     )
     given = parser.parse_args()
     with running_demo() as demo:
-        load = threading.Thread(target=ping, args=(demo, given.seconds + _PICTURES_S), daemon=True)
+        ended = threading.Event()
+        load = threading.Thread(target=ping, args=(demo, ended), daemon=True)
         load.start()
         time.sleep(given.seconds)
         take(demo, given.folder)
+        ended.set()
         load.join()
 
 

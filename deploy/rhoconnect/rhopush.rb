@@ -18,8 +18,8 @@
 # A call waits for the verdicts of the devices, at most 10 s in all, whatever the gateway does. What goes wrong is
 # logged, and raised where `raise_on` names it:
 #
-#   :refused      the gateway refused the ping (a wrong API token, an invalid parameter)
-#   :unreachable  the gateway did not answer: the ping may be lost
+#   :refused      the ping cannot be sent (a wrong API token, an invalid parameter or setting)
+#   :unreachable  the gateway, or a proxy in front of it, did not answer or failed: the ping may be lost
 #   :devices      a provider rejected the push to a device, for example because the app was removed
 #
 #   Rhopush.configure(raise_on: [:refused, :unreachable, :devices])
@@ -36,6 +36,7 @@ require 'openssl'
 require 'securerandom'
 require 'timeout'
 require 'uri'
+require 'zlib'
 
 module Rhopush
   # A ping that went wrong. `kind` is :refused, :unreachable or :devices.
@@ -58,8 +59,10 @@ module Rhopush
   ATTEMPTS = 3
   NO_APPLE_SETTINGS = 'apns: no_credential'.freeze
   BROKEN = [
-    EOFError, IOError, SystemCallError, SocketError, Timeout::Error, Net::HTTPBadResponse, OpenSSL::SSL::SSLError
+    EOFError, IOError, SystemCallError, SocketError, Timeout::Error, OpenSSL::SSL::SSLError, Zlib::Error,
+    Net::HTTPBadResponse, Net::HTTPHeaderSyntaxError, Net::ProtocolError
   ].freeze
+  TEXT_CHARACTERS = 500
 
   class << self
     attr_writer :server, :token
@@ -68,12 +71,12 @@ module Rhopush
     def configure(server: nil, token: nil, raise_on: nil)
       self.server = server if server
       self.token = token if token
-      self.raise_on = raise_on if raise_on
+      self.raise_on = raise_on unless raise_on.nil?
     end
 
-    # Kinds of errors that `ping` raises instead of only logging them. [] raises nothing.
+    # Kinds of errors that `ping` raises instead of only logging them. [] and false raise nothing.
     def raise_on=(kinds)
-      kinds = Array(kinds).map(&:to_sym)
+      kinds = (kinds == false ? [] : Array(kinds)).map { |kind| kind.is_a?(String) ? kind.strip.to_sym : kind }
       unknown = kinds - KINDS
       raise ArgumentError, "raise_on: #{unknown.inspect} is none of #{KINDS.inspect}" unless unknown.empty?
       @raise_on = kinds.freeze
@@ -84,7 +87,10 @@ module Rhopush
     end
 
     def token
-      @token || ENV['API_TOKEN'] || raise(Error, 'Rhopush: no API token: set API_TOKEN or call Rhopush.configure')
+      found = (@token || ENV['API_TOKEN']).to_s.strip # a file's last line end is none of the token
+      return found if found =~ /\A[[:graph:]]+\z/
+      raise Error, 'Rhopush: no API token: set API_TOKEN or call Rhopush.configure' if found.empty?
+      raise Error, 'Rhopush: the API token contains a character that no token has'
     end
 
     # Ping, and wait for the verdicts.
@@ -107,8 +113,9 @@ module Rhopush
     private
 
     def deliver(params)
-      answer = post(JSON.generate(stringified(params).merge('wait' => true)))
-      return if answer.code == '200' || answer.code == '504' # 504: accepted; some verdicts come later
+      answer = post(body_of(params))
+      # 504 with a ping's id: accepted; some verdicts come later. Without one, it is the answer of a proxy.
+      return if answer.code == '200' || (answer.code == '504' && answer['X-Ping-Id'])
       report = report_of(answer)
       raise failure(answer) unless report
       reasons = rejections(report)
@@ -116,23 +123,42 @@ module Rhopush
       raise Error.new(reasons.join('\n'), :devices) unless reasons.empty?
     end
 
-    def stringified(params)
-      params.each_with_object({}) { |(name, value), copy| copy[name.to_s] = value }
+    def body_of(params)
+      sent = params.each_with_object({}) { |(name, value), copy| copy[name.to_s] = utf8(value) }
+      JSON.generate(sent.merge('wait' => true))
+    rescue JSON::JSONError => error
+      raise Error, "Rhopush: the parameters cannot be written as JSON: #{error.message}"
+    end
+
+    # A copy whose texts are UTF-8: JSON has no others, and texts from Redis or a file may have no encoding.
+    def utf8(value)
+      case value
+      when String then utf8_text(value)
+      when Array then value.map { |item| utf8(item) }
+      when Hash then value.each_with_object({}) { |(name, item), copy| copy[utf8(name)] = utf8(item) }
+      else value
+      end
+    end
+
+    def utf8_text(text)
+      known = ![Encoding::UTF_8, Encoding::BINARY, Encoding::US_ASCII].include?(text.encoding)
+      text = known ? text.encode(Encoding::UTF_8, invalid: :replace, undef: :replace) : text.dup.force_encoding('UTF-8')
+      text.scrub
     end
 
     # A request whose answer got lost is repeated under the same key: the gateway pings once.
     def post(body)
-      key = SecureRandom.uuid
+      uri, secret, key = location, token, SecureRandom.uuid
       ends = now + BUDGET_SECONDS
       attempt = 0
       begin
         attempt += 1
         left = [ends - now, 0.1].max
         # The limits of Net::HTTP hold for each read: a server that sends slowly needs one around them all.
-        Timeout.timeout(left) { request(body, key, left) }
+        Timeout.timeout(left) { request(uri, body, headers(secret, key, left), left) }
       rescue *BROKEN => error
         retry if attempt < ATTEMPTS && now < ends
-        reason = error.is_a?(Timeout::Error) ? 'no answer in time' : error.message
+        reason = error.is_a?(Timeout::Error) ? 'no answer in time' : utf8_text(error.message)
         raise Error.new("Rhopush: #{address} does not answer: #{reason}", :unreachable)
       end
     end
@@ -141,20 +167,19 @@ module Rhopush
       Process.clock_gettime(Process::CLOCK_MONOTONIC)
     end
 
-    def request(body, key, left)
-      uri = URI.parse(server)
-      http = Net::HTTP.new(uri.host, uri.port)
+    def request(uri, body, headers, left)
+      http = Net::HTTP.new(uri.hostname, uri.port)
       http.use_ssl = uri.scheme == 'https'
       http.open_timeout = [OPEN_SECONDS, left].min
       http.read_timeout = left
       http.max_retries = 0 if http.respond_to?(:max_retries=)
-      http.start { |connection| connection.post(uri.path.sub(%r{/+\z}, '') + PATH, body, headers(key, left)) }
+      http.start { |connection| connection.post(uri.path.sub(%r{/+\z}, '') + PATH, body, headers) }
     end
 
     # `Prefer` (RFC 7240): a report with each device's verdict, and an answer before the budget ends.
-    def headers(key, left)
+    def headers(secret, key, left)
       {
-        'Content-Type' => 'application/json', 'X-RhoConnect-API-TOKEN' => token, 'Idempotency-Key' => key,
+        'Content-Type' => 'application/json', 'X-RhoConnect-API-TOKEN' => secret, 'Idempotency-Key' => key,
         'Prefer' => "return=representation, wait=#{[(left - MARGIN_SECONDS).floor, 0].max}"
       }
     end
@@ -180,12 +205,17 @@ module Rhopush
       failed.map { |device| "#{device['provider']}: #{device['reason']}" }
     end
 
+    # 429 and 5xx: the gateway cannot take the ping now, or a proxy cannot reach it.
     def failure(answer)
       error = json_of(answer)['error']
-      text = error.is_a?(Hash) ? error['message'] : answer.body
+      text = error.is_a?(Hash) ? error['message'] : text_of(answer)
       text = "#{answer.code} #{answer.message}" if text.to_s.empty?
-      # 503 and 429: the gateway cannot take the ping now.
-      Error.new(text.to_s, %w[429 503].include?(answer.code) ? :unreachable : :refused)
+      Error.new(text.to_s[0, TEXT_CHARACTERS], answer.code =~ /\A(429|5..)\z/ ? :unreachable : :refused)
+    end
+
+    # The text of an answer that is one: RhoConnect's own refusals. A proxy answers with a page.
+    def text_of(answer)
+      utf8_text(answer.body.to_s) if answer['Content-Type'].to_s.start_with?('text/plain')
     end
 
     def log(text)
@@ -194,8 +224,16 @@ module Rhopush
 
     # The address without any user and password in it.
     def address
-      uri = URI.parse(server)
+      uri = location
       "#{uri.scheme}://#{uri.host}:#{uri.port}"
+    end
+
+    def location
+      uri = URI.parse(server.to_s.strip)
+      return uri if uri.is_a?(URI::HTTP) && uri.host
+      raise URI::InvalidURIError
+    rescue URI::InvalidURIError
+      raise Error, 'Rhopush: the server must be an address such as http://127.0.0.1:9292'
     end
   end
 

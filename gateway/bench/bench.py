@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from gateway.bench.peers import Peers
-from gateway.bench.progress import ProgressLine
 from gateway.bench.testbed import BenchEnvironment, EnvironmentOptions
+from gateway.system.progress import Progress
 
 
 class Options(NamedTuple):
@@ -43,7 +43,7 @@ class Bench:
         peers: the peers of this run; None if the run measures the gateway alone.
     """
 
-    def __init__(self, options: Options, progress: ProgressLine) -> None:
+    def __init__(self, options: Options, progress: Progress) -> None:
         self.options = options
         self.progress = progress
         self.peers = Peers(progress, options.connections) if options.peers else None

@@ -13,13 +13,13 @@ from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.h2load import H2loadResult
 from gateway.bench.nginx import nginx
-from gateway.bench.progress import ProgressLine
 from gateway.bench.roles.load import LoadOrder, LoadResult
 from gateway.bench.roles.peer import AioapnsOrder, Apns2Order, GorushOrder, PeerResult, PyfcmOrder
 from gateway.bench.roles.provider import ProviderCounts, ProviderFacts, ProviderOrder
 from gateway.bench.scratch import scratch
 from gateway.bench.usage import cpu_s
 from gateway.bench.wire import gorush_template, ping_template
+from gateway.system.progress import Progress
 from protocols.apns.credentials import ProviderKey
 
 _REQUESTS: Final = 40_000
@@ -120,7 +120,7 @@ class Peers:
         connections: connections of the load generator.
     """
 
-    def __init__(self, progress: ProgressLine, connections: int) -> None:
+    def __init__(self, progress: Progress, connections: int) -> None:
         self._progress = progress
         self._connections = connections
         self._h2load: dict[int, PeerMeasurement] = {}

@@ -4,19 +4,24 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+Spread = tuple[float, float]
+"""The lowest and the highest value of several runs."""
 
-class Figure(msgspec.Struct, frozen=True):
+
+class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
     """One measured value.
 
     Attributes:
         name: its name.
-        value: the value.
+        value: the value; the median of several runs.
         unit: "pings/s", "µs", "MB", ...; "" for a plain number.
+        spread: of several runs; None: there was one.
     """
 
     name: str
     value: float
     unit: str = ""
+    spread: Spread | None = None
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -24,10 +29,11 @@ class Ratio(msgspec.Struct, frozen=True):
 
     Attributes:
         name: the compared quantities.
-        value: the ratio (or figure).
+        value: the ratio (or figure); the median of several runs.
         bar: the value to reach; None: for information only.
         at_most: whether smaller is better.
         unit: "" for a ratio.
+        spread: of several runs; None: there was one.
     """
 
     name: str
@@ -35,6 +41,7 @@ class Ratio(msgspec.Struct, frozen=True):
     bar: float | None = None
     at_most: bool = False
     unit: str = ""
+    spread: Spread | None = None
 
     @property
     def reached(self) -> bool | None:
@@ -52,11 +59,18 @@ class Ratio(msgspec.Struct, frozen=True):
         return f"missed by {missing:.0%}" if missing >= 0.005 else "missed by less than 1%"
 
 
-class Line(msgspec.Struct, frozen=True):
-    """One line, or one row of bars, of a plot."""
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line, or one row of bars, of a plot.
+
+    Attributes:
+        name: its name.
+        points: position or label, and value; the medians of several runs.
+        spreads: of each point; empty: there was one run.
+    """
 
     name: str
     points: tuple[tuple[float | str, float], ...]
+    spreads: tuple[Spread, ...] = ()
 
 
 class Plot(msgspec.Struct, frozen=True):

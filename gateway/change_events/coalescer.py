@@ -28,7 +28,7 @@ from gateway.change_events.subscriber import ChangeSubscriber
 from gateway.change_events.windows import ChangeWindows, PendingChange
 from gateway.errors import BAD_DATA, StoreDown, UnreadableEntry
 from gateway.metrics import Metrics
-from gateway.queue.producer import BacklogLimits
+from gateway.queue.ping_queue import BacklogLimits
 from gateway.settings import Settings
 from gateway.store.command_encoding import UnsendableCommand
 from gateway.store.connection import Reply

@@ -9,7 +9,7 @@ from gateway.change_events.stream import ChangeStreamReader
 from gateway.change_events.subscriber import ChangeSubscriber, Subscription
 from gateway.change_events.windows import ChangeWindows
 from gateway.metrics import Metrics
-from gateway.queue.producer import BacklogLimits
+from gateway.queue.ping_queue import BacklogLimits
 from gateway.settings import Settings
 from gateway.store.address import RedisAddress, document_addresses, main_address, queue_address
 from gateway.store.connection import RedisConnection

@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 
 from gateway.change_events import scripts
 from gateway.clock import SHARED_CLOCK
+from gateway.queue.append_batch import new_batch
 from gateway.queue.entry_template import entry_template
-from gateway.queue.producer import BacklogLimits, new_batch
+from gateway.queue.ping_queue import BacklogLimits
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, Reply
 from protocols.change_events import Change

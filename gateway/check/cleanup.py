@@ -54,7 +54,10 @@ class Leftovers(NamedTuple):
         return not (self.kinds or self.streams or self.workers)
 
     def lines(self) -> Iterator[str]:
-        """Yield the lines of the list for the operator."""
+        """Yield the lines of the list for the operator. Names in Redis may contain any character."""
+        yield from map(_printable, self._texts())
+
+    def _texts(self) -> Iterator[str]:
         for kind, count in sorted(self.kinds.items()):
             yield f"{self.address}: {count} keys {kind}"
         for stream in self.streams:
@@ -114,7 +117,8 @@ async def _asking(address: RedisAddress) -> AsyncIterator[Redis]:
         async with client(address, timeout_s=_TIMEOUT_S) as redis:
             yield redis
     except (RedisError, OSError) as error:
-        raise StoreDown(f"{address} {error_text(error)}") from error
+        words = f": {error}" if isinstance(error, ResponseError) else ""
+        raise StoreDown(f"{address} {error_text(error)}{words}") from error
 
 
 async def _leftovers(address: RedisAddress, settings: Settings) -> Leftovers:
@@ -211,6 +215,11 @@ async def _gateways(redis: Redis) -> tuple[str, ...] | None:
         return None
     named = {_text(one.get("name", "")) for one in clients}
     return tuple(sorted(name for name in named if name.startswith(keys.CONNECTION_NAME)))
+
+
+def _printable(text: str) -> str:
+    """Return a text in which control characters, which could alter the terminal, are escaped."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def _text(value: bytes | str) -> str:

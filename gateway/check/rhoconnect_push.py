@@ -1,7 +1,9 @@
-"""Checks of the RhoConnect Push service: its port, and the registrations of devices in its Redis."""
+"""Checks of the RhoConnect Push service: its port, another push service, and the registrations of devices in its
+Redis."""
 
 import asyncio
 import re
+import ssl
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,15 +11,21 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from gateway.check.findings import Finding, Level
+from gateway.delivery.provider_registry import installed
+from gateway.delivery.providers.base import ProviderServer
+from gateway.errors import BadSetting
 from gateway.server.data_dir import DataDir
 from gateway.settings import RHOCONNECT_PUSH_PORT, Settings
 from gateway.store import keys
-from gateway.store.address import rhoconnect_push_address
+from gateway.store.address import RedisAddress, all_addresses, rhoconnect_push_address
 from gateway.store.client_factory import client
 from gateway.store.error_text import error_text
+from gateway.transport.tls import client_context
 
 _TIMEOUT_S: Final = 5.0
 _SUBJECT: Final = "rhoconnect_push"
+_REFUSAL: Final = b"HTTP/1.1 403"
+"""Start of the answer of rhoconnect-push to every path that it does not serve (contract §9)."""
 _PROBE: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 _DATABASE: Final = re.compile(r"db([0-9]{1,5})")
 _DATABASES_EXAMINED: Final = 10_000
@@ -32,23 +40,58 @@ async def check_push_port(settings: Settings) -> list[Finding]:
     host = rhoconnect_push.host or "127.0.0.1"
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(host, rhoconnect_push.port)
-            try:
-                writer.write(_PROBE)
-                answer = await reader.read(64)
-            finally:
-                writer.transport.abort()
+            answer = await _ask(host, rhoconnect_push.port, None)
     except ConnectionRefusedError:
         return []
     except (OSError, TimeoutError):
         answer = b""
-    # rhoconnect-push answers 403 to every path that it does not serve (contract §9).
-    who = "a rhoconnect-push" if answer.startswith(b"HTTP/1.1 403") else "another program"
+    who = "a rhoconnect-push" if answer.startswith(_REFUSAL) else "another program"
     text = f"{who} listens on {host}:{rhoconnect_push.port}: stop it first"
     if rhoconnect_push.port == RHOCONNECT_PUSH_PORT:
         text += ", or serve runs without RhoConnect Push devices"
         return [Finding(Level.WARNING, _SUBJECT, text)]
     return [Finding(Level.BAD, _SUBJECT, text)]
+
+
+async def check_push_server(settings: Settings) -> list[Finding]:
+    """Check that the other push service of the mode `client` answers as one.
+
+    `check_provider` reports a server that cannot be reached.
+    """
+    if settings.rhoconnect_push.mode != "client":
+        return []
+    try:
+        provider = installed().get(_SUBJECT)
+        servers = [] if provider is None else list(provider.servers(settings, ""))
+    except BadSetting:  # the check of credentials reports it
+        return []
+    return [finding for server in servers for finding in await _check_push_server(server)]
+
+
+async def _check_push_server(server: ProviderServer) -> list[Finding]:
+    subject = f"{server.name} {server.host}:{server.port}"
+    answer = b""
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            answer = await _ask(server.host, server.port, client_context() if server.tls else None)
+    except TimeoutError:
+        return [Finding(Level.BAD, subject, "accepts connections and does not answer")]
+    except OSError:
+        return []
+    if answer.startswith(_REFUSAL):
+        return []
+    first = answer.split(b"\r\n")[0].decode("ascii", "backslashreplace") or "nothing"
+    return [Finding(Level.WARNING, subject, f"is no rhoconnect-push: it answers {first!r} to GET /, not 403")]
+
+
+async def _ask(host: str, port: int, tls: ssl.SSLContext | None) -> bytes:
+    """Return the beginning of the answer to a path that no push service has."""
+    reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+    try:
+        writer.write(_PROBE)
+        return await reader.read(64)
+    finally:
+        writer.transport.abort()
 
 
 async def check_registrations(push_tokens: Sequence[str], settings: Settings) -> list[Finding]:
@@ -62,18 +105,43 @@ async def check_registrations(push_tokens: Sequence[str], settings: Settings) ->
     address = rhoconnect_push_address(settings)
     try:
         async with client(address, timeout_s=_TIMEOUT_S) as redis:
-            values = await redis.mget([keys.MAILBOX_INSTANCE_OF + pin for pin in push_tokens])
-            elsewhere = [] if any(values) else await _databases_with_registrations(redis, address.db)
+            known = await _count_registered(redis, push_tokens)
+            elsewhere = [] if known else await _databases_with_registrations(redis, address.db)
     except (RedisError, OSError) as error:
         return [Finding(Level.BAD, _SUBJECT, f"{address} {error_text(error)}")]
-    known = sum(value is not None for value in values)
     of_them = f"{known} of {len(push_tokens)} RhoConnect Push devices have their registration in {address}"
     if known:
         return [Finding(Level.GOOD if known == len(push_tokens) else Level.WARNING, _SUBJECT, of_them)]
     hint = "set rhoconnect_push.redis to the Redis of rhoconnect-push (its option redisToGoUrl)"
+    for setting, other in _others(settings, address):
+        if count := await _count_in(other, push_tokens):
+            hint += f"; {count} have it in {other}, the Redis of {setting}"
     if elsewhere:
         hint += f"; there are registrations in database {', '.join(map(str, elsewhere))} of this server"
     return [Finding(Level.BAD, _SUBJECT, f"{of_them}: {hint}")]
+
+
+def _others(settings: Settings, own: RedisAddress) -> list[tuple[str, RedisAddress]]:
+    """Return the other Redis of the settings, each once."""
+    found: dict[str, tuple[str, RedisAddress]] = {}
+    for setting, address in all_addresses(settings):
+        found.setdefault(str(address), (setting, address))
+    found.pop(str(own), None)
+    return list(found.values())
+
+
+async def _count_in(address: RedisAddress, push_tokens: Sequence[str]) -> int:
+    """Return how many tokens are registered in a Redis; 0 for a Redis that does not answer: other checks report it."""
+    try:
+        async with client(address, timeout_s=_TIMEOUT_S) as redis:
+            return await _count_registered(redis, push_tokens)
+    except (RedisError, OSError):
+        return 0
+
+
+async def _count_registered(redis: Redis, push_tokens: Sequence[str]) -> int:
+    values = await redis.mget([keys.MAILBOX_INSTANCE_OF + pin for pin in push_tokens])
+    return sum(value is not None for value in values)
 
 
 async def _databases_with_registrations(redis: Redis, own: int) -> list[int]:

@@ -13,6 +13,7 @@ from gateway import __version__
 from gateway.errors import BadSetting, RhoPushError
 from gateway.logs import plain, writer
 from gateway.logs.redaction import scrub
+from gateway.server.gc_policy import paused_collections
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. 2: wrong usage or an invalid setting, reported in one line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = _parse_name(words[:1])
-    module = importlib.import_module(f"gateway.cli.{name}")
+    with paused_collections():
+        module = importlib.import_module(f"gateway.cli.{name}")
     parser = argparse.ArgumentParser(prog=f"rhopush {name}", description=module.__doc__)
     module.add_arguments(parser)
     args = parser.parse_args(words[1:])

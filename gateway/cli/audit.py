@@ -9,18 +9,16 @@ Exit status 0: done. 1: the gateway cannot be reached, or refuses the request. 2
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from gateway.cli.options import count
-from gateway.cli.remote import add_gateway_arguments, client_of, with_hint
+from gateway.cli.remote import add_action_arguments, client_of, pages_of, with_hint, write_json
 from gateway.cli.table import write_table
 from gateway.client.messages import PAGE_MAX
 from gateway.client.sync_client import SyncClient
 
-_PATH: Final = "/rc/v1/admin/audit"
 _HEADINGS: Final = ("AT", "WHO", "KIND", "CLIENT", "ACTION", "OUTCOME")
 _LIMIT: Final = 100
 
@@ -29,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rhopush audit`."""
     parser.add_argument("--since", metavar="TIME", help="records from this time on; default: all")
     parser.add_argument("--limit", type=count, default=_LIMIT, metavar="N", help=f"default: {_LIMIT}")
-    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
-    add_gateway_arguments(parser)
+    add_action_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     with with_hint():
         records = [*_records(client, args.since, args.limit)]
     if args.json:
-        sys.stdout.writelines(json.dumps(record) + "\n" for record in records)
+        for record in records:
+            write_json(record)
     else:
         write_table(_HEADINGS, [_row(record) for record in records])
     return 0
@@ -52,16 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _records(client: SyncClient, since: str | None, limit: int) -> Iterator[dict[str, Any]]:
     """At most `limit` records, page by page."""
-    cursor: str | None = None
-    left = limit
-    while left > 0:
-        wanted = {"since": since, "limit": min(left, PAGE_MAX), "cursor": cursor}
-        page = client.admin("GET", _PATH, wanted)
-        yield from page["records"]
-        left -= len(page["records"])
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return
+    wanted = {"since": since, "limit": min(limit, PAGE_MAX)}
+    return islice(pages_of(client, "/audit", wanted, "records"), limit)
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:

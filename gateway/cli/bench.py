@@ -4,11 +4,13 @@ A running gateway is not affected: each scenario starts its own, with simulated 
 """
 
 import argparse
+import importlib
 import io
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,17 +20,21 @@ from gateway.bench import latencies, peers
 from gateway.bench.bench import Bench, Options, names
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.interrupts import signals_interrupt
-from gateway.bench.progress import ProgressLine
+from gateway.bench.medians import median_of
 from gateway.bench.report.document import BenchReport, new_report
-from gateway.bench.report.page import page
 from gateway.bench.report.table import table
-from gateway.bench.scenarios import PEERS, SCENARIOS, run_scenario
+from gateway.bench.scenarios import LATENCIES, PEERS, SCENARIOS, run_scenario
 from gateway.bench.store import Store, given_address
 from gateway.cli.options import count
 from gateway.errors import RhoPushError
+from gateway.system.progress import Progress
 
 EXIT_OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
 """Exit status that a shell reports for a program that wrote to a pipe without a reader."""
+EXIT_NO_PAGE: Final = 1
+NO_PLOTS: Final = (
+    "rhopush bench: no HTML report will be written: plotly is not installed (pip install 'rhopush[bench]')\n"
+)
 _FULL: Final = (
     "run the long forms: fanout and growth with a million users, soak with a million pings, latency with a minute at "
     "each rate, rhoconnect_push with 100,000 devices, attacks with 15 seconds of each"
@@ -42,7 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"scenarios:\n{listing}\n  all       all scenarios"
     parser.add_argument("scenarios", metavar="SCENARIO", nargs="+", choices=[*SCENARIOS, "all"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page with plots")
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write the report as a page with plots, for which plotly must be installed (the extra `bench`)",
+    )
+    parser.add_argument(
+        "--runs",
+        type=count,
+        default=1,
+        metavar="N",
+        help="number of runs of each scenario; the report has their medians and spreads (default: %(default)s)",
+    )
     parser.add_argument("--pings", type=count, metavar="N", help="number of pings that a scenario sends")
     parser.add_argument("--users", type=count, metavar="N", help="number of registered users")
     parser.add_argument(
@@ -77,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the scenarios, print each result as soon as it is available, and write the report.
 
     If a scenario fails, the report has the scenarios before it. The measurement ends once its output is not read any
-    more (`| head`).
+    more (`| head`). Without plotly, results are printed and written as JSON; the status is then 1 if a page is missing.
 
     Raises:
         BadSetting: the given Redis has no address.
@@ -88,11 +106,15 @@ def run(args: argparse.Namespace) -> int:
             errors="replace"
         )  # a terminal may lack "≤": an error would waste minutes of measurement
     scenarios = names(tuple(SCENARIOS), args.scenarios)
+    drawable = args.html is None or find_spec("plotly") is not None
+    if not drawable:
+        sys.stderr.write(NO_PLOTS)
+        args.html = None
     _must_be_possible(args, scenarios)
-    report, progress = new_report(_redacted(sys.argv[2:], args.redis), peers=args.peers), ProgressLine()
+    report, progress = new_report(_redacted(sys.argv[2:], args.redis), peers=args.peers), Progress()
     with signals_interrupt():
         try:
-            return _measure(scenarios, Bench(_options(args), progress), report)
+            status = _measure(scenarios, args.runs, Bench(_options(args), progress), report)
         except RhoPushError as error:
             report.broken_off = error.message
             raise
@@ -102,11 +124,12 @@ def run(args: argparse.Namespace) -> int:
         finally:
             progress.clear()
             _write(report, args)
+    return status if drawable else status or EXIT_NO_PAGE
 
 
-def _measure(scenarios: Sequence[str], bench: Bench, report: BenchReport) -> int:
+def _measure(scenarios: Sequence[str], runs: int, bench: Bench, report: BenchReport) -> int:
     for name in scenarios:
-        result = run_scenario(name, bench)
+        result = median_of([run_scenario(name, bench) for _ in range(runs)])
         report.results.append(result)
         bench.progress.clear()
         if not _printed(table(result) + "\n"):
@@ -136,7 +159,9 @@ def _write(report: BenchReport, args: argparse.Namespace) -> None:
     if args.json is not None:
         _write_file(args.json, msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     if args.html is not None:
-        _write_file(args.html, page(report).encode())
+        # plotly takes about a second to import, which no other part of the command waits for.
+        page: str = importlib.import_module("gateway.bench.report.page").page(report)
+        _write_file(args.html, page.encode())
 
 
 def _write_file(path: Path, content: bytes) -> None:
@@ -157,7 +182,8 @@ def _must_be_possible(args: argparse.Namespace, scenarios: Sequence[str]) -> Non
         BadSetting: the given Redis has no address.
         CannotMeasure: a package, a peer, a file or the given Redis does not meet the requirements.
     """
-    latencies.require()
+    if not LATENCIES.isdisjoint(scenarios):
+        latencies.require()
     for name in scenarios if args.peers else ():
         peers.require(PEERS.get(name, ()))
     for path in (args.json, args.html):

@@ -27,9 +27,10 @@ from gateway.check.checks import (
 from gateway.check.findings import Finding, Level
 from gateway.check.keyspace_notifications import check_keyspace_notifications
 from gateway.check.migration import check_migration
-from gateway.check.rhoconnect_push import check_push_port
+from gateway.check.rhoconnect_push import check_push_port, check_push_server
 from gateway.check.webhooks import check_webhooks
 from gateway.cli.options import add_settings_arguments, load_settings
+from gateway.delivery.ping_additions import addition_rules
 from gateway.logs.redaction import scrub
 from gateway.settings import Settings
 
@@ -50,11 +51,13 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         BadSetting: a setting is unknown or invalid.
+        BadProvider: an installed provider cannot be used.
         StoreDown: with --clean: a Redis does not answer, or refuses a command.
     """
     settings = load_settings(args)
     if args.clean:
         return _clean(settings, ask=not args.yes)
+    addition_rules()  # as each worker does at its start
     findings = [Finding(Level.GOOD, "settings", f"read, {len(settings.apps)} apps of their own")]
     findings += [Finding(Level.WARNING, "settings", warning) for warning in settings.warnings]
     findings += check_files(settings)
@@ -76,7 +79,7 @@ async def _run_checks(settings: Settings) -> list[Finding]:
             check_migration(settings),
             check_keyspace_notifications(settings),
         ]
-    looks.append(check_push_port(settings))
+    looks += [check_push_port(settings), check_push_server(settings)]
     looks += [check_provider(provider) for provider in providers(settings)]
     found = await asyncio.gather(*looks)
     files = check_credentials(settings) + check_push_certificate(settings) + untrusted

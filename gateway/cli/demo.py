@@ -1,5 +1,5 @@
-"""Run a demonstration: the gateway with its embedded store, simulated APNs and FCM, and three users with one device
-each.
+"""Run a demonstration: the gateway with its embedded store, simulated providers, and a user with one device for each
+installed provider that has a simulated device.
 
 It has no requirements. Every push that a device receives is printed as one line. Ctrl-C ends everything.
 """
@@ -7,38 +7,31 @@ It has no requirements. Every push that a device receives is printed as one line
 import argparse
 import asyncio
 import os
-import re
 import secrets
 import signal
-import socket
 import sys
 import tempfile
-import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import aiohttp
 import yaml
 
-from gateway.cli.demo_pushes import PushReporter, of_message, of_record
+from gateway.cli.demo_pushes import PushReporter, push_of
 from gateway.cli.options import port
+from gateway.console.demo import demo_owners
+from gateway.delivery.provider_registry import Providers, installed
 from gateway.errors import RhoPushError
-from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting, SimulatedRecord
-from gateway.simulators.apns import SIMULATION as APNS_SIMULATION
+from gateway.simulators import Authority
 from gateway.simulators.client_files import TOPIC, write_client_files
-from gateway.simulators.fcm import SIMULATION as FCM_SIMULATION
-from gateway.simulators.rhoconnect_push_device import Received, RhoConnectPushDevice
+from gateway.simulators.demo_device import DemoDevice, DemoUser, ReceivedPush
 from protocols.webhooks.events import PING_EVENTS
 
 _START_S: Final = 60.0
 _READY: Final = "ready "
-_RHOCONNECT_PUSH_APP: Final = "demo-app"
-_ID: Final = re.compile("[0-9a-f]{32}")
-_OWNERS: Final[Mapping[str, str]] = {"apns": "alice", "fcm": "bob"}
-"""Owner of the only device of each simulated provider."""
 
 
 class DemoFailed(RhoPushError):
@@ -46,15 +39,6 @@ class DemoFailed(RhoPushError):
 
     code = "demo_failed"
     label = "demo_failed"
-
-
-class DemoDevice(NamedTuple):
-    """A simulated device's registration (contract §2.1)."""
-
-    user: str
-    what: str
-    push_type: str
-    pin: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,17 +63,11 @@ async def _demo(at_port: int) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rhopush-demo-")))
-        authority = Authority(["127.0.0.1"])
         pushes = _Pushes()
-        hosting = Hosting(authority=authority, on_push=pushes.on_record)
-        apns = await stack.enter_async_context(ApnsSimulator(hosting=hosting))
-        fcm = await stack.enter_async_context(FcmSimulator("demo-project", hosting=hosting))
-        rhoconnect_push_port = _free_port()
-        clients = {
-            "apns": APNS_SIMULATION.client_files(apns, TOPIC),
-            "fcm": FCM_SIMULATION.client_files(fcm, TOPIC),
-        }
-        settings = _settings(write_client_files(folder, clients), folder, rhoconnect_push_port)
+        devices = _devices(installed(), pushes)
+        authority = Authority(["127.0.0.1"])
+        clients = {name: await one.device.open(stack, authority) for name, one in devices.items()}
+        settings = _settings(write_client_files(folder, clients), folder)
         token = secrets.token_hex(16)
         gateway = await _start(settings, at_port, token)
         stack.push_async_callback(_stop, gateway)
@@ -100,10 +78,8 @@ async def _demo(at_port: int) -> int:
         pushes.reporter = PushReporter(session, token)
         reporting = asyncio.create_task(pushes.reporter.run())
         stack.push_async_callback(_end, reporting)
-        rhoconnect_push = await _register_users(
-            session, token, f"http://127.0.0.1:{rhoconnect_push_port}", stack, pushes
-        )
-        _print_instructions(url, token, rhoconnect_push)
+        registered = [one for one in devices.values() if await _register_owner(session, stack, one)]
+        _print_instructions(url, token, registered)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
         return 0 if stopping.done() else 1
@@ -112,28 +88,19 @@ async def _demo(at_port: int) -> int:
 # -- gateway -------------------------------------------------------------------------------------------------
 
 
-def _settings(path: Path, folder: Path, rhoconnect_push_port: int) -> Path:
+def _settings(path: Path, folder: Path) -> Path:
     """Add to the simulators' settings file: a data folder, and the permission for devices to register."""
     found: dict[str, Any] = yaml.safe_load(path.read_text())
     (said,) = found.values()
-    said["push_server"] = f"http://{_RHOCONNECT_PUSH_APP}@127.0.0.1:{rhoconnect_push_port}/"
     said["gateway"] |= {
         "data_dir": str(folder / "data"),
         "auth": {"devices": "open"},
-        "rhoconnect_push": {"port": rhoconnect_push_port},
         "resque": {"queues": []},
         "console": {"demo": True},
         "webhooks": {"demo": {"url": "redis-stream://demo-events", "events": list(PING_EVENTS)}},
     }
     path.write_text(yaml.safe_dump(found))
     return path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
 
 
 async def _start(settings: Path, at_port: int, token: str) -> Process:
@@ -171,29 +138,51 @@ async def _stop(gateway: Process) -> None:
 # -- users ---------------------------------------------------------------------------------------------------
 
 
-async def _register_users(
-    session: aiohttp.ClientSession,
-    token: str,
-    rhoconnect_push_url: str,
-    stack: AsyncExitStack,
-    pushes: "_Pushes",
-) -> bool:
-    """Register three users with one device each; returns whether the RhoConnect Push device could register."""
-    for demo_device in (
-        DemoDevice("alice", "Apple", "apple", secrets.token_hex(32)),
-        DemoDevice("bob", "ANDROID", "fcm", secrets.token_urlsafe(24)),
-    ):
-        await _register(session, demo_device, await _log_in(session, demo_device.user))
-    cookie = await _log_in(session, "carol")
-    device = RhoConnectPushDevice(rhoconnect_push_url, "carol", "demo", cookie, on_message=pushes.on_message)
-    await stack.enter_async_context(device)
+class _Pushes:
+    """Where the pushes are reported, once the gateway has started."""
+
+    def __init__(self) -> None:
+        self.reporter: PushReporter | None = None
+
+
+class _OwnedDevice:
+    """A simulated device with its owner; prints each push to it, and reports the accepted ones to the console.
+
+    Args:
+        provider: the provider.
+        user: the owner.
+        kind: the class of the device.
+        pushes: reports the pushes.
+    """
+
+    def __init__(self, provider: str, user: str, kind: type[DemoDevice], pushes: "_Pushes") -> None:
+        self.provider = provider
+        self.user = user
+        self.device = kind(self._on_received)
+        self._pushes = pushes
+
+    def _on_received(self, push: ReceivedPush) -> None:
+        _print(push.line)
+        reporter = self._pushes.reporter
+        if push.content is not None and reporter is not None:
+            reporter.add(push_of(push.content, self.provider, self.user))
+
+
+def _devices(providers: Providers, pushes: "_Pushes") -> dict[str, _OwnedDevice]:
+    """The simulated device of each provider that has one."""
+    owners = demo_owners(providers.entries.values())
+    kinds = providers.demo_devices()
+    return {name: _OwnedDevice(name, owners[name], kind, pushes) for name, kind in kinds.items()}
+
+
+async def _register_owner(session: aiohttp.ClientSession, stack: AsyncExitStack, owned: _OwnedDevice) -> bool:
+    """Register a user with the device; returns whether the device could register with its provider."""
+    cookie = await _log_in(session, owned.user)
     try:
-        pin = await device.register(_RHOCONNECT_PUSH_APP)
+        pin = await owned.device.register(stack, DemoUser(owned.user, "demo", cookie))
     except (RhoPushError, aiohttp.ClientError, OSError):
         return False
-    await _register(session, DemoDevice("carol", "ANDROID", "rhoconnect_push", pin), cookie)
-    polling = asyncio.create_task(device.run())
-    stack.push_async_callback(_end, polling)
+    await _register(session, owned, pin, cookie)
     return True
 
 
@@ -212,14 +201,14 @@ async def _log_in(session: aiohttp.ClientSession, user: str) -> str:
         return answer.headers["Set-Cookie"].partition(";")[0]
 
 
-async def _register(session: aiohttp.ClientSession, demo_device: DemoDevice, cookie: str) -> None:
+async def _register(session: aiohttp.ClientSession, owned: _OwnedDevice, pin: str, cookie: str) -> None:
     headers = {"Cookie": cookie}
     async with session.post("/rc/v1/clients", headers=headers) as answer:
         client_id = (await answer.json())["client"]["client_id"]
     fields = {
-        "device_type": demo_device.what,
-        "device_push_type": demo_device.push_type,
-        "device_pin": demo_device.pin,
+        "device_type": owned.device.device_type,
+        "device_push_type": owned.device.push_type,
+        "device_pin": pin,
         "device_port": "100",
         "device_app_id": TOPIC,
         "device_app_version": "1.0",
@@ -227,18 +216,16 @@ async def _register(session: aiohttp.ClientSession, demo_device: DemoDevice, coo
     async with session.post(f"/rc/v1/clients/{client_id}/register", json=fields, headers=headers) as answer:
         if answer.status != 200:
             raise DemoFailed(
-                f"the device of {demo_device.user} cannot register: {answer.status} {await answer.text()}"
+                f"the device of {owned.user} cannot register: {answer.status} {await answer.text()}"
             )
 
 
 # -- output --------------------------------------------------------------------------------------------------
 
 
-def _print_instructions(url: str, token: str, rhoconnect_push: bool) -> None:
-    users = ["alice", "bob", "carol"] if rhoconnect_push else ["alice", "bob"]
-    devices = "alice has an Apple device, bob an Android device (FCM)" + (
-        ", carol a RhoConnect Push device" if rhoconnect_push else ""
-    )
+def _print_instructions(url: str, token: str, registered: Sequence[_OwnedDevice]) -> None:
+    users = [one.user for one in registered]
+    devices = ", ".join(f"{one.user} has {one.device.description}" for one in registered)
     listed = ", ".join(f'"{user}"' for user in users)
     body = f'{{"user_id": [{listed}], "message": "hello world", "sources": "Product", "vibrate": 2000}}'
     _print(f"{_READY}{url}")
@@ -249,41 +236,6 @@ def _print_instructions(url: str, token: str, rhoconnect_push: bool) -> None:
         f"curl -i {url}/rc/v1/users/ping -H 'Content-Type: application/json' "
         f"-H 'X-RhoConnect-API-TOKEN: {token}' -d '{body}'"
     )
-
-
-class _Pushes:
-    """Prints each push as one line, and reports the accepted ones to the console."""
-
-    def __init__(self) -> None:
-        self.reporter: PushReporter | None = None
-
-    def on_record(self, record: SimulatedRecord) -> None:
-        """Take a request to a simulator."""
-        _print(f"{record.line()}{_latency(_ping_id(record))}")
-        if record.accepted and self.reporter is not None:
-            self.reporter.add(of_record(record, _OWNERS[record.provider]))
-
-    def on_message(self, received: Received) -> None:
-        """Take a message of RhoConnect Push."""
-        words = [f"{name}={value}" for name, value in received.data.items() if name != "alert"]
-        _print(" ".join(["rhoconnect_push carol", repr(received.data.get("alert", "")), *words]))
-        if self.reporter is not None:
-            self.reporter.add(of_message(received.data, "carol"))
-
-
-def _ping_id(record: SimulatedRecord) -> str:
-    """Return the id of the ping: the notification's tag is this id unless the caller chose another."""
-    if record.provider == "apns":
-        return record.headers.get("apns-id", "").replace("-", "")
-    message = record.payload.get("message", {}) if isinstance(record.payload, dict) else {}
-    return str(message.get("android", {}).get("notification", {}).get("tag", ""))
-
-
-def _latency(ping_id: str) -> str:
-    """Return the time from ingress to device: a ping's id begins with its time of arrival in milliseconds."""
-    if _ID.fullmatch(ping_id) is None:
-        return ""
-    return f" {time.time() * 1000 - int(ping_id[:12], 16):.0f} ms"
 
 
 def _print(text: str) -> None:

@@ -1,7 +1,6 @@
 """Reports the pushes that the devices of the demo receive to the console of its gateway."""
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ import msgspec
 
 from gateway.console.demo import DemoPush
 from gateway.http_api.bodies import API_HEADER
-from gateway.simulators import SimulatedRecord
+from protocols.simulation.record import Summary
 
 _WAITING_MAX: Final = 1_000
 """Most pushes that wait for their report. Beyond it the console misses some: the demo prints every one."""
@@ -44,44 +43,17 @@ class PushReporter:
                     pass
 
 
-def of_record(record: SimulatedRecord, user: str) -> DemoPush:
-    """Return a push that a simulated provider accepted for the device of `user`."""
-    shown = record.summary
+def push_of(content: Summary, provider: str, user: str) -> DemoPush:
+    """Return a push that the simulated device of `user` received."""
     return DemoPush(
         user,
-        record.provider,
-        alert=_text(shown.alert),
-        title=_text(_title(record.payload)),
-        badge=_text(shown.badge),
-        sound=_text(shown.sound),
-        vibrate=_text(shown.vibrate),
-        sync=_text(shown.do_sync),
-    )
-
-
-def _title(payload: Any) -> Any:
-    """Return the title in a payload of APNs or FCM; None: there is none."""
-    try:
-        return payload["aps"]["alert"]["title"]
-    except (KeyError, TypeError):
-        pass
-    try:
-        return payload["message"]["notification"]["title"]
-    except (KeyError, TypeError):
-        return None
-
-
-def of_message(data: Mapping[str, Any], user: str) -> DemoPush:
-    """Return a push that a RhoConnect Push device received."""
-    return DemoPush(
-        user,
-        "rhoconnect_push",
-        alert=_text(data.get("alert")),
-        title=_text(data.get("title")),
-        badge=_text(data.get("badge")),
-        sound=_text(data.get("sound")),
-        vibrate=_text(data.get("vibrate")),
-        sync=_text(data.get("do_sync")),
+        provider,
+        alert=_text(content.alert),
+        title=_text(content.title),
+        badge=_text(content.badge),
+        sound=_text(content.sound),
+        vibrate=_text(content.vibrate),
+        sync=_text(content.do_sync),
     )
 
 

@@ -2,19 +2,17 @@
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, TextIO
+from typing import BinaryIO, Final
 
 from gateway.client.bulk_lines import BulkResult
 from gateway.client.job import PingJob
 from gateway.errors import BadSetting
+from gateway.system.progress import Progress
 
 STDIN: Final = "-"
-_BAR: Final = 30
-_SHOWN_S: Final = 0.1
 
 
 class FileLines:
@@ -26,18 +24,22 @@ class FileLines:
 
     Attributes:
         read_bytes: number of bytes read so far.
-        total_bytes: see above.
     """
 
     def __init__(self, file: BinaryIO, total_bytes: int) -> None:
         self._file = file
         self.read_bytes = 0
-        self.total_bytes = total_bytes
+        self._total_bytes = total_bytes
 
     def __iter__(self) -> Iterator[bytes]:
         for line in self._file:
             self.read_bytes += len(line)
             yield line
+
+    @property
+    def fraction(self) -> float | None:
+        """The part of the file that was read, 0 to 1; None: its size is unknown."""
+        return min(1.0, self.read_bytes / self._total_bytes) if self._total_bytes else None
 
 
 @contextmanager
@@ -59,43 +61,6 @@ def opened(name: str) -> Iterator[FileLines]:
         yield FileLines(file, size)
 
 
-class Progress:
-    """A progress line on a terminal: the counts, and a bar if the size of the file is known. No output elsewhere.
-
-    Args:
-        out: the stream for the line.
-        lines: the lines to send.
-    """
-
-    def __init__(self, out: TextIO, lines: FileLines) -> None:
-        self._out = out
-        self._lines = lines
-        self._on_terminal = out.isatty()
-        self._shown_s = float("-inf")
-
-    def show(self, text: str) -> None:
-        """Write the line, unless the last update was very recent."""
-        now_s = time.monotonic()
-        if not self._on_terminal or now_s - self._shown_s < _SHOWN_S:
-            return
-        self._shown_s = now_s
-        self._out.write(f"\r\x1b[K{self._bar()}{text}")
-        self._out.flush()
-
-    def clear(self) -> None:
-        """Remove the line."""
-        if self._on_terminal:
-            self._out.write("\r\x1b[K")
-            self._out.flush()
-
-    def _bar(self) -> str:
-        total = self._lines.total_bytes
-        if not total:
-            return ""
-        share = min(1.0, self._lines.read_bytes / total)
-        return f"[{'#' * int(share * _BAR):<{_BAR}}] {share:4.0%} "
-
-
 def send_file(name: str) -> int:
     """Send the pings of a file; returns 1 if lines were refused, else 0.
 
@@ -104,7 +69,7 @@ def send_file(name: str) -> int:
         PingError: the gateway refuses the request, or does not answer.
     """
     with opened(name) as lines:
-        return _send(lines, Progress(sys.stderr, lines))
+        return _send(lines, Progress())
 
 
 def _send(lines: FileLines, progress: Progress) -> int:
@@ -117,7 +82,7 @@ def _send(lines: FileLines, progress: Progress) -> int:
                 sys.stderr.write(_described(result))
             else:
                 accepted += 1
-            progress.show(f"{accepted} accepted, {refused} refused")
+            progress.show(f"{accepted} accepted, {refused} refused", lines.fraction)
     finally:
         progress.clear()
         sys.stdout.write(f"{accepted} accepted, {refused} refused\n")

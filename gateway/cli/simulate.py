@@ -1,4 +1,4 @@
-"""Run simulators of APNs and FCM on this machine, for trials of a gateway and for an operator's own CI."""
+"""Run simulators of the installed providers on this machine, for trials of a gateway and for an operator's own CI."""
 
 import argparse
 import asyncio
@@ -22,7 +22,7 @@ from gateway.system.network_errors import describe
 from protocols.simulation.faults import describe_faults, sort_faults
 
 _EPILOG: Final = f"""\
-faults are written PROVIDER:WHAT[=ARGUMENT][:WHO], PROVIDER being apns or fcm, WHAT one of
+faults are written PROVIDER:WHAT[=ARGUMENT][:WHO], PROVIDER being the name of a provider, WHAT one of
 {describe_faults()}
 and WHO, joined by commas
   token=PREFIX      only device tokens with this prefix (the bare prefix suffices)

@@ -4,9 +4,11 @@ Each address contains a digest of all files, so that a browser may store them fo
 another version.
 """
 
+import asyncio
 import gzip
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,12 +37,10 @@ class Asset(NamedTuple):
     Attributes:
         content_type: its media type.
         body: its bytes.
-        compressed: the bytes in gzip; b"": the file is short.
     """
 
     content_type: str
     body: bytes
-    compressed: bytes
 
 
 class Assets:
@@ -54,7 +54,7 @@ class Assets:
         folder = resources.files("gateway.console") / "static"
         bodies = {one.name: one.read_bytes() for one in folder.iterdir() if Path(one.name).suffix in _TYPES}
         bodies[_BOOTSTRAP] = _without_map((Path(get_bootstrap_css_dir()) / _BOOTSTRAP).read_bytes())
-        self._files = {name: _asset(name, body) for name, body in bodies.items()}
+        self._files = {name: Asset(_TYPES[Path(name).suffix], body) for name, body in bodies.items()}
         joined = b"\0".join(name.encode() + b"\0" + bodies[name] for name in sorted(bodies))
         self.version = hashlib.sha256(joined).hexdigest()[:_DIGEST_CHARACTERS]
 
@@ -79,15 +79,15 @@ class Assets:
             hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable" if current else "no-cache",
             hdrs.VARY: hdrs.ACCEPT_ENCODING,
         }
-        if asset.compressed and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+        if len(asset.body) > _COMPRESSED_BYTES and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
             headers[hdrs.CONTENT_ENCODING] = "gzip"
-            return web.Response(body=asset.compressed, headers=headers)
+            return web.Response(body=await asyncio.to_thread(_compressed, asset.body), headers=headers)
         return web.Response(body=asset.body, headers=headers)
 
 
-def _asset(name: str, body: bytes) -> Asset:
-    compressed = gzip.compress(body, mtime=0) if len(body) > _COMPRESSED_BYTES else b""
-    return Asset(_TYPES[Path(name).suffix], body, compressed)
+@cache  # when first requested: most workers serve no page, and should not start later for them
+def _compressed(body: bytes) -> bytes:
+    return gzip.compress(body, mtime=0)
 
 
 def _without_map(body: bytes) -> bytes:

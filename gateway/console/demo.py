@@ -5,8 +5,9 @@ routes exist only with the setting `console.demo`.
 """
 
 import asyncio
+import itertools
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 import msgspec
@@ -16,6 +17,8 @@ from gateway.console.guard import Visit
 from gateway.console.page_set import PageSet
 from gateway.console.pages import Pages
 from gateway.console.streams import Event, LiveStreams
+from gateway.delivery.provider_entry import ProviderEntry
+from gateway.delivery.provider_registry import installed
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.requests import json_response, read_body
 from gateway.registry.scopes import Scope
@@ -23,8 +26,7 @@ from protocols.errors import MalformedBody
 
 PUSHES_MAX: Final = 50
 """Newest pushes that a page shows when it is opened."""
-USERS: Final = ("alice", "bob", "carol")
-"""The users of the demo."""
+_NAMES: Final = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 
 
 class DemoPush(msgspec.Struct, frozen=True):
@@ -46,6 +48,13 @@ class DemoPush(msgspec.Struct, frozen=True):
     sync: str = ""
 
 
+def demo_owners(entries: Iterable[ProviderEntry]) -> dict[str, str]:
+    """Return the owner of the simulated device of each provider that has one, by the provider's name."""
+    providers = [entry.name for entry in entries if entry.demo_device]
+    numbered = (f"user{number}" for number in itertools.count(len(_NAMES) + 1))
+    return dict(zip(providers, itertools.chain(_NAMES, numbered), strict=False))
+
+
 class DemoPages(PageSet):
     """The routes of the demo.
 
@@ -58,6 +67,7 @@ class DemoPages(PageSet):
     def __init__(self, context: HandlerContext, pages: Pages, streams: LiveStreams) -> None:
         super().__init__(context, pages)
         self._streams = streams
+        self._users: Final = tuple(demo_owners(installed().entries.values()).values())
         self._pushes: deque[tuple[int, DemoPush]] = deque(maxlen=PUSHES_MAX)
         self._count = 0
         self._more = asyncio.Event()
@@ -65,7 +75,7 @@ class DemoPages(PageSet):
 
     async def show(self, _: web.Request, visit: Visit) -> web.Response:
         """Return the page."""
-        return await self.page("demo.html", visit, users=USERS)
+        return await self.page("demo.html", visit, users=self._users)
 
     async def receive(self, request: web.Request) -> web.Response:
         """Take a push from the demo, which has the API token.

@@ -4,11 +4,13 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import CodeType
 from typing import Any, Final
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 
 from gateway import __version__
 from gateway.console.assets import Assets
@@ -56,6 +58,7 @@ class Pages:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            bytecode_cache=_ProcessCache(),
         )
         self._environment.globals |= {
             "asset": assets.address,
@@ -106,6 +109,20 @@ class Pages:
     def _compile(self) -> None:
         for name in self._environment.list_templates():
             self._environment.get_template(name)
+
+
+class _ProcessCache(BytecodeCache):
+    """Compiles each template once in a process, which may have several consoles one after the other."""
+
+    _codes: Final[dict[tuple[str, str], CodeType | None]] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Set the code of a template if it was compiled before."""
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Store the code of a template."""
+        self._codes[bucket.key, bucket.checksum] = bucket.code
 
 
 def instant(ms: float | None) -> str:

@@ -12,7 +12,8 @@ from aiohttp import web
 from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.page_set import PageSet
 from gateway.errors import NotFound, RhoPushError
-from gateway.queue.producer import IdempotencyKey, PendingAppend, PingQueue
+from gateway.queue.append_batch import IdempotencyKey
+from gateway.queue.ping_queue import PendingAppend, PingQueue
 from gateway.registry.scopes import Scope
 from protocols.errors import InvalidField
 from protocols.ping.parse import from_params

@@ -43,7 +43,7 @@ class Delivery:
         route: the route to the device's app.
         message: the ping encoded for the devices of this app.
         path: the request's path, validated.
-        request_id: the id of the request, the same for every attempt (apns-id); b"" if the provider has no such
+        request_id: the id of the request, the same for every attempt (APNs: apns-id); b"" if the provider has no such
             id.
         unprocessed: number of times that a connection returned the delivery unprocessed.
         reauthorized: whether the delivery was tried again with a new provider token.
@@ -191,6 +191,10 @@ class DeliveryBatch:
         """Whether another consumer took the entry over: no delivery of it is sent or settled here any longer."""
 
     # -- planning --------------------------------------------------------------------------------------------
+
+    def attach_trace(self, trace: Trace) -> None:
+        """Have the steps of the batch recorded."""
+        self.trace = trace
 
     def begin_ping(self, skipped: dict[str, int]) -> None:
         """Start the next ping; deliveries added from now on belong to it."""

@@ -169,7 +169,7 @@ class DeadTokens(TokenReports):
         self, delivery: Delivery, verdict: Verdict, scope: TokenScope, others: tuple[str, ...]
     ) -> None:
         device, now_ms = delivery.device, SHARED_CLOCK.now_ms()
-        if not await self._trust.is_trusted(scope, bad=verdict.host_specific):
+        if not await self._trust.is_trusted(scope, bad=verdict.reason if verdict.host_specific else ""):
             _log.info(
                 "dead_token_ignored",
                 client=device.client_id,

@@ -1,4 +1,4 @@
-"""The lane to a provider over HTTP/2: APNs and FCM.
+"""The lane to a provider over HTTP/2: APNs, FCM and providers of other packages.
 
 A connection takes as many requests as it has free streams (`take`), and returns their outcomes (`on_outcomes`); no
 task, future or timer belongs to a single delivery.
@@ -87,6 +87,7 @@ class Http2Lane(Lane):
         self._rate_limiter = rate_limiter
         authority = endpoint.authority.encode()
         self._head: list[Header] = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", authority)]
+        self._id_header = provider.request_id_header
         self._scheduler = policy.scheduler
         self._fallbacks: dict[Delivery, EnvironmentFallback] = {}
         self._pool = ConnectionPool(
@@ -183,7 +184,7 @@ class Http2Lane(Lane):
             message = delivery.message
             headers = [*self._head, (b":path", delivery.path), *authorization, *message.headers]
             if delivery.request_id:
-                headers.append(never_indexed(b"apns-id", delivery.request_id))
+                headers.append(never_indexed(self._id_header, delivery.request_id))
             requests.append((headers, message.body(delivery.device.pin, delivery.device.phone_id), delivery))
         self._count_begun(len(requests))
         if requests:
@@ -257,7 +258,7 @@ class Http2Lane(Lane):
         if verdict.remedy is not Remedy.HALT:
             self._credential_accepted()
         if verdict.dead:
-            self._report_dead(delivery, verdict, self._bad_elsewhere(delivery, on_environment_learned))
+            self._tokens.on_dead(delivery, verdict, self._bad_elsewhere(delivery, on_environment_learned))
         self._reject(delivery, verdict.reason)
 
     def _refresh_credential(self, delivery: Delivery, verdict: Verdict, outcome: RequestOutcome) -> bool:
@@ -270,11 +271,11 @@ class Http2Lane(Lane):
 
     def _try_other_environment(self, delivery: Delivery, verdict: Verdict) -> bool:
         """Give a delivery that this host alone refuses to the lane of the other environment; False if there is no
-        such lane."""
+        such lane, or the delivery came from it."""
         route = delivery.route
-        if route.lane is not self or route.token_scope is None or route.fallback is None:
+        if route.lane is not self or route.token_scope is None or delivery in self._fallbacks:
             return False
-        fallback = route.fallback.of(delivery.device)
+        fallback = route.other(delivery.device)
         if fallback is None or not isinstance(fallback.lane, Http2Lane):
             return False
         if verdict.dead:
@@ -292,12 +293,8 @@ class Http2Lane(Lane):
         """Record that the other environment refuses these device tokens, since this one has accepted them."""
         for delivery in accepted:
             on_environment_learned = self._fallbacks.pop(delivery, None)
-            if (
-                on_environment_learned is not None
-                and self._token_reports is not None
-                and delivery.route.lane is self
-            ):
-                self._token_reports.on_environment_learned(delivery, on_environment_learned.key)
+            if on_environment_learned is not None:
+                self._tokens.on_environment_learned(delivery, on_environment_learned.key)
 
     @staticmethod
     def _bad_elsewhere(

@@ -33,14 +33,16 @@ from gateway.delivery.circuit_breaker import (
     BreakerState,
     CircuitBreaker,
 )
-from gateway.delivery.dead_tokens import BURST_WINDOW_S, InvalidationLimiter, TokenReports, is_registered
+from gateway.delivery.dead_tokens import TokenReports
 from gateway.delivery.lane_gauges import LaneGauges
+from gateway.delivery.lane_tokens import LaneTokens
+from gateway.delivery.lifetime import expires_ms, is_over
 from gateway.delivery.link_state import UNTRIED_LINK, Link, LinkEvent, LinkState
 from gateway.delivery.provider import Provider
 from gateway.delivery.reason_labels import ReasonLabels
 from gateway.delivery.request_times import RequestTimes
 from gateway.delivery.retry import EXPIRED, LANE_FULL, THROTTLED_S, RetryTiming, decide_retry
-from gateway.delivery.route import LaneInterface, Route
+from gateway.delivery.route import LaneInterface
 from gateway.delivery.throttle import FREE, Throttle, ThrottleState
 from gateway.delivery.unsaved import UnsavedCount, UnsavedVerdicts
 from gateway.metrics import Metrics
@@ -51,9 +53,6 @@ WAITING_DELIVERIES: Final = 8_000
 """Deliveries that may wait in memory for a lane, about 1 KB each, once other lanes need the worker's room."""
 PARKED_MAX: Final = 1_000_000
 """Deliveries that a lane may have parked in Redis; further ones end as `lane_full`."""
-SINGLE_TRY_MS: Final = 10_000
-"""Longest time until the only attempt of a ping with a time to live of 0 must begin (providers A2: apns-expiration
-0)."""
 GRACE_S: Final = 1.0
 """Time for which deliveries wait in memory for a lane that has become unable to send before they are parked."""
 RAMP_STEP_S: Final = 0.1
@@ -106,7 +105,6 @@ class Lane(ABC):
         """The cancelled pings; replaced as `unsaved` is."""
         self._metrics = metrics
         self._gauges: Final = LaneGauges(metrics, name)
-        self._token_reports = tokens
         self._deadline_s = deadline_s
         self._times = RequestTimes(metrics, provider.name)
         self._backlog = Backlog()
@@ -123,8 +121,8 @@ class Lane(ABC):
         self._unsaved_count = UnsavedCount()
         self._retired = False
         self._successor: LaneInterface | None = None
-        self._invalidation_limiter = InvalidationLimiter()
-        self._invalidation_limited = False
+        self._tokens: Final = LaneTokens(self, tokens)
+        self._record_valid: Final = self._tokens.limiter.record_valid
         self._label: Final = ReasonLabels(name, provider.reasons)
 
     # -- interface of the fan-out ----------------------------------------------------------------------------
@@ -361,7 +359,7 @@ class Lane(ABC):
             delivery = waiting.popleft()
             if delivery.batch.lease_lost:
                 continue
-            if not self._is_over(delivery, now_ms):
+            if not is_over(delivery, now_ms):
                 return delivery
             self._end(delivery, EXPIRED)
         self._wanted = False
@@ -396,53 +394,21 @@ class Lane(ABC):
         seconds = SHARED_CLOCK.seconds_since([delivery.batch.since_ms for delivery in deliveries])
         accepted = Counter(map(_ROUTE, deliveries))
         self._unsaved_count.add(len(seconds), self.unsaved)
-        self._invalidation_limiter.record_valid(len(seconds), time.monotonic())
+        self._record_valid(len(seconds), time.monotonic())
         for route, count in accepted.items():
             self._metrics.deliveries(self.provider.name, route.app, "accepted", "").inc(count)
             if not route.accepted:
-                self._report_accepted(route)
+                self._tokens.on_accepted(route)
         self._metrics.delivery_seconds(self.provider.name).observe_many(seconds)
         if self.awaited is not None:
             self.awaited.on_accepted(self.provider.name, deliveries)
-
-    def _report_accepted(self, route: Route) -> None:
-        """Report an accepted delivery, after which responses about device tokens are believed."""
-        # A delivery that a successor took over was planned for another host.
-        if route.lane is self:
-            route.accepted = True
-            if route.token_scope is not None and self._token_reports is not None:
-                self._token_reports.on_accepted(route.token_scope)
-
-    def _report_dead(self, delivery: Delivery, verdict: Verdict, others: tuple[str, ...] = ()) -> None:
-        """Report that the provider called this delivery's token dead; `others`: keys of further scopes in which it
-        is."""
-        delivery.batch.mark_dead(delivery.index)
-        route = delivery.route
-        if (
-            route.lane is self
-            and route.token_scope is not None
-            and self._token_reports is not None
-            and is_registered(delivery)
-            and self._may_mark_dead(verdict)
-        ):
-            self._token_reports.on_dead_token(delivery, verdict, route.token_scope, others)
-
-    def _may_mark_dead(self, verdict: Verdict) -> bool:
-        """Whether a token that was called dead may be marked."""
-        allowed = self._invalidation_limiter.allow_invalid(time.monotonic())
-        if not allowed and not self._invalidation_limited:
-            _log.error(
-                "mass_token_invalidation", lane=self.name, reason=verdict.reason, within_s=BURST_WINDOW_S
-            )
-        self._invalidation_limited = not allowed
-        return allowed
 
     def _later(self, delivery: Delivery, verdict: Verdict, status: int) -> None:
         """Put a delivery on the schedule, or end it if its time to live is over."""
         batch = delivery.batch
         now_ms = SHARED_CLOCK.now_ms()
         first_ms = SHARED_CLOCK.corrected(batch.first_ms)
-        timing = RetryTiming(now_ms, first_ms, _expires_ms(delivery), batch.attempt, _noise())
+        timing = RetryTiming(now_ms, first_ms, expires_ms(delivery), batch.attempt, _noise())
         first_s = self.provider.first_delay_s(verdict, status, self.retry)
         decision = decide_retry(first_s, verdict, timing, self.retry)
         if decision.due_ms is None:
@@ -453,21 +419,11 @@ class Lane(ABC):
         due_ms = SHARED_CLOCK.steady_ms() + decision.due_ms - now_ms
         batch.postpone(delivery.index, verdict, Postponed(due_ms, batch.attempt + 1, ""))
 
-    def _is_over(self, delivery: Delivery, now_ms: int) -> bool:
-        """Whether a delivery's time to live has ended. With a time to live of 0 it has one attempt, which must
-        begin at once."""
-        if delivery.message.expires_ms > now_ms or _expires_ms(delivery) > now_ms:
-            return False
-        batch = delivery.batch
-        ping = batch.pings[batch.ping_of(delivery.index)]
-        accepted_ms = SHARED_CLOCK.corrected(ping.accepted_ms)
-        return ping.ttl_s != 0 or batch.attempt > 0 or now_ms >= accepted_ms + SINGLE_TRY_MS
-
     def _park(self, delivery: Delivery, verdict: Verdict) -> None:
         """Move a delivery from memory to this lane's share of the backlog in Redis. No attempt is counted."""
         now_ms = SHARED_CLOCK.now_ms()
         wait_s = max(self.stuck_s / 2, self._throttle.left_s(time.monotonic()))
-        due_ms = parked_until_ms(now_ms, _expires_ms(delivery), wait_s, _noise())
+        due_ms = parked_until_ms(now_ms, expires_ms(delivery), wait_s, _noise())
         if due_ms is None:
             self._end(delivery, EXPIRED)
         elif self.parked_total >= PARKED_MAX:
@@ -490,9 +446,3 @@ class Lane(ABC):
             self.provider.name, delivery.route.app, "rejected", self._label(reason)
         ).inc()
         delivery.batch.reject(delivery.index, reason)
-
-
-def _expires_ms(delivery: Delivery) -> int:
-    """End of a delivery's time to live; adjusted if Redis' clock was set since the ping was accepted."""
-    accepted_ms = delivery.batch.pings[delivery.batch.ping_of(delivery.index)].accepted_ms
-    return delivery.message.expires_ms + SHARED_CLOCK.corrected(accepted_ms) - accepted_ms

@@ -1,6 +1,6 @@
 """Proof that a delivery of a credential to one host and topic was accepted, counted over all workers and gateways.
 
-Before that proof, a response "this token is dead" may result from a wrong setting, as BadDeviceToken does if
+Before that proof, a response "this token is dead" may result from a wrong setting, as APNs' BadDeviceToken does if
 `apns.environment` names the other host.
 """
 
@@ -15,7 +15,7 @@ PROVEN: Final = -1
 COUNT: Final = Script(
     CHECKS
     + f"""
--- KEYS: proof; ARGV: 1 if this response is BadDeviceToken
+-- KEYS: proof; ARGV: 1 if this response concerns one host alone
 if redis.call('HEXISTS', KEYS[1], 'accepted') == 1 then return -1 end
 if ARGV[1] ~= '1' then return stored(redis.call('HGET', KEYS[1], 'bad')) end
 local count = add(KEYS[1], 'bad', 1)
@@ -54,7 +54,7 @@ class Proofs:
         await self._connection.eval(ACCEPTED, [keys.credential_proof(identity)], [now_ms])
 
     async def count(self, identity: str, *, bad: bool) -> int:
-        """Number of BadDeviceToken responses before the first acceptance, this one included (`bad`).
+        """Number of responses that concern one host alone (APNs' BadDeviceToken) before the first acceptance.
 
         Returns:
             `PROVEN` if a delivery was accepted.

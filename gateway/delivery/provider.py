@@ -3,13 +3,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from gateway.delivery.retry import first_delay_s
 from gateway.settings import RetrySettings
 from protocols.http2.client import Header
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict
+
+REFUSALS_S: Final = 1.0
+"""Refusals of requests with the same token arrive within this time: only the first makes a new token."""
 
 
 class ProviderMessage(Protocol):
@@ -30,12 +33,12 @@ class Provider(ABC):
 
     Attributes:
         name: as in settings, metrics, lanes and receipts.
-        names_requests: whether each request has its own id (apns-id).
+        request_id_header: name of the header with the id of a request; b"": requests have none.
         reasons: the known reasons of `judge`'s verdicts: values of a metric label.
     """
 
     name: ClassVar[str]
-    names_requests: ClassVar[bool] = False
+    request_id_header: ClassVar[bytes] = b""
     reasons: ClassVar[frozenset[str]] = frozenset()
 
     # Subclasses set `compose` and `judge` as static methods, so that a call costs no bound method.

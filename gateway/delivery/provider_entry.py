@@ -22,8 +22,12 @@ class ProviderEntry:
             provider serves, in lower case.
         ping_addition: the meaning of the ping's parameter with the provider's name, which holds raw additions to
             its message, for the OpenAPI document; "": there is no such parameter.
+        addition_rule: parses the value of this parameter, a `protocols.ping.overrides.AdditionRule` as
+            `module:NAME`; "": any object. Its result is in `Ping.additions`.
         simulation: its simulator, a `gateway.simulators.simulation.Simulation` as `module:NAME`; "": there is
             none.
+        demo_device: the class of its device in `rhopush demo`, a `gateway.simulators.demo_device.DemoDevice` as
+            `module:NAME`; "": the demo has none.
     """
 
     name: str
@@ -31,4 +35,6 @@ class ProviderEntry:
     settings_type: type[ProviderSettings] | None = None
     device_types: tuple[str, ...] = ()
     ping_addition: str = ""
+    addition_rule: str = ""
     simulation: str = ""
+    demo_device: str = ""

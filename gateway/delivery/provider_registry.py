@@ -80,6 +80,31 @@ class Providers:
             found = self._loaded[name] = self._load(self.entries[name])
         return found
 
+    def object_of(self, name: str, path: str) -> Any:
+        """An object that the entry of a provider names.
+
+        Args:
+            name: the provider.
+            path: the object as `module:NAME`.
+
+        Raises:
+            BadProvider: it cannot be imported.
+        """
+        return _object(path, self._sources[name])
+
+    def demo_devices(self) -> dict[str, Any]:
+        """The classes of the devices of `rhopush demo`, by the provider's name
+        (`gateway.simulators.demo_device.DemoDevice`).
+
+        Raises:
+            BadProvider: one cannot be imported.
+        """
+        return {
+            name: self.object_of(name, entry.demo_device)
+            for name, entry in self.entries.items()
+            if entry.demo_device
+        }
+
     def simulations(self) -> dict[str, Any]:
         """The simulations of all providers that have one, by name (`gateway.simulators.simulation.Simulation`).
 
@@ -87,7 +112,7 @@ class Providers:
             BadProvider: one cannot be imported.
         """
         return {
-            name: _object(entry.simulation, self._sources[name])
+            name: self.object_of(name, entry.simulation)
             for name, entry in self.entries.items()
             if entry.simulation
         }

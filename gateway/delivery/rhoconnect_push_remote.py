@@ -171,7 +171,7 @@ class RemoteRhoConnectPushLane(Lane):
             self._later(delivery, verdict, status)
         else:
             if verdict.dead:
-                self._report_dead(delivery, verdict)
+                self._tokens.on_dead(delivery, verdict)
             self._reject(delivery, verdict.reason)
 
     def _unreachable(self, error: OSError) -> None:

@@ -2,15 +2,11 @@
 responses about device tokens."""
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gateway.delivery.provider import Provider
 from gateway.registry.token_marks import digest
 from protocols.devices import Device, accepted_elsewhere, refused_at
-
-SETTING: Final = "apns.environment"
-_APPLE_PORTS: Final = (443, 2197)
-"""Two ports of the same service (providers A1)."""
 
 
 class TokenScope(NamedTuple):
@@ -19,10 +15,11 @@ class TokenScope(NamedTuple):
     Attributes:
         lane: the lane's name.
         app: the app, as in metrics; "": every app that has no settings of its own.
-        host: the server, with its port if that is none of Apple's.
-        topic: the APNs topic; "" where the provider has none.
+        host: the server, with its port unless that is a usual one of the provider.
+        topic: the topic of the messages; "" where the provider has none.
         key: digest of host and topic, as in `Device.bad_at`.
-        identity: digest of credential, host and topic (with `auto`, of both hosts).
+        identity: digest of credential, host and topic (with two hosts, of both).
+        setting: name of the setting that chooses the host; "" if none does.
     """
 
     lane: str
@@ -31,25 +28,17 @@ class TokenScope(NamedTuple):
     topic: str
     key: str
     identity: str
-
-    @property
-    def setting(self) -> str:
-        """The setting that determines the environment."""
-        return f"apps.{self.app}.{SETTING}" if self.app else SETTING
+    setting: str = ""
 
 
-def token_scope(lane: str, app: str, server: tuple[str, int], topic: str, credential: str) -> TokenScope:
+def token_scope(lane: str, app: str, host: str, topic: str, credential: str, setting: str = "") -> TokenScope:
     """Make a token scope.
 
     Args:
-        lane: the lane's name.
-        app: the app, as in metrics.
-        server: host and port.
-        topic: see `TokenScope`.
+        lane, app, host, topic, setting: as in `TokenScope`.
         credential: digest of the credential and of everything else that makes a different scope.
     """
-    host = server[0] if server[1] in _APPLE_PORTS else f"{server[0]}:{server[1]}"
-    return TokenScope(lane, app, host, topic, digest(host, topic), digest(credential, topic))
+    return TokenScope(lane, app, host, topic, digest(host, topic), digest(credential, topic), setting)
 
 
 class LaneInterface(Protocol):
@@ -76,11 +65,12 @@ class Route:
         app: the app, as in metrics.
         token_scope: the scope of the lane's responses about device tokens; None: it gives no such responses.
         fallback: the route of the same app at the provider's other environment; None: there is none.
+        primary: the route whose fallback this one is; None: there is none.
         accepted: whether this process has seen an accepted delivery of this route.
         successor: the route for the same topic that replaced this one after a reload; None: there is none.
     """
 
-    __slots__ = ("accepted", "app", "fallback", "lane", "successor", "target", "token_scope")
+    __slots__ = ("accepted", "app", "fallback", "lane", "primary", "successor", "target", "token_scope")
 
     def __init__(
         self,
@@ -95,6 +85,9 @@ class Route:
         self.app = app
         self.token_scope = token_scope
         self.fallback = fallback
+        self.primary: Route | None = None
+        if fallback is not None:
+            fallback.primary = self
         self.accepted = False
         self.successor: Route | None = None
 
@@ -126,6 +119,18 @@ class Route:
             # otherwise its deliveries have another topic than the successor's
             self.successor = successor
         return successor
+
+    def other(self, device: Device) -> "Route | None":
+        """The route to try after this host has refused the device's token; None: there is no other.
+
+        It is the fallback, or, for a token that the primary refused at an earlier time, the primary.
+        """
+        if self.fallback is not None:
+            return self.fallback.of(device)
+        primary = self.primary
+        if primary is None or primary.token_scope is None:
+            return None
+        return primary if accepted_elsewhere(device, primary.token_scope.key) else None
 
     def of(self, device: Device) -> "Route | None":
         """This route or its fallback, as the device's token requires; None: the token is bad on both."""

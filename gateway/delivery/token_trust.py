@@ -3,7 +3,7 @@ at the same host for the same topic.
 
 A wrong setting (a sandbox key at the production host, another app's topic) makes every token look dead. Therefore
 no token is marked until one delivery was accepted, counted over all workers and gateways (`delivery.proofs`);
-`ALARM_COUNT` responses of BadDeviceToken before that raise an alarm.
+`ALARM_COUNT` responses that concern this host and topic alone (APNs' BadDeviceToken) before that raise an alarm.
 """
 
 import asyncio
@@ -50,20 +50,24 @@ class TokenTrust:
         self._end_alarm(scope.identity)
         self._start(self._write(scope.identity))
 
-    async def is_trusted(self, scope: TokenScope, *, bad: bool) -> bool:
-        """Whether a response that a token is dead may be believed; `bad`: the response was BadDeviceToken.
+    async def is_trusted(self, scope: TokenScope, *, bad: str = "") -> bool:
+        """Whether a response that a token is dead may be believed.
+
+        Args:
+            scope: where the response came from.
+            bad: the provider's reason, if it concerns this host and topic alone; "" otherwise.
 
         Raises:
             StoreDown: the scope is not proven in this process, and Redis did not answer.
         """
         if scope.identity in self._accepted:
             return True
-        count = await self._proofs.count(scope.identity, bad=bad)
+        count = await self._proofs.count(scope.identity, bad=bool(bad))
         if count == PROVEN:
             self._accepted.add(scope.identity)
             self._end_alarm(scope.identity)
         elif bad and count >= ALARM_COUNT and scope.identity not in self._accepted:
-            self._raise_alarm(scope, count)
+            self._raise_alarm(scope, bad, count)
         return scope.identity in self._accepted
 
     def retain(self, identities: set[str]) -> None:
@@ -79,7 +83,7 @@ class TokenTrust:
             task.cancel()
         await asyncio.gather(*self._writing, return_exceptions=True)
 
-    def _raise_alarm(self, scope: TokenScope, count: int) -> None:
+    def _raise_alarm(self, scope: TokenScope, reason: str, count: int) -> None:
         if scope.identity in self._alarms:
             return
         self._alarms[scope.identity] = scope
@@ -89,9 +93,9 @@ class TokenTrust:
             lane=scope.lane,
             host=scope.host,
             topic=scope.topic,
-            reason="BadDeviceToken",
+            reason=reason,
             answers=count,
-            check=f"{scope.setting} must be the environment of these devices' app; then check the topic",
+            check=_advice(scope),
         )
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch(), name="token alarms")
@@ -108,7 +112,7 @@ class TokenTrust:
             await asyncio.sleep(POLL_S)
             for scope in tuple(self._alarms.values()):
                 try:
-                    await self.is_trusted(scope, bad=False)
+                    await self.is_trusted(scope)
                 except StoreDown as error:
                     _log.debug("credential_proof_read_failed", error=error.message)
         self._watching = None
@@ -128,3 +132,10 @@ class TokenTrust:
         task = asyncio.create_task(work)
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
+
+
+def _advice(scope: TokenScope) -> str:
+    """The next step of an operator after an alarm."""
+    if not scope.setting:
+        return "the credential must be that of these devices' app"
+    return f"{scope.setting} must be the environment of these devices' app; then check the topic"

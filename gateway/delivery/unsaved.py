@@ -13,13 +13,21 @@ from typing import Final
 
 import structlog
 
+from gateway.metrics import Metrics
+
 UNSAVED_MAX_S: Final = 1.0
 """Lanes begin no request while verdicts that are older than this are not recorded."""
+VERDICT_WRITES: Final = "verdict_writes"
+CANCELLATION_READS: Final = "cancellation_reads"
+"""Reasons of `Metrics.lanes_stalled`."""
 _log = structlog.get_logger("unsaved")
 
 
 class UnsavedVerdicts:
     """Progress of the recording of verdicts, shared by all lanes of a worker.
+
+    Args:
+        metrics: exports why lanes may begin no request.
 
     Attributes:
         stalled: whether no lane may begin a request: verdicts that are older than `UNSAVED_MAX_S` are not recorded, or
@@ -29,9 +37,10 @@ class UnsavedVerdicts:
         on_resumed: called after `stalled` became false.
     """
 
-    __slots__ = ("_held", "_late", "_timer", "number", "on_resumed", "recorded", "stalled")
+    __slots__ = ("_held", "_late", "_metrics", "_timer", "number", "on_resumed", "recorded", "stalled")
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics | None = None) -> None:
+        self._metrics = Metrics() if metrics is None else metrics
         self.stalled = False
         self.number = 0
         self.recorded = 0
@@ -39,9 +48,10 @@ class UnsavedVerdicts:
         self._late = False
         self._held = False
         self._timer: asyncio.TimerHandle | None = None
+        self._export()
 
     def hold(self, *, held: bool) -> None:
-        """Let no lane begin a request, for another reason, until this is called with False."""
+        """Let no lane begin a request, since the cancelled pings cannot be read, until this is called with False."""
         self._held = held
         self._update()
 
@@ -67,8 +77,13 @@ class UnsavedVerdicts:
 
     def _update(self) -> None:
         before, self.stalled = self.stalled, self._late or self._held
+        self._export()
         if before and not self.stalled:
             self.on_resumed()
+
+    def _export(self) -> None:
+        self._metrics.lanes_stalled(VERDICT_WRITES).set(int(self._late))
+        self._metrics.lanes_stalled(CANCELLATION_READS).set(int(self._held))
 
     def _stall(self) -> None:
         self._late = True

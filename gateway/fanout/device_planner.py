@@ -74,7 +74,7 @@ class DevicePlanner:
             return
         recipient_device.path = path
         lane = route.lane
-        request_id = plan.request_id(recipient_device.number) if lane.provider.names_requests else b""
+        request_id = plan.request_id(recipient_device.number) if lane.provider.request_id_header else b""
         plan.by_lane[lane].append(Delivery(batch, index, device, route, message, path, request_id))
 
     def _reject(self, batch: DeliveryBatch, index: int, provider: str, reason: str) -> None:

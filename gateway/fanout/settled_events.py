@@ -13,6 +13,7 @@ from gateway.queue.outbox import (
     EventPlan,
     FinishedPing,
     OutboxRecord,
+    PingTrace,
     RejectedDevice,
     SettledEvents,
     UnfinishedPing,
@@ -20,6 +21,7 @@ from gateway.queue.outbox import (
 from gateway.queue.receipts import PingRecord
 from gateway.queue.scheduled_batch import was_cancelled
 from gateway.store import keys
+from protocols.ping.model import Ping
 from protocols.verdict import VerdictKind
 
 CANCELLED: Final = "cancelled"
@@ -63,7 +65,8 @@ def settled_events(
     if not (finished or rejected or unfinished):
         return None
     body = encode(SettledEvents(batch.batch_id, finished, rejected)) if finished or rejected else b""
-    return OutboxRecord(plan.limit, body, batch.batch_id, unfinished)
+    traces = b"" if batch.trace is None else _packed(batch.pings, batch.first_ping_index)
+    return OutboxRecord(plan.limit, body, batch.batch_id, unfinished, traces)
 
 
 def _has_its_event(batch: DeliveryBatch, number: int, ping: FinishedPing) -> bool:
@@ -72,19 +75,31 @@ def _has_its_event(batch: DeliveryBatch, number: int, ping: FinishedPing) -> boo
 
 
 def broadcast_events(
-    batch_id: str, plan: EventPlan, skipped: Mapping[str, int] = _NONE_SKIPPED
+    batch_id: str, ping: Ping, plan: EventPlan, skipped: Mapping[str, int] = _NONE_SKIPPED
 ) -> OutboxRecord | None:
     """Return the events at the end of a broadcast's splitting; None: there are none.
 
     Args:
         batch_id: the batch id in the broadcast's ping id.
+        ping: the ping of the broadcast.
         plan: the events that endpoints receive.
         skipped: number of users, or of their chunks, that are left out, by reason.
     """
     if not plan.completed:
         return None
-    ping = _verdicts(0, PingRecord(skipped=dict(skipped)))
-    return OutboxRecord(plan.limit, b"", batch_id, (UnfinishedPing(keys.receipt(batch_id), ping),))
+    verdicts = _verdicts(0, PingRecord(skipped=dict(skipped)))
+    unfinished = (UnfinishedPing(keys.receipt(batch_id), verdicts),)
+    return OutboxRecord(plan.limit, b"", batch_id, unfinished, _packed([ping], 0))
+
+
+def _packed(pings: Sequence[Ping], first: int) -> bytes:
+    """The traces of the recorded pings, for the spans of webhooks; b"" if none is recorded."""
+    traces = [
+        PingTrace(first + number, ping.traceparent)
+        for number, ping in enumerate(pings)
+        if ping.traceparent is not None
+    ]
+    return encode(traces) if traces else b""
 
 
 def _verdicts(index: int, record: PingRecord) -> FinishedPing:

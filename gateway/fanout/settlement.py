@@ -89,7 +89,7 @@ def split_broadcast(lease: Lease, batch_id: str, ping: Ping, plan: EventPlan = N
     The count of chunks that are still to come held one more, for the splitting itself (`scripts.SPLIT_USERS`).
     """
     field = ReceiptField(keys.receipt(batch_id), "0:open", -1)
-    return _of_broadcast(lease, field, ping, broadcast_events(batch_id, plan))
+    return _of_broadcast(lease, field, ping, broadcast_events(batch_id, ping, plan))
 
 
 def broadcast_without_users(
@@ -98,7 +98,7 @@ def broadcast_without_users(
     """The settlement of a broadcast of which Redis has no users left; its receipt consists of `skipped`."""
     record = pack_delta(PingRecord(skipped=skipped, apps=ping.apps))
     field = ReceiptField(keys.receipt(batch_id), field_of(0, keys.CHUNKS, lease.entry), record)
-    return _of_broadcast(lease, field, ping, broadcast_events(batch_id, plan, skipped))
+    return _of_broadcast(lease, field, ping, broadcast_events(batch_id, ping, plan, skipped))
 
 
 def cancelled_broadcast(
@@ -121,7 +121,7 @@ def cancelled_broadcast(
         lease,
         ReceiptField(key, "0:open", -1 if cursor else 0),
         ping,
-        broadcast_events(entry.batch_id, plan, skipped),
+        broadcast_events(entry.batch_id, ping, plan, skipped),
     )
     return settlement._replace(
         receipts=[*settlement.receipts, ReceiptField(key, field_of(0, keys.CHUNKS, lease.entry), record)],
@@ -143,7 +143,7 @@ def scanned_broadcast(
     """
     # The number of open chunks is written in any case: it shows that the ping is finished.
     field = ReceiptField(keys.receipt(ping.id[:28]), "0:open", -1 if begun else 0)
-    settlement = _of_broadcast(lease, field, ping, broadcast_events(ping.id[:28], plan, skipped))
+    settlement = _of_broadcast(lease, field, ping, broadcast_events(ping.id[:28], ping, plan, skipped))
     receipts = list(settlement.receipts)
     if skipped:
         name = field_of(0, keys.CHUNKS, lease.entry)

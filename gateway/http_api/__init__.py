@@ -20,9 +20,9 @@ from gateway.http_api.dependencies import (
     ReceiptReader,
 )
 from gateway.http_api.fast_path import PingServer
-from gateway.http_api.request_head import HEAD_BYTES
-from gateway.queue.producer import PingQueue
+from gateway.queue.ping_queue import PingQueue
 from gateway.settings import Settings
+from protocols.http1.request_head import HEAD_BYTES
 
 __all__ = [
     "CompletionSource",

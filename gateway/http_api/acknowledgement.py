@@ -43,7 +43,6 @@ _RECORDED: Final = members(
 )
 _OPERATION: Final = answer(
     json_answer(_RECORDED, {"recorded": True}, "The acknowledgement is in the receipt of the ping."),
-    security=[{"session": []}],
     requestBody=json_body(_CLIENT, {"client_id": "0123456789abcdef0123456789abcdef"}),
 )
 
@@ -52,7 +51,7 @@ def acknowledgement_route(context: HandlerContext) -> HttpRoute:
     """Return the route."""
     summary = "Acknowledge a ping on a device"
     handler = AcknowledgementRoute(context).acknowledge
-    return HttpRoute("POST", "/rc/v1/pings/{ping_id}/ack", "device", summary, handler, operation=_OPERATION)
+    return HttpRoute("POST", "/rc/v1/pings/{ping_id}/ack", "session", summary, handler, operation=_OPERATION)
 
 
 class AcknowledgementRoute:

@@ -12,7 +12,7 @@ from gateway.delivery.addressee_check import check_addressees
 from gateway.errors import TooManyRequests
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.token_cache import TokenCache, TokenGrant, principal_of
-from gateway.queue.producer import IdempotencyKey
+from gateway.queue.append_batch import IdempotencyKey
 from gateway.registry.accounts import TokenRole
 from gateway.registry.scopes import Scope, require_scope
 from protocols.errors import BodyTooLarge, InvalidField

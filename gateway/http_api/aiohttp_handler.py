@@ -26,6 +26,7 @@ from multidict import CIMultiDict
 from gateway.http_api import responses
 from gateway.http_api.aiohttp_parser import BROKEN, RequestTracker, refusal_of
 from gateway.http_api.dependencies import HttpTimeouts
+from protocols.http1.response import REASONS, HttpResponse
 from protocols.http1.states import ServerState, ServerStep, advance
 
 LINGER_IDLE_S: Final = 2.0
@@ -376,9 +377,9 @@ class FinalResponse(web.Response):
         protocol: the connection.
     """
 
-    def __init__(self, answer: responses.HttpResponse, protocol: AiohttpConnection) -> None:
+    def __init__(self, answer: HttpResponse, protocol: AiohttpConnection) -> None:
         super().__init__(status=answer.status, headers=CIMultiDict(answer.headers), body=answer.body)
-        self.set_status(answer.status, responses.REASONS[answer.status])
+        self.set_status(answer.status, REASONS[answer.status])
         self.headers["Connection"] = "close"
         self._protocol = protocol
         self.force_close()

@@ -16,8 +16,8 @@ from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
 
 from gateway.errors import HeadTooLarge
-from gateway.http_api.request_head import HEAD_BYTES
 from protocols.errors import InputError
+from protocols.http1.request_head import HEAD_BYTES
 
 HEADERS_MAX: Final = 1_024
 """Largest number of header lines of one head. The head as a whole is limited by `HEAD_BYTES`."""

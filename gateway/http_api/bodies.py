@@ -23,11 +23,11 @@ from gateway.errors import RequestTimeout
 from gateway.http_api.admission import LATE
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.client_address import address_group, client_address
-from gateway.http_api.content_encoding import decoder_of
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.token_cache import TokenCache, is_valid
 from gateway.limits.body_budget import BodyBudget, BodyReservation
 from protocols.errors import BodyTooLarge, MalformedBody
+from protocols.http1.content_encoding import decoder_of
 
 API_HEADER: Final = "X-RhoConnect-API-TOKEN"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -25,15 +25,19 @@ from gateway.http_api.aiohttp_handler import AiohttpConnection, trust
 from gateway.http_api.bodies import API_HEADER, BODY_ADMISSION, BODY_RESERVATION, StreamedBodyReader
 from gateway.http_api.context import HandlerContext, client_of
 from gateway.http_api.line_window import WINDOW_BYTES, BulkLine, LineWindow, refusal
-from gateway.http_api.ping import TRACEPARENT, preferences
+from gateway.http_api.ping import IDEMPOTENCY_KEY, TRACEPARENT, preferences
 from gateway.http_api.requests import run_in_steps
 from gateway.http_api.stream_watch import StreamWatch
 from gateway.http_api.token_cache import TokenGrant, principal_of
-from gateway.queue.producer import PingQueue
+from gateway.queue.ping_queue import PingQueue
 from gateway.registry.scopes import Principal, Scope, require_any_scope
+from protocols.errors import InvalidField
+from protocols.http1.response import Headers
+from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.ndjson import MEDIA_TYPE, LineSplitter
-from protocols.ping.parse import Submission, from_line, line_in_steps
+from protocols.ping.overrides import AdditionRules
+from protocols.ping.parse import PARAMETERS, Submission, from_line, line_in_steps
 from protocols.response_headers import SAFETY_HEADERS
 
 ERRORS_MAX: Final = 100
@@ -46,6 +50,7 @@ _HEADERS: Final = (
     ("X-Accel-Buffering", "no"),  # nginx forwards each answer at once
     *SAFETY_HEADERS,
 )
+_OF_A_LINE: Final = PARAMETERS - {"api_token"}
 _APPLIED: Final = (("Preference-Applied", "return=minimal"),)
 
 
@@ -65,6 +70,7 @@ class BulkRoutes:
         Raises:
             ApiTokenRefused: the header has no valid API token.
             ScopeMissing: the token may send no pings. A line for more users than the token may reach is refused alone.
+            InvalidField: the query has a parameter of a ping, or the request an Idempotency-Key.
             UnsupportedMediaType: the body is not NDJSON.
             UnsupportedCoding: the Content-Encoding is neither gzip nor deflate.
             BodiesFull: the window does not fit into `limits.bodies_bytes`.
@@ -74,6 +80,7 @@ class BulkRoutes:
         grant = await context.tokens.role(token, client_of(request))
         require_any_scope(principal_of(grant), Scope.PING, Scope.BROADCAST)
         trust(request)
+        _refuse_parameters(request, services.addition_rules)
         kind = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
         if kind != MEDIA_TYPE:
             raise UnsupportedMediaType(f"the Content-Type must be {MEDIA_TYPE}", field=hdrs.CONTENT_TYPE)
@@ -89,6 +96,23 @@ class BulkRoutes:
             raise TypeError("the connection does not belong to this server")
         with StreamWatch(connection, services.timeouts.stream_s) as watch:
             return await _BulkRequest(context, request, body, watch, (token, grant)).answer(connection)
+
+
+def _refuse_parameters(request: web.Request, addition_rules: AdditionRules) -> None:
+    """Refuse parameters that would hold for one line only: their sender expects an effect on all lines.
+
+    Raises:
+        InvalidField: the query has a parameter of a ping, or the request an Idempotency-Key.
+    """
+    if IDEMPOTENCY_KEY in request.headers:
+        raise InvalidField(
+            f"the header {IDEMPOTENCY_KEY} is not allowed here: each line has an idempotency_key of its own",
+            field=IDEMPOTENCY_KEY,
+        )
+    query = request.rel_url.raw_query_string
+    for name in form.parameters(query, "query") if query else ():
+        if name in addition_rules or name in _OF_A_LINE:
+            raise InvalidField(f"the query must not have {name}: it has no effect on the lines", field=name)
 
 
 class _Answers(Protocol):
@@ -224,7 +248,7 @@ class _BulkRequest:
     def _take_line(self, number: int, line: bytes) -> None:
         pending = self._window.add(number, len(line))
         try:
-            self._submit_line(pending, line, *from_line(line))
+            self._submit_line(pending, line, *from_line(line, self._services.addition_rules))
         except RhoPushError as error:
             pending(error)
 
@@ -236,7 +260,8 @@ class _BulkRequest:
             )
             return
         try:
-            found = await run_in_steps(line_in_steps(line), self._services.scheduler)
+            steps = line_in_steps(line, self._services.addition_rules)
+            found = await run_in_steps(steps, self._services.scheduler)
         except RhoPushError as error:
             self._window.add(number, len(line))(error)
             return
@@ -347,7 +372,7 @@ class _Summary:
             "refused": self._refused,
             "errors": self._errors,
         }
-        headers: responses.Headers = _APPLIED
+        headers: Headers = _APPLIED
         if ended is not None:
             after_s = ended["error"].get("retry_after_s")
             headers = headers if after_s is None else (*headers, ("Retry-After", str(after_s)))

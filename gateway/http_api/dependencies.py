@@ -14,7 +14,7 @@ from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
 from gateway.queue.completion import Completion
-from gateway.queue.producer import PingQueue
+from gateway.queue.ping_queue import PingQueue
 from gateway.queue.schedule_producer import IngressQueue
 from gateway.registry.audit_log import AuditLog
 from gateway.registry.clients import TokenMailbox
@@ -23,6 +23,7 @@ from gateway.scheduling.scheduler import Scheduler
 from gateway.settings import Secret, Settings
 from gateway.tracing import PingTracer
 from protocols.ping.model import Ping
+from protocols.ping.overrides import AdditionRules
 
 Scrape = Callable[[], Awaitable[bytes]]
 """Returns the rendered metrics. Raises MetricsUnavailable."""
@@ -192,6 +193,7 @@ class Dependencies:
         scheduler: shares the loop with the steps of a long list of users.
         bodies: the memory budget of request bodies in this process.
         connections: the limits of HTTP connections of this process.
+        addition_rules: the rules of the parameters of a ping that providers of other packages add.
         parsing_lock: held while a long body is parsed: the parsed form takes several times its size.
     """
 
@@ -223,6 +225,7 @@ class Dependencies:
     scheduler: Scheduler = field(default_factory=Scheduler)
     bodies: BodyBudget = field(default_factory=lambda: BodyBudget(0))
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
+    addition_rules: AdditionRules = field(default_factory=dict)
     parsing_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:

@@ -1,9 +1,10 @@
 """The listening protocol: it answers plain pings itself and hands every other request to aiohttp.
 
 The fast path parses, admits, queues and answers a ping without a task, a future or a timer; only a ping whose caller
-waits for the verdicts has a task. A request that `request_head` does not accept goes to aiohttp's handler, with its
-bytes and its transport, once the responses before it are written; the connection then stays with aiohttp. Responses
-leave in the order of their requests (RFC 9112 §9.3.2), and all responses that are ready together leave in one write.
+waits for the verdicts has a task. A request that `protocols.http1.request_head` does not accept goes to aiohttp's
+handler, with its bytes and its transport, once the responses before it are written; the connection then stays with
+aiohttp. Responses leave in the order of their requests (RFC 9112 §9.3.2), and all responses that are ready together
+leave in one write.
 
 One coarse clock, `PingServer.tick`, checks the time limits of all connections: idle, slow head, slow body.
 """
@@ -23,7 +24,7 @@ from gateway.http_api.client_address import ClientAddresses
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.idle_eviction import HttpConnection, HttpConnections
 from gateway.http_api.ping_connection import PingConnection
-from gateway.http_api.request_head import RequestHeadParser
+from protocols.http1.request_head import RequestHeadParser
 
 _log = structlog.get_logger("http_api")
 
@@ -44,6 +45,7 @@ class PingServer:
         self.admission = admission
         self.queue = services.queue
         self.tracer = services.tracer
+        self.addition_rules = services.addition_rules
         self.client_addresses = ClientAddresses(services.settings.http.trusted_proxies)
         self.handler = handler
         self.loop = asyncio.get_running_loop()

@@ -18,7 +18,7 @@ class HttpRoute(NamedTuple):
     Attributes:
         method, path: the HTTP method and path; `{name}` stands for one segment of the path.
         who: "anyone", "token", "header" (a token in the header alone), "operator" (token or admin's session), "login",
-            "device" (session or token).
+            "device" (session or token), "session" (a device's session alone).
         summary: one line for the OpenAPI document.
         handler: the coroutine that answers.
         deprecated: whether this is an older name.

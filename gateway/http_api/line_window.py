@@ -13,7 +13,7 @@ import orjson
 from gateway.errors import PossiblyAccepted, RhoPushError
 from gateway.http_api import responses
 from gateway.http_api.dependencies import Dependencies
-from gateway.queue.producer import Accepted
+from gateway.queue.append_batch import Accepted
 from gateway.telemetry.values import Counter
 
 WINDOW_LINES: Final = 2_000

@@ -1,6 +1,7 @@
 """Routes for operators: liveness, readiness, metrics and the description of the API."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any, TypedDict
 
 from aiohttp import web
@@ -33,10 +34,10 @@ class OpsRoutes:
 
     Args:
         context: the state shared by the routes.
-        description: the OpenAPI document.
+        description: returns the OpenAPI document.
     """
 
-    def __init__(self, context: HandlerContext, description: dict[str, Any]) -> None:
+    def __init__(self, context: HandlerContext, description: Callable[[], dict[str, Any]]) -> None:
         self._context = context
         self._description = description
 
@@ -61,4 +62,4 @@ class OpsRoutes:
 
     async def openapi(self, _: web.Request) -> web.Response:
         """Return the description of the API (OpenAPI 3.1)."""
-        return json_response(self._description)
+        return json_response(self._description())

@@ -6,8 +6,8 @@ from gateway.errors import RhoPushError
 from gateway.http_api import responses
 from gateway.http_api.admission import PingAdmission
 from gateway.http_api.dependencies import Dependencies
-from gateway.http_api.responses import HttpResponse
-from gateway.queue.producer import Accepted
+from gateway.queue.append_batch import Accepted
+from protocols.http1.response import HttpResponse, encode
 
 
 class ResponseContext(Protocol):
@@ -76,4 +76,4 @@ class PendingResponse:
         if self._response is None and not self.close:
             return b"%b%b\r\n\r\n" % (server.accepted_head, self.ping_id.encode())
         respond = self._response or responses.accepted(self.ping_id)
-        return responses.encode(respond, server.date, close=self.close)
+        return encode(respond, server.date, close=self.close)

@@ -19,11 +19,12 @@ from gateway.http_api.requests import (
     run_in_steps,
     text_of,
 )
-from gateway.http_api.responses import Headers, HttpResponse
 from gateway.http_api.wait import WaitingRequest, own_headers, report_if_available
-from gateway.queue.producer import Accepted, PendingAppend, PingQueue
+from gateway.queue.append_batch import Accepted
+from gateway.queue.ping_queue import PendingAppend, PingQueue
 from gateway.registry.scopes import Principal, Scope, is_visible
 from protocols.errors import InvalidField
+from protocols.http1.response import Headers, HttpResponse
 from protocols.ping import form
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.parse import (
@@ -61,16 +62,16 @@ class PingRoutes:
         grant = await context.tokens.resolve(header, submission.api_token or "", client_of(request))
         submission = context.admission.admit(submission, grant)
         trust(request)
+        services = context.services
+        queue: PingQueue = services.queue
+        if submission.deliver_at_ms is not None:
+            queue = services.queue.at(submission.deliver_at_ms)
         if submission.explain is not None:
             return await self._explain(request, submission, submission.explain)
         key = request.headers.get(IDEMPOTENCY_KEY)
         idempotency_key = (
             None if key is None else context.admission.idempotency_key(key, header, submission, body)
         )
-        services = context.services
-        queue: PingQueue = services.queue
-        if submission.deliver_at_ms is not None:
-            queue = services.queue.at(submission.deliver_at_ms)
         queue = services.queue_of(queue, request.headers.get(TRACEPARENT))
         if submission.wait:
             return await self._wait(
@@ -128,19 +129,20 @@ class PingRoutes:
     async def _read(self, request: web.Request) -> tuple[Submission, bytes]:
         """Parse the request. The bytes are the body that an Idempotency-Key covers."""
         services = self._context.services
+        rules = services.addition_rules
         query = request.rel_url.raw_query_string
         sent = await read_request_body(request, services)
         if sent.json is None:
             values = {**(form.parameters(query, "query") if query else {}), **sent.values}
             if len(sent.body) <= LARGE_BYTES:
-                submission = from_params(values)
+                submission = from_params(values, rules)
             else:
-                submission = await run_in_steps(params_in_steps(values), services.scheduler)
+                submission = await run_in_steps(params_in_steps(values, rules), services.scheduler)
         elif len(sent.json) <= LARGE_BYTES:
-            submission = from_json_and_query(sent.json, query)
+            submission = from_json_and_query(sent.json, query, rules)
         else:
             async with services.parsing_lock:
-                submission = await run_in_steps(json_in_steps(sent.json, query), services.scheduler)
+                submission = await run_in_steps(json_in_steps(sent.json, query, rules), services.scheduler)
         if (
             query
             and submission.explain is None

@@ -16,14 +16,16 @@ from gateway.http_api.client_address import ClientAddresses, address_group
 from gateway.http_api.dependencies import HttpTimeouts
 from gateway.http_api.idle_eviction import HttpConnection, HttpConnections
 from gateway.http_api.pending_response import PendingResponse, ResponseContext
-from gateway.http_api.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
 from gateway.http_api.token_cache import TokenGrant, is_valid
 from gateway.http_api.wait import WaitingRequest
 from gateway.limits.body_budget import BodyReservation
-from gateway.queue.producer import PingQueue
+from gateway.queue.ping_queue import PingQueue
 from gateway.queue.schedule_producer import IngressQueue
 from gateway.tracing import PingTracer
+from protocols.http1.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
+from protocols.http1.response import encode
 from protocols.http1.states import AFTER_ANSWERED, AFTER_REQUEST, ServerState, ServerStep, advance
+from protocols.ping.overrides import AdditionRules
 from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
@@ -44,6 +46,7 @@ class ConnectionContext(ResponseContext, Protocol):
     Attributes:
         queue: the queue producer.
         tracer: decides which pings have a trace; None: none has.
+        addition_rules: the rules of the parameters of a ping that providers of other packages add.
         client_addresses: resolves the address of a request's client.
         handler: creates aiohttp's protocol for a connection that is handed over.
         loop: the event loop of the connections.
@@ -57,6 +60,7 @@ class ConnectionContext(ResponseContext, Protocol):
 
     queue: IngressQueue
     tracer: PingTracer | None
+    addition_rules: AdditionRules
     client_addresses: ClientAddresses
     handler: AiohttpConnectionMaker
     loop: asyncio.AbstractEventLoop
@@ -238,7 +242,7 @@ class PingConnection(asyncio.Protocol):
         server = self.server
         self._needed = 0
         try:
-            submission = from_json(body)
+            submission = from_json(body, server.addition_rules)
         except RhoPushError as error:
             self._add_pending(head)(error)
             return True
@@ -311,7 +315,7 @@ class PingConnection(asyncio.Protocol):
             return
         tracer = server.tracer
         if tracer is not None:
-            queue = tracer.queue_of(queue, server.heads.traceparent(block) or head.traceparent)
+            queue = tracer.queue_of(queue, server.heads.traceparent(block))
         if submission.wait:
             server.spawn(
                 self._wait(response, WaitingRequest(server.services, queue, submission, len(body), key))
@@ -443,7 +447,7 @@ class PingConnection(asyncio.Protocol):
             if waited_s > timeouts.body_patience_s(len(self._buffer or b""), authenticated=authenticated):
                 late = responses.of_error(RequestTimeout(LATE))
                 self.state = advance(self.state, ServerStep.REFUSE)
-                self._transport.write(responses.encode(late, self.server.date, close=True))
+                self._transport.write(encode(late, self.server.date, close=True))
                 self._close()
         elif waited_s > (timeouts.head_s if self.state is _HEAD else timeouts.idle_s):
             self._close()

@@ -9,7 +9,7 @@
 A response has Retry-After if the same request may succeed later.
 """
 
-from typing import Annotated, Final, NamedTuple, TypedDict
+from typing import Annotated, Final, TypedDict
 from urllib.parse import quote
 
 import orjson
@@ -28,10 +28,9 @@ from gateway.errors import (
 )
 from gateway.store.error_text import refused_text
 from gateway.store.replies import RedisReplyError, RedisReplyRefused
+from protocols.http1.response import REASONS, Headers, HttpResponse, encode
 from protocols.ping.parse import Submission
 from protocols.response_headers import SAFETY_HEADERS
-
-Headers = tuple[tuple[str, str], ...]
 
 RHOCONNECT_HEADERS: Final[Headers] = (
     ("Content-Type", "text/html;charset=utf-8"),
@@ -61,26 +60,6 @@ _RETRY_AFTER_S: Final = 2  # typical time until Redis answers again, or a backlo
 _NAMES_MAX: Final = 20  # largest number of names in one warning
 _NAME_CHARACTERS: Final = 64
 _TYPE_CHARACTERS: Final = "/+.-_;= "  # characters of a Content-Type that are written unchanged
-REASONS: Final = {
-    200: "OK",
-    202: "Accepted",
-    204: "No Content",
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    408: "Request Timeout",
-    409: "Conflict",
-    413: "Content Too Large",
-    415: "Unsupported Media Type",
-    417: "Expectation Failed",
-    422: "Unprocessable Content",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
 
 
 class ErrorObject(TypedDict):
@@ -95,14 +74,6 @@ class ErrorBody(TypedDict):
     """The body of a response to an error."""
 
     error: ErrorObject
-
-
-class HttpResponse(NamedTuple):
-    """Status, headers without Content-Length and Date, and body."""
-
-    status: int
-    headers: Headers
-    body: bytes = b""
 
 
 def accepted(ping_id: str, warned: str = "") -> HttpResponse:
@@ -207,13 +178,3 @@ def response(answer: HttpResponse) -> web.Response:
     return web.Response(
         status=answer.status, reason=reason, headers=CIMultiDict(answer.headers), body=answer.body
     )
-
-
-def encode(answer: HttpResponse, date: str, *, close: bool) -> bytes:
-    """Return the bytes of a response in HTTP/1.1 (RFC 9112 §4)."""
-    lines = [f"HTTP/1.1 {answer.status} {REASONS[answer.status]}"]
-    lines += [f"{name}: {value}" for name, value in answer.headers]
-    lines += [f"Content-Length: {len(answer.body)}", f"Date: {date}"]
-    if close:
-        lines.append("Connection: close")
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + answer.body

@@ -9,11 +9,12 @@ from aiohttp import hdrs, web
 from gateway.http_api import responses
 from gateway.http_api.context import HandlerContext, client_of
 from gateway.settings import Secret
+from protocols.http1.response import HttpResponse
 from protocols.rhoconnect_push.wire import Basic, basic
 
 PUSH_SERVER: Final = "push_server"
 """Name under which attempts to guess the app's credentials are counted."""
-_GOOD: Final = responses.HttpResponse(204, ())
+_GOOD: Final = HttpResponse(204, ())
 _NO_BASIC: Final = responses.of_text("Invalid Basic Authorization header", status=401)
 _NO_SETTING: Final = responses.of_text("Invalid RhoConnect Push settings", status=500)
 _OTHER_APP: Final = responses.of_text("Invalid RhoConnect Push server credentials", status=401)

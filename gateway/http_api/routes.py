@@ -4,7 +4,8 @@
 (contract §1, §2). The OpenAPI document is generated from this table, so that both always agree.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from gateway.delivery.provider_registry import installed
@@ -28,12 +29,18 @@ from gateway.http_api.users import UserRoutes
 def routes(context: HandlerContext) -> list[HttpRoute]:
     """The table, with its handlers bound to `context`."""
     table = _table(context)
-    return table + _operation(context, _description(context, table))
+
+    @cache  # built when first read: it takes longer than everything else that opens the API
+    def description() -> dict[str, Any]:
+        return _description(table)
+
+    table += _operation(context, description)
+    return table
 
 
 def openapi_document(context: HandlerContext) -> dict[str, Any]:
     """The OpenAPI document of the table."""
-    return _description(context, _table(context))
+    return _description(routes(context))
 
 
 def _table(context: HandlerContext) -> list[HttpRoute]:
@@ -51,12 +58,12 @@ def _table(context: HandlerContext) -> list[HttpRoute]:
     ]
 
 
-def _operation(context: HandlerContext, description: dict[str, Any]) -> list[HttpRoute]:
+def _operation(context: HandlerContext, description: Callable[[], dict[str, Any]]) -> list[HttpRoute]:
     own_listener = context.services.settings.metrics.port is not None  # /metrics is then not on this port
     return _ops(OpsRoutes(context, description), metrics=not own_listener)
 
 
-def _description(context: HandlerContext, table: list[HttpRoute]) -> dict[str, Any]:
+def _description(table: list[HttpRoute]) -> dict[str, Any]:
     entries = installed().entries.values()
     return describe(
         (
@@ -69,9 +76,10 @@ def _description(context: HandlerContext, table: list[HttpRoute]) -> dict[str, A
                 route.errors,
                 route.deprecated,
             )
-            for route in (*table, *_operation(context, {}))
+            for route in table
         ),
         {entry.name: entry.ping_addition for entry in entries if entry.ping_addition},
+        [entry.name for entry in entries],
     )
 
 

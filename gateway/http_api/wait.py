@@ -8,9 +8,10 @@ import msgspec
 from gateway.errors import RhoPushError, StoreDown
 from gateway.http_api import responses
 from gateway.http_api.dependencies import Dependencies
-from gateway.http_api.responses import Headers, HttpResponse
-from gateway.queue.producer import IdempotencyKey, PendingAppend, PingQueue
+from gateway.queue.append_batch import IdempotencyKey
+from gateway.queue.ping_queue import PendingAppend, PingQueue
 from gateway.queue.receipts import joined_errors
+from protocols.http1.response import Headers, HttpResponse
 from protocols.ping.model import HTTP
 from protocols.ping.parse import Submission
 

@@ -80,7 +80,7 @@ redis.call('HSET', KEYS[4], index .. '+0-0-0', record, 'size', count(written))
 redis.call('HSET', KEYS[4], index .. ':cancelled', now, index .. ':open', 0)
 redis.call('EXPIRE', KEYS[4], receipt_life)
 redis.call('ZADD', KEYS[5], 'NX', now, KEYS[4])
-if ARGV[9] ~= '' then add_ping_record(KEYS[6], KEYS[7], limit, ARGV[9], batch, '') end
+if ARGV[9] ~= '' then add_ping_record(KEYS[6], KEYS[7], limit, batch, {'w', ARGV[9], 'b', batch, 'd', ''}) end
 return 'cancelled'
 """.replace("@USERS@", keys.broadcast_users(""))
 )

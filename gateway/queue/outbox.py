@@ -6,7 +6,7 @@ the record because the settlement has removed an entry before, and a key of anot
 
 A ping that one settlement finishes is in the record's body (`w`). Of other pings only Redis has the number of open
 chunks and retries: the script counts their verdicts in the receipt (`INDEX:events_accepted` and so on), and lists those
-that it finds finished in `d`.
+that it finds finished in `d`. `t` has the contexts of recorded traces, if there are any.
 
 The receipt of the batch names each of its records (`outbox:ID`), so that a reader finds the events of a ping.
 """
@@ -81,6 +81,13 @@ class ConditionEvent(msgspec.Struct, frozen=True, array_like=True):
     event: dict[str, str | int]
 
 
+class PingTrace(msgspec.Struct, frozen=True, array_like=True):
+    """The trace of one ping: its index in the batch, and `Ping.traceparent`."""
+
+    index: int
+    traceparent: str
+
+
 class UnfinishedPing(NamedTuple):
     """The part of a settlement in a ping that has, or had, other chunks or retries.
 
@@ -101,16 +108,18 @@ class OutboxRecord(NamedTuple):
         body: packed `SettledEvents`; b"" if there are no events but those of `unfinished`.
         batch_id: the batch id in the pings' ids.
         unfinished: pings of which Redis decides whether they are finished.
+        traces: packed list of `PingTrace`; b"" if no ping is recorded.
     """
 
     limit: int
     body: bytes
     batch_id: str
     unfinished: Sequence[UnfinishedPing] = ()
+    traces: bytes = b""
 
     def arguments(self) -> list[Argument]:
         """The last arguments of `SETTLE_WITH_EVENTS`."""
-        words: list[Argument] = [self.limit, self.body, self.batch_id, len(self.unfinished)]
+        words: list[Argument] = [self.limit, self.body, self.batch_id, self.traces, len(self.unfinished)]
         for key, ping in self.unfinished:
             words += [key, ping.index, ping.accepted, ping.rejected, ping.skipped, ping.cancelled]
         return words
@@ -168,9 +177,9 @@ local function add_record(outbox, totals, limit, fields)
 end
 
 -- Add a record about pings of a batch, and name it in their receipt, unless a key of the outbox has another type.
-local function add_ping_record(outbox, totals, limit, body, batch, finished)
+local function add_ping_record(outbox, totals, limit, batch, fields)
     if not (fits(outbox, 'stream') and fits(totals, 'hash')) then return end
-    local id = add_record(outbox, totals, limit, {{'w', body, 'b', batch, 'd', finished}})
+    local id = add_record(outbox, totals, limit, fields)
     local receipt = '{keys.receipt("")}' .. batch
     if redis.call('TYPE', receipt).ok == 'hash' then redis.call('HSET', receipt, '{RECORD_FIELD}' .. id, '') end
 end
@@ -181,8 +190,8 @@ _END_OF_LISTS: Final = "if at ~= #ARGV then missing('a list, or its length,') en
 _CHECK: Final = """
 at = at + 1
 local events_at, limit = at, natural(ARGV[at])
-if not ARGV[at + 2] then missing('the body of the record') end
-at = at + 3
+if not ARGV[at + 3] then missing('the body of the record') end
+at = at + 4
 local unfinished = natural(ARGV[at])
 for _ = 1, unfinished do
     redis.call('HLEN', ARGV[at + 1])
@@ -192,7 +201,7 @@ end
 """
 _END: Final = "return 1\n"
 _ADD: Final = """
-at = events_at + 3
+at = events_at + 4
 local finished = {}
 for _ = 1, ARGV[at] do
     local key, index = ARGV[at + 1], ARGV[at + 2]
@@ -207,7 +216,9 @@ for _ = 1, ARGV[at] do
 end
 local body, batch = ARGV[events_at + 1], ARGV[events_at + 2]
 if body ~= '' or #finished > 0 then
-    add_ping_record(KEYS[8], KEYS[9], limit, body, batch, table.concat(finished, ','))
+    local fields, traces = {'w', body, 'b', batch, 'd', table.concat(finished, ',')}, ARGV[events_at + 3]
+    if traces ~= '' then fields[7], fields[8] = 't', traces end
+    add_ping_record(KEYS[8], KEYS[9], limit, batch, fields)
 end
 return 1
 """
@@ -225,6 +236,7 @@ def _with_events(text: str) -> str:
 SETTLE_WITH_EVENTS: Final = Script(_with_events(SETTLE.text))
 """Settle a finished batch as `scripts.SETTLE`, and add its events to the outbox in the same step.
 
-KEYS[8]: outbox, KEYS[9]: its totals. Further ARGV: limit of bytes, body or '', batch, number of unfinished pings, and
-for each its receipt, its index, and its number of accepted, rejected, skipped and cancelled deliveries.
+KEYS[8]: outbox, KEYS[9]: its totals. Further ARGV: limit of bytes, body or '', batch, traces or '', number of
+unfinished pings, and for each its receipt, its index, and its number of accepted, rejected, skipped and cancelled
+deliveries.
 """

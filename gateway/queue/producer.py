@@ -13,7 +13,7 @@ also leases it, so that fan-out needs neither a second round trip nor a second d
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -23,31 +23,19 @@ from gateway.errors import (
     RhoPushError,
     ScheduleFull,
     StoreDown,
-    StoreRefused,
 )
 from gateway.queue import scripts
-from gateway.queue.append_batch import Accepted, AppendBatch, IdempotencyKey, OnAppended, new_batch
-from gateway.queue.broadcasts import store_users
-from gateway.queue.entries import Entry, Lease, leases_of
+from gateway.queue.append_batch import Accepted, AppendBatch, IdempotencyKey, OnAppended
+from gateway.queue.append_reply import lease_of, outcome_of, plain_error
+from gateway.queue.broadcast_users import BroadcastUsers
+from gateway.queue.entries import Entry, Lease
 from gateway.queue.everybody import is_to_everybody
+from gateway.queue.ping_queue import BacklogLimits, PendingAppend, PingQueue
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
-from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Reply, Script
-from gateway.store.error_text import refused_text
+from gateway.store.connection import ConnectionLost, RedisConnection, Reply, Script
 from gateway.telemetry.values import Histogram
 from protocols.ping.model import Ping
-
-__all__ = [
-    "Accepted",
-    "BacklogLimits",
-    "IdempotencyKey",
-    "LocalConsumer",
-    "OnAppended",
-    "PendingAppend",
-    "PingQueue",
-    "QueueProducer",
-    "new_batch",
-]
 
 RESOLVE_S: Final = 4.0
 """Longest wait of a caller for the outcome of an append whose reply was lost."""
@@ -55,48 +43,9 @@ REPLICATE_S: Final = 1.0
 """Longest wait for replicas; shorter than the append's own deadline, which already runs for the next append."""
 _NO_REPLICA: Final = "no replica has this ping yet; it is accepted unless this Redis fails"
 _WAITING_BYTES: Final = 64 * 1024 * 1024
-"""Most bytes of pings held in this process while Redis is slow, and the same again for broadcasts; beyond this
-limit a ping is refused with 503 at once."""
+"""Most bytes of pings, besides broadcasts, held in this process while Redis is slow; beyond this limit a ping is
+refused with 503 at once."""
 _SLOW: Final = "pings arrive faster than Redis stores them"
-
-
-class PingQueue(Protocol):
-    """Interface for submitting accepted pings (`QueueProducer`)."""
-
-    def submit(self, ping: Ping, size: int, done: OnAppended, *, key: IdempotencyKey | None = None) -> str:
-        """Give the ping an id and call `done` once: with None if it is durable, or with its repeat or error."""
-        ...
-
-
-class PendingAppend:
-    """A ping that is submitted at once, and whose outcome can be awaited.
-
-    Attributes:
-        ping_id: id of the ping, valid for every outcome.
-    """
-
-    __slots__ = ("_appended", "ping_id")
-
-    def __init__(self, queue: PingQueue, ping: Ping, size: int, key: IdempotencyKey | None = None) -> None:
-        loop = asyncio.get_running_loop()
-        self._appended: asyncio.Future[Accepted | RhoPushError | None] = loop.create_future()
-        self.ping_id = queue.submit(ping, size, self._on_appended, key=key)
-
-    async def outcome(self) -> Accepted | RhoPushError:
-        """Wait until the queue has stored or refused the ping."""
-        return await self._appended or Accepted(self.ping_id)
-
-    def _on_appended(self, outcome: Accepted | RhoPushError | None) -> None:
-        if not self._appended.done():  # the caller may have been cancelled
-            self._appended.set_result(outcome)
-
-
-class BacklogLimits(NamedTuple):
-    """The limits of the ingest backlog, beyond which ingresses answer 503 (`limits.queue_pings`,
-    `limits.queue_bytes`)."""
-
-    pings: int
-    bytes: int
 
 
 class LocalConsumer(Protocol):
@@ -159,8 +108,7 @@ class QueueProducer:
         self._open_keyed: AppendBatch | None = None
         self._ready: list[AppendBatch] = []
         self._waiting_bytes = 0
-        self._broadcast_bytes = 0
-        self._orphaned_users: list[str] = []
+        self._broadcast_users = BroadcastUsers(connection)
         self._committing = 0
         self._scheduled = False
         self._encode = msgspec.msgpack.Encoder().encode
@@ -304,7 +252,7 @@ class QueueProducer:
             else:
                 self._settle(batch, reply)
             if local_consumer is not None and not isinstance(reply, StoreDown) and len(reply) > 2:
-                local_consumer.take(_lease(batch, payload, entry, reply))
+                local_consumer.take(lease_of(batch, payload, entry, reply))
             if not self._committing:
                 self._idle.set()
                 if self._open is not None or self._open_keyed is not None or self._ready:
@@ -370,7 +318,7 @@ class QueueProducer:
         if not isinstance(reply, StoreDown) and reply[0] == b"known":
             self._regroup(batch, reply[1])
         else:
-            self._notify(batch, _outcome(reply))
+            self._notify(batch, outcome_of(reply))
 
     async def _replicated(self) -> bool:
         """Whether replicas have this connection's last write (WAIT returns their number even after its time-out)."""
@@ -408,18 +356,13 @@ class QueueProducer:
 
     def _submit_broadcast(self, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey | None) -> str:
         batch = self._new_batch(keys.BROADCASTS)
-        users = ping.users
-        if self._broadcast_bytes and self._broadcast_bytes + size > _WAITING_BYTES:
+        if not self._broadcast_users.reserve(size):
             done(QueueFull(_SLOW))
             return batch.add(ping, size, done)
-        self._broadcast_bytes += size
-        self._drop_orphaned_users()
 
         def on_result(outcome: Accepted | RhoPushError | None) -> None:
-            self._broadcast_bytes -= size
-            if outcome is not None and not isinstance(outcome, PossiblyAccepted):
-                self._orphaned_users.append(keys.broadcast_users(ping_id))
-                self._drop_orphaned_users()
+            refused = outcome is not None and not isinstance(outcome, PossiblyAccepted)
+            self._broadcast_users.end(ping_id, size, refused=refused)
             done(outcome)
 
         without_users = msgspec.structs.replace(ping, users=())
@@ -427,63 +370,14 @@ class QueueProducer:
             ping_id = batch.add(without_users, size, on_result)
         else:
             ping_id = batch.add_keyed(without_users, size, on_result, key)
-        self._spawn(self._append_broadcast(batch, ping_id, users))
+        self._spawn(self._append_broadcast(batch, ping_id, ping.users))
         return ping_id
-
-    def _drop_orphaned_users(self) -> None:
-        """Delete the users of refused broadcasts; while Redis is unavailable, keep their keys for later."""
-        if not self._connection.up:
-            return
-        names, self._orphaned_users = self._orphaned_users, []
-        for name in names:
-
-            def on_result(reply: Reply, name: str = name) -> None:
-                if isinstance(reply, StoreDown):
-                    self._orphaned_users.append(name)
-
-            self._connection.call_then(("UNLINK", name), on_result)
 
     async def _append_broadcast(self, batch: AppendBatch, ping_id: str, users: tuple[str, ...]) -> None:
         """Store the users beside the queue first (repeatable, since each chunk has its index), then append."""
-        name, life_s = keys.broadcast_users(ping_id), keys.BROADCAST_S + batch.wait_s
         try:
-            chunks = await store_users(self._connection, name, users, life_s)
+            chunks = await self._broadcast_users.store(ping_id, users, batch.wait_s)
         except StoreDown as error:
-            self._notify(batch, _plain(error))
+            self._notify(batch, plain_error(error))
             return
         self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings), chunks))
-
-
-def _outcome(reply: Reply) -> RhoPushError | None:
-    """The outcome for the callers of a batch; None: accepted."""
-    if isinstance(reply, StoreDown):
-        return _plain(reply)
-    word = reply[0]
-    if word == b"full":
-        return QueueFull("the queue has reached limits.queue_pings or limits.queue_bytes")
-    if word == b"schedule_full":
-        return ScheduleFull(
-            "as many pings are scheduled as limits.scheduled_pings and limits.scheduled_bytes allow"
-        )
-    if word == b"void":
-        return StoreDown("the append was cancelled after its reply was lost")
-    return None
-
-
-def _lease(batch: AppendBatch, payload: bytes, entry: Entry, reply: Sequence[Any]) -> Lease:
-    """The entry that the append leased: the batch itself, or an older entry that no consumer had read."""
-    _, number, oldest = reply
-    if oldest == b"own":
-        return Lease(batch.stream, number.decode(), payload, len(entry.pings), batch.size, False, entry)
-    return leases_of(batch.stream, [oldest], redelivered=False)[0]
-
-
-def _plain(error: StoreDown) -> StoreDown:
-    if isinstance(error, RedisReplyError):
-        lasting = isinstance(error, StoreRefused)
-        why = error.words if lasting else refused_text(error.message)
-        wrapped = (StoreRefused if lasting else StoreDown)(f"Redis refused the append: {why}")
-    else:
-        wrapped = StoreDown("Redis cannot be reached")
-    wrapped.__cause__ = error
-    return wrapped

@@ -4,7 +4,8 @@ from typing import Final, Protocol
 
 from gateway.clock import SHARED_CLOCK, SharedClock
 from gateway.queue.append_batch import AppendBatch, IdempotencyKey, OnAppended
-from gateway.queue.producer import BacklogLimits, PingQueue, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits, PingQueue
+from gateway.queue.producer import QueueProducer
 from gateway.queue.schedule import SCHEDULE, body_of
 from gateway.store import keys
 from gateway.store.connection import RedisConnection, Script

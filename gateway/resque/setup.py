@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from gateway.delivery.ping_additions import addition_rules
 from gateway.metrics import Metrics
 from gateway.queue.producer import QueueProducer
 from gateway.resque.store import ResqueLocation, ResqueStore
@@ -57,6 +58,7 @@ async def open_resque(
         together=location.address == queue_address(settings),
         users_max=settings.limits.users_per_ping,
         metrics=metrics,
+        addition_rules=addition_rules(),
     )
     connection.start()
     with contextlib.suppress(TimeoutError):

@@ -13,8 +13,9 @@ import msgspec
 import structlog
 
 from gateway.clock import SHARED_CLOCK
+from gateway.queue.append_batch import IdempotencyKey, new_batch
 from gateway.queue.entries import Entry
-from gateway.queue.producer import BacklogLimits, IdempotencyKey, new_batch
+from gateway.queue.ping_queue import BacklogLimits
 from gateway.resque import scripts
 from gateway.store import keys
 from gateway.store.address import RedisAddress, resque_address

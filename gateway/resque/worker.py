@@ -23,12 +23,14 @@ from gateway.delivery.addressee_check import check_addressees
 from gateway.errors import BAD_DATA, QueueFull, RhoPushError, ScheduleFull, StoreDown
 from gateway.metrics import Metrics
 from gateway.queue.everybody import is_to_everybody
-from gateway.queue.producer import PendingAppend, PingQueue, QueueProducer
+from gateway.queue.ping_queue import PendingAppend, PingQueue
+from gateway.queue.producer import QueueProducer
 from gateway.resque.store import ResqueStore, TakenJob
 from gateway.store import keys
 from gateway.store.connection import RedisReplyError
 from protocols.errors import BodyTooLarge, InputError, MalformedBody
 from protocols.ping.model import RESQUE, Ping
+from protocols.ping.overrides import NO_RULES, AdditionRules
 from protocols.resque import parse, records
 from protocols.resque.job import reason, shown
 
@@ -57,6 +59,7 @@ class ResqueWorker:
         together: whether Resque and the queue share a Redis.
         users_max: `limits.users_per_ping`.
         metrics: the metrics of this process.
+        addition_rules: the rules of the parameters of a ping that providers of other packages add.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class ResqueWorker:
         together: bool,
         users_max: int,
         metrics: Metrics,
+        addition_rules: AdditionRules = NO_RULES,
     ) -> None:
         self.users_max = users_max
         self._store = store
@@ -77,6 +81,7 @@ class ResqueWorker:
         self._host = host
         self._together = together
         self._metrics = metrics
+        self._addition_rules = addition_rules
         self._names: list[str] = []
         self._looked_s = self._signed_s = self._beat_s = float("-inf")
         self._registered = False
@@ -204,7 +209,7 @@ class ResqueWorker:
     def _read(self, job: TakenJob) -> tuple[Ping, PingQueue | None]:
         """The ping of a job, and where it goes if it has a `deliver_at`."""
         try:
-            read = parse(job.item)
+            read = parse(job.item, self._addition_rules)
         except InputError:
             raise
         except BAD_DATA as error:

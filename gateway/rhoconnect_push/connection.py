@@ -13,7 +13,7 @@ import orjson
 
 from gateway.errors import BodiesFull
 from gateway.limits.body_budget import SMALL_BYTES, BodyBudget, BodyReservation
-from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX, HEAD_BYTES_MAX, PushRequest, RefusedRequest
+from protocols.http1.request_parser import BODY_BYTES_MAX, HEAD_BYTES_MAX, PushRequest, RefusedRequest
 from protocols.http1.states import ServerState, ServerStep, advance
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"

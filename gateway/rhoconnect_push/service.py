@@ -25,10 +25,10 @@ from gateway.metrics import Metrics
 from gateway.rhoconnect_push.auth import Authenticator
 from gateway.rhoconnect_push.connection import PushConnection
 from gateway.rhoconnect_push.long_polls import LongPolls
-from gateway.rhoconnect_push.request_parser import PushRequest
 from gateway.rhoconnect_push.timeouts import Timeouts
 from gateway.store.connection import Reply
 from protocols.errors import InputError
+from protocols.http1.request_parser import PushRequest
 from protocols.response_headers import SAFETY_HEADERS
 from protocols.rhoconnect_push.ids import INSTANCE_NONCE_BITS, TOKEN_NONCE_BITS, Ids, IdValidity
 from protocols.rhoconnect_push.wire import (
@@ -38,6 +38,7 @@ from protocols.rhoconnect_push.wire import (
     ServiceCall,
     basic,
     instance_cookie,
+    joined_by_comma,
     read_line,
     read_message,
     same_user,
@@ -49,9 +50,15 @@ _TICK_S: Final = 1.0
 BODIES_BYTES: Final = 67_108_864
 """Memory budget of bodies if none is given."""
 _REGISTRATIONS: Final = frozenset({CallKind.REGISTER, CallKind.LOOK_UP, CallKind.UNREGISTER})
-_ID_STATUSES: Final = {IdValidity.UNKNOWN: 404, IdValidity.FORGEABLE: 401, IdValidity.WRONG: 401}
-"""Statuses for ids that are not accepted. After a 404 a device discards its id and starts again with a new one; after
-a 401 an Android device keeps its id and requests another cookie (contract §9.2)."""
+_ID_STATUSES: Final = {
+    IdValidity.UNKNOWN: 404,
+    IdValidity.OUTDATED: 404,
+    IdValidity.FORGEABLE: 401,
+    IdValidity.WRONG: 401,
+}
+"""Statuses for ids that are not accepted. After a 404 to its poll an Android device discards its id and starts again
+with a new one. After a 401 it keeps the id, discards the cookie, and never requests another one (contract §9.2)."""
+_UNSIGNED: Final = frozenset({IdValidity.FORGEABLE, IdValidity.OUTDATED})
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -306,20 +313,32 @@ class PushService:
             self.trust(connection)
         if not good or (registration and not same_user(call.user, user)):
             connection.answer(401)
-        elif validity is IdValidity.GOOD or self._may_exchange(validity, call.name, user):
-            await self._serve(connection, call, user)
+        elif validity is IdValidity.GOOD or self._may_register(validity, call, user):
+            await self._serve(connection, call, user, repeats=joined_by_comma(cookies))
         else:
-            connection.answer(_ID_STATUSES[validity])
+            connection.answer(401 if validity is IdValidity.OUTDATED else _ID_STATUSES[validity])
 
-    def _may_exchange(self, validity: IdValidity, instance: str, user: Basic) -> bool:
-        """Return whether an authenticated user may register their own instance with a cookie that polls do not accept.
+    def _may_register(self, validity: IdValidity, call: ServiceCall, user: Basic) -> bool:
+        """Return whether an authenticated user may register with ids that polls do not accept.
 
-        The user could fetch a signed cookie for the instance. A device with an old cookie fetches a signed cookie
-        after its next poll, which is answered with 401. A device whose registration is refused would never poll again.
+        A device polls only with a registration, and discards its id only after a poll: a device whose registration is
+        refused would never begin again. Nobody can poll an id of a lost secret. An id without a signature must be the
+        user's own: its registrations may be in use with a signed cookie.
         """
-        return validity is IdValidity.FORGEABLE and self._ids.made_for(instance, user.name)
+        if validity is IdValidity.UNKNOWN:
+            return call.kind is CallKind.REGISTER
+        return validity in _UNSIGNED and self._ids.made_for(call.name, user.name)
 
-    async def _serve(self, connection: PushConnection, call: ServiceCall, user: Basic) -> None:
+    async def _serve(
+        self, connection: PushConnection, call: ServiceCall, user: Basic, *, repeats: bool
+    ) -> None:
+        """Serve a call of an authenticated user.
+
+        Args:
+            repeats: whether a Windows device calls. It repeats a call that is answered with 404 without end, and looks
+                up a registration that it knows instead of registering again (contract §9.1): therefore a lookup of a
+                registration that is gone registers the app, and the end of one that is gone succeeds.
+        """
         if call.kind is CallKind.CREATE:
             instance = self._ids.instance(user.name, secrets.randbits(INSTANCE_NONCE_BITS))
             connection.answer(200, orjson.dumps({"instance": instance}))
@@ -332,9 +351,13 @@ class PushService:
         elif call.kind is CallKind.LOOK_UP:
             registrant = self._ids.registrant(_registrant(call, user))
             found = await self._store.token_of(call.name, call.app, registrant)
-            _answer_token(connection, 200, found, 404)
+            if found is None and repeats:
+                await self._register(connection, call, user, status=200)
+            else:
+                _answer_token(connection, 200, found, 404)
         else:
-            connection.answer(204 if await self._store.unregister(call.name, call.app) else 404)
+            ended = await self._store.unregister(call.name, call.app)
+            connection.answer(204 if ended or repeats else 404)
 
     async def _give_cookie(self, connection: PushConnection, instance: str, user: str) -> None:
         """Answer with a signed cookie in every case, so that devices gradually leave rhoconnect-push's scheme."""
@@ -347,14 +370,16 @@ class PushService:
             204, headers=f"Set-Cookie: instance={cookie}\r\nSecure: true\r\nHttpOnly: true\r\n".encode()
         )
 
-    async def _register(self, connection: PushConnection, call: ServiceCall, user: Basic) -> None:
+    async def _register(
+        self, connection: PushConnection, call: ServiceCall, user: Basic, *, status: int = 201
+    ) -> None:
         ids, name = self._ids, _registrant(call, user)
         token = ids.token(call.app, secrets.randbits(TOKEN_NONCE_BITS), name)
         made_for_user = ids.made_for(call.name, user.name)
         held = await self._store.register(
             call.name, call.app, token, ids.registrant(name), made_for_user=made_for_user
         )
-        _answer_token(connection, 201, held, 403)
+        _answer_token(connection, status, held, 403)
 
     # -- tasks -----------------------------------------------------------------------------------------------
 

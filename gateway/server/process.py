@@ -51,7 +51,8 @@ def main() -> int:
     structured.configure(worker=config.slot)
     settings_feed = SettingsFeed()
     threading.Thread(target=_end_with_supervisor, args=(settings_feed,), daemon=True).start()
-    run: Run = importlib.import_module(config.module).run
+    with gc_policy.paused_collections():
+        run: Run = importlib.import_module(config.module).run
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_work(run, config, settings, settings_feed))

@@ -3,7 +3,7 @@
 import ssl
 from typing import Final
 
-from gateway.delivery.credentials import read_file
+from gateway.delivery.credential_files import read_file
 from gateway.errors import BadSetting, CredentialError
 from gateway.settings import RhoConnectPushSettings
 from gateway.transport.tls import server_context

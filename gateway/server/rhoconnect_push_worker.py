@@ -11,6 +11,7 @@ from gateway.limits.connection_limits import ConnectionLimits
 from gateway.metrics import Metrics
 from gateway.server.ipc import SettingsUpdate
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
+from gateway.server.runtime_metrics import runtime_metrics
 from gateway.server.worker_channels import WorkerContext
 from gateway.store.client_factory import check_trust
 from gateway.store.command_probe import require_commands, rhoconnect_push_use
@@ -39,6 +40,7 @@ async def run(context: WorkerContext) -> None:
                 field="rhoconnect_push.mode",
             )
         metrics = Metrics(__version__)
+        opened.enter_context(runtime_metrics(metrics))
         bodies = BodyBudget(settings.limits.bodies_bytes)
         connections = ConnectionLimits(settings.limits.connections)
 

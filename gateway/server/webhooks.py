@@ -9,6 +9,7 @@ from gateway.metrics import Metrics
 from gateway.queue.outbox import EventPlan
 from gateway.settings import Settings
 from gateway.store.connection import RedisConnection
+from gateway.tracing import PingTracer
 from gateway.transport.tls import client_context
 from gateway.webhooks.conditions import ConditionMonitor
 from gateway.webhooks.dispatcher import WebhookDispatcher
@@ -17,7 +18,12 @@ from gateway.webhooks.outbox import Outbox
 
 @asynccontextmanager
 async def open_webhooks(
-    settings: Settings, connection: RedisConnection, worker: str, lanes: LaneManager, metrics: Metrics
+    settings: Settings,
+    connection: RedisConnection,
+    worker: str,
+    lanes: LaneManager,
+    metrics: Metrics,
+    tracer: PingTracer | None = None,
 ) -> AsyncIterator[tuple[WebhookDispatcher, EventPlan]]:
     """Deliver events to the endpoints of the settings, and yield the endpoints and the plan for settlements.
 
@@ -27,6 +33,7 @@ async def open_webhooks(
         worker: name of this worker among those of all gateways.
         lanes: the lanes whose conditions are reported.
         metrics: for the endpoints.
+        tracer: records the calls for the pings that have a trace; None: there are no traces.
 
     Raises:
         BadSetting: a file of certificate authorities cannot be read.
@@ -34,7 +41,7 @@ async def open_webhooks(
     check_ca_files(settings)
     plan = EventPlan()
     conditions = ConditionMonitor(settings, plan, lanes.all, Outbox(connection))
-    dispatcher = WebhookDispatcher(connection, worker, plan, metrics, conditions)
+    dispatcher = WebhookDispatcher(connection, worker, plan, metrics, conditions, tracer)
     await dispatcher.open(settings)
     try:
         yield dispatcher, plan

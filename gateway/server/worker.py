@@ -18,6 +18,7 @@ from gateway import __version__
 from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.dead_tokens import DeadTokens
 from gateway.delivery.lane_manager import LaneManager
+from gateway.delivery.ping_additions import addition_rules
 from gateway.delivery.proofs import Proofs
 from gateway.delivery.quota import Quota
 from gateway.delivery.token_trust import TokenTrust
@@ -41,7 +42,8 @@ from gateway.queue.consumer import Streams
 from gateway.queue.effects import EffectStore
 from gateway.queue.outbox import EventPlan
 from gateway.queue.ping_list import PingList
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.queue.scheduled_list import ScheduledPings
@@ -290,7 +292,7 @@ async def _pipeline(
         dead = DeadTokens(registry, TokenTrust(Proofs(look_ups), metrics))
         opened.push_async_callback(dead.close)
         mailbox = await opened.enter_async_context(open_mailbox(settings))
-        unsaved, cancelled = UnsavedVerdicts(), CancelledPings(metrics)
+        unsaved, cancelled = UnsavedVerdicts(metrics), CancelledPings(metrics)
         lane_manager = LaneManager(
             settings, metrics, dead, mailbox, Quota(stream_link), scheduler, unsaved, cancelled=cancelled
         )
@@ -299,7 +301,7 @@ async def _pipeline(
         await opened.enter_async_context(sync_effects)
         lane_manager.log_unusable()
         webhooks, events = await opened.enter_async_context(
-            open_webhooks(settings, stream_link, name, lane_manager, metrics)
+            open_webhooks(settings, stream_link, name, lane_manager, metrics, tracer)
         )
         in_flight = InFlight(streams, scheduler, completions, metrics, unsaved, events, cancelled)
         broadcasts = BroadcastStore(stream_link, settings.receipts.ttl_s)
@@ -443,6 +445,7 @@ def _services(
         scrape=scrape,
         workers=workers,
         scheduler=pipeline.in_flight.scheduler,
+        addition_rules=addition_rules(),
     )
 
 

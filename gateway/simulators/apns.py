@@ -1,6 +1,7 @@
 """Simulated APNs."""
 
 import asyncio
+import secrets
 import ssl
 import uuid
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from cryptography import x509
 from gateway.simulators.authority import ClientCertificate
 from gateway.simulators.base import Hosting, Simulator
 from gateway.simulators.connection import SimulatedSession
+from gateway.simulators.demo_device import SimulatorDevice
 from gateway.simulators.keys import TeamKey, make_team_key
 from gateway.simulators.simulation import ClientFiles, Simulation
 from protocols.apns.credentials import topics_of
@@ -100,3 +102,16 @@ class ApnsSimulation(Simulation):
 
 
 SIMULATION: Final = ApnsSimulation()
+
+
+class ApnsDemoDevice(SimulatorDevice):
+    """A device of `rhopush demo`."""
+
+    simulation = SIMULATION
+    description = "an Apple device"
+    device_type = "Apple"
+    push_type = "apple"
+
+    def make_token(self, simulator: Simulator) -> str:
+        """A random token."""
+        return secrets.token_hex(32)

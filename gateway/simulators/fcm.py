@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.simulators.base import Hosting, Simulator
 from gateway.simulators.connection import SimulatedSession
+from gateway.simulators.demo_device import SimulatorDevice
 from gateway.simulators.keys import ServiceAccountKey, make_service_account
 from gateway.simulators.simulation import ClientFiles, Simulation
 from protocols.fcm.simulated_google import STS_PATH, GoogleUser, Workload, gives_tokens
@@ -219,3 +220,16 @@ class FcmSimulation(Simulation):
 
 
 SIMULATION: Final = FcmSimulation()
+
+
+class FcmDemoDevice(SimulatorDevice):
+    """A device of `rhopush demo`."""
+
+    simulation = SIMULATION
+    description = "an Android device (FCM)"
+    device_type = "ANDROID"
+    push_type = "fcm"
+
+    def make_token(self, simulator: Simulator) -> str:
+        """A random token."""
+        return secrets.token_urlsafe(24)

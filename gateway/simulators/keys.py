@@ -1,7 +1,10 @@
 """Keys that a simulated provider accepts, generated at run time, so that no repository contains one."""
 
+import itertools
 import secrets
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Final
 
 import orjson
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -11,6 +14,9 @@ from protocols.apns.simulator import SigningKey
 from protocols.fcm.simulator import Account
 
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+_RSA_KEYS: Final = 4
+"""RSA keys of a process. Making one takes a tenth of a second, so the accounts use them in turn."""
+_accounts: Final = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ def make_team_key(
 
 def make_service_account(project_id: str, token_uri: str) -> ServiceAccountKey:
     """Make a service account of a project, whose tokens are fetched from `token_uri`."""
-    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    private = _rsa_key(next(_accounts) % _RSA_KEYS)
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     email = f"push@{project_id}.iam.gserviceaccount.com"
     account = Account(email, secrets.token_hex(20), private.public_key(), project_id)
@@ -87,3 +93,8 @@ def make_service_account(project_id: str, token_uri: str) -> ServiceAccountKey:
         "token_uri": token_uri,
     }
     return ServiceAccountKey(info, account)
+
+
+@cache
+def _rsa_key(_: int) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -31,7 +31,7 @@ class DeviceBehaviour(NamedTuple):
         retry_max_s: upper bound of that wait, which doubles with each failure.
         pause_s: wait after each answer.
         id_max: highest id that it can store.
-        forgets: 401 and 404 end its registrations; otherwise it repeats without limit.
+        forgets: 401 and 404 to a poll end its registrations; otherwise it repeats every refused call without limit.
     """
 
     name: str
@@ -113,6 +113,8 @@ class RhoConnectPushDevice:
         self.behaviour = behaviour
         self.instance = self.cookie = ""
         self.tokens: dict[str, str] = {}
+        self._users: dict[str, str] = {}
+        """The user who registered each app of `tokens`."""
         self.last = -1
         self.received: list[Received] = []
         self.statuses: list[int] = []
@@ -133,23 +135,23 @@ class RhoConnectPushDevice:
     # -- registration ----------------------------------------------------------------------------------------
 
     async def register(self, app: str) -> str:
-        """Register an app, and return its token.
+        """Register an app, and return its token. An app that the user has registered is looked up only.
+
+        An Android device requests a cookie only together with an id: with an id and without a cookie it sends nothing.
 
         Raises:
             RegistrationRefused: the service refuses the registration.
         """
         if not self.instance:
-            status, _, body = await self._call("POST", "/instanceId")
-            self.instance = str(_expect(status, 200, body)["instance"])
+            await self._begin()
+        elif not self.cookie and self.behaviour.forgets:
+            raise RegistrationRefused("an id without a cookie")
         if not self.cookie:
-            status, headers, _ = await self._call("GET", f"/instanceId/{self.instance}")
-            _expect(status, 204, b"")
-            name, _, value = headers.get("Set-Cookie", "").partition(";")[0].partition("=")
-            if name != "instance":
-                raise RegistrationRefused("SERVICE_NOT_AVAILABLE (no instance cookie)")
-            self.cookie = value
-        status, _, body = await self._call("PUT", self._registration(app))
-        self.tokens[app] = str(_expect(status, 201, body)["token"])
+            await self.fetch_cookie()
+        known = app in self.tokens and self._users.get(app, self._user) == self._user
+        status, _, body = await self._call("GET" if known else "PUT", self._registration(app))
+        self.tokens[app] = str(_expect(status, 200 if known else 201, body)["token"])
+        self._users[app] = self._user
         return self.tokens[app]
 
     async def enrol(self, app: str) -> str:
@@ -167,12 +169,9 @@ class RhoConnectPushDevice:
             await asyncio.sleep(self.behaviour.retry_s / self._speed_up)
 
     async def start(self) -> None:
-        """Start the device's service (Android's TokenChecker): check each app, and register the apps again whose
-        check was answered with 401."""
+        """Start the device's service (Android's TokenChecker): check each app."""
         for app in tuple(self.tokens):
             await self.check(app)
-            if self.statuses_of_checks[-1] == 401:
-                await self.enrol(app)
 
     def move(self, url: str) -> None:
         """Change the server behind the name of the push service. The device keeps all its state."""
@@ -185,25 +184,57 @@ class RhoConnectPushDevice:
         self._authorization = _basic(user, password)
 
     async def check(self, app: str) -> bool:
-        """Ask the service whether an app is still registered, as a device does for each app at its start."""
+        """Ask the service whether an app is still registered, as a device does for each app at its start.
+
+        After a 401 the device ends the registration and begins it again by itself, with the same token.
+        """
         status, _, body = await self._call("GET", self._registration(app))
         self.statuses_of_checks.append(status)
         if status == 200:
             self.tokens[app] = str(json.loads(body)["token"])
-        elif status in (401, 404):
-            self.tokens.pop(app, None)
+        elif status == 404:
+            self._end(app)
         return status == 200
 
     async def unregister(self, app: str) -> None:
-        """End an app's registration; 404 counts as success.
+        """End an app's registration; for an Android device, 404 counts as success.
 
         Raises:
             RegistrationRefused: the service refused.
         """
         status, _, body = await self._call("DELETE", self._registration(app))
-        if status != 404:
+        if status != 404 or not self.behaviour.forgets:
             _expect(status, 204, body)
+        self._end(app)
+
+    async def _begin(self) -> None:
+        """Get an id, and on an Android device also its cookie. After a 404 to the cookie it drops the id."""
+        status, _, body = await self._call("POST", "/instanceId")
+        self.instance = str(_expect(status, 200, body)["instance"])
+        if self.behaviour.forgets:
+            await self.fetch_cookie()
+
+    async def fetch_cookie(self) -> None:
+        """Request the cookie of its id.
+
+        Raises:
+            RegistrationRefused: the service refuses it.
+        """
+        status, headers, _ = await self._call("GET", f"/instanceId/{self.instance}")
+        if status == 404 and self.behaviour.forgets:
+            self.instance = ""
+        _expect(status, 204, b"")
+        name, _, value = headers.get("Set-Cookie", "").partition(";")[0].partition("=")
+        if name != "instance":
+            raise RegistrationRefused("SERVICE_NOT_AVAILABLE (no instance cookie)")
+        self.cookie = value
+
+    def _end(self, app: str) -> None:
+        """Forget a registration, and with the last one the last message."""
         self.tokens.pop(app, None)
+        self._users.pop(app, None)
+        if not self.tokens:
+            self.last = -1
 
     # -- messages --------------------------------------------------------------------------------------------
 
@@ -256,7 +287,8 @@ class RhoConnectPushDevice:
     def _forget(self, status: int) -> None:
         if status in (401, 404):
             self.cookie = ""
-            self.tokens.clear()
+            for app in tuple(self.tokens):
+                self._end(app)
         if status == 404:
             self.instance = ""
 

@@ -8,9 +8,11 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Final
 
 import msgspec
+from redis import DriverInfo
 from redis.asyncio import Redis, Sentinel
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -77,11 +79,17 @@ def _client(address: RedisAddress, timeout_s: float | None) -> Redis:
         "username": address.username,
         "password": _revealed(address.password),
         "client_name": "rhopush",
+        "driver_info": _driver_info(),
     }
     made = _made(address, options)
     # Only the connections accept this option; the client's constructor does not.
     made.connection_pool.connection_kwargs["encoder_class"] = CheckedEncoder
     return with_lenient_auth(made, address)
+
+
+@cache  # redis-py would search its version in the installed packages for each client
+def _driver_info() -> DriverInfo:
+    return DriverInfo()
 
 
 def _made(address: RedisAddress, options: dict[str, Any]) -> Redis:

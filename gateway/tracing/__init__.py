@@ -3,7 +3,7 @@
 The extra `tracing` installs the packages; without `tracing.endpoint` none of them is loaded.
 """
 
-from gateway.tracing.pings import PingTracer
+from gateway.tracing.pings import PingTracer, WebhookCall
 from gateway.tracing.traceparent import TraceContext, parse
 
-__all__ = ["PingTracer", "TraceContext", "parse"]
+__all__ = ["PingTracer", "TraceContext", "WebhookCall", "parse"]

@@ -6,7 +6,7 @@
 | `queue` | the ping is durable, or its retry is due | a worker reads its entry |
 | `fan-out` | the entry is read | its deliveries are offered to the lanes |
 | `delivery PROVIDER` | the deliveries are offered | each of them has a verdict |
-| `webhook NAME` | `PingTracer.webhook` | |
+| `webhook NAME` | a message with events of the ping is sent to an endpoint | the endpoint has answered |
 
 All of them are children of `ingress`, whose context is stored in the ping (`Ping.traceparent`) and so survives a
 restart. A chunk of a broadcast has one span for each provider, and no device has a span.
@@ -16,14 +16,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from gateway.delivery.batch import ACCEPTED, DeliveryBatch
 from gateway.errors import RhoPushError
 from gateway.queue.append_batch import Accepted, IdempotencyKey, OnAppended
-from gateway.queue.producer import PingQueue
+from gateway.queue.ping_queue import PingQueue
 from gateway.tracing.exporter import Kind, SpanData, SpanRecorder
 from gateway.tracing.traceparent import TraceContext, is_unsampled, parse
 from protocols.ping.model import Ping
@@ -31,6 +31,24 @@ from protocols.ping.model import Ping
 Attributes = Mapping[str, str | int | bool]
 _MS: Final = 1_000_000
 """Nanoseconds of a millisecond."""
+
+
+class WebhookCall(NamedTuple):
+    """One attempt to deliver a message to an endpoint.
+
+    Attributes:
+        ping_id: the ping.
+        endpoint: name of the endpoint.
+        kind: event type of the message.
+        times_ns: begin and end, epoch nanoseconds.
+        status: HTTP status of the response; None: there was none, or the endpoint is no HTTP server.
+    """
+
+    ping_id: str
+    endpoint: str
+    kind: str
+    times_ns: tuple[int, int]
+    status: int | None
 
 
 class PingTracer:
@@ -98,7 +116,7 @@ class PingTracer:
             if ping.traceparent is not None and (context := parse(ping.traceparent)) is not None
         ]
         if traced:
-            batch.trace = BatchTrace(self, traced)
+            batch.attach_trace(BatchTrace(self, traced))
 
     def span(
         self,
@@ -130,25 +148,26 @@ class PingTracer:
             )
         )
 
-    def webhook(
-        self, traceparent: str | None, name: str, times_ns: tuple[int, int], status: int | None
-    ) -> None:
+    def webhook(self, traceparent: str, call: WebhookCall, *, failed: bool) -> None:
         """Record a call of a webhook for a ping.
 
         Args:
-            traceparent: `Ping.traceparent`; None: the ping is not recorded.
-            name: of the webhook.
-            times_ns: begin and end of the call, epoch nanoseconds.
-            status: HTTP status of the response; None: there was none.
+            traceparent: `Ping.traceparent`.
+            call: the call.
+            failed: whether the endpoint did not accept the message.
         """
-        parent = None if traceparent is None else parse(traceparent)
+        parent = parse(traceparent)
         if parent is None:
             return
-        attributes: dict[str, str | int | bool] = {"rhopush.webhook": name}
-        if status is not None:
-            attributes["http.response.status_code"] = status
-        failed = status is None or status >= 300
-        self.span(f"webhook {name}", parent, times_ns, attributes, failed=failed, is_call=True)
+        attributes: dict[str, str | int | bool] = {
+            "rhopush.ping_id": call.ping_id,
+            "rhopush.webhook": call.endpoint,
+            "rhopush.event": call.kind,
+        }
+        if call.status is not None:
+            attributes["http.response.status_code"] = call.status
+        name = f"webhook {call.endpoint}"
+        self.span(name, parent, call.times_ns, attributes, failed=failed, is_call=True)
 
 
 class _TracedSubmission:

@@ -15,6 +15,7 @@ from gateway.metrics import Metrics
 from gateway.queue.outbox import EventPlan
 from gateway.settings import Settings, WebhookSettings
 from gateway.store.connection import RedisConnection
+from gateway.tracing import PingTracer
 from gateway.webhooks.conditions import ConditionMonitor
 from gateway.webhooks.endpoint_delivery import EndpointDelivery, digest_of
 from gateway.webhooks.endpoint_state import EndpointState, EndpointStates
@@ -46,6 +47,7 @@ class WebhookDispatcher:
         plan: receives the events that settlements must store.
         metrics: for the endpoints.
         conditions: reports lanes and credentials.
+        tracer: records the calls for the pings that have a trace; None: there are no traces.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class WebhookDispatcher:
         plan: EventPlan,
         metrics: Metrics,
         conditions: ConditionMonitor,
+        tracer: PingTracer | None = None,
     ) -> None:
         self._connection = connection
         self._plan = plan
         self._metrics = metrics
         self._conditions = conditions
+        self._tracer = tracer
         self._outbox = Outbox(connection)
         self._states = EndpointStates(connection, worker)
         self._ping_events = PingEvents(connection, self._outbox, self._states)
@@ -189,7 +193,13 @@ class WebhookDispatcher:
 
     def _begin(self, name: str, endpoint: WebhookSettings) -> None:
         delivery = EndpointDelivery(
-            name, endpoint, self._sink(endpoint), self._states, self._outbox, self._metrics
+            name,
+            endpoint,
+            self._sink(endpoint),
+            self._states,
+            self._outbox,
+            self._metrics,
+            tracer=self._tracer,
         )
         self._deliveries[name] = delivery
         self._tasks[name] = asyncio.create_task(self._run(delivery), name=f"webhook:{name}")

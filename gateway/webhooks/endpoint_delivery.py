@@ -7,7 +7,8 @@ repeats at most the message whose acceptance was not stored.
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -15,8 +16,9 @@ import structlog
 from gateway.clock import SHARED_CLOCK
 from gateway.metrics import Metrics
 from gateway.settings import WebhookSettings
+from gateway.tracing import PingTracer, WebhookCall
 from gateway.webhooks.endpoint_state import EndpointState, EndpointStates
-from gateway.webhooks.outbox import Outbox, StoredRecord, event_record
+from gateway.webhooks.outbox import Outbox, StoredRecord, event_record, traces_of
 from gateway.webhooks.sink import Sink
 from protocols.webhooks.attempts import RETRY_AFTER_MAX_S, DeliveryAttempt, Outcome, delay_s
 from protocols.webhooks.events import Message, messages_of
@@ -45,6 +47,7 @@ class EndpointDelivery:
         outbox: the outbox.
         metrics: counts attempts and lost records.
         now_ms: epoch ms by the clock of Redis, for the delays between attempts.
+        tracer: records the attempts for the pings that have a trace; None: there are no traces.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class EndpointDelivery:
         outbox: Outbox,
         metrics: Metrics,
         now_ms: Callable[[], int] = SHARED_CLOCK.now_ms,
+        tracer: PingTracer | None = None,
     ) -> None:
         self.name: Final = name
         self.settings: Final = settings
@@ -64,6 +68,7 @@ class EndpointDelivery:
         self._outbox = outbox
         self._metrics = metrics
         self._now_ms = now_ms
+        self._tracer = tracer
         self._wanted = frozenset(settings.events)
         self._digest = digest_of(settings)
         self._is_leader = False
@@ -117,8 +122,9 @@ class EndpointDelivery:
             return (over_ms - state.now_ms) / 1000
         if not await self._count_lost(state, records):
             return 0.0
+        traces = {} if self._tracer is None else traces_of(records)
         for message in _unsent(messages, state.sent):
-            if not await self._attempt(state, message):
+            if not await self._attempt(state, message, traces):
                 return 0.0
             state = state._replace(attempts=0)
         last = records[-1]
@@ -126,9 +132,15 @@ class EndpointDelivery:
         await self._states.change(self.name, done, delete=("sent",))
         return 0.0
 
-    async def _attempt(self, state: EndpointState, message: Message) -> bool:
-        """Make one attempt; False: the message was not delivered, or this worker is not the leader any longer."""
+    async def _attempt(self, state: EndpointState, message: Message, traces: Mapping[str, str]) -> bool:
+        """Make one attempt; False: the message was not delivered, or this worker is not the leader any longer.
+
+        `traces`: the traces of pings by their ids.
+        """
+        begin_ns = time.time_ns()
         attempt = await self.sink.send(message)
+        if traces:
+            self._record(message, traces, begin_ns, attempt)
         self._metrics.webhook_deliveries(self.name, attempt.outcome.value).inc()
         if attempt.outcome is Outcome.DELIVERED:
             if state.attempts:
@@ -141,6 +153,19 @@ class EndpointDelivery:
             )
         await self._store_failure(attempt, state.attempts + 1, message)
         return False
+
+    def _record(
+        self, message: Message, traces: Mapping[str, str], begin_ns: int, attempt: DeliveryAttempt
+    ) -> None:
+        """Record an attempt in the trace of each ping whose events the message has."""
+        ids = dict.fromkeys(str(event.get("ping_id")) for event in message.data)
+        for ping_id in ids:
+            if self._tracer is not None and ping_id in traces:
+                call = WebhookCall(
+                    ping_id, self.name, message.kind, (begin_ns, time.time_ns()), attempt.status
+                )
+                delivered = attempt.outcome is Outcome.DELIVERED
+                self._tracer.webhook(traces[ping_id], call, failed=not delivered)
 
     async def _store_failure(self, attempt: DeliveryAttempt, failures: int, message: Message) -> None:
         wait_s = delay_s(failures, _noise(), attempt.retry_after_s)

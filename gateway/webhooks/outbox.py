@@ -4,7 +4,8 @@ The messages of an endpoint are formed from all records of one second of Redis' 
 that a second that is over gets no further record, and each reader forms the same messages from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
@@ -16,6 +17,7 @@ from gateway.queue.outbox import (
     REMOVED_MAX,
     ConditionEvent,
     FinishedPing,
+    PingTrace,
     SettledEvents,
 )
 from gateway.store import keys
@@ -38,6 +40,7 @@ READ_RECORDS: Final = 500
 _SECOND_MS: Final = 1_000
 _read_settlement: Final = decoder(SettledEvents)
 _condition: Final = decoder(ConditionEvent)
+_read_traces: Final = decoder(list[PingTrace])
 
 SWEEP: Final = Script(
     CHECKS
@@ -187,6 +190,18 @@ def event_record(record: StoredRecord, wanted: frozenset[str]) -> EventRecord:
     return EventRecord(
         record.record, {kind: found for kind, found in events.items() if found and kind in wanted}, alone
     )
+
+
+def traces_of(records: Iterable[StoredRecord]) -> dict[str, str]:
+    """Return the traces of the recorded pings in these records: `Ping.traceparent` by ping id."""
+    found: dict[str, str] = {}
+    for record in records:
+        packed = record.fields.get(b"t")
+        if packed is not None:
+            with suppress(*BAD_DATA):
+                batch = record.fields[b"b"].decode("ascii", "replace")
+                found |= {_ping_id(batch, one.index): one.traceparent for one in _read_traces(packed)}
+    return found
 
 
 def _ping_events(fields: dict[bytes, bytes]) -> dict[str, Sequence[Event]]:

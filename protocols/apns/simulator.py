@@ -24,6 +24,7 @@ from protocols.simulation.record import (
     Summary,
     readable,
     source_names,
+    time_in_id,
 )
 
 __all__ = ["MAX_AGE_S", "REASONS", "ApnsOptions", "ApnsRules", "ApnsSession", "SigningKey"]
@@ -293,6 +294,7 @@ class _ApnsRequest:
             payload=self.payload,
             notes=tuple(f"aps.{key} is ignored by the device" for key in self.aps if key not in APS_KEYS),
             summary=_summary(self.payload, self.aps),
+            accepted_ms=time_in_id(self.headers.get("apns-id", "")),
         )
 
     def _only_topic(self) -> str:
@@ -407,15 +409,17 @@ def _parse(body: bytes) -> Any:
 def _summary(payload: Any, aps: Mapping[str, Any]) -> Summary:
     if not isinstance(payload, dict):
         return Summary()
-    alert = aps.get("alert")
+    alert, title = aps.get("alert"), None
     if isinstance(alert, dict):
-        alert = alert.get("body", alert.get("title"))
+        title = alert.get("title")
+        alert = alert.get("body", title)
     return Summary(
         alert=None if alert is None else str(alert),
         badge=aps.get("badge"),
         sound=aps.get("sound"),
         vibrate=payload.get("vibrate", aps.get("vibrate")),
         do_sync=source_names(payload.get("do_sync")),
+        title=None if title is None else str(title),
     )
 
 

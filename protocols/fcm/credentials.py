@@ -7,6 +7,7 @@ their content; google-auth fetches the tokens.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -308,6 +309,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=4)  # OpenSSL checks a key for some 50 ms, and a process reads the same key several times
 def _rsa(pem: str) -> RSAPrivateKey:
     field = "credentials.private_key"
     try:

@@ -25,6 +25,7 @@ from protocols.simulation.record import (
     Summary,
     readable,
     source_names,
+    time_in_id,
 )
 
 __all__ = [
@@ -312,6 +313,7 @@ class _FcmRequest:
             payload=self.payload,
             notes=("validate_only: not sent",) if status == 200 and self.validate_only else (),
             summary=_summary(self.message),
+            accepted_ms=_accepted_ms(self.message),
         )
 
 
@@ -378,7 +380,14 @@ def _summary(message: dict[str, Any]) -> Summary:
         sound=data.get("sound", shown.get("sound")),
         vibrate=data.get("vibrate"),
         do_sync=source_names(data.get("do_sync")),
+        title=shown.get("title"),
     )
+
+
+def _accepted_ms(message: dict[str, Any]) -> int | None:
+    """The tag of a notification is the ping's id, unless the sender chose another."""
+    notification = _object(_object(message.get("android")).get("notification"))
+    return time_in_id(str(notification.get("tag", "")))
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -74,7 +74,7 @@ _BY_CLASS: Final[dict[int, Verdict]] = {2: ACCEPTED, 4: _REJECTED}
 
 _FCM_ERROR: Final = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST: Final = "type.googleapis.com/google.rpc.BadRequest"
-_TOKEN_FIELDS: Final = frozenset({"message.token", "token"})
+_TOKEN_FIELDS: Final = frozenset({"message.token", "token", "message.fid", "fid"})
 _WRONG_DEVICE: Final = "not a valid FCM registration token"
 
 

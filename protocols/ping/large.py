@@ -44,10 +44,12 @@ class LargeBodyReader:
 
     Args:
         names: the parameters of a ping.
+        where: what the parameters are in, for messages.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], where: str) -> None:
         self._names = tuple(names)
+        self._where = where
         nothing = msgspec.Raw()
         fields = [
             (f"parameter_{number}", msgspec.Raw, msgspec.field(default=nothing, name=name))
@@ -64,14 +66,16 @@ class LargeBodyReader:
         """
         if not body.strip():
             return {}
-        _refuse_many(body)
+        if body.count(b"[") + body.count(b"{") > _LISTS_MAX or body.count(b":") > _MEMBERS_MAX:
+            # locating the ends of the values alone would take long
+            raise MalformedBody(f"{self._where} has too many lists and objects")
         yield
         self._refuse_long_rest(body)
         yield
         values = _raws(body)
         yield
         if len(values) > NAMES_MAX:
-            raise MalformedBody(f"the body has more than {NAMES_MAX} parameters")
+            raise MalformedBody(f"{self._where} has more than {NAMES_MAX} parameters")
         found: dict[str, Any] = {}
         for name, raw in values.items():
             if name == "user_id":
@@ -85,14 +89,8 @@ class LargeBodyReader:
         known = sum(map(len, msgspec.structs.astuple(self._decode(body))))
         if len(body) - known > _REST_BYTES_MAX:
             raise MalformedBody(
-                f"the body has more than {_REST_BYTES_MAX} bytes besides the parameters of a ping"
+                f"{self._where} has more than {_REST_BYTES_MAX} bytes besides the parameters of a ping"
             )
-
-
-def _refuse_many(body: bytes) -> None:
-    """Raise MalformedBody if locating the ends of the values alone would take long."""
-    if body.count(b"[") + body.count(b"{") > _LISTS_MAX or body.count(b":") > _MEMBERS_MAX:
-        raise MalformedBody("the body has too many lists and objects")
 
 
 def _value(name: str, raw: msgspec.Raw) -> Any:

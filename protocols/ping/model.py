@@ -44,6 +44,7 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
         apps: the apps (`device_app_id`) to which the sender's token is limited: no device of another app gets the
             ping; None: no limit.
         traceparent: W3C Trace Context of the ping's span `ingress`; None: no trace of the ping is recorded.
+        additions: raw additions to the messages of providers of other packages, by the provider's name.
     """
 
     id: str = ""
@@ -66,8 +67,13 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     badge_increment: int = 0
     apps: tuple[str, ...] | None = None
     traceparent: str | None = None
+    additions: dict[str, dict[str, Any]] | None = None
 
     @property
     def named(self) -> int:
         """Number of the users, devices and tokens that the ping names."""
         return len(self.users) + (0 if self.to is None else self.to.listed)
+
+    def additions_of(self, provider: str) -> dict[str, Any] | None:
+        """The raw additions to the messages of a provider of another package; None: there are none."""
+        return None if self.additions is None else self.additions.get(provider)

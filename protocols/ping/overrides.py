@@ -1,17 +1,29 @@
-"""Raw additions to a provider's message: the `apns` and `fcm` parameters of a ping.
+"""Raw additions to a provider's message: the `apns` and `fcm` parameters of a ping, and those of other providers.
 
-They are merged into the message that the gateway composes. They may add and replace content; they may not choose the
-recipient or the sender, which the devices and the credentials determine.
+They are merged into the message that is composed. They may add and replace content; they may not choose the recipient
+or the sender, which the devices and the credentials determine.
+
+A provider of another package brings the rule of its parameter (`AdditionRule`). The parser of a ping gets these rules
+as an argument, and the ping holds their results in `Ping.additions`.
 """
 
 import re
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from protocols.errors import InvalidField
 from protocols.ping import fields
 from protocols.ping.limits import MESSAGE_CHARACTERS, bounded
+
+AdditionRule: TypeAlias = Callable[[Any, str], dict[str, Any] | None]
+"""Parses the value of a parameter, decoded from JSON or a text of a form, with the parameter's name. Returns the
+additions, in JSON's types; None: there are none. Raises InvalidField."""
+AdditionRules: TypeAlias = Mapping[str, AdditionRule]
+"""The rules by the name of the parameter, which is that of the provider."""
+NO_RULES: Final[AdditionRules] = MappingProxyType({})
 
 # Names are compared in lower case without "-" and "_", so that apnsTopic, apns-topic and apns_topic are equal. APNs:
 # `apns` is the payload. Headers have parameters of their own (priority, ttl_s, collapse_id); a topic, token or
@@ -75,6 +87,15 @@ def _refuse(holder: Any, path: str, names: frozenset[str]) -> None:
         if _folded(key) in names:
             field = f"{path}.{key}"
             raise InvalidField(f"{field} cannot be set by an addition", field=field)
+
+
+def plain(value: Any, field: str) -> dict[str, Any] | None:
+    """Parse additions without a rule of their own: any object.
+
+    Raises:
+        InvalidField: the value is not an object, is too long, or is nested too deeply.
+    """
+    return None if value == "" else _object(value, field) or None
 
 
 def apns(value: Any, field: str) -> dict[str, Any] | None:
@@ -143,3 +164,7 @@ def _snake(value: Any) -> Any:
         return value
     named = ((_CAMEL.sub(r"_\g<0>", key).lower() if _CAMEL.search(key) else key, value[key]) for key in value)
     return {name: item if name in _FCM_OPAQUE else _snake(item) for name, item in named if item is not None}
+
+
+BUILT_IN: Final[AdditionRules] = {"apns": apns, "fcm": fcm}
+"""The rules of the parameters that have fields of their own in `Ping`, since they are older than `Ping.additions`."""

@@ -4,10 +4,11 @@ A line of a request with many pings (`from_line`) may also have an idempotency k
 
 All forms share one parser: the parameters are put into `_Raw` and parsed by the rules of `protocols.ping.fields`.
 JSON is decoded into it directly, in C; only a body with an unknown field is decoded a second time, to name the field.
+The parameters of providers of other packages (`rules`) are such fields.
 """
 
 from collections.abc import Generator, Mapping
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar, cast
 
 import msgspec
 
@@ -17,6 +18,7 @@ from protocols.ping import address, fields, form, overrides
 from protocols.ping.large import LARGE_BYTES, LargeBodyReader
 from protocols.ping.limits import NAMES_MAX, is_deeper
 from protocols.ping.model import Ping
+from protocols.ping.overrides import NO_RULES, AdditionRules
 
 Found = TypeVar("Found")
 
@@ -111,34 +113,57 @@ _KNOWN: Final[dict[str, str]] = {
     outside: inside
     for inside, outside in zip(_Raw.__struct_fields__, _Raw.__struct_encode_fields__, strict=True)
 }
-_large: Final = LargeBodyReader(_KNOWN)
-_large_line: Final = LargeBodyReader((*_KNOWN, _KEY))
 _BODY: Final = "the body"
 _LINE: Final = "this line"
+_large: Final = LargeBodyReader(_KNOWN, _BODY)
+_large_line: Final = LargeBodyReader((*_KNOWN, _KEY), _LINE)
 _EXPLAINED_BYTES: Final = 262_144  # no location is determined for a fault in a longer body
 _Unknown = tuple[tuple[str, ...], int]  # names of parameters, and the number of further ones
 _ALL_KNOWN: Final[_Unknown] = ((), 0)
 _WARNED_MAX: Final = 32
 """Largest number of names in a warning header; enough to find the mistake."""
+PARAMETERS: Final = frozenset({*_KNOWN, _KEY, *_OF_EXPLAIN})
+"""The parameters of a ping and of a line, except those of providers of other packages."""
 
 
-def from_json(body: bytes) -> Submission:
+class _Parameters(NamedTuple):
+    """The parameters of a ping, separated.
+
+    Attributes:
+        raw: those that every gateway knows.
+        unknown: those that this gateway does not know.
+        additions: the parsed parameters of providers of other packages.
+    """
+
+    raw: _Raw
+    unknown: _Unknown
+    additions: dict[str, dict[str, Any]]
+
+
+def from_json(body: bytes, rules: AdditionRules = NO_RULES) -> Submission:
     """Parse a JSON body.
+
+    Args:
+        body: the body.
+        rules: the rules of the parameters of providers of other packages.
 
     Raises:
         MalformedBody: it is not JSON, or not a JSON object; the message names the byte, line and column.
         InvalidField: a parameter has a wrong type or value; `field` is its path.
     """
     if len(body) > LARGE_BYTES:
-        return run_steps(json_in_steps(body))
+        return run_steps(json_in_steps(body, rules=rules))
     try:
         raw = _decode_raw(body)
     except (ValueError, RecursionError):
-        return _from_other_json(body)
+        # It has unknown fields, is empty, or is invalid.
+        return from_params(_json_object(body), rules)
     return _submission(raw, _ALL_KNOWN)
 
 
-def json_in_steps(body: bytes, query: str = "") -> Generator[None, None, Submission]:
+def json_in_steps(
+    body: bytes, query: str = "", rules: AdditionRules = NO_RULES
+) -> Generator[None, None, Submission]:
     """`from_json_and_query` for a large body, in steps of some milliseconds, so that other work can run between
     them.
 
@@ -153,7 +178,7 @@ def json_in_steps(body: bytes, query: str = "") -> Generator[None, None, Submiss
         if len(body) > _EXPLAINED_BYTES:
             raise MalformedBody("the body is malformed: it is not a complete JSON object") from error
         parameters |= _json_object(body)
-    return (yield from params_in_steps(parameters))
+    return (yield from params_in_steps(parameters, rules))
 
 
 def run_steps(steps: Generator[None, None, Found]) -> Found:
@@ -165,7 +190,7 @@ def run_steps(steps: Generator[None, None, Found]) -> Found:
             return cast("Found", end.value)
 
 
-def from_line(line: bytes) -> tuple[Submission, Any]:
+def from_line(line: bytes, rules: AdditionRules = NO_RULES) -> tuple[Submission, Any]:
     """Parse one line of a request with many pings: the ping and its `idempotency_key`, not yet checked.
 
     Raises:
@@ -173,17 +198,19 @@ def from_line(line: bytes) -> tuple[Submission, Any]:
         InvalidField: as in `from_json`; or the line has `wait`, `api_token`, `explain` or `validate`.
     """
     if len(line) > LARGE_BYTES:
-        return run_steps(line_in_steps(line))
+        return run_steps(line_in_steps(line, rules))
     try:
         raw = _decode_line(line)
     except (ValueError, RecursionError):
-        return _from_line_parameters(_json_object(line, _LINE))
+        return _from_line_parameters(_json_object(line, _LINE), rules)
     if raw.wait is not None or raw.api_token is not None:
         raise _not_in_a_line("wait" if raw.wait is not None else "api_token")
     return _submission(raw, _ALL_KNOWN), raw.idempotency_key
 
 
-def line_in_steps(line: bytes) -> Generator[None, None, tuple[Submission, Any]]:
+def line_in_steps(
+    line: bytes, rules: AdditionRules = NO_RULES
+) -> Generator[None, None, tuple[Submission, Any]]:
     """Parse a long line as `from_line` does, in steps of some milliseconds. Raises as `from_line`."""
     try:
         parameters = yield from _large_line.parameters(line)
@@ -194,12 +221,12 @@ def line_in_steps(line: bytes) -> Generator[None, None, tuple[Submission, Any]]:
             raise MalformedBody(f"{_LINE} is malformed: it is no complete JSON object") from error
         parameters = _json_object(line, _LINE)
     key = _key_of_line(parameters)
-    return (yield from params_in_steps(parameters)), key
+    return (yield from params_in_steps(parameters, rules)), key
 
 
-def _from_line_parameters(parameters: dict[str, Any]) -> tuple[Submission, Any]:
+def _from_line_parameters(parameters: dict[str, Any], rules: AdditionRules) -> tuple[Submission, Any]:
     key = _key_of_line(parameters)
-    return from_params(parameters), key
+    return from_params(parameters, rules), key
 
 
 def _key_of_line(parameters: dict[str, Any]) -> Any:
@@ -214,17 +241,17 @@ def _not_in_a_line(name: str) -> InvalidField:
     return InvalidField(f"a line must not have {name}", field=name)
 
 
-def from_json_and_query(body: bytes, query: str) -> Submission:
+def from_json_and_query(body: bytes, query: str, rules: AdditionRules = NO_RULES) -> Submission:
     """Parse a JSON body and a query string. A parameter of the body takes precedence (contract §1.2).
 
     Raises the same errors as `from_json` and `from_form`.
     """
     if not query:
-        return from_json(body)
-    return from_params({**form.parameters(query, "query"), **_json_object(body)})
+        return from_json(body, rules)
+    return from_params({**form.parameters(query, "query"), **_json_object(body)}, rules)
 
 
-def from_form(body: bytes, query: str) -> Submission:
+def from_form(body: bytes, query: str, rules: AdditionRules = NO_RULES) -> Submission:
     """Parse an application/x-www-form-urlencoded body, with Rack's brackets, and a query. The body takes precedence.
 
     Raises:
@@ -234,16 +261,17 @@ def from_form(body: bytes, query: str) -> Submission:
     parameters = form.parameters(query, "query") if query else {}
     if body:
         parameters.update(form.parameters(body, "body"))
-    return from_params(parameters)
+    return from_params(parameters, rules)
 
 
-def from_params(parameters: Mapping[str, Any]) -> Submission:
+def from_params(parameters: Mapping[str, Any], rules: AdditionRules = NO_RULES) -> Submission:
     """Parse decoded parameters: of a multipart form, a Resque job or a Python caller.
 
     Raises:
         InvalidField: as in `from_json`.
     """
-    return _submission(*_raw_of(parameters), explain=explain_options(parameters))
+    raw, unknown, additions = _separated(parameters, rules)
+    return _with_additions(_submission(raw, unknown, explain=explain_options(parameters)), additions)
 
 
 def explain_options(parameters: Mapping[str, Any]) -> ExplainOptions | None:
@@ -265,31 +293,47 @@ def explain_options(parameters: Mapping[str, Any]) -> ExplainOptions | None:
     return None
 
 
-def _raw_of(parameters: Mapping[str, Any]) -> tuple[_Raw, _Unknown]:
-    """Separate known parameters from unknown ones; return the first names of those, and the number of the others."""
+def _separated(parameters: Mapping[str, Any], rules: AdditionRules) -> _Parameters:
+    """Separate known parameters from unknown ones; of those only the first names are returned."""
     if len(parameters) > NAMES_MAX:
         raise MalformedBody(f"a ping may have at most {NAMES_MAX} parameters")
     raw = _Raw()
     unknown: list[str] = []
+    additions: dict[str, dict[str, Any]] = {}
     for name, value in parameters.items():
         inside = _KNOWN.get(name)
         if inside is not None:
             setattr(raw, inside, value)
+        elif name in rules:
+            added = None if value is None else rules[name](value, name)
+            if added is not None:
+                additions[name] = added
         elif name not in _OF_EXPLAIN:
             unknown.append(name)
     if is_deeper([parameters[name] for name in unknown]):
         raise MalformedBody("the body is nested too deeply")
-    return raw, (tuple(unknown[:_WARNED_MAX]), max(0, len(unknown) - _WARNED_MAX))
+    names = tuple(unknown[:_WARNED_MAX]), max(0, len(unknown) - _WARNED_MAX)
+    return _Parameters(raw, names, additions)
 
 
-def params_in_steps(parameters: Mapping[str, Any]) -> Generator[None, None, Submission]:
+def _with_additions(submission: Submission, additions: dict[str, dict[str, Any]]) -> Submission:
+    """The submission with the additions of providers of other packages, which few pings have."""
+    if not additions:
+        return submission
+    ping = msgspec.structs.replace(submission.ping, additions=additions)
+    return msgspec.structs.replace(submission, ping=ping)
+
+
+def params_in_steps(
+    parameters: Mapping[str, Any], rules: AdditionRules = NO_RULES
+) -> Generator[None, None, Submission]:
     """`from_params` for a long list of users, about a millisecond in each step.
 
     Raises the same errors as `from_params`.
     """
-    raw, unknown = _raw_of(parameters)
+    raw, unknown, additions = _separated(parameters, rules)
     users = (yield from fields.users_in_steps(raw.user_id)) if type(raw.user_id) is list else None
-    return _submission(raw, unknown, users, explain_options(parameters))
+    return _with_additions(_submission(raw, unknown, users, explain_options(parameters)), additions)
 
 
 def _submission(
@@ -360,11 +404,6 @@ def _addressed(raw: _Raw, ping: Ping) -> Ping:
         raise InvalidField("to.all_users cannot be combined with user_id", field="to.all_users")
     increment = int(raw.badge == fields.ONE_MORE)
     return msgspec.structs.replace(ping, to=to, badge_increment=increment)
-
-
-def _from_other_json(body: bytes) -> Submission:
-    """Parse a body that was not decoded directly: it has unknown fields, is empty, or is invalid."""
-    return from_params(_json_object(body))
 
 
 def _json_object(body: bytes, name: str = _BODY) -> dict[str, Any]:

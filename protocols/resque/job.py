@@ -8,6 +8,7 @@ from protocols.errors import InvalidField, MalformedBody, RhoPushError
 from protocols.json_syntax import find_fault
 from protocols.ping import Ping, from_params
 from protocols.ping.model import RESQUE
+from protocols.ping.overrides import NO_RULES, AdditionRules
 
 CLASSES: Final = ("Rhoconnect::PingJob", "PingJob")
 """Job classes of pings. RhoConnect always writes the first; its documentation shows the second."""
@@ -31,8 +32,8 @@ class Job(msgspec.Struct, frozen=True):
     deliver_at_ms: int | None = None
 
 
-def parse(item: bytes) -> Job:
-    """Parse an item.
+def parse(item: bytes, rules: AdditionRules = NO_RULES) -> Job:
+    """Parse an item. `rules`: as of `from_params`.
 
     Raises:
         MalformedBody: it is not JSON, not a `PingJob`, or its arguments are not one hash of parameters.
@@ -49,7 +50,7 @@ def parse(item: bytes) -> Job:
     args = job.get("args")
     if not isinstance(args, list) or len(args) != 1 or not isinstance(args[0], dict):
         raise MalformedBody("the job's args must be a list with one hash of parameters")
-    read = from_params(args[0])
+    read = from_params(args[0], rules)
     if read.explain is not None:
         raise InvalidField("a job must not have explain: it has no caller to answer", field="explain")
     return Job(msgspec.structs.replace(read.ping, ingress=RESQUE), read.unknown, read.deliver_at_ms)

@@ -63,14 +63,16 @@ class IdValidity(Enum):
 
     Attributes:
         GOOD: it is accepted.
-        FORGEABLE: it satisfies rhoconnect-push's scheme, but anyone can make it, and such ids are not accepted:
-            `weak` is off, or a cookie without a signature came with a signed instance.
+        FORGEABLE: it satisfies rhoconnect-push's scheme, but anyone can make it, and such ids are not accepted: a
+            token while `weak` is off, or a cookie without a signature that came with a signed instance.
+        OUTDATED: instance and cookie are both of rhoconnect-push's scheme, and `weak` is off.
         UNKNOWN: it has the gateway's form, but was not made with the secret: the secret was lost or changed.
         WRONG: it has another form, or was made for another owner.
     """
 
     GOOD = "good"
     FORGEABLE = "forgeable"
+    OUTDATED = "outdated"
     UNKNOWN = "unknown"
     WRONG = "wrong"
 
@@ -147,7 +149,9 @@ class Ids:
             return IdValidity.UNKNOWN
         if not _has_proof(COOKIE, cookie, instance):
             return IdValidity.WRONG
-        return IdValidity.GOOD if self._weak and signed is None else IdValidity.FORGEABLE
+        if signed is not None:
+            return IdValidity.FORGEABLE
+        return IdValidity.GOOD if self._weak else IdValidity.OUTDATED
 
     def of_token(self, token: str, app: str) -> IdValidity:
         """Verify a token for this app."""

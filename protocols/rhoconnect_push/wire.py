@@ -162,6 +162,11 @@ def proper_cookies(cookies: str) -> str:
     return _COMMA_JOINED.sub(r"\1; ", cookies)
 
 
+def joined_by_comma(cookies: str) -> bool:
+    """Whether a Cookie header has a comma after the instance cookie, as only Windows devices send it."""
+    return _COMMA_JOINED.search(cookies) is not None
+
+
 def without_instance(cookies: str) -> str:
     """A Cookie header without the instance cookie: the part that identifies the user."""
     return _OWN_COOKIE.sub("", cookies)

@@ -1,5 +1,6 @@
 """Answers of a simulated provider, and the records of its requests."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -8,6 +9,7 @@ import msgspec
 from protocols.headers import Header
 from protocols.simulation.faults import FaultAction
 
+_TIMED: Final = re.compile("[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 SECRET_HEADERS: Final = frozenset({"authorization"})
 """Headers that are never recorded: a provider token would allow the reader to push."""
 
@@ -21,6 +23,7 @@ class Summary(msgspec.Struct, frozen=True):
         sound: the sound's name.
         vibrate: as sent (milliseconds, as text or number).
         do_sync: names of the sources to sync.
+        title: the displayed title; None: there is none.
     """
 
     alert: str | None = None
@@ -28,6 +31,7 @@ class Summary(msgspec.Struct, frozen=True):
     sound: str | None = None
     vibrate: str | int | None = None
     do_sync: tuple[str, ...] = ()
+    title: str | None = None
 
 
 class SimulatedRecord(msgspec.Struct, frozen=True):
@@ -48,6 +52,7 @@ class SimulatedRecord(msgspec.Struct, frozen=True):
         payload: the JSON body; None if it is not JSON.
         notes: parts that the provider would accept and the device ignore.
         summary: the content for the person or app.
+        accepted_ms: when the gateway accepted the ping, epoch milliseconds; None: no id in the push has a time.
     """
 
     at_s: float
@@ -61,6 +66,7 @@ class SimulatedRecord(msgspec.Struct, frozen=True):
     payload: Any
     notes: tuple[str, ...] = ()
     summary: Summary = Summary()
+    accepted_ms: int | None = None
 
     @property
     def accepted(self) -> bool:
@@ -118,6 +124,15 @@ class SimulatedAnswer(NamedTuple):
 
 
 Observer = Callable[[SimulatedRecord], None]
+
+
+def time_in_id(text: str) -> int | None:
+    """The time in an id of a ping or of one of its requests, epoch milliseconds; None: it has another form.
+
+    Both have the form of a version 7 UUID, which begins with its time (RFC 9562 §5.7).
+    """
+    digits = text.replace("-", "")
+    return int(digits[:12], 16) if _TIMED.fullmatch(digits) else None
 
 
 def readable(headers: Mapping[str, str]) -> dict[str, str]:

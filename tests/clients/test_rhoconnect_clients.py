@@ -213,9 +213,135 @@ async def test_the_gateway_answers_before_the_budget_of_a_write_ends(stage: Stag
     assert await stage.act("announce", "bob", BUDGET="2.5", RAISE_ON="refused,unreachable,devices") == "done"
 
 
+def answer(status: str, headers: str = "", body: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n{body}".encode("latin-1")
+
+
+PAGE = "<html>a page of a proxy</html>"
+HTML, JSON = "Content-Type: text/html\r\n", "Content-Type: application/json\r\n"
+REFUSED = '{"error":{"code":"invalid_field","message":"badge must be a number","field":"badge"}}'
+BROKEN = "HTTP/1.1 200 OK\r\n"
+LOST = "Rhopush::Error: "
+"""With `raise_on: unreachable` alone, other errors are logged."""
+
+
+class Scripted(NamedTuple):
+    """What the gateway or a proxy sends, the beginning of the adapter's output, and the attempts."""
+
+    sent: bytes
+    said: str
+    attempts: int = 1
+
+
+ANSWERS = {
+    "accepted": Scripted(answer("200 OK"), "done"),
+    "an odd page": Scripted(answer("200 OK", HTML, PAGE), "done"),
+    "still open": Scripted(answer("504 Gateway Timeout", f"{JSON}X-Ping-Id: 1\r\n", "{}"), "done"),
+    "a proxy's 504": Scripted(answer("504 Gateway Timeout", HTML, PAGE), f"{LOST}504 Gateway Timeout"),
+    "a proxy's 502": Scripted(answer("502 Bad Gateway", HTML, PAGE), f"{LOST}502 Bad Gateway"),
+    "a failure": Scripted(
+        answer("500 Internal Server Error", JSON, "{}"), f"{LOST}500 Internal Server Error"
+    ),
+    "busy": Scripted(answer("503 Service Unavailable", JSON, REFUSED), f"{LOST}badge must be a number"),
+    "too many": Scripted(answer("429 Too Many Requests"), f"{LOST}429 Too Many Requests"),
+    "refused": Scripted(answer("400 Bad Request", JSON, REFUSED), "log: badge must be a number\ndone"),
+    "no such route": Scripted(answer("404 Not Found", HTML, PAGE), "log: 404 Not Found\ndone"),
+    "elsewhere": Scripted(
+        answer("301 Moved Permanently", "Location: /x\r\n"), "log: 301 Moved Permanently\ndone"
+    ),
+    "text": Scripted(
+        answer("422 Unprocessable", "Content-Type: text/plain\r\n", "No \xff"), "log: No \ufffd\ndone"
+    ),
+    "nothing": Scripted(b"", f"{LOST}Rhopush: http://127.0.0.1:", 3),
+    "no HTTP": Scripted(b"SSH-2.0-OpenSSH\r\n\r\n", f"{LOST}Rhopush: http://127.0.0.1:", 3),
+    "half a body": Scripted(f"{BROKEN}Content-Length: 9\r\n\r\nx".encode(), "done"),  # the status says all
+    "no length": Scripted(
+        f"{BROKEN}Content-Length: x\r\n\r\n".encode(), f"{LOST}Rhopush: http://127.0.0.1:", 3
+    ),
+    "no chunk": Scripted(
+        f"{BROKEN}Transfer-Encoding: chunked\r\n\r\nx\r\n".encode(), f"{LOST}Rhopush: http://127.0.0.1:", 3
+    ),
+    "no gzip": Scripted(
+        answer("200 OK", "Content-Encoding: gzip\r\n", "xyz"), f"{LOST}Rhopush: http://127.0.0.1:", 3
+    ),
+}
+
+
+@pytest.mark.parametrize("scripted", ANSWERS.values(), ids=ANSWERS)
+async def test_each_answer_is_an_error_of_its_kind_and_of_no_other_class(scripted: Scripted) -> None:
+    """A write of RhoConnect becomes 500 where `raise_on` says so, and never by an error of a library."""
+    attempts: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        attempts.append(head)
+        await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        writer.write(scripted.sent)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        environ = {"RHOPUSH_SERVER": url, "API_TOKEN": TOKEN, "RAISE_ON": "unreachable"}
+        said = await ruby(str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), "announce", "bob", **environ)
+    assert said == scripted.said or (scripted.said.endswith(":") and said.startswith(scripted.said))
+    assert PAGE not in said
+    keys = {line for head in attempts for line in head.split(b"\r\n") if line.startswith(b"Idempotency-Key")}
+    assert (len(attempts), len(keys)) == (scripted.attempts, 1), "each attempt has the same key"
+
+
+async def test_threads_a_forked_worker_and_texts_of_every_encoding(stage: Stage) -> None:
+    for act in ("threads", "resque", "texts"):  # a token from a file has a line end
+        assert await stage.act(act, "bob", API_TOKEN=f" {TOKEN}\n") == "done"
+    alerts = [push.payload["aps"]["alert"] for push in await stage.apns.received.wait(10)]
+    assert sorted(alerts[:8]) == [str(number) for number in range(8)]
+    assert alerts[8:] == ["a job", {"title": "caf\u00e9", "body": "\ufffd", "own": "gr\u00fc\u00dfe"}]
+
+
+async def test_parameters_that_are_no_json_are_refused() -> None:
+    environ = {"RHOPUSH_SERVER": "http://127.0.0.1:9", "API_TOKEN": TOKEN, "RAISE_ON": ""}
+    said = await ruby(str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), "no json", "bob", **environ)
+    assert said.startswith("log: Rhopush: the parameters cannot be written as JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "error"),
+    [
+        ("API_TOKEN", "hush\nhush", "the API token contains a character that no token has"),
+        ("API_TOKEN", " ", "no API token: set API_TOKEN or call Rhopush.configure"),
+        ("RHOPUSH_SERVER", "hush:9292", "the server must be an address such as http://127.0.0.1:9292"),
+        ("RHOPUSH_SERVER", "http://", "the server must be an address such as http://127.0.0.1:9292"),
+        ("RHOPUSH_SERVER", "http://a b", "the server must be an address such as http://127.0.0.1:9292"),
+    ],
+)
+async def test_a_setting_that_cannot_be_used_is_named(setting: str, text: str, error: str) -> None:
+    environ = {"RHOPUSH_SERVER": "http://127.0.0.1:9", "API_TOKEN": TOKEN, setting: text}
+    program = [str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), "announce", "bob"]
+    assert await ruby(*program, **environ) == f"Rhopush::Error: Rhopush: {error}"
+    assert await ruby(*program, RAISE_ON="", **environ) == f"log: Rhopush: {error}\ndone"
+
+
 async def test_an_unknown_kind_of_error_is_refused_by_name(stage: Stage) -> None:
     said = await stage.act("announce", "bob", RAISE_ON="everything")
     assert said == "raise_on: [:everything] is none of [:refused, :unreachable, :devices]"
+
+
+@pytest.mark.parametrize(
+    ("value", "meaning"),
+    [
+        ("nil", "[:refused, :unreachable]"),
+        ("[]", "[]"),
+        ("false", "[]"),
+        (":devices", "[:devices]"),
+        ("'devices'", "[:devices]"),
+        ("[' refused', :unreachable]", "[:refused, :unreachable]"),
+        ("true", "raise_on: [true] is none of [:refused, :unreachable, :devices]"),
+        ("5", "raise_on: [5] is none of [:refused, :unreachable, :devices]"),
+    ],
+)
+async def test_the_values_of_raise_on(value: str, meaning: str) -> None:
+    program = f"require '{ADAPTER}'; begin; Rhopush.configure(raise_on: {value}); p Rhopush.raise_on; "
+    program += "rescue ArgumentError => e; puts e.message; end"
+    assert await ruby("-r", str(HERE / "ruby" / "rhoconnect_stand_in.rb"), "-e", program) == meaning
 
 
 async def test_requiring_it_too_early_is_reported() -> None:

@@ -263,7 +263,7 @@ async def test_an_embedded_store_on_a_full_disk_refuses_pings_until_there_is_roo
         await until(refused)
         for _ in range(5):
             answer = await gateway.ping("bob", message="x" * 3000)
-            assert (answer.status, answer.json()["error"]["code"][:5]) in [(503, "store"), (503, "perha")]
+            assert (answer.status, answer.json()["error"]["code"][:5]) in [(503, "store"), (503, "possi")]
         assert (await gateway.request("GET", "/healthz")).status == 200
         assert (await scraped(gateway))[ACCEPTED] >= 10
         (small_disk / "fill").unlink()

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.clock import ProviderClock, SharedClock
-from gateway.delivery.credentials import ApnsKey
+from gateway.delivery.providers.apns_credentials import ApnsKey
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.simulators.base import Simulator
 from protocols.apns.credentials import BUCKET_S, CHANGE_S, LAG_S

@@ -11,7 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.queue.consumer import Streams
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.store.address import RedisAddress
 from gateway.store.client_factory import COMMAND_TIMEOUT_S

@@ -317,7 +317,7 @@ SETTLE_KEYS = [
     keys.RECEIPTS,
     keys.PARKED,
 ]
-EVENTS: list[Word] = [180, b"body", BATCH, 1, RECEIPT, 0, 2, 1, 0, 0]
+EVENTS: list[Word] = [180, b"body", BATCH, b"traces", 1, RECEIPT, 0, 2, 1, 0, 0]
 EVENT_KEYS = [*SETTLE_KEYS, keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX]
 CONDITION_KEYS = [keys.WEBHOOK_CONDITIONS, keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX]
 HEAR: list[Word] = [100, 60_000, 3600, "change", "Product", 0, 2, "bob", "ann", "", "Order", 1, 1, "bob"]

@@ -29,7 +29,8 @@ from gateway.queue.consumer import Streams
 from gateway.queue.entries import Lease
 from gateway.queue.everybody import EverybodyStore
 from gateway.queue.outbox import EventPlan
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.registry.registry import DeviceRegistry
 from gateway.registry.user_scan import UserScan

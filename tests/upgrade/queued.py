@@ -11,10 +11,11 @@ import msgspec
 from gateway.change_events.windows import ChangeWindows, PendingChange
 from gateway.delivery.proofs import Proofs
 from gateway.queue import scripts
+from gateway.queue.append_batch import new_batch
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.consumer import Streams
 from gateway.queue.entries import Chunk, leases_of, read_broadcast
-from gateway.queue.producer import BacklogLimits, new_batch
+from gateway.queue.ping_queue import BacklogLimits
 from gateway.resque.store import ResqueStore
 from gateway.store import keys
 from gateway.store.address import RedisAddress

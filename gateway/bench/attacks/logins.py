@@ -15,6 +15,8 @@ _HOME: Final = "192.0.2.1"
 """Address of a client without failures (TEST-NET-1, RFC 5737)."""
 _GUESSES_MAX: Final = 10
 _CONNECTIONS: Final = 200
+_JUDGED: Final = 100
+"""Number of spaced-out guesses at the console after whose responses the attack ends."""
 
 
 async def new_user(target: AttackTarget) -> str:
@@ -74,7 +76,7 @@ async def of_the_push_service(target: AttackTarget, outcome: AttackOutcome) -> N
 
 
 async def at_the_console(target: AttackTarget, outcome: AttackOutcome) -> None:
-    """1,000 invented tokens at the console's login, by a hundred clients."""
+    """1,000 invented tokens at the console's login, by a hundred clients, which are spaced out."""
     login = await new_user(target)
     requests = [
         request(
@@ -89,6 +91,9 @@ async def at_the_console(target: AttackTarget, outcome: AttackOutcome) -> None:
     answers = list[AttackResponse]()
     flood = asyncio.create_task(pipelined(target.port, requests, _CONNECTIONS, answers))
     outcome.note((await log_in(target, login)).status, (200,), "a right login during a flood of guesses")
+    while len(answers) < _JUDGED and not flood.done():
+        await asyncio.wait({flood}, timeout=0.05)
+    flood.cancel()
     await asyncio.gather(flood, return_exceptions=True)
     for answer in answers:
         outcome.note(answer.status, (401, 429, 503), "an invented token at the console")

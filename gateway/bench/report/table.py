@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gateway.bench.result import Ratio, Result
+from gateway.bench.result import Ratio, Result, Spread
 
 
 def table(result: Result) -> str:
@@ -15,11 +15,22 @@ def _lines(result: Result) -> Iterator[str]:
     names = [figure.name for figure in result.figures] + [ratio.name for ratio in result.ratios]
     width = max(map(len, names), default=0)
     for figure in result.figures:
-        yield f"  {figure.name:<{width}}  {amount(figure.value):>12} {figure.unit}".rstrip()
+        value = f"{amount(figure.value):>12} {figure.unit}"
+        yield f"  {figure.name:<{width}}  {value}{_bracketed(figure.spread)}".rstrip()
     for ratio in result.ratios:
-        yield f"  {ratio.name:<{width}}  {amount(ratio.value):>12} {ratio.unit:<3} {bar(ratio)}".rstrip()
+        value = f"{amount(ratio.value):>12} {ratio.unit:<3}{_bracketed(ratio.spread)}"
+        yield f"  {ratio.name:<{width}}  {value} {bar(ratio)}".rstrip()
     for note in result.notes:
         yield f"  note: {note}"
+
+
+def between(spread: Spread) -> str:
+    """The lowest and the highest value of several runs."""
+    return f"{amount(spread[0])} to {amount(spread[1])}"
+
+
+def _bracketed(spread: Spread | None) -> str:
+    return "" if spread is None else f" ({between(spread)})"
 
 
 def bar(ratio: Ratio) -> str:

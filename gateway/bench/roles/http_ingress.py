@@ -23,7 +23,8 @@ from gateway.logs import structured
 from gateway.metrics import Metrics
 from gateway.queue.completion import CompletionWaiters
 from gateway.queue.ping_list import PingList
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.settings import Secret, load
 from gateway.store.address import RedisAddress

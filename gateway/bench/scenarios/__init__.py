@@ -29,6 +29,9 @@ PEERS: Final = {
 }
 """Packages and programs that a scenario requires; aiohttp is always installed, and the others may be missing."""
 
+LATENCIES: Final = frozenset({"endtoend", "mixed", "latency", "attacks"})
+"""Scenarios with percentiles, which require the package hdrhistogram."""
+
 
 def run_scenario(name: str, bench: Bench) -> Result:
     """Run one of `SCENARIOS`.

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from typing import Final, cast
 
-from gateway.delivery.credentials import (
+from gateway.delivery.provider import Credential
+from gateway.delivery.providers.apns_credentials import (
     ApnsAccess,
     ApnsKey,
     CertificateCredential,
     read_apns,
     read_certificate,
 )
-from gateway.delivery.provider import Credential
 from gateway.delivery.providers.base import (
     CheckedCredential,
     CredentialExpiry,
@@ -21,6 +21,7 @@ from gateway.delivery.providers.base import (
     authority,
     configuration_of,
     credential_digest,
+    host_of_scope,
     text_of_path,
 )
 from gateway.delivery.route import Route, token_scope
@@ -36,6 +37,9 @@ from protocols.apns.verdicts import judge as judge_apns
 _TARGET: Final = ("topic", "background_min_interval_s", "alert")
 """Settings that determine the content rather than the connection: apps that differ only in them share a lane."""
 _SERVER: Final = ("environment", "host", "port", "sandbox_host", "sandbox_port")
+_ENVIRONMENT: Final = "apns.environment"
+_PORTS: Final = (443, 2197)
+"""Two ports of the same service (providers A1)."""
 _CREDENTIAL: Final = ("key", "key_file", "key_id", "team_id", "certificate_file")
 
 
@@ -44,7 +48,7 @@ class ApnsProvider(PushProvider):
 
     name = "apns"
     devices = "Apple"
-    names_requests = True
+    request_id_header = b"apns-id"
     reasons = frozenset(reason for _, reason in REASONS)
     compose = staticmethod(compose_apns)
     judge = staticmethod(judge_apns)
@@ -95,12 +99,15 @@ class ApnsProvider(PushProvider):
         servers = _servers(settings, certificate)
         configuration = configuration_of(settings, (*_TARGET, *_SERVER))
         credential = credential_digest(settings, _CREDENTIAL, repr(servers))
+        setting = f"apps.{app}.{_ENVIRONMENT}" if app else _ENVIRONMENT
         route: Route | None = None
         for server in reversed(servers):
             lane = opener.http2_lane(
                 self, self._lane(opener.settings, settings, access, server, configuration)
             )
-            route = Route(lane, target, app, token_scope(lane.name, app, server, topic, credential), route)
+            host = host_of_scope(*server, usual=_PORTS)
+            scope = token_scope(lane.name, app, host, topic, credential, setting)
+            route = Route(lane, target, app, scope, route)
         if route is None:
             raise CredentialError("apns: no server", field="apns.host")
         return route

@@ -10,6 +10,7 @@ ENTRY: Final = ProviderEntry(
     "gateway.delivery.providers.apns:PROVIDER",
     ApnsSettings,
     ("apple", "iphone"),  # "iphone" is RhoConnect's deprecated alias (contract §2.1)
-    "Raw additions to the APNs payload.",
-    "gateway.simulators.apns:SIMULATION",
+    ping_addition="Raw additions to the APNs payload.",
+    simulation="gateway.simulators.apns:SIMULATION",
+    demo_device="gateway.simulators.apns:ApnsDemoDevice",
 )

@@ -217,6 +217,11 @@ def text_of_path(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
+def host_of_scope(host: str, port: int, usual: tuple[int, ...] = (443,)) -> str:
+    """The server in a token scope: its name, with the port unless that is a usual one of the provider."""
+    return host if port in usual else f"{host}:{port}"
+
+
 def configuration_of(settings: ProviderSettings, target: tuple[str, ...]) -> object:
     """The configuration of a lane: settings, and the content of the files that they name.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, cast
 from urllib.parse import urlsplit
 
-from gateway.delivery.credentials import FcmAccount, read_fcm, read_file, read_google, token_uris
+from gateway.delivery.credential_files import read_file
 from gateway.delivery.providers.base import (
     CheckedCredential,
     LaneSpec,
@@ -15,8 +15,10 @@ from gateway.delivery.providers.base import (
     authority,
     configuration_of,
     credential_digest,
+    host_of_scope,
     server_of,
 )
+from gateway.delivery.providers.fcm_credentials import FcmAccount, read_fcm, read_google, token_uris
 from gateway.delivery.route import Route, token_scope
 from gateway.errors import CredentialError
 from gateway.settings import FcmSettings, Settings
@@ -104,7 +106,8 @@ class FcmProvider(PushProvider):
             times.include_id,
         )
         credential = credential_digest(settings, _CREDENTIAL, settings.endpoint, project)
-        return Route(lane, target, app, token_scope(lane.name, app, (host, port), "", credential))
+        scope = token_scope(lane.name, app, host_of_scope(host, port), "", credential)
+        return Route(lane, target, app, scope)
 
 
 def _read_source(credential: GoogleCredential) -> None:

@@ -10,6 +10,7 @@ ENTRY: Final = ProviderEntry(
     "gateway.delivery.providers.fcm:PROVIDER",
     FcmSettings,
     ("fcm", "gcm"),  # a GCM registration id is an FCM token: Google kept them valid
-    "Raw additions to the FCM message.",
-    "gateway.simulators.fcm:SIMULATION",
+    ping_addition="Raw additions to the FCM message.",
+    simulation="gateway.simulators.fcm:SIMULATION",
+    demo_device="gateway.simulators.fcm:FcmDemoDevice",
 )

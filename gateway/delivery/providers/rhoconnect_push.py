@@ -71,7 +71,7 @@ class RhoConnectPushProvider(PushProvider):
         # The digest covers the name alone: a password is short enough to be found from its digest. It covers the
         # former name, so that responses of the push service to earlier versions still count.
         former = former_lane_name(lane.name)
-        scope = token_scope(lane.name, app, (former, 0), "", digest(former))._replace(host=lane.name)
+        scope = token_scope(lane.name, app, f"{former}:0", "", digest(former))._replace(host=lane.name)
         times = opener.settings.ping
         return Route(lane, RhoConnectPushTarget(times.ttl_s, times.sync_ttl_s, times.include_id), app, scope)
 

@@ -8,4 +8,5 @@ ENTRY: Final = ProviderEntry(
     "rhoconnect_push",
     "gateway.delivery.providers.rhoconnect_push:PROVIDER",
     device_types=("rhoconnect_push", "rhoconnect"),  # the second is the name in old clients (contract §3)
+    demo_device="gateway.simulators.rhoconnect_push_demo:RhoConnectPushDemoDevice",
 )

@@ -1,7 +1,7 @@
 """The document: the operations of all routes, the schemas to which they refer, and the ways to authenticate."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -23,6 +23,7 @@ _WHO: Final[dict[str, list[dict[str, list[str]]]]] = {
     "header": [{"token": []}],
     "operator": [{"token": []}, {"parameter": []}, {"session": []}],
     "device": [{"session": []}, {"token": []}],
+    "session": [{"session": []}],
 }
 _SECURITY: Final[dict[str, Part]] = {
     "token": {"type": "apiKey", "in": "header", "name": "X-RhoConnect-API-TOKEN"},
@@ -48,13 +49,16 @@ class DescribedRoute(NamedTuple):
 
 
 def describe(
-    routes: Iterable[DescribedRoute], additions: Mapping[str, str] = _NO_ADDITIONS
+    routes: Iterable[DescribedRoute],
+    additions: Mapping[str, str] = _NO_ADDITIONS,
+    providers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the OpenAPI document.
 
     Args:
         routes: the routes.
         additions: parameters with raw additions to one provider's message, and their descriptions.
+        providers: names of the installed providers.
     """
     paths: dict[str, dict[str, Any]] = {}
     refused: dict[str, Part] = {}
@@ -65,7 +69,7 @@ def describe(
         "info": {"title": "Rho Push Gateway", "version": "1"},
         "paths": paths,
         "components": {
-            "schemas": {**_derived(), **ping.schemas(additions)},
+            "schemas": {**_derived(), **ping.schemas(additions, providers)},
             "responses": dict(sorted(refused.items())),
             "securitySchemes": _SECURITY,
         },

@@ -23,12 +23,12 @@ from gateway.errors import (
     StoreRefused,
     TooManyDevices,
     TooManyRequests,
-    UnsupportedCoding,
 )
 from gateway.http_api.aiohttp_parser import MalformedRequest
 from gateway.http_api.openapi.values import JSON, PLAIN, TEXT, WHOLE, Part, header, reference
-from gateway.http_api.responses import ERROR_TEXTS, REASONS, error_object, retry_after_s
-from protocols.errors import BodyTooLarge, InvalidField, MalformedBody
+from gateway.http_api.responses import ERROR_TEXTS, error_object, retry_after_s
+from protocols.errors import BodyTooLarge, InvalidField, MalformedBody, UnsupportedCoding
+from protocols.http1.response import REASONS
 
 Errors = tuple[type[RhoPushError], ...]
 
@@ -56,6 +56,7 @@ _OF_CALLERS: Final[dict[str, Errors]] = {
     "header": _TOKEN,
     "operator": _TOKEN,
     "device": (*_TOKEN, NotAuthenticated, NotAllowed, NotFound, TooManyDevices),
+    "session": (*_PARAMETERS, NotAuthenticated, NotAllowed, NotFound, AuthenticationBusy, *_STORE),
 }
 """Errors of the routes by the value of `HttpRoute.who`: reading the request and checking its caller."""
 _WORD: Final = re.compile(r"[0-9A-Za-z]+")
@@ -92,11 +93,19 @@ def refusals(classes: Iterable[type[RhoPushError]]) -> dict[str, Refusal]:
 
 
 def _name(status: int, codes: list[str]) -> str:
-    """Return the reason phrase of the status, and the codes beyond those of most routes with an API token."""
+    """Return the reason phrase of the status, and the codes beyond those of most routes with an API token.
+
+    A response that lacks some of those codes has "Only" and all of its codes.
+    """
     common = {kind.code for kind in _EVERY_REQUEST + _TOKEN if kind.status == status}
     words = _words(REASONS[status])
-    shown = [code for code in codes if code not in common] if common <= set(codes) else codes
-    return words + "".join(found for code in shown if (found := _words(code)) != words)
+    complete = common <= set(codes)
+    shown = [code for code in codes if code not in common] if complete else codes
+    return (
+        words
+        + ("" if complete else "Only")
+        + "".join(found for code in shown if (found := _words(code)) != words)
+    )
 
 
 def _words(text: str) -> str:

@@ -1,6 +1,6 @@
 """The operations that accept pings: parameters, lines of a body with many pings, responses, explained pings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
@@ -33,6 +33,7 @@ from gateway.http_api.openapi.values import (
     request_header,
 )
 from gateway.http_api.responses import ErrorObject
+from protocols.ping.address import LIST_MAX, TOKEN_CHARACTERS
 from protocols.ping.fields import COLLAPSE_ID_BYTES, NUMBER_MAX, TTL_MAX_S
 from protocols.ping.limits import NAME_CHARACTERS, TEXTS
 
@@ -42,33 +43,48 @@ def _number(most: int, text: str) -> Part:
     return {"oneOf": [{"type": "integer", "minimum": 0, "maximum": most}, digits], "description": text}
 
 
-_ITEMS: Final = {"type": "array", "items": TEXT, "maxItems": 1000}
-TO: Final[Part] = {
-    "type": "object",
-    "description": "Recipients beside or instead of `user_id`; in a form, the JSON of the object.",
-    "additionalProperties": False,
-    "properties": {
-        "all_users": {
-            "type": "boolean",
-            "description": "Every user; not with `user_id`, `devices` or `tokens`.",
+def _named(text: str, name: Part | None = None, least: int = 0) -> Part:
+    """The schema of a list of names in `to`."""
+    items = name or {**TEXT, "minLength": 1, "maxLength": NAME_CHARACTERS}
+    found = {"type": "array", "items": items, "maxItems": LIST_MAX, "description": text}
+    return found | ({"minItems": least} if least else {})
+
+
+def _to(providers: Sequence[str]) -> Part:
+    """The schema of `to`.
+
+    Args:
+        providers: names of the installed providers.
+    """
+    provider = {**TEXT, "enum": list(providers)} if providers else TEXT
+    token = {
+        "type": "object",
+        "required": ["provider", "token"],
+        "additionalProperties": False,
+        "properties": {
+            "provider": provider,
+            "token": {**TEXT, "minLength": 1, "maxLength": TOKEN_CHARACTERS},
+            "app": {**TEXT, "maxLength": NAME_CHARACTERS},
         },
-        "devices": _ITEMS | {"description": "Client ids."},
-        "tokens": {
-            "type": "array",
-            "maxItems": 1000,
-            "description": "Push tokens that need not be registered.",
-            "items": {
-                "type": "object",
-                "required": ["provider", "token"],
-                "additionalProperties": False,
-                "properties": {"provider": TEXT, "token": TEXT, "app": TEXT},
+    }
+    return {
+        "type": "object",
+        "description": "Recipients beside or instead of `user_id`; in a form, the JSON of the object.",
+        "additionalProperties": False,
+        "properties": {
+            "all_users": {
+                "type": "boolean",
+                "description": "Every user; true not with `user_id`, `devices` or `tokens`.",
             },
+            "devices": _named("Client ids."),
+            "tokens": _named("Push tokens that need not be registered.", token),
+            "apps": _named("Only devices of these apps.", least=1),
+            "providers": _named("Only devices of these providers.", provider, least=1),
+            "except_users": _named("Users that the ping does not reach."),
         },
-        "apps": _ITEMS | {"minItems": 1, "description": "Only devices of these apps."},
-        "providers": _ITEMS | {"minItems": 1, "description": "Only devices of these providers."},
-        "except_users": _ITEMS | {"description": "Users that the ping does not reach."},
-    },
-}
+    }
+
+
 PARAMETERS: Final[dict[str, Part]] = {
     "user_id": names(NAME_CHARACTERS) | {"description": "One login, or a list of logins."},
     "sources": names(NAME_CHARACTERS)
@@ -96,7 +112,7 @@ PARAMETERS: Final[dict[str, Part]] = {
     },
     "explain": {"type": "boolean", "description": "Send and store nothing; answer what the ping would do."},
     "validate": {"type": "boolean", "description": "With `explain`: let FCM check each message."},
-    "to": TO,
+    "to": _to(()),
     "deliver_at": {
         "oneOf": [{**TEXT, "format": "date-time"}, {"type": "number", "minimum": 0}],
         "description": "Deliver from this time on: RFC 3339 with a zone, or seconds since 1970; "
@@ -305,14 +321,15 @@ BULK_OPERATION: Final[Mapping[str, Any]] = {
 }
 
 
-def schemas(additions: Mapping[str, str]) -> dict[str, Part]:
+def schemas(additions: Mapping[str, str], providers: Sequence[str] = ()) -> dict[str, Part]:
     """Return the schemas of a ping and of a line.
 
     Args:
         additions: parameters with raw additions to one provider's message, and their descriptions.
+        providers: names of the installed providers.
     """
     further = {name: {"type": "object", "description": text} for name, text in additions.items()}
-    ping = {**PARAMETERS, **further}
+    ping = {**PARAMETERS, "to": _to(providers), **further}
     line = {name: schema for name, schema in ping.items() if name not in _NOT_IN_A_LINE}
     return {
         "Ping": {"type": "object", "properties": ping},

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from gateway.delivery.credentials import read_apns, read_fcm, token_uris
+from gateway.delivery.providers.apns_credentials import read_apns
+from gateway.delivery.providers.fcm_credentials import read_fcm, token_uris
 from gateway.http_api.sessions import Session, Sessions
 from gateway.logs.redaction import scrub
 from gateway.settings import ApnsSettings, FcmSettings, Secret

@@ -10,7 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 
 from gateway.http_api.aiohttp_parser import HEADERS_MAX
-from gateway.http_api.request_head import BODY_BYTES, HEAD_BYTES, RequestHeadParser, may_be_ping
+from protocols.http1.request_head import BODY_BYTES, HEAD_BYTES, RequestHeadParser, may_be_ping
 from tests.fuzz.target import Step, Target
 
 HEAD: Final = (

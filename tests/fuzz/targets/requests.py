@@ -8,8 +8,8 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from gateway.http_api.client_address import ClientAddresses, address_group
-from gateway.http_api.content_encoding import RATIO_MAX, decoder_of
 from gateway.http_api.ping import preferences, preferred_wait_s, prefers_representation
+from protocols.http1.content_encoding import RATIO_MAX, decoder_of
 from tests.fuzz.target import Target, plain
 from tests.fuzz.targets.pings import JSON_SEEDS
 

@@ -3,8 +3,8 @@
 import hashlib
 from typing import Final
 
-from gateway.rhoconnect_push.request_parser import PushRequest
 from gateway.store.command_encoding import pack
+from protocols.http1.request_parser import PushRequest
 from protocols.numbers import is_int64
 from protocols.rhoconnect_push.ids import Ids
 from protocols.rhoconnect_push.wire import (

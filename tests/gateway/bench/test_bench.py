@@ -3,11 +3,11 @@
 import io
 
 from gateway.bench.bench import Bench, Options, names, proves
-from gateway.bench.progress import ProgressLine
+from gateway.system.progress import Progress
 
 
 def bench(options: Options) -> Bench:
-    return Bench(options, ProgressLine(io.StringIO()))
+    return Bench(options, Progress(io.StringIO()))
 
 
 def test_a_number_of_the_command_line_displaces_that_of_the_scenario() -> None:

@@ -5,7 +5,7 @@ import pytest
 from gateway.bench import golang
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.peers import Peers
-from gateway.bench.progress import ProgressLine
+from gateway.system.progress import Progress
 
 
 def test_a_peer_that_cannot_be_measured_is_noted_with_its_reason_and_tried_once(
@@ -18,7 +18,7 @@ def test_a_peer_that_cannot_be_measured_is_noted_with_its_reason_and_tried_once(
         raise CannotMeasure(f"{name} does not build: no disk")
 
     monkeypatch.setattr(golang, "build", build)
-    peers = Peers(ProgressLine(io.StringIO()), 4)
+    peers = Peers(Progress(io.StringIO()), 4)
     assert peers.missing("gorush", "gorush_hundreds") == ()
     for name in ("gorush", "gorush", "gorush_hundreds"):
         assert peers.optional(name) is None

@@ -5,7 +5,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.change_events.windows import GRACE_MS, LEASE_MS, ChangeWindows, PendingChange
-from gateway.queue.producer import BacklogLimits
+from gateway.queue.ping_queue import BacklogLimits
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from protocols.change_events import Change

@@ -113,6 +113,35 @@ async def test_it_lists_and_asks_first(
     assert lines[-1].endswith("[y/N] Nothing was removed.")
 
 
+async def test_names_that_a_terminal_would_obey_are_escaped(
+    redis_client: Redis, redis_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await redis_client.sadd("resque:workers", "rhopush-\x1b[2J:1:ping", "rhopush-\nRemove:2:ping")
+    assert await clean(tmp_path, redis_address, "--yes") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("Resque ")[-1] for line in lines[:2]] == [
+        r"worker rhopush-\nRemove:2:ping",
+        r"worker rhopush-\x1b[2J:1:ping",
+    ]
+    assert await redis_client.smembers("resque:workers") == set()
+
+
+async def test_a_user_who_may_not_remove_gets_the_words_of_redis(
+    redis_client: Redis, redis_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await redis_client.set("rhopush:snapshot:bob", "x")
+    await redis_client.acl_setuser(
+        "reader", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-unlink"]
+    )
+    try:
+        assert await clean(tmp_path, redis_address.replace("unix://", "unix://reader:x@"), "--yes") == 1
+    finally:
+        await redis_client.acl_deluser("reader")
+    assert "refuses the command: " in (said := capsys.readouterr().err)
+    assert "unlink" in said
+    assert await redis_client.exists("rhopush:snapshot:bob")
+
+
 async def test_an_agreement_removes(
     redis_client: Redis,
     redis_address: str,

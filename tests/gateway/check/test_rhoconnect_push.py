@@ -1,6 +1,7 @@
 """`rhopush check` and the RhoConnect Push service: its port, its server, its registrations."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from redis.asyncio import Redis
 from gateway.check import rhoconnect_push
 from gateway.check.checks import check_provider, providers
 from gateway.check.findings import Finding, Level
-from gateway.check.rhoconnect_push import check_push_port, check_registrations
+from gateway.check.rhoconnect_push import check_push_port, check_push_server, check_registrations
 from gateway.server.data_dir import DataDir
 from gateway.settings import RhoConnectPushSettings, Secret, Settings
 
@@ -81,6 +82,55 @@ async def test_a_push_server_that_is_down_is_named_in_client_mode(unused_tcp_por
     assert (found.level, found.subject) == (Level.BAD, f"push_server 127.0.0.1:{unused_tcp_port}")
     assert "hush" not in found.text
     assert providers(Settings(push_server=secret)) == []
+
+
+def client_of(port: int) -> Settings:
+    secret = Secret(f"http://app:hush@127.0.0.1:{port}/")
+    return Settings(push_server=secret, rhoconnect_push=RhoConnectPushSettings(mode="client"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (REFUSAL, None),
+        (b"HTTP/1.1 200 OK\r\n\r\n", "is no rhoconnect-push: it answers 'HTTP/1.1 200 OK' to GET /, not 403"),
+        (b"\x15\x03\x01", r"is no rhoconnect-push: it answers '\x15\x03\x01' to GET /, not 403"),
+        (b"", "is no rhoconnect-push: it answers 'nothing' to GET /, not 403"),
+    ],
+)
+async def test_a_push_server_that_is_none_is_named(answer: bytes, text: str | None) -> None:
+    async with listener(answer) as port:
+        found = await check_push_server(client_of(port))
+    expected = [] if text is None else [Finding(Level.WARNING, f"push_server 127.0.0.1:{port}", text)]
+    assert found == expected
+
+
+async def test_a_push_server_that_hangs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rhoconnect_push, "_TIMEOUT_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        port = hanging.getsockname()[1]
+        (found,) = await check_push_server(client_of(port))
+    assert found == Finding(
+        Level.BAD, f"push_server 127.0.0.1:{port}", "accepts connections and does not answer"
+    )
+
+
+async def test_what_other_checks_report_about_a_push_server_is_reported_once(unused_tcp_port: int) -> None:
+    assert await check_push_server(client_of(unused_tcp_port)) == []
+    assert await check_push_server(Settings(rhoconnect_push=RhoConnectPushSettings(mode="client"))) == []
+    assert await check_push_server(Settings()) == []
+
+
+async def test_registrations_in_another_redis_of_the_settings_are_found(
+    redis_client: Redis, redis_address: str
+) -> None:
+    await redis_client.set("tok:one", "instance")
+    own = Secret(redis_address.replace("db=0", "db=5"))
+    settings = Settings(redis=Secret(redis_address), rhoconnect_push=RhoConnectPushSettings(redis=own))
+    (found,) = await check_registrations(["one", "two"], settings)
+    assert found.level is Level.BAD
+    assert "; 1 have it in unix://" in found.text
+    assert ", the Redis of redis" in found.text
 
 
 async def test_registrations_in_the_right_redis_are_good(redis_client: Redis, redis_address: str) -> None:

@@ -45,6 +45,7 @@ def wanted(*scenarios: str, **more: Any) -> Namespace:
         "users": None,
         "full": False,
         "peers": True,
+        "runs": 1,
     }
     return Namespace(scenarios=scenarios or ["ingest"], workers=1, connections=1, **(options | more))
 
@@ -68,7 +69,38 @@ def test_a_report_that_cannot_be_written_is_refused(tmp_path: Path, what: str) -
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latencies, "HdrHistogram", None)
     with pytest.raises(CannotMeasure, match=r"pip install rhopush\[bench\]"):
-        bench.run(wanted())
+        bench.run(wanted("ingest", "endtoend"))
+
+
+def test_without_the_extra_results_are_printed_and_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fresh interpreter would take seconds more; the packages count as missing here."""
+    monkeypatch.setattr(latencies, "HdrHistogram", None)
+    for name in ("aioapns", "pyfcm", "plotly"):
+        monkeypatch.setitem(sys.modules, name, None)
+    measuring(monkeypatch, lambda _: RESULT)
+    file, html = tmp_path / "json", tmp_path / "html"
+    command = ["bench", "ingest", "--no-peers", "--json", str(file)]
+    assert main([*command, "--html", str(html)]) == bench.EXIT_NO_PAGE
+    out, err = capsys.readouterr()
+    assert "requests" in out
+    assert err == bench.NO_PLOTS
+    assert err.count("\n") == 1
+    assert "rhopush[bench]" in err
+    assert msgspec.json.decode(file.read_bytes(), type=BenchReport).results == [RESULT]
+    assert not html.exists()
+    assert main(command) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_several_runs_are_reported_by_their_medians(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rates = iter([5.0, 3.0, 4.0])
+    measuring(monkeypatch, lambda _: Result("ingest", "", (Figure("requests", next(rates)),)))
+    file = tmp_path / "json"
+    assert bench.run(wanted(json=file, runs=3)) == 0
+    (result,) = msgspec.json.decode(file.read_bytes(), type=BenchReport).results
+    assert result.figures == (Figure("requests", 4.0, "", (3.0, 5.0)),)
 
 
 @pytest.mark.parametrize("name", ["aioapns", "pyfcm"])

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import re
 import shlex
 import signal
@@ -24,13 +25,14 @@ START_S = 60
 class Demo:
     """The demo as a process, and its lines as they come."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, **environ: str) -> None:
         self.process = subprocess.Popen(
             [*DEMO, str(port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env={**os.environ, **environ},
         )
         self.lines: list[str] = []
         self.reading = threading.Event()  # cleared: nobody reads

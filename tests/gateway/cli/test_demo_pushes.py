@@ -4,42 +4,24 @@ import asyncio
 from typing import Any
 
 import aiohttp
-import pytest
 from aiohttp import web
 
-from gateway.cli.demo_pushes import PushReporter, of_message, of_record
+from gateway.cli.demo_pushes import PushReporter, push_of
 from gateway.console.demo import DemoPush
-from gateway.simulators import SimulatedRecord
 from protocols.simulation.record import Summary
 
 
-def record(provider: str, payload: Any, **summary: Any) -> SimulatedRecord:
-    return SimulatedRecord(0.0, provider, 1, "t", "topic", 200, "", {}, payload, (), Summary(**summary))
+def test_a_push_with_all_of_its_content() -> None:
+    content = Summary("B", 0, None, 5, ("A", "B"), "T")
+    assert push_of(content, "apns", "alice") == DemoPush("alice", "apns", "B", "T", "0", "", "5", "A, B")
 
 
-def test_a_push_of_apns() -> None:
-    found = of_record(
-        record("apns", {"aps": {"alert": {"title": "T"}}}, alert="B", badge=0, vibrate=5, do_sync=("A", "B")),
-        "alice",
-    )
-    assert found == DemoPush("alice", "apns", "B", "T", "0", "", "5", "A, B")
+def test_a_push_without_content() -> None:
+    assert push_of(Summary(), "fcm", "bob") == DemoPush("bob", "fcm")
 
 
-@pytest.mark.parametrize(
-    "payload", [None, {}, {"aps": {"alert": "text"}}, {"message": {"notification": None}}]
-)
-def test_a_push_without_a_title(payload: Any) -> None:
-    assert of_record(record("fcm", payload, sound="s"), "bob") == DemoPush("bob", "fcm", sound="s")
-
-
-def test_a_title_of_fcm() -> None:
-    payload = {"message": {"notification": {"title": "T"}}}
-    assert of_record(record("fcm", payload), "bob").title == "T"
-
-
-def test_a_message_of_rhoconnect_push_and_long_texts() -> None:
-    assert of_message({"alert": "x" * 9_999, "badge": 0}, "carol").badge == "0"
-    assert len(of_message({"alert": "x" * 9_999}, "carol").alert) == 500
+def test_long_texts_are_cut() -> None:
+    assert len(push_of(Summary("x" * 9_999), "fcm", "bob").alert) == 500
 
 
 async def test_reports_are_sent_and_a_lost_gateway_ends_nothing() -> None:

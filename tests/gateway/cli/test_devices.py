@@ -1,26 +1,15 @@
 """`rhopush devices` and `rhopush devices explain` against a running gateway."""
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 
 from tests.gateway.cli.conftest import Command
 from tests.gateway.delivered import GOOD_PIN, delivered
-
-RUN = "import sys; from gateway.cli import main; sys.exit(main())"
+from tests.support.command import rhopush
 
 
 async def explain(folder: Path, *words: str, **environ: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", RUN, "devices", "explain", *words),
-        cwd=folder,
-        env=environ,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode, out.decode(), err.decode()
+    return await rhopush(folder, "devices", "explain", *words, **environ)
 
 
 async def test_it_prints_a_line_for_each_device_and_sends_nothing(tmp_path: Path) -> None:

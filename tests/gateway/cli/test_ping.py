@@ -1,16 +1,14 @@
 """`rhopush ping` against a running gateway and a simulated Apple."""
 
-import asyncio
 import re
-import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.gateway.delivered import Delivered, delivered
-
-RUN = "import sys; from gateway.cli import main; sys.exit(main())"
+from tests.support.command import rhopush
 
 
 @pytest.fixture
@@ -20,15 +18,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Delivered]:
 
 
 async def rhopush_ping(folder: Path, *words: str, **environ: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", RUN, "ping", *words),
-        cwd=folder,
-        env=environ,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode, out.decode(), err.decode()
+    return await rhopush(folder, "ping", *words, **environ)
 
 
 async def test_it_prints_the_ping_or_each_devices_verdict(running: Delivered, tmp_path: Path) -> None:
@@ -110,3 +100,25 @@ async def test_a_ping_may_name_devices_or_all_users(running: Delivered, tmp_path
         status, out, err = await rhopush_ping(tmp_path, *words, **there)
         assert (status, out) == (2, "")
         assert "--file" in err
+
+
+async def test_a_ping_may_be_delivered_later(running: Delivered, tmp_path: Path) -> None:
+    there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
+    common = ["--user", "good", "--message", "later"]
+    instant = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    for at in (instant.isoformat(), instant.strftime("%Y-%m-%dT%H:%M:%SZ"), str(int(instant.timestamp()))):
+        status, out, err = await rhopush_ping(tmp_path, *common, "--at", at, **there)
+        assert (status, err) == (0, "")
+        report = (await running.gateway.request("GET", f"/rc/v1/pings/{out.strip()}")).json()
+        assert report["state"] == "scheduled"
+        assert datetime.fromisoformat(report["deliver_at"]) == instant
+    assert len(running.apns.received) == 0
+    for words, expected in (
+        (["--at", "2030-01-31T09:30:00"], "with its zone"),
+        (["--at", "tomorrow"], "RFC 3339"),
+        (["--at", instant.isoformat(), "--wait"], "wait"),
+    ):
+        status, out, err = await rhopush_ping(tmp_path, *common, *words, **there)
+        assert (status, out) == (1, "")
+        assert expected in err
+    assert (await rhopush_ping(tmp_path, "--file", "x", "--at", "1", **there))[0] == 2

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.ping_file import FileLines, Progress
+from gateway.cli.ping_file import FileLines
 from tests.conftest import StartGateway
-from tests.gateway.cli.test_ping import RUN
+from tests.support.command import RUN
 from tests.support.gateway import Gateway
 
 
@@ -68,19 +68,8 @@ async def test_wrong_usage(start_gateway: StartGateway, tmp_path: Path) -> None:
         assert message in err
 
 
-@pytest.mark.parametrize(
-    ("total", "shown"), [(0, "5 sent"), (8, "[###############               ]  50% 5 sent")]
-)
-def test_the_bar_is_of_the_bytes(total: int, shown: str) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    lines, out = FileLines(io.BytesIO(b"abc\nabc\n"), total), Terminal()
+@pytest.mark.parametrize(("total", "fraction"), [(0, None), (8, 0.5), (2, 1.0)])
+def test_the_progress_is_of_the_bytes(total: int, fraction: float | None) -> None:
+    lines = FileLines(io.BytesIO(b"abc\nabc\n"), total)
     next(iter(lines))
-    progress = Progress(out, lines)
-    progress.show("5 sent")
-    progress.show("not again at once")
-    assert out.getvalue() == "\r\x1b[K" + shown
-    progress.clear()
-    assert out.getvalue().endswith("\r\x1b[K")
+    assert lines.fraction == fraction

@@ -1,9 +1,7 @@
 """`rhopush pings` against a running gateway and a simulated Apple."""
 
 import argparse
-import asyncio
 import json
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,26 +10,13 @@ import pytest
 
 from gateway.cli.pings import add_arguments, run
 from tests.gateway.delivered import Delivered, delivered
-
-RUN = "import sys; from gateway.cli import main; sys.exit(main())"
+from tests.support.command import rhopush
 
 
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Delivered]:
     async with delivered(tmp_path) as both:
         yield both
-
-
-async def rhopush(folder: Path, *words: str, **environ: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", RUN, *words),
-        cwd=folder,
-        env=environ,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode, out.decode(), err.decode()
 
 
 async def test_it_lists_the_newest_first_and_shows_one(running: Delivered, tmp_path: Path) -> None:

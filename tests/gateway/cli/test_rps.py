@@ -98,7 +98,9 @@ async def test_its_metrics_have_a_listener_of_their_own(
             line for line in (tmp_path / "log").read_text().splitlines() if "metrics_listening" in line
         ]
         async with session.get(json.loads(line)["url"]) as answer:
-            assert "rhopush_rhoconnect_push_waiting_devices 0.0" in (await answer.text()).splitlines()
+            text = await answer.text()
+            assert "rhopush_rhoconnect_push_waiting_devices 0.0" in text.splitlines()
+            assert 'rhopush_gc_pause_seconds_count{generation="2"}' in text
 
 
 async def test_a_wrong_metrics_port_ends_with_2(tmp_path: Path) -> None:

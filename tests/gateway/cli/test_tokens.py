@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.tokens import expiry
-from tests.gateway.cli.test_pings import rhopush
 from tests.gateway.delivered import Delivered, delivered
+from tests.support.command import rhopush
 
 
 @pytest.fixture

@@ -1,29 +1,14 @@
 """`rhopush webhooks` against a running gateway: an endpoint that fails, is tested, and gets events again."""
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from protocols.webhooks.events import PING_COMPLETED, TEST
+from tests.support.command import rhopush
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
 from tests.support.webhooks import receiving
-
-RUN = "import sys; from gateway.cli import main; sys.exit(main())"
-
-
-async def rhopush(folder: Path, *words: str, **environ: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", RUN, *words),
-        cwd=folder,
-        env=environ,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode, out.decode(), err.decode()
 
 
 async def test_the_path_of_an_operator(tmp_path: Path) -> None:

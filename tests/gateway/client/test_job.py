@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,36 @@ async def test_enqueue_returns_once_the_ping_is_safe(running: Delivered) -> None
     assert (await running.gateway.request("GET", f"/rc/v1/pings/{ping_id}")).status == 200
     await running.apns.received.wait(2)
     assert {record.summary.alert for record in running.apns.received} == {"later"}
+
+
+@pytest.mark.parametrize("how", ["perform", "aperform"])
+async def test_to_and_deliver_at_go_with_every_call(running: Delivered, how: str) -> None:
+    """`to` with a device and a push token; `deliver_at` in the past and later, alone and in a line."""
+    to = {"devices": ["good" * 8], "tokens": [{"provider": "apns", "token": "cd" * 32}]}
+    await perform(how, to=to, message="listed", badge="+1")
+    assert {record.token: record.summary.badge for record in running.apns.received} == {
+        "ab" * 32: 1,
+        "cd" * 32: 1,
+    }
+    with pytest.raises(PingError, match=r"to\.everybody") as refused:
+        await perform(how, to={"everybody": True}, message="x")
+    assert refused.value.refused_with == 400
+    with pytest.raises(PingError, match="deliver_at cannot be combined with wait"):
+        await perform(how, user_id="good", message="x", deliver_at=1)
+
+    async def state(ping_id: str | None) -> Any:
+        return (await running.gateway.request("GET", f"/rc/v1/pings/{ping_id}")).json()["state"]
+
+    later = {"user_id": "good", "message": "later", "deliver_at": int(time.time()) + 3_600}
+    assert await state(await asyncio.to_thread(PingJob.enqueue, **later)) == "scheduled"
+    lines = [later, {**later, "deliver_at": "2030-01-31T09:30:00"}, {"to": {"apps": []}}]
+    results = [result async for result in PingJob.abulk(lines)]
+    assert await state(results[0].ping_id) == "scheduled"
+    assert [result.field for result in results] == [None, "deliver_at", "to.apps"]
+    past = await asyncio.to_thread(PingJob.enqueue, user_id="good", message="past", deliver_at=1)
+    assert past
+    await running.apns.received.wait(3)
+    assert running.apns.received[-1].summary.alert == "past"
 
 
 @pytest.mark.parametrize("how", ["perform", "aperform"])

@@ -5,6 +5,8 @@ import json
 
 from redis.asyncio import Redis
 
+from gateway.console.demo import demo_owners
+from gateway.delivery.provider_entry import ProviderEntry
 from gateway.settings import Settings
 from gateway.settings.model import ConsoleSettings
 from tests.gateway.console.harness import Console, open_console
@@ -40,3 +42,13 @@ async def test_a_reported_push_reaches_the_page(redis_client: Redis, redis_addre
                         break
                     await browser.post(PUSHES, json=push | {"alert": "again"}, headers=HEADERS)
         assert found == ["hello", "again"]
+
+
+def test_each_provider_with_a_simulated_device_has_a_user_of_its_own() -> None:
+    def entries(count: int) -> list[ProviderEntry]:
+        return [ProviderEntry(f"p{number}", "", demo_device="module:Device") for number in range(count)]
+
+    assert demo_owners([*entries(2), ProviderEntry("none", "")]) == {"p0": "alice", "p1": "bob"}
+    owners = demo_owners(entries(12))
+    assert len(set(owners.values())) == 12
+    assert owners["p11"] == "user12"

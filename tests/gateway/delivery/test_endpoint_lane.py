@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from gateway.delivery import endpoint_lane, lane_manager
-from gateway.delivery.credentials import CertificateCredential
 from gateway.delivery.dead_tokens import IgnoredTokenReports
 from gateway.delivery.endpoint_lane import IDLE_S, EndpointLane
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.provider_entry import ProviderEntry
 from gateway.delivery.provider_registry import Providers
+from gateway.delivery.providers.apns_credentials import CertificateCredential
 from gateway.delivery.providers.base import (
     NO_CREDENTIAL,
     CheckedCredential,

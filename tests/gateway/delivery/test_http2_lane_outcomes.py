@@ -9,10 +9,10 @@ import pytest
 from gateway.delivery import lane as lane_module
 from gateway.delivery.batch import OPEN, Delivery, DeliveryBatch
 from gateway.delivery.circuit_breaker import CLOSED_BREAKER, BreakerEvent
-from gateway.delivery.credentials import CertificateCredential
 from gateway.delivery.dead_tokens import IgnoredTokenReports
 from gateway.delivery.http2_lane import UNTRIED_MAX, Http2Lane, LaneOptions
 from gateway.delivery.providers.apns import PROVIDER
+from gateway.delivery.providers.apns_credentials import CertificateCredential
 from gateway.delivery.rate_limiter import RateLimiter
 from gateway.delivery.route import Route, token_scope
 from gateway.delivery.throttle import RAMP_S, Throttle, ThrottleState
@@ -56,7 +56,7 @@ def lane_of(host: str) -> Http2Lane:
 
 def route_of(lane: Http2Lane, fallback: Route | None = None) -> Route:
     """The route of one app over a lane."""
-    return Route(lane, None, "", token_scope(lane.name, "", (lane.name, 443), "topic", "key"), fallback)
+    return Route(lane, None, "", token_scope(lane.name, "", lane.name, "topic", "key"), fallback)
 
 
 def deliveries(route: Route, count: int) -> list[Delivery]:

@@ -64,7 +64,7 @@ class Batch:
         """Offer all and wait; what was not simply accepted, by place."""
         self.route.lane, self.route.token_scope = (
             lane,
-            token_scope(lane.name, "", (lane.name, 0), "", "credential"),
+            token_scope(lane.name, "", lane.name, "", "credential"),
         )
         lane.offer(self.deliveries, bulk=False)
         async with asyncio.timeout(30):

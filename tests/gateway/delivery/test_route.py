@@ -122,13 +122,38 @@ async def test_a_wrong_memory_ends_when_the_remembered_host_refuses_too(
         await ping(one)
         await learned(redis_client, phone)
         apns.tokens[DEVELOPERS] = "elsewhere"
+        before = apns.seen()
         assert await ping(one) == [("rejected", "BadDeviceToken")]
+        assert [len(now) - len(then) for now, then in zip(apns.seen(), before, strict=True)] == [1, 1]
         await until(lambda: _ttl_is_at_most(redis_client, phone, keys.BAD_TOKEN_S))
         assert await ping(one) == []
         # A sync: both hosts are asked again.
         apns.tokens[DEVELOPERS] = "production"
         await redis_client.set(keys.client(phone.client_id, "last_sync"), "2026-11-25T10:00:00+0000")
         assert await ping(one) == [("accepted", "")]
+
+
+async def test_a_device_that_changes_its_host_is_reached_by_the_same_ping_and_remembered_anew(
+    redis_address: str, redis_client: Redis, tmp_path: Path, apns: Apple
+) -> None:
+    phone = await lay(redis_client, DEVELOPERS)
+    async with pipeline(redis_address, tmp_path, apns.settings()) as one:
+        await ping(one)
+        await learned(redis_client, phone)
+        mark = await redis_client.get(keys.dead(phone.client_id))
+        for environment, seen in (("production", ([400, 200], [200, 400])), ("sandbox", None)):
+            apns.tokens[DEVELOPERS] = environment
+            assert await ping(one) == [("accepted", "")]
+            assert seen in (None, apns.seen())
+            await until(lambda known=mark: _is_other(redis_client, phone, known))
+            mark = await redis_client.get(keys.dead(phone.client_id))
+            before = apns.seen()
+            assert await ping(one) == [("accepted", "")]
+            assert sum(len(now) - len(then) for now, then in zip(apns.seen(), before, strict=True)) == 1
+
+
+async def _is_other(redis: Redis, phone: Client, mark: bytes) -> bool:
+    return bool(await redis.get(keys.dead(phone.client_id)) != mark)
 
 
 async def _ttl_is_at_most(redis: Redis, phone: Client, most_s: int) -> bool:

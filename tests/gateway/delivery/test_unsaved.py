@@ -6,7 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.delivery import unsaved as unsaved_module
-from gateway.delivery.unsaved import UnsavedCount, UnsavedVerdicts
+from gateway.delivery.unsaved import CANCELLATION_READS, VERDICT_WRITES, UnsavedCount, UnsavedVerdicts
+from gateway.metrics import Metrics
 from tests.support.worker_core import until
 
 
@@ -82,3 +83,25 @@ async def test_lanes_that_are_held_go_on_when_both_reasons_have_ended(
     assert (unsaved.stalled, resumed) == (True, [])
     unsaved.hold(held=False)
     assert (unsaved.stalled, resumed) == (False, [False])
+
+
+async def test_the_reasons_are_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unsaved_module, "UNSAVED_MAX_S", 0.01)
+    metrics = Metrics()
+
+    def exported() -> list[float | None]:
+        return [
+            metrics.registry.get_sample_value("rhopush_lanes_stalled", {"reason": reason})
+            for reason in (VERDICT_WRITES, CANCELLATION_READS)
+        ]
+
+    unsaved = UnsavedVerdicts(metrics)
+    assert exported() == [0, 0]
+    unsaved.hold(held=True)
+    assert exported() == [0, 1]
+    unsaved.begin_pass()
+    await until(lambda: unsaved._late)
+    assert exported() == [1, 1]
+    unsaved.hold(held=False)
+    unsaved.end_pass()
+    assert exported() == [0, 0]

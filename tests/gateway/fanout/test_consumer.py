@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 
 from gateway.queue.consumer import FIRST, Streams
 from gateway.queue.entries import Lease
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from protocols.ping.model import Ping

@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 from gateway.fanout import consumer as consumer_module
 from gateway.fanout.consumer import QueueConsumer
 from gateway.queue.consumer import FIRST
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisConnection

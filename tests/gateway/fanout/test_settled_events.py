@@ -24,6 +24,7 @@ from tests.support.worker_core import WorkerCore, pipeline, until
 
 BATCH = "0" * 28
 ALL = EventPlan(frozenset(EVENT_TYPES), 1000)
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 LATER = Verdict(VerdictKind.LATER, "busy")
 
 
@@ -127,10 +128,35 @@ def test_a_settlement_without_its_own_keys_keeps_the_events_it_can_decide() -> N
 
 
 def test_the_end_of_a_splitting_may_complete_a_broadcast() -> None:
-    record = broadcast_events(BATCH, ALL, {"chunk_missing": 3})
+    record = broadcast_events(BATCH, Ping(), ALL, {"chunk_missing": 3})
     assert record is not None
     assert record.unfinished == ((keys.receipt(BATCH), FinishedPing(0, 0, 0, 3)),)
-    assert broadcast_events(BATCH, EventPlan()) is None
+    assert broadcast_events(BATCH, Ping(), EventPlan()) is None
+
+
+class Recorded:
+    """The trace of a batch; nothing is recorded."""
+
+    def planned(self, batch: DeliveryBatch) -> None: ...
+
+    def ended(self, batch: DeliveryBatch) -> None: ...
+
+
+def test_the_traces_of_recorded_pings_are_in_the_record() -> None:
+    traced = msgspec.structs.replace(Ping(), traceparent=TRACEPARENT)
+    one = batch()
+    one.pings = [one.pings[0], msgspec.structs.replace(one.pings[1], traceparent=TRACEPARENT)]
+    one.reject(3, "TooBig")
+    found = events(one)
+    assert found is not None
+    assert found.traces == b"", "tracing is off"
+    one.trace = Recorded()
+    found = events(one)
+    assert found is not None
+    assert msgspec.msgpack.decode(found.traces) == [[1, TRACEPARENT]]
+    found = broadcast_events(BATCH, traced, ALL)
+    assert found is not None
+    assert msgspec.msgpack.decode(found.traces) == [[0, TRACEPARENT]]
 
 
 async def all_events(outbox: Outbox) -> list[tuple[str, Any]]:

@@ -17,9 +17,9 @@ from gateway.http_api import Dependencies, HttpApi, HttpTimeouts, open_http_api
 from gateway.http_api.app import FurtherRoutes, no_routes
 from gateway.http_api.dependencies import Readiness
 from gateway.metrics import Metrics
+from gateway.queue.append_batch import Accepted, IdempotencyKey
 from gateway.queue.completion import Completion
 from gateway.queue.ping_list import parse_query
-from gateway.queue.producer import Accepted, IdempotencyKey
 from gateway.registry.scopes import is_visible
 from gateway.settings import Secret, Settings
 from protocols.ping.model import Ping

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gateway.http_api.aiohttp_parser import RequestTracker, refusal_of
-from gateway.http_api.request_head import HEAD_BYTES
+from protocols.http1.request_head import HEAD_BYTES
 from tests.gateway.http_api.harness import PING, TOKEN, House, Wire, call, request, wire
 from tests.gateway.http_api.test_app import BODY
 

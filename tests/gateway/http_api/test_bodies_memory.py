@@ -8,9 +8,9 @@ import pytest
 
 from gateway.errors import RhoPushError
 from gateway.http_api.bodies import read_body
-from gateway.http_api.request_head import BODY_BYTES
 from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
+from protocols.http1.request_head import BODY_BYTES
 from tests.gateway.http_api.harness import WAIT_S, House, call, house, request, wire
 
 

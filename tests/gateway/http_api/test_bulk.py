@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import json
+import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -177,6 +178,19 @@ async def test_a_long_line_refuses_itself_alone(api: House, excess: int) -> None
     assert [ping.users[0] for ping in api.queue.pings] == ["a", "b"] if excess else ["a", "long", "b"]
 
 
+async def test_a_line_with_too_much_besides_its_parameters_is_named_as_a_line(api: House) -> None:
+    (found,) = await answers(api, b'{"user_id": "a"' + b" " * 150_000 + b"}")
+    assert found["error"]["message"].startswith("this line has more than 65536 bytes besides")
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+@pytest.mark.parametrize("excess", [0, 1])
+async def test_the_end_of_a_line_does_not_count(api: House, end: bytes, excess: int) -> None:
+    api.set(limits={"line_bytes": 100})
+    _, _, body = await post(api, b'{"user_id": "a"' + b" " * (84 + excess) + b"}" + end)
+    assert json.loads(body).get("error", {}).get("code") == ("line_too_long" if excess else None)
+
+
 async def test_the_last_line_needs_no_end(api: House) -> None:
     status, _, body = await post(api, b'{"user_id": "a"}\n{"user_id": "b"}')
     assert (status, len(body.splitlines())) == (200, 2)
@@ -206,6 +220,16 @@ async def test_pieces_may_end_anywhere(api: House, size: int) -> None:
 async def test_gzip(api: House) -> None:
     status, _, body = await post(api, gzip.compress(lines(*numbered(3000))), Content_Encoding="gzip")
     assert (status, len(body.splitlines()), len(api.queue.pings)) == (200, 3000, 3000)
+
+
+async def test_gzip_in_many_members(api: House) -> None:
+    pings = [
+        {"user_id": f"user{number}", "message": random.Random(number).randbytes(999).hex()}
+        for number in range(60)
+    ]
+    body = b"".join(gzip.compress(lines(ping)) for ping in pings)
+    status, _, found = await post(api, body, Content_Encoding="gzip")
+    assert (status, found.count(b'"ping_id"'), found.count(b"error")) == (200, 60, 0)
 
 
 async def test_a_body_that_unpacks_to_too_much_ends_with_an_error(api: House) -> None:
@@ -244,6 +268,32 @@ async def test_only_the_headers_token_counts(api: House) -> None:
 async def test_other_bodies_are_refused(api: House, headers: dict[str, str], status: int, code: str) -> None:
     found, _, body = await post(api, b"", **headers)
     assert (found, json.loads(body)["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("name", ["explain", "deliver_at", "user_id", "wait", "idempotency_key", "to"])
+async def test_a_parameter_of_a_ping_in_the_query_is_refused(api: House, name: str) -> None:
+    """It would have no effect on the lines: `explain=true` must send nothing."""
+    body = lines({"user_id": "a"})
+    async with wire(api.port) as client:
+        suffix = "[devices][]=c" if name == "to" else "=true"
+        path = f"{BULK}?api_token={TOKEN}&other=1&{name}{suffix}"
+        client.send(request(body, path=path, headers={"Content-Type": NDJSON}))
+        answer = await client.answer()
+    assert (answer.status, answer.error["field"]) == (400, name)
+    assert not api.queue.pings
+
+
+async def test_an_idempotency_key_of_the_whole_request_is_refused(api: House) -> None:
+    status, _, body = await post(api, lines({"user_id": "a"}), Idempotency_Key="k")
+    assert (status, json.loads(body)["error"]["field"]) == (400, "Idempotency-Key")
+    assert not api.queue.pings
+
+
+async def test_other_parameters_of_the_query_have_no_effect(api: House) -> None:
+    async with wire(api.port) as client:
+        path = f"{BULK}?api_token={TOKEN}&other=1"
+        client.send(request(lines({"user_id": "a"}), path=path, headers={"Content-Type": NDJSON}))
+        assert (await client.answer()).status == 200
 
 
 async def test_the_window_counts_in_the_budget_of_bodies(api: House) -> None:

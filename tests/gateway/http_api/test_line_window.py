@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from gateway.errors import QueueFull
 from gateway.http_api.line_window import WINDOW_BYTES, WINDOW_LINES, BulkLine, LineWindow
-from gateway.queue.producer import Accepted
+from gateway.queue.append_batch import Accepted
 from tests.gateway.http_api.harness import House, house
 
 

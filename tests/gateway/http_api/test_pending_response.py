@@ -9,7 +9,7 @@ from gateway.errors import QueueFull
 from gateway.http_api import responses
 from gateway.http_api.pending_response import PendingResponse
 from gateway.metrics import Metrics
-from gateway.queue.producer import Accepted
+from gateway.queue.append_batch import Accepted
 
 DATE = "Tue, 24 Nov 2026 10:00:00 GMT"
 FIRST, SECOND = "0" * 32, "1" * 32

@@ -101,6 +101,14 @@ EXTRAS = st.lists(
             "Idempotency-Key: one",
             "Idempotency-Key: two words",
             "Host: other",
+            "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "Traceparent: malformed",
+            "tracestate: vendor=1",
+            "tracestate: a\r\n b",
+            "baggage: " + "x" * 17_000,
+            "b3: 1\r\nX-Request-Id: 2",
+            "X-Request-Id: a\rb",
+            "X-Request-Id:",
             "X-Long: " + "x" * 9_000,
             "X-Longer: " + "x" * 17_000,
             "X-Folded: a\r\n b",
@@ -146,7 +154,14 @@ def pipeline(draw: st.DrawFn) -> bytes:
     that its answers depend on the cuts. `test_front` shows that the fast path does not.
     """
     extra = st.sampled_from(
-        ["Connection: keep-alive", "X-Other: 1", "Idempotency-Key: one", "Prefer: return=representation"]
+        [
+            "Connection: keep-alive",
+            "X-Other: 1",
+            "Idempotency-Key: one",
+            "Prefer: return=representation",
+            "tracestate: vendor=1",
+            "X-Request-Id: 1\r\nbaggage: a=b",
+        ]
     )
     line = st.sampled_from(
         [f"POST {PING} HTTP/1.1"] * 4 + ["POST /api/ping HTTP/1.1", "GET /healthz HTTP/1.1"]

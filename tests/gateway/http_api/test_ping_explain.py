@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from protocols.errors import InvalidField
 from protocols.ping.model import Ping
 from tests.gateway.http_api.harness import PING, House, call
 
@@ -44,6 +45,9 @@ async def test_a_ping_that_is_to_be_explained_never_reaches_the_queue(both: Hous
     for body, field, options in bad:
         answer = await call(both, {"user_id": "bob", **body}, **options)
         assert (answer.status, answer.error["field"]) == (400, field)
+    both.queue.instant_error = InvalidField("too far ahead", field="deliver_at")
+    answer = await call(both, {"user_id": "bob", "explain": True, "deliver_at": 4_000_000_000})
+    assert (answer.status, answer.error["field"]) == (400, "deliver_at")
     assert (await call(both, {"explain": True}, token="wrong")).status == 422
     assert len(explanations.asked) == 4
     assert both.queue.pings == []

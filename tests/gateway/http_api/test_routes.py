@@ -6,6 +6,7 @@ The rows run in order over one store: each makes what the next ones look at.
 import base64
 from typing import Any, NamedTuple
 
+import pytest
 from redis.asyncio import Redis
 
 from gateway.http_api.context import HandlerContext
@@ -166,3 +167,24 @@ async def test_every_older_name_has_its_row(api: House) -> None:
     old = {(route.method, route.path) for route in routes(HandlerContext(api.services)) if route.deprecated}
     assert len(old) == 19
     assert old <= {(row.method, row.path) for row in ROWS}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/rc/v1/system/reset"),
+        ("GET", "/rc/v1/system/stats"),
+        ("GET", "/rc/v1/system/license"),
+        ("POST", "/rc/v1/clients/C/reset"),
+        ("GET", "/rc/v1/sources/Product"),
+        ("GET", "/rc/v1/users/ann/sources/Product/docnames"),
+        ("GET", "/rc/v1/store/key"),
+        ("POST", "/app/v1/Product/push_objects"),
+        ("POST", "/api/update_user"),
+        ("POST", "/api/delete_user"),
+        ("POST", "/api/delete_client"),
+    ],
+)
+async def test_rhoconnects_other_routes_are_not_here(api: House, method: str, path: str) -> None:
+    answer = await call(api, {}, method=method, path=path)
+    assert (answer.status, answer.error["code"]) == (404, "not_found")

@@ -60,12 +60,18 @@ async def test_users_are_created_listed_shown_and_deleted(api: House, redis_clie
         "admin",
         "token_id",
     ]
-    assert {field["name"]: field["value"] for field in shown}["hashed_password"] is None
     deleted = await call(api, method="DELETE", path="/rc/v1/users/bob")
     assert deleted.body == b"User deleted"
     assert [key async for key in redis_client.scan_iter("user:bob:*")] == []
     missing = await call(api, method="GET", path="/rc/v1/users/bob")
     assert (missing.status, missing.error["code"]) == (404, "not_found")
+
+
+async def test_a_user_is_shown_without_secrets(api: House) -> None:
+    await add(api, "bob")
+    shown = (await call(api, method="GET", path="/rc/v1/users/bob")).json
+    values = {field["name"]: field["value"] for field in shown}
+    assert [values[name] for name in ("salt", "hashed_password", "token_id")] == [None, None, None]
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,10 @@ def test_another_script_has_no_place_for_events(text: str) -> None:
 
 
 def test_the_arguments_of_a_record() -> None:
-    record = OutboxRecord(500, b"body", "ba", [UnfinishedPing("receipt", FinishedPing(3, 1, 2, 4, 5))])
-    assert record.arguments() == [500, b"body", "ba", 1, "receipt", 3, 1, 2, 4, 5]
+    record = OutboxRecord(
+        500, b"body", "ba", [UnfinishedPing("receipt", FinishedPing(3, 1, 2, 4, 5))], b"traces"
+    )
+    assert record.arguments() == [500, b"body", "ba", b"traces", 1, "receipt", 3, 1, 2, 4, 5]
 
 
 def test_a_plan_has_the_types_of_all_endpoints() -> None:

@@ -15,7 +15,8 @@ from gateway.queue.ping_list import (
     format_cursor,
     parse_query,
 )
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import PingRecord, pack_base, pack_delta
 from gateway.store import keys
 from gateway.store.connection import RedisConnection

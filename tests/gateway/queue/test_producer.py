@@ -12,8 +12,10 @@ from redis.asyncio import Redis
 
 from gateway.errors import IdempotencyConflict, PossiblyAccepted, QueueFull, RhoPushError, StoreDown
 from gateway.queue import scripts
+from gateway.queue.append_batch import Accepted, IdempotencyKey, new_batch
 from gateway.queue.entries import Entry
-from gateway.queue.producer import Accepted, BacklogLimits, IdempotencyKey, QueueProducer, new_batch
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection
@@ -402,7 +404,7 @@ async def test_the_users_of_a_broadcast_that_was_refused_are_dropped_once_redis_
 async def test_more_broadcasts_than_memory_may_hold_are_refused_at_once(
     queue: QueueProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.queue.producer._WAITING_BYTES", 100)
+    monkeypatch.setattr("gateway.queue.broadcast_users.WAITING_BYTES", 100)
     crowd = Ping(users=tuple(f"user{n}" for n in range(keys.BROADCAST_USERS + 1)))
     told = Told()
     for _ in range(3):

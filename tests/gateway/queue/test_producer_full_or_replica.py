@@ -11,10 +11,12 @@ from structlog.testing import capture_logs
 from gateway.delivery.quota import Quota
 from gateway.errors import QueueFull, StoreDown
 from gateway.mailbox.store import MailboxStore
+from gateway.queue.broadcast_users import BroadcastUsers
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.consumer import BatchProgress, ReceiptField, ScheduledRetry, Settlement, Streams
 from gateway.queue.entries import Chunk, Lease
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.registry.accounts import Accounts
 from gateway.registry.change_log import ChangeLog
 from gateway.registry.invalidation import InvalidationListener
@@ -291,7 +293,7 @@ async def test_the_users_of_half_a_broadcast_end_by_themselves(
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             future.set_exception(RedisReplyError("OOM"))
             monkeypatch.setattr(
-                QueueProducer, "_drop_orphaned_users", lambda _: None
+                BroadcastUsers, "_drop_orphaned", lambda _: None
             )  # nor is anything taken back
             return future
         return call(*words)

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import pytest
 
 from gateway.errors import PossiblyAccepted, StoreDown
-from gateway.queue.producer import BacklogLimits, IdempotencyKey, QueueProducer
+from gateway.queue.append_batch import IdempotencyKey
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection
 from protocols.ping.model import Ping

@@ -5,9 +5,11 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
+from gateway.queue.append_batch import Accepted, IdempotencyKey
 from gateway.queue.consumer import Streams
 from gateway.queue.entries import Entry, Lease, decode_entry
-from gateway.queue.producer import Accepted, BacklogLimits, IdempotencyKey, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from protocols.ping.model import Ping

@@ -5,7 +5,8 @@ from redis.asyncio import Redis
 
 from gateway.queue.consumer import ReceiptField, Settlement, Streams
 from gateway.queue.entries import Lease
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import (
     DeviceVerdict,
     PingRecord,

@@ -10,7 +10,8 @@ from gateway.clock import SHARED_CLOCK
 from gateway.queue import schedule
 from gateway.queue.consumer import Streams
 from gateway.queue.entries import Entry, read_broadcast, read_entry
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.store import keys

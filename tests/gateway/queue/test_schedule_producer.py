@@ -6,8 +6,10 @@ from redis.asyncio import Redis
 from gateway.clock import SHARED_CLOCK
 from gateway.errors import RhoPushError, ScheduleFull
 from gateway.queue import schedule
+from gateway.queue.append_batch import Accepted, IdempotencyKey
 from gateway.queue.consumer import Streams
-from gateway.queue.producer import Accepted, BacklogLimits, IdempotencyKey, PendingAppend, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits, PendingAppend
+from gateway.queue.producer import QueueProducer
 from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.store import keys
 from gateway.store.connection import RedisConnection

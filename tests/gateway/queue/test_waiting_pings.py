@@ -5,8 +5,10 @@ import time
 import pytest
 from redis.asyncio import Redis
 
+from gateway.queue.append_batch import Accepted
 from gateway.queue.consumer import Streams
-from gateway.queue.producer import Accepted, BacklogLimits, PendingAppend, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits, PendingAppend
+from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import Receipts
 from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.queue.waiting_pings import waiting_apps

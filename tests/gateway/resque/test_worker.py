@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -9,13 +10,17 @@ from redis.asyncio import Redis
 
 from gateway.client.resque import push
 from gateway.metrics import Metrics
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.entries import decode_entry
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
+from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.resque import ResqueWorker, open_resque
 from gateway.resque.store import ResqueStore
 from gateway.settings import LimitSettings, QueueSettings, ResqueSettings, Secret, Settings
 from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection
+from protocols.ping.addressees import Addressees, RawToken
 from tests.gateway.change_events.conftest import queued
 from tests.support.redis import RedisServer
 from tests.support.resque import enqueue, overview
@@ -209,6 +214,72 @@ async def test_many_users_go_the_way_of_a_broadcast(redis_server: RedisServer, r
         await processed(redis_client, 1)
     assert await redis_client.xlen(keys.BROADCASTS) == 1
     assert await redis_client.hlen(f"{keys.RESQUE_TAKEN}tested") == 0
+
+
+@asynccontextmanager
+async def scheduling(address: str, queue: QueueProducer) -> AsyncIterator[None]:
+    """A schedule beside the queue."""
+    link = RedisConnection(RedisAddress.parse(address), "schedule")
+    await link.open(30)
+    schedule = ScheduleProducer(link, BacklogLimits(1_000, 10**9), queue)
+    yield
+    await schedule.close()
+    await link.close()
+
+
+async def test_jobs_may_have_to_and_deliver_at(redis_server: RedisServer, redis_client: Redis) -> None:
+    token = {"provider": "apns", "token": "ab" * 32}
+    later_s = int(time.time()) + 3_600
+    await enqueue(
+        redis_server.socket,
+        [
+            {"to": {"devices": ["c1"], "tokens": [token]}, "badge": "+1", "message": "listed"},
+            {"to": {"all_users": True, "except_users": ["bob"]}, "message": "all"},
+            {"user_id": "a", "message": "later", "deliver_at": later_s},
+            {"to": {"all_users": True}, "message": "all later", "deliver_at": later_s},
+            {"user_id": "a", "message": "past", "deliver_at": "2020-01-01T00:00:00+01:00"},
+            {"user_id": "a", "message": "sent", "explain": False, "validate": "false"},
+        ],
+    )
+    async with working(redis_server.address) as (_, queue), scheduling(redis_server.address, queue):
+        await processed(redis_client, 6)
+    found = {one.ping.message: one.ping for one in await queued(redis_client)}
+    assert set(found) == {"listed", "past", "sent"}
+    assert found["listed"].to == Addressees(devices=("c1",), tokens=(RawToken("apns", "ab" * 32),))
+    assert found["listed"].badge_increment == 1
+    ((_, fields),) = await redis_client.xrange(keys.BROADCASTS)
+    (all_users,) = decode_entry(fields[b"e"]).pings
+    assert all_users.to == Addressees(all_users=True, except_users=("bob",))
+    due = await redis_client.zrange(keys.SCHEDULED_PINGS, 0, -1, withscores=True)
+    assert [score for _, score in due] == [later_s * 1000] * 2
+    assert await count(redis_client, "resque:stat:failed") == 0
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"to": {"everybody": True}}, "to.everybody"),
+    ({"to": {"providers": ["ios"]}}, "to.providers[0]"),
+    ({"user_id": "a", "to": {"all_users": True}}, "to.all_users"),
+    ({"user_id": "a", "explain": True}, "explain"),
+    ({"user_id": "a", "explain": ""}, "explain"),
+    ({"user_id": "a", "explain": "1", "validate": True}, "explain"),
+    ({"user_id": "a", "validate": True}, "validate"),
+    ({"user_id": "a", "deliver_at": "2030-01-31T09:30:00"}, "deliver_at"),
+    ({"user_id": "a", "deliver_at": 4_000_000_000}, "deliver_at"),
+    ({"user_id": "a", "deliver_at": 1, "wait": True}, "deliver_at"),
+]
+
+
+async def test_jobs_with_a_wrong_to_or_instant_and_jobs_to_explain_fail_by_name(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    address = RedisAddress.parse(redis_server.address)
+    for parameters, _ in REFUSED:
+        await asyncio.to_thread(push, address, parameters)
+    async with working(redis_server.address) as (_, queue), scheduling(redis_server.address, queue):
+        await processed(redis_client, len(REFUSED))
+    failures = [json.loads(one) for one in await redis_client.lrange("resque:failed", 0, -1)]
+    assert [(one["payload"]["args"][0], one["error"].partition(": ")[0]) for one in failures] == REFUSED
+    assert await redis_client.exists(keys.PINGS, keys.BROADCASTS, keys.SCHEDULED_PINGS) == 0
 
 
 async def test_jobs_of_a_gateway_without_heartbeats_are_taken_over(

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from gateway.rhoconnect_push.connection import PushConnection
-from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX
+from protocols.http1.request_parser import BODY_BYTES_MAX
 from protocols.http1.states import ServerState
 from tests.gateway.rhoconnect_push.harness import APP, WAIT_S, House, Phone, Wire, basic
 

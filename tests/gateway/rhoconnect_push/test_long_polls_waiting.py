@@ -485,5 +485,5 @@ async def test_a_registered_old_instance_gets_a_cookie_of_the_new_scheme(service
 async def test_the_old_scheme_can_be_ended(redis_client: Redis, redis_address: str) -> None:
     async with house(redis_client, redis_address, weak=False) as service:
         phone = await lay_old(service)
-        assert (await service.call("GET", phone.poll, Cookie=f"instance={phone.cookie}")).status == 401
+        assert (await service.call("GET", phone.poll, Cookie=f"instance={phone.cookie}")).status == 404
         assert (await service.post(phone.token, {"data": {}})).status == 401

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import aiohttp
 import pytest
 from redis.asyncio import Redis
 
@@ -68,6 +69,43 @@ async def test_all_users_devices_and_tokens_get_a_ping_with_its_id(running: Runn
     assert rows == {EVE.client_id: "accepted", RAW.client_id: "accepted"}
     assert running.apns.received[-1].payload["aps"]["badge"] == 1
     assert await running.redis.exists(keys.badge(EVE.client_id), keys.badge(RAW.client_id)) == 2
+
+
+async def test_forms_may_have_to(running: Running) -> None:
+    """Brackets, or the JSON of the object; urlencoded, multipart and in the query."""
+    ways: list[tuple[dict[str, Any], dict[str, str]]] = [
+        ({"to[devices][]": EVE.client_id}, {EVE.client_id: "accepted"}),
+        ({"to": json.dumps({"devices": [EVE.client_id]})}, {EVE.client_id: "accepted"}),
+        ({f"to[tokens][][{name}]": item for name, item in TOKEN.items()}, {RAW.client_id: "accepted"}),
+        ({"to[all_users]": "true", "to[except_users][]": "eve"}, {}),
+    ]
+    for fields, reached in ways:
+        for kind in ("urlencoded", "multipart", "query"):
+            sent = {"message": "hello", "badge": "+1", **fields}
+            form = aiohttp.FormData(default_to_multipart=kind == "multipart")
+            for name, value in sent.items():
+                form.add_field(name, value)
+            given = {"params": sent} if kind == "query" else {"data": form}
+            answer = await running.worker.request("POST", PATH, **given)
+            assert answer.status == 200, (kind, fields, answer.body)
+            report = await running.worker.done(answer.ping_id)
+            rows = {row["client_id"]: row["verdict"] for row in report["devices"]}
+            assert rows == reached, (kind, fields)
+            assert report["counts"]["accepted"] == 1
+    # the numbers of EVE, who got six, and of each other device that got three
+    assert running.apns.received[-1].payload["aps"]["badge"] == 3
+    for fields, field in (
+        ({"to[everybody]": "true"}, "to.everybody"),
+        ({"to[devices]": "c1"}, "to.devices"),
+        ({"to[tokens][0][token]": "x"}, "to.tokens"),
+        ({"to[all_users]": "yes"}, "to.all_users"),
+        ({"to": "all"}, "to"),
+    ):
+        for multipart in (False, True):
+            form = aiohttp.FormData(default_to_multipart=multipart)
+            form.add_field(*next(iter(fields.items())))
+            answer = await running.worker.request("POST", PATH, data=form)
+            assert (answer.status, answer.json()["error"]["field"]) == (400, field)
 
 
 @pytest.mark.parametrize(

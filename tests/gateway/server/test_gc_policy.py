@@ -1,11 +1,12 @@
 """When the cycle collector works in full."""
 
+import gc
 import subprocess
 import sys
 
 import pytest
 
-from gateway.server.gc_policy import BUSY_S, QUIET_S, FullCollections
+from gateway.server.gc_policy import BUSY_S, QUIET_S, FullCollections, paused_collections
 
 
 @pytest.mark.parametrize(("quiet", "after_s"), [(True, QUIET_S), (False, BUSY_S)])
@@ -36,3 +37,19 @@ assert gc.get_stats()[0]["collections"] and gc.get_stats()[1]["collections"]
 assert gc.get_stats()[2]["collections"] == begun, "Python chose a moment"
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_collections_are_paused_and_go_on_also_after_an_error() -> None:
+    with pytest.raises(ImportError), paused_collections():
+        begun = gc.get_stats()[0]["collections"]
+        kept = [[] for _ in range(100_000)]
+        assert (len(kept), gc.get_stats()[0]["collections"]) == (100_000, begun)
+        raise ImportError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with paused_collections():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -4,7 +4,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.metrics import Metrics
-from gateway.queue.producer import BacklogLimits, QueueProducer
+from gateway.queue.ping_queue import BacklogLimits
+from gateway.queue.producer import QueueProducer
 from gateway.server.ingress import INGRESS_SLOT, open_background_ingress
 from gateway.settings import EventSettings, LimitSettings, ResqueSettings, Secret, Settings, Source
 from gateway.store.connection import RedisConnection

@@ -17,6 +17,7 @@ from tests.support.otlp import Collector
 from tests.support.providers import provider_settings
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import apple, lay_user
+from tests.support.webhooks import Receiver, receiving
 
 PIN = "ab" * 32
 
@@ -27,6 +28,7 @@ class Stage(NamedTuple):
     gateway: Gateway
     collector: Collector
     registry: RedisServer
+    receiver: Receiver
 
 
 @pytest.fixture
@@ -38,14 +40,16 @@ async def stage(start_gateway: StartGateway) -> AsyncIterator[Stage]:
         apns = await stack.enter_async_context(ApnsSimulator())
         fcm = await stack.enter_async_context(FcmSimulator())
         collector = await stack.enter_async_context(Collector())
+        receiver = await stack.enter_async_context(receiving())
         settings = provider_settings(
             apns,
             fcm,
             queue={"redis": queue.address},
             tracing={"endpoint": collector.url, "sample": 0.0},
+            webhooks={"crm": receiver.settings("ping.completed")},
         )
         gateway = await start_gateway(settings, app={"redis": registry.address})
-        yield Stage(gateway, collector, registry)
+        yield Stage(gateway, collector, registry, receiver)
 
 
 def traceparent(trace_id: str, flags: str = "01") -> dict[str, str]:
@@ -69,7 +73,7 @@ async def line(gateway: Gateway, headers: dict[str, str]) -> None:
 
 
 async def test_a_trace_continues_over_a_restart_between_append_and_fan_out(stage: Stage) -> None:
-    gateway, collector, registry = stage
+    gateway, collector, registry, receiver = stage
     trace_id = secrets.token_hex(16)
     await ping(gateway, {}, user="nobody")  # the API token is cached now
     registry.freeze()  # the look-up of the user's devices waits: the fan-out cannot begin
@@ -80,11 +84,12 @@ async def test_a_trace_continues_over_a_restart_between_append_and_fan_out(stage
     await gateway.wait()
     registry.thaw()
     await gateway.start()
-    spans = await collector.has(trace_id, "ingress", "queue", "fan-out", "delivery apns")
-    assert set(spans) == {"ingress", "queue", "fan-out", "delivery apns"}
+    names = ("ingress", "queue", "fan-out", "delivery apns", "webhook crm")
+    spans = await collector.has(trace_id, *names)
+    assert set(spans) == set(names)
     ingress = spans["ingress"]
     assert ingress.parent_id == "12" * 8
-    for name in ("queue", "fan-out", "delivery apns"):
+    for name in names[1:]:
         assert spans[name].parent_id == ingress.span_id
         assert spans[name].attributes["rhopush.ping_id"] == ping_id
         assert spans[name].resource["process.pid"] != ingress.resource["process.pid"]
@@ -92,10 +97,13 @@ async def test_a_trace_continues_over_a_restart_between_append_and_fan_out(stage
     assert spans["fan-out"].end_ns == spans["delivery apns"].begin_ns
     assert ingress.begin_ns // 1_000_000 <= spans["queue"].begin_ns // 1_000_000 + 1_000
     assert spans["delivery apns"].attributes["rhopush.accepted"] == 1
+    assert [event["ping_id"] for event in receiver.events("ping.completed")][-1] == ping_id
+    assert spans["webhook crm"].attributes["http.response.status_code"] == 204
+    assert spans["webhook crm"].begin_ns >= spans["delivery apns"].end_ns
 
 
 async def test_the_callers_flag_decides_on_every_route(stage: Stage) -> None:
-    gateway, collector, _ = stage
+    gateway, collector, *_ = stage
     recorded = {path: secrets.token_hex(16) for path in ("/rc/v1/users/ping", "/api/ping", "/rc/v1/pings")}
     for path, trace_id in recorded.items():
         unrecorded = traceparent(secrets.token_hex(16), "00")

@@ -161,7 +161,7 @@ async def test_it_polls_on_after_failures(service: Service, behaviour: DeviceBeh
     assert phone.statuses[:3] == [503, 500, 200]
 
 
-async def test_a_start_checks_each_registration_and_registers_again_after_401(service: Service) -> None:
+async def test_a_start_checks_each_registration_and_sends_nothing_after_401(service: Service) -> None:
     """Android's TokenChecker (contract §9.1)."""
     async with device(service, ANDROID) as phone:
         for app in ("kept", "gone", "refused"):
@@ -172,7 +172,59 @@ async def test_a_start_checks_each_registration_and_registers_again_after_401(se
     assert phone.tokens == {"kept": "t:2", "refused": TOKEN}
     assert phone.statuses_of_checks == [200, 404, 401]
     lines = [line.replace(f"/registrations/{INSTANCE}/u/", "") for line, *_ in service.requests]
-    assert lines == ["GET kept", "GET gone", "GET refused", "PUT refused"]
+    assert lines == ["GET kept", "GET gone", "GET refused"]
+
+
+async def test_an_android_device_never_recovers_from_a_401_to_its_poll(service: Service) -> None:
+    """It requests a cookie only together with an id (contract §9.2)."""
+    service.answers["nextMessage"] = [(401, None)]
+    async with device(service, ANDROID) as phone:
+        await phone.register("app")
+        await phone.poll()
+        service.requests.clear()
+        with pytest.raises(RegistrationRefused, match="without a cookie"):
+            await phone.register("app")
+    assert service.requests == []
+
+
+async def test_an_android_device_drops_a_new_id_without_a_cookie_after_404_alone(service: Service) -> None:
+    service.answers["instanceId"] = [(200, {"instance": INSTANCE}), (404, None)]
+    async with device(service, ANDROID) as phone:
+        with pytest.raises(RegistrationRefused, match="APP_NOT_REGISTERED"):
+            await phone.register("app")
+        assert phone.instance == ""
+        service.answers["instanceId"] = [(200, {"instance": INSTANCE}), (503, None)]
+        with pytest.raises(RegistrationRefused, match="SERVICE_NOT_AVAILABLE"):
+            await phone.register("app")
+        assert (phone.instance, phone.cookie) == (INSTANCE, "")
+
+
+@FLAVOURS
+async def test_a_registration_that_is_known_is_looked_up(
+    service: Service, behaviour: DeviceBehaviour
+) -> None:
+    service.answers["registrations"] = [(201, {"token": TOKEN}), (200, {"token": "t:2"})]
+    async with device(service, behaviour) as phone:
+        await phone.register("app")
+        assert await phone.register("app") == "t:2"
+        phone.change_user("eve", "pw", "s=2")
+        await phone.register("app")
+    lines = [line.replace(f"/registrations/{INSTANCE}/", "") for line, *_ in service.requests[-3:]]
+    assert lines == ["PUT u/app", "GET u/app", "PUT eve/app"]
+
+
+@FLAVOURS
+async def test_the_last_message_is_forgotten_with_the_last_registration(
+    service: Service, behaviour: DeviceBehaviour
+) -> None:
+    async with device(service, behaviour) as phone:
+        await phone.register("one")
+        await phone.register("two")
+        phone.last = 7
+        await phone.unregister("one")
+        assert phone.last == 7
+        await phone.unregister("two")
+        assert phone.last == -1
 
 
 async def test_a_windows_device_repeats_a_registration_for_ever(service: Service) -> None:

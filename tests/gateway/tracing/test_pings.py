@@ -16,7 +16,7 @@ from gateway.errors import QueueFull, RhoPushError
 from gateway.queue.append_batch import Accepted, IdempotencyKey, OnAppended
 from gateway.queue.entries import Chunk, Lease
 from gateway.store import keys
-from gateway.tracing import PingTracer, parse
+from gateway.tracing import PingTracer, WebhookCall, parse
 from gateway.tracing.exporter import SpanRecorder
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict, VerdictKind
@@ -183,17 +183,20 @@ def test_a_batch_without_a_recorded_ping_has_no_trace() -> None:
     assert batch.trace is None
 
 
-@pytest.mark.parametrize(("status", "failed"), [(204, False), (500, True), (None, True)])
+@pytest.mark.parametrize(("status", "failed"), [(204, False), (500, True), (None, True), (None, False)])
 def test_a_webhook(status: int | None, failed: bool) -> None:
     spans = Spans()
-    spans.tracer.webhook(PARENT, "crm", (5, 9), status)
+    spans.tracer.webhook(
+        PARENT, WebhookCall("7" * 32, "crm", "ping.completed", (5, 9), status), failed=failed
+    )
     span = spans.one("webhook crm")
     assert (span.start_time, span.end_time) == (5, 9)
     assert (span.status.status_code is trace.StatusCode.ERROR) is failed
     assert span.attributes.get("http.response.status_code") == status
+    assert span.attributes["rhopush.ping_id"] == "7" * 32
 
 
-def test_a_webhook_of_an_unrecorded_ping_has_no_span() -> None:
+def test_a_webhook_of_a_ping_with_a_damaged_trace_has_no_span() -> None:
     spans = Spans(1.0)
-    spans.tracer.webhook(None, "crm", (5, 9), 204)
+    spans.tracer.webhook("damaged", WebhookCall("7" * 32, "crm", "", (5, 9), 204), failed=False)
     assert not spans.all

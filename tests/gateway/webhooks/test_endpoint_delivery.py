@@ -10,10 +10,12 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.metrics import Metrics
-from gateway.queue.outbox import FinishedPing, RejectedDevice
+from gateway.queue.entries import encode
+from gateway.queue.outbox import FinishedPing, OutboxRecord, PingTrace, RejectedDevice, SettledEvents
 from gateway.settings import Secret, WebhookSettings
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
+from gateway.tracing import PingTracer
 from gateway.webhooks import endpoint_delivery
 from gateway.webhooks.endpoint_delivery import EndpointDelivery, digest_of
 from gateway.webhooks.endpoint_state import EndpointStates
@@ -21,7 +23,8 @@ from gateway.webhooks.http_sink import HttpSink
 from gateway.webhooks.outbox import Outbox
 from protocols.webhooks.attempts import RETRY_S
 from protocols.webhooks.events import PING_COMPLETED, PING_FAILED_DEVICES
-from tests.gateway.webhooks.conftest import Settling, batch_id
+from tests.gateway.tracing.test_pings import PARENT, Spans
+from tests.gateway.webhooks.conftest import LIMIT, Settling, batch_id
 from tests.support.webhooks import SECRET, Receiver, receiving, repeats
 
 TEN_MINUTES_S = 600.0
@@ -50,6 +53,7 @@ class One:
         *events: str,
         worker: str = "tested:0",
         name: str = "crm",
+        tracer: PingTracer | None = None,
     ) -> None:
         self.clock = Clock()
         self.metrics = Metrics()
@@ -63,6 +67,7 @@ class One:
             Outbox(connection),
             self.metrics,
             self.clock.now_ms,
+            tracer,
         )
 
     async def step(self) -> float:
@@ -116,6 +121,34 @@ async def test_events_of_a_second_arrive_as_messages(
     assert one.count("webhook_oldest_age_seconds") == 0
     state = await one.states.read("crm")
     assert (state.delivered, state.sent, state.number) == (len(receiver.messages), "", 6)
+
+
+async def test_each_attempt_is_a_span_of_the_recorded_pings(
+    receiver: Receiver, settling: Settling, connection: RedisConnection
+) -> None:
+    spans = Spans()
+    one = One(connection, receiver.url, tracer=spans.tracer)
+    await one.states.begin(["crm"])
+    for number, traces in enumerate((b"", encode([PingTrace(0, PARENT)]), b"damaged")):
+        batch = batch_id(number)
+        body = encode(SettledEvents(batch, (FinishedPing(0, 1), FinishedPing(1, 1))))
+        await settling.write(OutboxRecord(LIMIT, body, batch, traces=traces))
+    statuses = iter([503])
+    receiver.status = lambda: next(statuses, 204)
+    await one.until(lambda: len(receiver.events(PING_COMPLETED)) == 6)
+    failed, delivered = spans.all
+    for span, status in ((failed, 503), (delivered, 204)):
+        assert span.name == "webhook crm"
+        assert span.attributes == {
+            "rhopush.ping_id": f"{batch_id(1)}0000",
+            "rhopush.webhook": "crm",
+            "rhopush.event": PING_COMPLETED,
+            "http.response.status_code": status,
+        }
+        assert span.parent is not None
+        assert f"{span.parent.span_id:016x}" == PARENT.split("-")[2]
+        assert span.status.is_ok is (status == 204)
+    await one.delivery.close()
 
 
 async def test_an_endpoint_down_for_ten_minutes_under_load_gets_everything_in_order(

@@ -95,6 +95,7 @@ def test_accepted() -> None:
     [
         (body("INVALID_ARGUMENT", "INVALID_ARGUMENT", TOKEN_TEXT), True),
         (body("INVALID_ARGUMENT", "INVALID_ARGUMENT", "Invalid token", violation("message.token")), True),
+        (body("INVALID_ARGUMENT", "INVALID_ARGUMENT", "Invalid id", violation("message.fid")), True),
         (body("INVALID_ARGUMENT", "INVALID_ARGUMENT", TOKEN_TEXT, violation("message.data[0].value")), False),
         (
             body("INVALID_ARGUMENT", "INVALID_ARGUMENT", "", violation("message.token", "message.data")),

@@ -31,7 +31,7 @@ def test_an_earlier_version_reads_a_ping_without_an_audience_and_its_pings_are_r
     """Both ways: fields are only appended, and a missing one has its default."""
     packed = msgspec.msgpack.encode(Ping(id="1", users=("bob",), message="hello"))
     fields = msgspec.msgpack.decode(packed)
-    assert fields[16:] == [None, 0, None, None]
+    assert fields[16:] == [None, 0, None, None, None]
     earlier = msgspec.defstruct(
         "Earlier", [(name, object, None) for name in Ping.__struct_fields__[:16]], array_like=True
     )

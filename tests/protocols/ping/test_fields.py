@@ -88,6 +88,18 @@ def test_badge_as_to_i_reads_it(value: Any, number: int) -> None:
     assert fields.number(value, "badge") == number
 
 
+@pytest.mark.parametrize(("value", "number"), [("5x", 5), ("x", 0), (" 7", 7), (2.9, 2)])
+def test_vibrate_as_to_i_reads_it(value: Any, number: int) -> None:
+    assert fields.milliseconds(value, "vibrate") == number
+
+
+@pytest.mark.parametrize(
+    "value", [fields.milliseconds("", "vibrate"), fields.text("", "sound"), fields.message("", "message")]
+)
+def test_an_empty_text_counts_as_absent(value: Any) -> None:
+    assert value is None
+
+
 def test_an_empty_vibrate_is_none() -> None:
     assert fields.milliseconds("", "vibrate") is None
     assert fields.milliseconds("2000", "vibrate") == 2000

@@ -119,3 +119,10 @@ def test_a_form_sends_additions_as_json_text() -> None:
 def test_nothing_is_nothing() -> None:
     assert overrides.apns("", "apns") is overrides.apns({}, "apns") is None
     assert overrides.fcm("", "fcm") is overrides.fcm({}, "fcm") is None
+
+
+def test_without_a_rule_of_its_own_any_object_is_an_addition() -> None:
+    assert overrides.plain({"token": "x"}, "courier") == {"token": "x"}
+    assert overrides.plain("", "courier") is None
+    with pytest.raises(InvalidField, match="courier"):
+        overrides.plain("[", "courier")

@@ -376,3 +376,21 @@ def test_explain_is_an_option_of_the_request_and_never_of_a_line() -> None:
     for name in ("explain", "validate"):
         with pytest.raises(InvalidField, match=f"a line must not have {name}"):
             from_line(b'{"%b":true}' % name.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("title", "T", "title"),
+        ("priority", "normal", "priority"),
+        ("ttl_s", 60, "ttl_s"),
+        ("collapse_id", "k", "collapse_id"),
+        ("apns", {"own": 1}, "apns"),
+        ("fcm", {"data": {"k": "v"}}, "fcm"),
+        ("to", {"devices": ["ab" * 16]}, "to"),
+    ],
+)
+def test_the_gateways_own_parameters_have_a_meaning(name: str, value: Any, field: str) -> None:
+    submission = from_params({name: value})
+    assert submission.unknown == ()
+    assert getattr(submission.ping, field) != getattr(Ping(), field)

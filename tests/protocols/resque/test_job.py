@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from protocols.errors import InputError, InvalidField, MalformedBody
 from protocols.ping.model import Ping
+from protocols.ping.overrides import plain
 from protocols.resque.job import CLASSES, SHOWN_CHARACTERS, parse, reason, shown
 
 
@@ -75,3 +76,8 @@ def test_garbage_raises_nothing_else(text: bytes) -> None:
     json.dumps(shown(text))
     with pytest.raises(InputError):
         parse(text)
+
+
+def test_a_job_has_the_parameters_of_other_providers() -> None:
+    job = parse(item({"user_id": "bob", "courier": {"lane": 3}}), {"courier": plain})
+    assert (job.ping.additions, job.unknown) == ({"courier": {"lane": 3}}, ())

@@ -105,7 +105,8 @@ def test_rhoconnect_pushs_ids_are_accepted_until_that_is_ended() -> None:
     instance, token = old("instance", "mike"), old("token", "app")
     cookie = old("cookie", instance)
     on, off = Ids(SECRET), Ids(SECRET, weak=False)
-    assert [ids.of_cookie(cookie, instance) for ids in (on, off)] == [IdValidity.GOOD, IdValidity.FORGEABLE]
+    assert [ids.of_cookie(cookie, instance) for ids in (on, off)] == [IdValidity.GOOD, IdValidity.OUTDATED]
+    assert off.of_cookie(old("cookie", "other"), instance) is IdValidity.WRONG
     assert [ids.of_token(token, "app") for ids in (on, off)] == [IdValidity.GOOD, IdValidity.FORGEABLE]
     assert [ids.made_for(instance, "mike") for ids in (on, off)] == [True, True]
     assert on.of_cookie(old("cookie", "other"), instance) is IdValidity.WRONG

@@ -1,6 +1,6 @@
 """The record of a push: displayed and hidden content."""
 
-from protocols.simulation.record import SimulatedRecord, Summary, readable, source_names
+from protocols.simulation.record import SimulatedRecord, Summary, readable, source_names, time_in_id
 
 
 def record(**changes: object) -> SimulatedRecord:
@@ -45,3 +45,10 @@ def test_headers_are_kept_without_secrets_and_pseudo_headers() -> None:
 def test_source_names_of_either_provider() -> None:
     assert source_names(["A", "B"]) == source_names("A, B") == ("A", "B")
     assert source_names("") == source_names(None) == source_names(7) == ()
+
+
+def test_the_time_in_an_id() -> None:
+    assert time_in_id("01a22fb1-ab10-7a7b-80de-0cc82edd0000") == 0x01A22FB1AB10
+    assert time_in_id("01a22fb1ab107a7b80de0cc82edd0000") == 0x01A22FB1AB10
+    assert time_in_id("face") is None
+    assert time_in_id("01a22fb1ab104a7b80de0cc82edd0000") is None  # a random UUID

@@ -1,7 +1,8 @@
 """Courier: an example of a push provider outside the gateway's own package.
 
 A device's push token is the URL that its messages are posted to, as in Web Push: each device may have another server.
-This module has what the gateway needs before it sends anything; `courier.provider` sends.
+This module has what the gateway needs before it sends anything; `courier.provider` sends, `courier.additions` has the
+rule of the ping's parameter `courier`, and `courier.simulator` is for `rhopush simulate` and `rhopush demo`.
 """
 
 from pathlib import Path
@@ -42,4 +43,8 @@ ENTRY = ProviderEntry(
     provider="courier.provider:PROVIDER",
     settings_type=CourierSettings,
     device_types=("courier",),
+    ping_addition="Raw additions to Courier's message. `url` cannot be set.",
+    addition_rule="courier.additions:additions",
+    simulation="courier.simulator:SIMULATION",
+    demo_device="courier.simulator:CourierDemoDevice",
 )

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 from courier import CourierSettings
-from gateway.delivery.credentials import read_file
+from gateway.delivery.credential_files import read_file
 from gateway.delivery.provider import Credential
 from gateway.delivery.providers.base import (
     CheckedCredential,
@@ -26,7 +26,7 @@ from gateway.transport.feed import Endpoint
 from gateway.transport.tls import client_context
 from protocols.errors import InvalidToken
 from protocols.http2.client import Header
-from protocols.ping.content import expires_ms, has_message, text_of
+from protocols.ping.content import expires_ms, has_message, merged, text_of
 from protocols.ping.model import Ping
 from protocols.provider_response import retry_after_s
 from protocols.verdict import ACCEPTED, Verdict, VerdictKind
@@ -69,10 +69,12 @@ class CourierMessage:
 
 
 def compose(ping: Ping, target: CourierTarget, now_ms: int) -> CourierMessage | None:
-    """A ping as a message; None where it has neither a message nor sources."""
-    if not has_message(ping) and not ping.sources:
+    """A ping as a message; None where it has neither a message nor sources nor additions."""
+    additions = ping.additions_of("courier")
+    if not has_message(ping) and not ping.sources and additions is None:
         return None
     said = {"text": text_of(ping.message) if has_message(ping) else None, "sources": ping.sources}
+    said = merged(said, additions)
     ends_ms = expires_ms(ping, target.ttl_s, target.sync_ttl_s, now_ms)
     return CourierMessage(json.dumps(said).encode(), ends_ms)
 
@@ -168,7 +170,7 @@ class CourierProvider(PushProvider):
         )
         lane = opener.http2_lane(self, spec)
         digest = credential_digest(section, ("token", "token_file"), endpoint)
-        scope = token_scope(lane.name, app, (host, port), "", digest)
+        scope = token_scope(lane.name, app, authority(host, port), "", digest)
         return Route(lane, CourierTarget(times.ttl_s, times.sync_ttl_s), app, scope)
 
 

@@ -1,6 +1,9 @@
 import re
 
+import msgspec
+
 from gateway.bench.report.document import BenchReport, new_report
+from gateway.bench.report.figures import library
 from gateway.bench.report.page import page
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
 
@@ -22,12 +25,37 @@ def report() -> BenchReport:
 
 def test_the_page_is_self_contained_and_complete() -> None:
     text = page(report())
-    assert re.findall(r'(?:src|href)="', text) == []
+    assert re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=", text) == []
+    assert text.count(library()) == 1
+    assert "default-src 'none'" in text
     assert "Delivery &lt;alone&gt;" in text
     assert "rhopush bench push --json &#x27;a file&#x27;" in text
     for words in ("123,457", "≥ 0.8: missed by 13%", "≥ 40: reached", "Note: the simulator is the limit."):
         assert words in text
-    assert text.count("<svg") == 3  # the plot, and a key for each of its two lines
+    assert text.count("Plotly.newPlot(") == 1 + library().count("Plotly.newPlot(")
+
+
+def test_a_report_without_plots_has_no_library() -> None:
+    made = report()
+    made.results[0] = msgspec.structs.replace(RESULT, plots=())
+    assert len(page(made)) < 10_000
+
+
+def test_several_runs_have_their_spread() -> None:
+    made = report()
+    lines = (Line("a", (("x", 2.0),), ((1.0, 4.0),)),)
+    made.results = [
+        msgspec.structs.replace(
+            RESULT,
+            figures=(Figure("pushes", 2.0, "pushes/s", (1.5, 3.0)),),
+            ratios=(Ratio("to h2load's", 0.7, 0.8, spread=(0.65, 0.75)),),
+            plots=(Plot("CPU", "bars", "µs", lines),),
+        )
+    ]
+    text = page(made)
+    for words in ("1.5 to 3", "0.65 to 0.75", "Median of the runs"):
+        assert words in text
+    assert "Median of the runs" not in page(report())
 
 
 def test_an_interrupted_run_has_its_reason() -> None:

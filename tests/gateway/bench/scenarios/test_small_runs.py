@@ -13,18 +13,18 @@ from gateway.bench.bench import Bench, Options
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.peers import Gorush, PeerMeasurement, Peers
-from gateway.bench.progress import ProgressLine
 from gateway.bench.result import Result
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.scenarios import attacks, run_scenario
 from gateway.bench.testbed import BenchEnvironment
+from gateway.system.progress import Progress
 
 USERS: Final = 50
 
 
 def small(scenario: str, pings: int, users: int = USERS, *, peers: bool = True) -> Result:
     options = Options(pings=pings, users=users, connections=4, peers=peers)
-    return run_scenario(scenario, Bench(options, ProgressLine(io.StringIO())))
+    return run_scenario(scenario, Bench(options, Progress(io.StringIO())))
 
 
 @pytest.fixture
@@ -67,17 +67,25 @@ def test_mixed_measures_waited_pings_beside_broadcasts() -> None:
     assert 0 < on_progress["during broadcasts, p50"] <= on_progress["during broadcasts, p99"]
 
 
-def test_bulk_brings_every_line_to_its_verdict() -> None:
-    result = small("bulk", 4_000, peers=False)
-    measured = figures(result)
-    assert measured["gateway CPU a ping"] > 0
-    assert measured["single pings: gateway CPU a ping"] > 0
+def test_bulk_brings_every_line_to_its_verdict_beside_as_many_notifications(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    theirs = PeerMeasurement("gorush, 100 a request", 3_000, 1.0, 1.0)
+    monkeypatch.setattr(Peers, "optional", lambda *_: Gorush(theirs, 30.0))
+    monkeypatch.setattr("gateway.bench.scenarios.bulk.ROUNDS", 1)
+    monkeypatch.setattr("gateway.bench.scenarios.bulk.STREAM_FACTOR", 2)
+    result = small("bulk", 5_000)
+    measured, ratios = figures(result), {ratio.name: ratio for ratio in result.ratios}
     assert measured["one long request: first answer"] > 0
     assert measured["one long request: gateway memory at the end"] > 10
-    assert [ratio.name for ratio in result.ratios] == [
-        "gateway CPU a ping, to a single ping's",
-        "one long request: memory at the end, to 20 %",
-    ]
+    ours = measured["gateway CPU a ping"]
+    to_single = ratios["gateway CPU a ping, to a single ping's"]
+    assert (to_single.value, to_single.bar) == (ours / measured["single pings: gateway CPU a ping"], 0.75)
+    rate = ratios["pushes/s, to those of gorush, 100 a request"]
+    assert (rate.value, rate.bar, rate.at_most) == (measured["pings"] / theirs.rate, 1.5, False)
+    cpu = ratios["gateway CPU a ping, to that of gorush, 100 a request"]
+    assert (cpu.value, cpu.bar, cpu.at_most) == (ours / theirs.cpu_us, 0.5, True)
+    assert "one long request: memory at the end, to 20 %" in ratios
 
 
 def test_every_ingress_brings_its_pings_to_the_last_verdict() -> None:
@@ -200,7 +208,8 @@ ALONE: Final = {
     "fanout": {
         *(f"{part} CPU a ping" for part in ("gateway", "redis", "provider", "load")),
         *(f"making a snapshot: {part} CPU a user" for part in ("gateway", "Redis")),
-        *(f"all users: {part} CPU a push" for part in ("gateway", "Redis")),
+        "all users: Redis CPU a push",
+        *(f"{who}: gateway CPU a push" for who in ("a list", "all users")),
     },
     "mixed": {"idle: Redis CPU a ping", "during broadcasts: Redis CPU a push"},
     "rhoconnect_push": {"wake-up, CPU a device", "Redis CPU a message from inside"},
@@ -219,6 +228,7 @@ def test_without_peers_a_scenario_measures_the_gateway_alone(
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr("gateway.bench.scenarios.rhoconnect_push._IDLE_S", 0.1)
+    monkeypatch.setattr("gateway.bench.scenarios.fanout.ROUNDS", 1)
     started = []
     begin = Child.__init__
 

@@ -6,6 +6,7 @@ import pytest
 from gateway.errors import (
     ApiTokenRefused,
     MetricsUnavailable,
+    NotAllowed,
     NotAuthenticated,
     NotFound,
     QueueFull,
@@ -56,7 +57,9 @@ def test_a_response_has_the_name_of_its_status_and_of_unusual_errors(
 
 
 def test_a_response_without_the_usual_errors_has_the_names_of_all_its_errors() -> None:
-    assert refusals([MetricsUnavailable])["503"].name == "ServiceUnavailableMetricsUnavailable"
+    assert refusals([MetricsUnavailable])["503"].name == "ServiceUnavailableOnlyMetricsUnavailable"
+    assert refusals([NotAllowed])["403"].name == "ForbiddenOnlyNotAllowed"
+    assert refusals((*errors_of("/a", "device"),))["403"].name == "ForbiddenNotAllowed"
     assert refusals([NotFound])["404"].name == "NotFound"
 
 

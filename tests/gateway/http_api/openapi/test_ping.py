@@ -40,6 +40,45 @@ def test_the_schema_of_a_parameter_agrees_with_its_parser(name: str, good: list[
             from_json(json.dumps({name: value}).encode())
 
 
+TO = {
+    "all_users": ([True, False], ["yes", 1]),
+    "devices": ([[], ["c" * 32]], [[""], ["x" * 1025], ["x"] * 1001, "x"]),
+    "tokens": (
+        [[], [{"provider": "apns", "token": "x"}], [{"provider": "fcm", "token": "x" * 4096, "app": "a"}]],
+        [
+            [{}],
+            [{"provider": "apns"}],
+            [{"provider": "apns", "token": ""}],
+            [{"provider": "apns", "token": "x" * 4097}],
+            [{"provider": "apns", "token": "x", "more": 1}],
+        ],
+    ),
+    "apps": ([["com.example"]], [[], [""]]),
+    "providers": ([["apns", "fcm"]], [[]]),
+    "except_users": ([[], ["bob"]], [[1]]),
+    "unknown": ([], [[]]),
+}
+
+
+@pytest.mark.parametrize("name", TO)
+def test_the_schema_of_recipients_agrees_with_their_parser(name: str) -> None:
+    schema = jsonschema_rs.Draft202012Validator(schemas({}, ["apns", "fcm"])["Ping"])
+    good, bad = TO[name]
+    for value in good:
+        assert schema.is_valid({"to": {name: value}}), value
+        from_json(json.dumps({"to": {name: value}}).encode())
+    for value in bad:
+        assert not schema.is_valid({"to": {name: value}}), value
+        with pytest.raises(InvalidField):
+            from_json(json.dumps({"to": {name: value}}).encode())
+
+
+async def test_the_installed_providers_are_described(api: House) -> None:
+    to = (await document_of(api))["components"]["schemas"]["Ping"]["properties"]["to"]["properties"]
+    assert {"apns", "fcm", "rhoconnect_push"} <= set(to["providers"]["items"]["enum"])
+    assert to["tokens"]["items"]["properties"]["provider"] == to["providers"]["items"]
+
+
 async def test_answers_to_lines_have_their_form(api: House) -> None:
     document = await document_of(api)
     content = document["paths"]["/rc/v1/pings"]["post"]["responses"]["200"]["content"]

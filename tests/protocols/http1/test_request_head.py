@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.http_api.request_head import (
+from protocols.http1.request_head import (
     BODY_BYTES,
     HEAD_BYTES,
     PREFIX,
@@ -159,24 +159,90 @@ def test_heads_that_differ_in_their_traceparent_are_parsed_once(name: str) -> No
         TRACEPARENT + "-further",
         TRACEPARENT.replace("00-4b", "01-4b"),
         TRACEPARENT[:-1] + ";",
-        "",
     ],
 )
-def test_a_traceparent_of_another_form_stays_in_the_head(value: str) -> None:
+def test_a_traceparent_of_another_form_is_read_too(value: str) -> None:
     parser = RequestHeadParser(10**9)
-    block = head({"traceparent": value})
-    assert parser.traceparent(block) is None
-    found = parser.read(block)
-    if found is not None:
-        assert found.traceparent == value
-    assert parser.read(head()) is not found
+    for _ in range(2):  # the second head is read without the header
+        block = head({"traceparent": value})
+        assert parser.read(block) is not None
+        assert parser.traceparent(block) == value
+    assert parser.read(head({"traceparent": value + "0"})) is parser.read(head())
 
 
-def test_a_spelling_of_the_name_that_is_not_cut_out_is_read_too() -> None:
-    block = head({"TRACEPARENT": TRACEPARENT})
-    found = RequestHeadParser(10**9).read(block)
-    assert found is not None
-    assert found.traceparent == TRACEPARENT
+def test_without_a_traceparent_there_is_no_value() -> None:
+    parser = RequestHeadParser(10**9)
+    assert parser.read(head({"traceparent": ""})) is None
+    assert parser.traceparent(head()) is None
+
+
+@pytest.mark.parametrize("line", ["TRACEPARENT: {}", "traceparent:{}", "traceparent:\t {} "])
+def test_other_spellings_of_a_traceparent(line: str) -> None:
+    parser = RequestHeadParser(10**9)
+    for _ in range(2):
+        block = head({}, line.format(TRACEPARENT) + "\r\n")
+        found = parser.read(block)
+        assert found is not None
+        assert parser.traceparent(block) == TRACEPARENT
+    assert found is parser.read(head())
+
+
+TRACED = (
+    "tracestate: vendor={0:x},other=1",
+    "Baggage: user={0}",
+    "b3: {0:032x}-00f067aa0ba902b7-1",
+    "X-B3-TraceId: {0:032x}\r\nX-B3-SpanId: {0:016x}\r\nX-B3-ParentSpanId: 1\r\nX-B3-Sampled: 1\r\nX-B3-Flags: 0",
+    "X-Request-Id: {0:032x}",
+    "X-Amzn-Trace-Id: Root=1-{0:08x}-012345678912345678912345",
+    "uber-trace-id:{0:x}:1:0:1",
+    "X-Cloud-Trace-Context: {0:032x}/1;o=1",
+    "x-datadog-trace-id: {0}\r\nx-datadog-parent-id: {0}",
+    "tracestate: a={0}\r\ntraceparent: 00-{0:032x}-00f067aa0ba902b7-01\r\nX-Request-Id: {0}",
+)
+
+
+@pytest.mark.parametrize("lines", TRACED)
+def test_heads_that_differ_in_their_tracing_headers_are_parsed_once(lines: str) -> None:
+    parser = RequestHeadParser(10**9)
+    first = parser.read(head({}, lines.format(1) + "\r\n"))
+    assert first is not None
+    assert first.token == "t0ken"
+    known = parser.read(head({}, lines.format(2) + "\r\n"))
+    assert all(parser.read(head({}, lines.format(number) + "\r\n")) is known for number in range(3, 2_000))
+    assert len(parser._known) == 1
+    assert parser.read(head()) is known
+    other = parser.read(head({"X-RhoConnect-API-TOKEN": "other"}, lines.format(3) + "\r\n"))
+    assert other is not None
+    assert other.token == "other"
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rX-RhoConnect-API-TOKEN: b", "a\0", "\xe9", "", " "])
+def test_no_line_hides_in_a_tracing_header(value: str) -> None:
+    parser = RequestHeadParser(10**9)
+    for good in (head(), head({"tracestate": "a=1"}), head({"tracestate": "a=2"})):
+        assert parser.read(good) is not None
+    for name in ("tracestate", "X-Request-Id"):
+        assert parser.read(head({name: value})) is None
+        assert parser.read(head({name: "a", "X": value})) is None
+    assert parser.read(head({}, "b3: 1\r\n folded\r\n")) is None
+
+
+def test_a_tracing_header_hides_no_header_of_the_gateway() -> None:
+    """A name that begins or ends with the name of a tracing header is another header."""
+    parser = RequestHeadParser(10**9)
+    parser.read(head({"b3": "1"}))
+    for name in ("b34", "xb3", "x-tracestate", "tracestate-x"):
+        assert parser.read(head({name: "1"})) is not parser.read(head())
+    assert parser.read(head({}, "X-Request-Id: 1\r\nTransfer-Encoding: chunked\r\n")) is None
+
+
+def test_many_tracing_headers_or_a_long_head_are_left_to_aiohttp() -> None:
+    parser = RequestHeadParser(10**9)
+    parser.read(head({"b3": "1"}))
+    assert parser.read(head({}, "b3: 1\r\n" * 32)) is not None
+    assert parser.read(head({}, "b3: 1\r\n" * 33)) is None
+    assert parser.read(head({"baggage": "x" * HEAD_BYTES})) is None
+    assert parser.read(head({"baggage": "x" * 8_000})) is parser.read(head())
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r", "\0"])
@@ -190,6 +256,10 @@ def test_no_line_hides_in_a_traceparent(line_end: str) -> None:
 
 def test_a_repeated_traceparent_is_left_to_aiohttp() -> None:
     parser = RequestHeadParser(10**9)
-    for other in (TRACEPARENT, "x"):
-        assert parser.read(head({"traceparent": TRACEPARENT}, f"Traceparent: {other}\r\n")) is None
-    assert parser.read(head({"traceparent": TRACEPARENT})) is not None
+    for _ in range(2):
+        for other in (TRACEPARENT, "x"):
+            for name in ("Traceparent", "TRACEPARENT"):
+                assert parser.read(head({"traceparent": TRACEPARENT}, f"{name}: {other}\r\n")) is None
+                assert parser.read(head({"TRACEPARENT": other}, f"tracePARENT: {other}\r\n")) is None
+        assert parser.read(head({"traceparent": TRACEPARENT})) is not None
+        parser.read(head({"b3": "1"}))  # tracing headers are searched from now on

@@ -1,8 +1,6 @@
 """One reader for `check`, the start and sending: what it accepts can be sent with, whatever form it has."""
 
-import json
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,11 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.delivery.credential_check import unusable_credentials
-from gateway.delivery.credentials import read_apns, read_fcm
+from gateway.delivery.providers.apns_credentials import read_apns
 from gateway.errors import CredentialError, RhoPushError
-from gateway.settings import ApnsSettings, FcmSettings, Secret, Settings
+from gateway.settings import ApnsSettings, Secret, Settings
 from gateway.simulators.authority import Authority
-from gateway.simulators.keys import make_service_account
 
 AUTHORITY = Authority()
 ISSUED = AUTHORITY.client_certificate(["com.example.app"])
@@ -37,7 +34,6 @@ OLD = PRIVATE.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, Best
 BUNDLE = pkcs12.serialize_key_and_certificates(
     b"push", PRIVATE, x509.load_pem_x509_certificate(LEAF), None, BestAvailableEncryption(b"hush")
 )
-ACCOUNT = make_service_account("some-project", "https://oauth2.googleapis.com/token")
 
 CERTIFICATES = {
     "certificate and key": LEAF + KEY,
@@ -96,35 +92,6 @@ def test_a_certificate_that_is_none_is_named(data: bytes, words: str, tmp_path: 
         read_apns(said)
     assert "app.pem" in refused.value.message
     assert [found.error for found in unusable_credentials(Settings(apns=said))] == [refused.value.message]
-
-
-TOKEN_URIS = ("https://[::1", "https://", "https://x:99999/", "http://x/", "ftp://x/", "https://x:y/", "")
-
-
-@pytest.mark.parametrize("uri", TOKEN_URIS)
-def test_an_accounts_token_uri_that_is_none_is_an_error_of_the_tree(uri: str) -> None:
-    text = json.dumps({**ACCOUNT.info, "token_uri": uri})
-    said = FcmSettings(credentials=Secret(text))
-    with pytest.raises(CredentialError, match=r"fcm\.credentials: .*token_uri"):
-        read_fcm(said)
-
-
-@pytest.mark.parametrize(
-    ("said", "read", "instead"),
-    [
-        (ApnsSettings(key_file=Path(KEY.decode()), topic="t"), read_apns, r"apns\.key takes the text"),
-        (ApnsSettings(certificate_file=Path((LEAF + KEY).decode())), read_apns, r"apns\.certificate_file"),
-        (FcmSettings(credentials_file=Path(ACCOUNT.json.decode())), read_fcm, r"fcm\.credentials takes"),
-        (FcmSettings(credentials_file=Path("a\0b")), read_fcm, r"fcm\.credentials takes"),
-    ],
-)
-def test_a_key_in_the_place_of_a_path_is_not_shown(
-    said: ApnsSettings, read: Callable[[object], object], instead: str
-) -> None:
-    with pytest.raises(CredentialError, match=instead) as refused:
-        read(said)
-    assert "PRIVATE KEY" not in refused.value.message
-    assert KEY.decode().splitlines()[1] not in refused.value.message
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)

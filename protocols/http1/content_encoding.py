@@ -8,15 +8,18 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.errors import UnsupportedCoding
-from protocols.errors import BodyTooLarge, MalformedBody
+from protocols.errors import BodyTooLarge, MalformedBody, UnsupportedCoding
 
 PIECE_BYTES: Final = 65_536
 RATIO_MAX: Final = 100
 """Largest ratio of decoded to encoded size. JSON of a million similar logins compresses to a tenth or a twentieth;
 deflate's own maximum is 1,032."""
 _FREE_BYTES: Final = 65_536  # decoded bytes that are exempt from the ratio
-_MEMBERS_MAX: Final = 16  # gzip members of one body (RFC 1952 §2.2); clients write one
+_FREE_MEMBERS: Final = (
+    16  # gzip members that are exempt from `_MEMBER_BYTES` (RFC 1952 §2.2); clients write one
+)
+_MEMBER_BYTES: Final = 1_024
+"""Least encoded bytes for each further member, on average: starting one costs as much as decoding some kilobytes."""
 _GZIP: Final = frozenset({"gzip", "x-gzip"})  # RFC 9110 §8.4.1.3
 _RAW_DEFLATE: Final = -zlib.MAX_WBITS
 
@@ -77,9 +80,11 @@ class BodyDecoder:
         return self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
 
     def _next_member(self) -> None:
-        self._members += 1
-        if not self._gzip or self._members > _MEMBERS_MAX:
+        if not self._gzip:
             raise _malformed()
+        self._members += 1
+        if self._members > _FREE_MEMBERS + self._encoded_bytes // _MEMBER_BYTES:
+            raise MalformedBody("the body has too many gzip members for its size")
         self._inflate = zlib.decompressobj(zlib.MAX_WBITS + 16)
 
 

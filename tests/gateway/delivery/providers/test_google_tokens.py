@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from google.auth.compute_engine import _metadata
 
-from gateway.delivery import credentials, google_tokens
-from gateway.delivery.credentials import FcmAccount, read_fcm
-from gateway.delivery.google_tokens import GoogleTokens
+from gateway.delivery.providers import fcm_credentials, google_tokens
+from gateway.delivery.providers.fcm_credentials import FcmAccount, read_fcm
+from gateway.delivery.providers.google_tokens import GoogleTokens
 from gateway.errors import CredentialError
 from gateway.settings import FcmSettings, Secret
 from gateway.simulators import FcmSimulator
@@ -72,7 +72,7 @@ KINDS = (
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "_RETRY_S", (0.01,))
+    monkeypatch.setattr(fcm_credentials, "_RETRY_S", (0.01,))
 
 
 @asynccontextmanager

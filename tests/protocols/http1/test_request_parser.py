@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rhoconnect_push.request_parser import BODY_BYTES_MAX, HEAD_BYTES_MAX, PushRequest, RefusedRequest
+from protocols.http1.request_parser import BODY_BYTES_MAX, HEAD_BYTES_MAX, PushRequest, RefusedRequest
 
 REQUEST = (
     b"POST /messageQueue/t?q=1 HTTP/1.1\r\nHost: push\r\nCookie: a=1\r\ncookie: b=2\r\n"
