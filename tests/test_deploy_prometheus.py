@@ -131,6 +131,7 @@ async def gateway(
                 apps={OTHER_APP: {"apns": {"certificate_file": str(certificate), "topic": OTHER_APP}}},
                 retry={"apns_5xx_s": 0.2, "jitter": 0.0},
                 auth={"devices": "open"},
+                webhooks={"events": {"url": "redis-stream://events", "events": ["ping.completed"]}},
             ),
             app={"redis": address},
             sources={"Product": {"partition_type": "user", "push_notify": "true"}},

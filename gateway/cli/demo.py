@@ -29,6 +29,7 @@ from gateway.errors import RhoPushError
 from gateway.simulators import Authority
 from gateway.simulators.client_files import TOPIC, write_client_files
 from gateway.simulators.demo_device import DemoDevice, DemoUser, ReceivedPush
+from protocols.webhooks.events import PING_EVENTS
 
 _START_S: Final = 60.0
 _READY: Final = "ready "
@@ -97,6 +98,7 @@ def _settings(path: Path, folder: Path) -> Path:
         "auth": {"devices": "open"},
         "resque": {"queues": []},
         "console": {"demo": True},
+        "webhooks": {"demo": {"url": "redis-stream://demo-events", "events": list(PING_EVENTS)}},
     }
     path.write_text(yaml.safe_dump(found))
     return path

@@ -11,19 +11,17 @@ cancelled is finished. 2: wrong usage or a wrong setting.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from gateway.cli.options import count
-from gateway.cli.remote import add_gateway_arguments, client_of, with_hint
+from gateway.cli.remote import Action, add_action_arguments, run_action, write_json
 from gateway.cli.table import write_table
 from gateway.client.messages import PAGE_MAX
 from gateway.client.sync_client import SyncClient
 
-_TIMEOUT_S: Final = 30.0
 _LIMIT: Final = 50
 _STATES: Final = ("scheduled", "queued", "open", "done", "cancelled")
 _HEADINGS: Final = ("PING", "STATE", "ACCEPTED AT", "INGRESS", "VERDICTS")
@@ -41,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action in (showing, cancelling):
         action.add_argument("ping_id", metavar="ID")
     for action in (listing, showing, cancelling):
-        action.add_argument("--json", action="store_true", help="JSON instead of a table")
-        add_gateway_arguments(action)
+        add_action_arguments(action)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,17 +49,15 @@ def run(args: argparse.Namespace) -> int:
         PingError: the gateway cannot be reached, or refuses.
         BadSetting: there is no token.
     """
-    client = client_of(args)
-    with with_hint():
-        _ACTIONS[args.action](args, client)
-    return 0
+    return run_action(args, _ACTIONS)
 
 
-def _list(args: argparse.Namespace, client: SyncClient) -> None:
+def _list(args: argparse.Namespace, client: SyncClient) -> int:
     pings = _pings(client, args.state, args.limit)
     if args.json:
-        sys.stdout.writelines(json.dumps(ping) + "\n" for ping in pings)
-        return
+        for ping in pings:
+            write_json(ping)
+        return 0
     rows = [
         (
             ping["ping_id"],
@@ -74,6 +69,7 @@ def _list(args: argparse.Namespace, client: SyncClient) -> None:
         for ping in pings
     ]
     write_table(_HEADINGS, rows)
+    return 0
 
 
 def _pings(client: SyncClient, state: str | None, limit: int) -> Iterator[dict[str, Any]]:
@@ -90,11 +86,11 @@ def _pings(client: SyncClient, state: str | None, limit: int) -> Iterator[dict[s
             return
 
 
-def _show(args: argparse.Namespace, client: SyncClient) -> None:
+def _show(args: argparse.Namespace, client: SyncClient) -> int:
     report = client.report(args.ping_id)
     if args.json:
-        sys.stdout.write(json.dumps(report) + "\n")
-        return
+        write_json(report)
+        return 0
     sys.stdout.write(
         f"ping {report['ping_id']}  {report['state']}  {_counted(report['counts'])}".rstrip() + "\n"
     )
@@ -106,18 +102,20 @@ def _show(args: argparse.Namespace, client: SyncClient) -> None:
         for device in report.get("devices", ())
     ]
     write_table(_DEVICE_HEADINGS, rows)
+    return 0
 
 
-def _cancel(args: argparse.Namespace, client: SyncClient) -> None:
+def _cancel(args: argparse.Namespace, client: SyncClient) -> int:
     found = client.cancel(args.ping_id)
     if args.json:
-        sys.stdout.write(json.dumps(found) + "\n")
-        return
+        write_json(found)
+        return 0
     more = "deliveries in flight keep their verdicts" if found["state"] == "open" else "finished"
     sys.stdout.write(f"ping {found['ping_id']} is cancelled; {more}\n")
+    return 0
 
 
-_ACTIONS: Final = {"list": _list, "show": _show, "cancel": _cancel}
+_ACTIONS: Final[dict[str, Action]] = {"list": _list, "show": _show, "cancel": _cancel}
 
 
 def _counted(counts: dict[str, int]) -> str:

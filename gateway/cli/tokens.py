@@ -5,26 +5,25 @@ within 3 seconds.
 
 TIME is RFC 3339 with a zone (2030-01-31T09:30:00Z), seconds since 1970, or a number of days from now (90d).
 
-On a terminal the output is a table; elsewhere it has no heading and its columns are separated by tabs. With --json the
-gateway's answer is printed.
+On a terminal the output is a table; elsewhere it has no heading and its columns are separated by tabs. With --json,
+list prints one JSON object a line, and the others print one.
 
 Exit status 0: done. 1: the gateway cannot be reached, or refuses the request. 2: wrong usage or a wrong setting.
 """
 
 import argparse
-import json
 import re
 import sys
 import time
 from typing import Any, Final
 from urllib.parse import quote
 
-from gateway.cli.remote import add_gateway_arguments, client_of, with_hint
+from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json
 from gateway.cli.table import write_table
 from gateway.client.sync_client import SyncClient
 from gateway.registry.scopes import Scope
 
-_PATH: Final = "/rc/v1/admin/tokens"
+_PATH: Final = f"{ADMIN}/tokens"
 _HEADINGS: Final = ("NAME", "SCOPES", "APPS", "CREATED AT", "CREATED BY", "EXPIRES AT", "LAST USED AT")
 _DAYS: Final = re.compile(r"([1-9][0-9]{0,4})d")
 _DAY_S: Final = 86_400
@@ -57,8 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     revoking = actions.add_parser("revoke", help="revoke a token")
     revoking.add_argument("name", metavar="NAME")
     for action in (creating, listing, revoking):
-        action.add_argument("--json", action="store_true", help="print the gateway's answer")
-        add_gateway_arguments(action)
+        add_action_arguments(action)
 
 
 def expiry(text: str) -> str:
@@ -74,36 +72,40 @@ def run(args: argparse.Namespace) -> int:
         PingError: the gateway cannot be reached, or refuses.
         BadSetting: there is no token.
     """
-    client = client_of(args)
-    with with_hint():
-        answer, text = _ACTIONS[args.action](args, client)
+    return run_action(args, _ACTIONS)
+
+
+def _create(args: argparse.Namespace, client: SyncClient) -> int:
+    wanted = {"name": args.name, "scopes": args.scopes, "apps": args.apps, "expires_at": args.expires}
+    answer = client.admin("POST", _PATH, wanted)
     if args.json:
-        sys.stdout.write(json.dumps(answer) + "\n")
-    elif args.action == "list":
-        write_table(_HEADINGS, [_row(token) for token in answer["tokens"]])
+        write_json(answer)
     else:
-        sys.stdout.write(text + "\n")
+        sys.stderr.write("The token is shown only now: the gateway stores nothing but its digest.\n")
+        sys.stdout.write(f"{answer['token']}\n")
     return 0
 
 
-def _create(args: argparse.Namespace, client: SyncClient) -> tuple[dict[str, Any], str]:
-    wanted = {"name": args.name, "scopes": args.scopes, "apps": args.apps, "expires_at": args.expires}
-    answer = client.admin("POST", _PATH, wanted)
-    if not args.json:
-        sys.stderr.write("The token is shown only now: the gateway stores nothing but its digest.\n")
-    return answer, answer["token"]
+def _list(args: argparse.Namespace, client: SyncClient) -> int:
+    tokens = client.admin("GET", _PATH, {})["tokens"]
+    if args.json:
+        for token in tokens:
+            write_json(token)
+    else:
+        write_table(_HEADINGS, [_row(token) for token in tokens])
+    return 0
 
 
-def _list(_: argparse.Namespace, client: SyncClient) -> tuple[dict[str, Any], str]:
-    return client.admin("GET", _PATH, {}), ""
-
-
-def _revoke(args: argparse.Namespace, client: SyncClient) -> tuple[dict[str, Any], str]:
+def _revoke(args: argparse.Namespace, client: SyncClient) -> int:
     answer = client.admin("DELETE", f"{_PATH}/{quote(args.name, safe='')}", {})
-    return answer, f"revoked {answer['revoked']}"
+    if args.json:
+        write_json(answer)
+    else:
+        sys.stdout.write(f"revoked {answer['revoked']}\n")
+    return 0
 
 
-_ACTIONS: Final = {"create": _create, "list": _list, "revoke": _revoke}
+_ACTIONS: Final[dict[str, Action]] = {"create": _create, "list": _list, "revoke": _revoke}
 
 
 def _row(token: dict[str, Any]) -> tuple[str, ...]:

@@ -12,33 +12,31 @@ also: the endpoint did not accept the message. 2: wrong usage or a wrong setting
 """
 
 import argparse
-import json
 import sys
 from typing import Any, Final
 from urllib.parse import quote
 
-from gateway.cli.remote import add_gateway_arguments, client_of, with_hint
+from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json
 from gateway.cli.table import write_table
 from gateway.client.sync_client import SyncClient
 
-_PATH: Final = "/rc/v1/admin/webhooks"
+_PATH: Final = f"{ADMIN}/webhooks"
 _HEADINGS: Final = ("WEBHOOK", "STATE", "OLDEST", "DELIVERED", "FAILED", "LOST", "URL", "EVENTS", "ERROR")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `rhopush webhooks`."""
     actions = parser.add_subparsers(dest="action", metavar="list | replay | test", required=True)
-    listing = actions.add_parser("list", help="the endpoints and their states")
+    add_action_arguments(actions.add_parser("list", help="the endpoints and their states"))
     replay = actions.add_parser("replay", help="deliver events again")
     replay.add_argument("name", metavar="NAME")
     replay.add_argument(
         "--since", required=True, metavar="TIME", help="2026-12-01T12:00:00Z, or seconds since 1970"
     )
+    add_action_arguments(replay)
     test = actions.add_parser("test", help="send a test message")
     test.add_argument("name", metavar="NAME")
-    for action in (listing, replay, test):
-        action.add_argument("--json", action="store_true", help="JSON instead of a table")
-        add_gateway_arguments(action)
+    add_action_arguments(test)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,20 +46,14 @@ def run(args: argparse.Namespace) -> int:
         PingError: the gateway cannot be reached, or refuses.
         BadSetting: there is no token.
     """
-    client = client_of(args)
-    with with_hint():
-        if args.action == "list":
-            return _list(client, as_json=args.json)
-        path = f"{_PATH}/{quote(args.name, safe='')}"
-        if args.action == "replay":
-            return _replay(client.admin("POST", f"{path}/replay", {"since": args.since}), as_json=args.json)
-        return _test(client.admin("POST", f"{path}/test", {}), as_json=args.json)
+    return run_action(args, _ACTIONS)
 
 
-def _list(client: SyncClient, *, as_json: bool) -> int:
+def _list(args: argparse.Namespace, client: SyncClient) -> int:
     endpoints = client.admin("GET", _PATH, {})["webhooks"]
-    if as_json:
-        sys.stdout.writelines(json.dumps(endpoint) + "\n" for endpoint in endpoints)
+    if args.json:
+        for endpoint in endpoints:
+            write_json(endpoint)
         return 0
     write_table(_HEADINGS, [_row(endpoint) for endpoint in endpoints])
     return 0
@@ -79,20 +71,25 @@ def _row(endpoint: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _replay(found: dict[str, Any], *, as_json: bool) -> int:
-    if as_json:
-        sys.stdout.write(json.dumps(found) + "\n")
+def _replay(args: argparse.Namespace, client: SyncClient) -> int:
+    found = client.admin("POST", f"{_PATH}/{quote(args.name, safe='')}/replay", {"since": args.since})
+    if args.json:
+        write_json(found)
         return 0
     stored = f"the oldest stored event is from {found['oldest']}" if found["oldest"] else "no event is stored"
     sys.stdout.write(f"{found['endpoint']} receives the events since {found['since']} again; {stored}\n")
     return 0
 
 
-def _test(found: dict[str, Any], *, as_json: bool) -> int:
-    if as_json:
-        sys.stdout.write(json.dumps(found) + "\n")
+def _test(args: argparse.Namespace, client: SyncClient) -> int:
+    found = client.admin("POST", f"{_PATH}/{quote(args.name, safe='')}/test", {})
+    if args.json:
+        write_json(found)
     else:
         status = "" if found["status"] is None else f" (status {found['status']})"
         error = f": {found['error']}" if found["error"] else ""
         sys.stdout.write(f"{found['endpoint']} {found['result']}{status} {found['id']}{error}\n")
     return 0 if found["result"] == "delivered" else 1
+
+
+_ACTIONS: Final[dict[str, Action]] = {"list": _list, "replay": _replay, "test": _test}

@@ -13,11 +13,13 @@ from aiohttp import web
 from gateway.console.api_page import ApiPage
 from gateway.console.assets import ASSETS_PATH, Assets
 from gateway.console.demo import DemoPages
+from gateway.console.device_page import Deliveries, DevicePage
 from gateway.console.guard import LOGIN_PATH, Guard, Visit, redirect
 from gateway.console.identities import Identities
 from gateway.console.login import LoginPages
+from gateway.console.navigation import DEMO, WEBHOOKS, links_of
 from gateway.console.overview import OverviewPages, OverviewReader
-from gateway.console.pages import Pages
+from gateway.console.pages import PAGE_HEADERS, Pages
 from gateway.console.ping_form import PingForm
 from gateway.console.ping_pages import PingPages, Tries
 from gateway.console.recorder import History, Reports
@@ -27,6 +29,7 @@ from gateway.console.streams import LiveStreams
 from gateway.console.token_pages import AuditPage, TokenPages
 from gateway.console.user_pages import UserPages
 from gateway.console.webhook_page import WebhookPage, has_webhooks
+from gateway.errors import NotFound
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import Handler, HttpRoute
 from gateway.http_api.routes import openapi_document
@@ -37,6 +40,7 @@ _PING: Final = (Scope.PING,)
 _DEVICES: Final = (Scope.DEVICES,)
 _ADMIN: Final = (Scope.ADMIN,)
 _ANY: Final[tuple[Scope, ...]] = ()
+ALIVE_PATH: Final = "/console/alive"
 
 
 class ConsoleStores(NamedTuple):
@@ -46,11 +50,13 @@ class ConsoleStores(NamedTuple):
         reports: the reports of all workers.
         history: the time series.
         tries: the records of receipts.
+        deliveries: finds the deliveries to devices.
     """
 
     reports: Reports
     history: History
     tries: Tries
+    deliveries: Deliveries
 
 
 def console_routes(stores: ConsoleStores) -> Callable[[HandlerContext], list[HttpRoute]]:
@@ -65,9 +71,9 @@ class _Console:
         services = context.services
         self._demo_wanted = services.settings.console.demo
         self._assets = Assets()
-        further = [("/console/webhooks", "Webhooks")] if has_webhooks(services) else []
-        further += [("/console/demo", "Demo")] if self._demo_wanted else []
-        self._pages = Pages(self._assets, further)
+        has = {WEBHOOKS: has_webhooks(services), DEMO: self._demo_wanted}
+        absent = frozenset(path for path, there in has.items() if not there)
+        self._pages = Pages(self._assets, lambda visit: links_of(visit, absent))
         sessions, identities = ConsoleSessions(services.redis), Identities(context)
         self._guard = Guard(context, self._pages, sessions, identities)
         streams = LiveStreams(self._guard)
@@ -78,10 +84,11 @@ class _Console:
         self._pings = PingPages(context, self._pages, streams, stores.tries)
         self._users = UserPages(context, self._pages)
         self._tokens = TokenPages(context, self._pages)
-        self._audit = AuditPage(services, self._pages)
-        self._webhooks = WebhookPage(services, self._pages)
-        self._settings = SettingsPage(services, self._pages)
-        self._api = ApiPage(self._pages, lambda: openapi_document(context))
+        self._devices = DevicePage(context, self._pages, stores.deliveries)
+        self._audit = AuditPage(context, self._pages)
+        self._webhooks = WebhookPage(context, self._pages)
+        self._settings = SettingsPage(context, self._pages)
+        self._api = ApiPage(context, self._pages, lambda: openapi_document(context))
         self._demo = DemoPages(context, self._pages, streams)
 
     def routes(self) -> list[HttpRoute]:
@@ -100,9 +107,9 @@ class _Console:
             _route("POST", "/console/lanes/reset", guard.action(_ADMIN, self._overview.reset)),
             _route("GET", "/console/ping", guard.page(_PING, self._form.form, honours_apps=True)),
             _route("POST", "/console/ping", guard.action(_PING, self._form.submit, honours_apps=True)),
-            _route("GET", "/console/webhooks", guard.page(_READ, self._webhooks.show)),
             _route("GET", "/console/settings", guard.page(_READ, self._settings.show)),
             _route("GET", "/console/api", guard.page(_ANY, self._api.show, honours_apps=True)),
+            _route("GET", ALIVE_PATH, guard.fragment(_ANY, self._alive, honours_apps=True)),
         ]
         return [
             *table,
@@ -110,6 +117,7 @@ class _Console:
             *self._user_routes(),
             *self._admin_routes(),
             *self._demo_routes(),
+            _route("GET", "/console/{path:.*}", guard.page(_ANY, self._nowhere, honours_apps=True)),
         ]
 
     def _ping_routes(self) -> list[HttpRoute]:
@@ -134,6 +142,7 @@ class _Console:
             _route("GET", "/console/users/search", guard.fragment(_READ, on.part)),
             _route("GET", "/console/users/{user_id}", guard.page(_READ, on.show)),
             _route("POST", "/console/users/{user_id}/restore", guard.action(_DEVICES, on.restore)),
+            _route("GET", "/console/devices/{client_id}", guard.page(_READ, self._devices.show)),
         ]
 
     def _admin_routes(self) -> list[HttpRoute]:
@@ -143,6 +152,9 @@ class _Console:
             _route("POST", "/console/tokens", guard.action(_ADMIN, tokens.create)),
             _route("POST", "/console/tokens/revoke", guard.action(_ADMIN, tokens.revoke)),
             _route("GET", "/console/audit", guard.page(_ADMIN, self._audit.show)),
+            _route("GET", "/console/webhooks", guard.page(_READ, self._webhooks.show)),
+            _route("POST", "/console/webhooks/test", guard.action(_ADMIN, self._webhooks.test)),
+            _route("POST", "/console/webhooks/replay", guard.action(_ADMIN, self._webhooks.replay)),
         ]
 
     def _demo_routes(self) -> list[HttpRoute]:
@@ -162,6 +174,14 @@ class _Console:
         if visit.can(Scope.PING):
             return redirect("/console/ping")
         return redirect("/console/pings" if visit.can(Scope.READ) else "/console/api")
+
+    async def _alive(self, _: web.Request, __: Visit) -> web.StreamResponse:
+        """Answer a page that asks whether the gateway and the session are there."""
+        return web.Response(status=204, headers=PAGE_HEADERS)
+
+    async def _nowhere(self, _: web.Request, __: Visit) -> web.StreamResponse:
+        """Answer with the page of an error: there is no such page."""
+        raise NotFound("there is no such page")
 
 
 def _route(method: str, path: str, handler: Handler) -> HttpRoute:

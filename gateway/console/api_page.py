@@ -7,19 +7,24 @@ import orjson
 from aiohttp import web
 
 from gateway.console.guard import Visit
+from gateway.console.page_set import PageSet
 from gateway.console.pages import Pages
+from gateway.http_api.context import HandlerContext
 
 
-class ApiPage:
+class ApiPage(PageSet):
     """The route of the page.
 
     Args:
+        context: the state shared by the routes.
         pages: renders it.
         document: returns the OpenAPI document.
     """
 
-    def __init__(self, pages: Pages, document: Callable[[], Mapping[str, Any]]) -> None:
-        self._pages = pages
+    def __init__(
+        self, context: HandlerContext, pages: Pages, document: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        super().__init__(context, pages)
         self._document = document
         self._operations: list[dict[str, Any]] | None = None
 
@@ -27,7 +32,7 @@ class ApiPage:
         """Return the page."""
         if self._operations is None:
             self._operations = operations(self._document())
-        return await self._pages.render("api.html", visit=visit, operations=self._operations)
+        return await self.page("api.html", visit, operations=self._operations)
 
 
 def operations(document: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.console.guard import Visit
+from gateway.console.page_set import PageSet
 from gateway.console.pages import Pages
 from gateway.console.streams import Event, LiveStreams
 from gateway.delivery.provider_entry import ProviderEntry
@@ -54,7 +55,7 @@ def demo_owners(entries: Iterable[ProviderEntry]) -> dict[str, str]:
     return dict(zip(providers, itertools.chain(_NAMES, numbered), strict=False))
 
 
-class DemoPages:
+class DemoPages(PageSet):
     """The routes of the demo.
 
     Args:
@@ -64,8 +65,7 @@ class DemoPages:
     """
 
     def __init__(self, context: HandlerContext, pages: Pages, streams: LiveStreams) -> None:
-        self._context = context
-        self._pages = pages
+        super().__init__(context, pages)
         self._streams = streams
         self._users: Final = tuple(demo_owners(installed().entries.values()).values())
         self._pushes: deque[tuple[int, DemoPush]] = deque(maxlen=PUSHES_MAX)
@@ -75,7 +75,7 @@ class DemoPages:
 
     async def show(self, _: web.Request, visit: Visit) -> web.Response:
         """Return the page."""
-        return await self._pages.render("demo.html", visit=visit, users=self._users)
+        return await self.page("demo.html", visit, users=self._users)
 
     async def receive(self, request: web.Request) -> web.Response:
         """Take a push from the demo, which has the API token.
@@ -86,7 +86,7 @@ class DemoPages:
         """
         await self._context.require_scope(request, {}, Scope.ADMIN)
         try:
-            push = self._decode(await read_body(request, self._context.services))
+            push = self._decode(await read_body(request, self._services))
         except msgspec.MsgspecError as error:
             raise MalformedBody(str(error)) from error
         self._count += 1

@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.clock import SHARED_CLOCK
 from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.history import FINE, SERIES, Series, point
+from gateway.console.page_set import PageSet
 from gateway.console.pages import Pages
 from gateway.console.recorder import History, Reports
 from gateway.console.streams import Event, LiveStreams
@@ -100,7 +101,7 @@ class OverviewReader:
         }
 
 
-class OverviewPages:
+class OverviewPages(PageSet):
     """The routes of the overview and the lanes.
 
     Args:
@@ -113,27 +114,26 @@ class OverviewPages:
     def __init__(
         self, context: HandlerContext, pages: Pages, reader: OverviewReader, streams: LiveStreams
     ) -> None:
-        self._context = context
-        self._pages = pages
+        super().__init__(context, pages)
         self._reader = reader
         self._streams = streams
 
     async def overview(self, _: web.Request, visit: Visit) -> web.Response:
         """Return the overview."""
         state = await self._reader.state()
-        return await self._pages.render("overview.html", visit=visit, state=state, series=SERIES)
+        return await self.page("overview.html", visit, state=state, series=SERIES)
 
     async def lanes(self, _: web.Request, visit: Visit) -> web.Response:
         """Return the table of lanes."""
-        return await self._pages.render("lanes.html", visit=visit, state=await self._reader.state())
+        return await self.page("lanes.html", visit, state=await self._reader.state())
 
     async def reset(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
         """Close the circuit breaker of a lane in every worker."""
-        operators, lane = self._context.services.operators, text_field(form, "lane")
+        operators, lane = self._services.operators, text_field(form, "lane")
         if operators is None or lane not in {row["name"] for row in (await self._reader.state())["lanes"]}:
             raise NotFound("no worker has a lane of this name", field="lane")
         await operators.lane_resets.request(lane)
-        await self._context.audit(request, visit.principal, f"POST /console/lanes/reset {lane}")
+        await self.audit(request, visit, f"/lanes/reset {lane}")
         return redirect("/console/lanes")
 
     async def series(self, request: web.Request, _: Visit) -> web.Response:

@@ -2,10 +2,11 @@
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import CodeType
 from typing import Any, Final
+from urllib.parse import quote
 
 from aiohttp import hdrs, web
 from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
@@ -47,10 +48,10 @@ class Pages:
 
     Args:
         assets: the files to which pages refer.
-        further: paths and names of pages that only some gateways have.
+        navigation: returns the links that a caller sees (`gateway.console.navigation`).
     """
 
-    def __init__(self, assets: Assets, further: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, assets: Assets, navigation: Callable[[Any], Sequence[object]] = lambda _: ()) -> None:
         self._environment = Environment(
             loader=PackageLoader("gateway.console"),
             autoescape=True,
@@ -62,13 +63,16 @@ class Pages:
         self._environment.globals |= {
             "asset": assets.address,
             "version": __version__,
-            "further_pages": tuple(further),
+            "navigation": navigation,
+            "notice": "",
+            "error": None,
         }
         self._environment.filters |= {
             "instant": instant,
             "size": size,
             "duration": duration,
             "number": number,
+            "segment": segment,
         }
         self._compiling: asyncio.Task[None] | None = None
 
@@ -145,6 +149,11 @@ def duration(seconds: float) -> str:
         if abs(seconds) < limit:
             return f"{seconds / divisor:.0f} {suffix}"
     return f"{seconds / 86_400:.0f} d"
+
+
+def segment(text: str) -> str:
+    """Return a text as one segment of a path."""
+    return quote(text.encode("utf-8", "surrogatepass"), safe="")
 
 
 def number(value: float) -> str:

@@ -10,9 +10,8 @@ import orjson
 from aiohttp import web
 
 from gateway.console.guard import Form, Visit, redirect, text_field
-from gateway.console.pages import Pages
+from gateway.console.page_set import PageSet
 from gateway.errors import NotFound, RhoPushError
-from gateway.http_api.context import HandlerContext
 from gateway.queue.append_batch import IdempotencyKey
 from gateway.queue.ping_queue import PendingAppend, PingQueue
 from gateway.registry.scopes import Scope
@@ -29,31 +28,30 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "vibrate": "2000",
     "ttl_s": "",
     "deliver_at": "",
+    "priority": "",
+    "collapse_id": "",
+    "all_users": "",
+    "devices": "",
+    "apps": "",
+    "providers": "",
+    "except_users": "",
     "sources": (),
 }
 """The defaults of RhoConnect's console (contract §6); `sources` are then all that the settings name."""
 _NUMBERS: Final = ("badge", "vibrate", "ttl_s")
-_TEXTS: Final = ("message", "title", "sound", "deliver_at")
+_TEXTS: Final = ("message", "title", "sound", "deliver_at", "priority", "collapse_id")
+_LISTS: Final = ("devices", "apps", "providers", "except_users")
+"""Fields of `to` that are lists of names."""
 
 
-class PingForm:
-    """The routes of the form.
-
-    Args:
-        context: the state shared by the routes.
-        pages: renders the form.
-    """
-
-    def __init__(self, context: HandlerContext, pages: Pages) -> None:
-        self._context = context
-        self._services = context.services
-        self._pages = pages
+class PingForm(PageSet):
+    """The routes of the form."""
 
     async def form(self, request: web.Request, visit: Visit) -> web.Response:
         """Return the form; `users` in the query fills in the users."""
         values = {**_DEFAULTS, "sources": tuple(self._services.settings.sources)}
         values["users"] = request.query.get("users", "")
-        return await self._page(visit, values)
+        return await self._filled(visit, values)
 
     async def submit(self, request: web.Request, visit: Visit, form: Form) -> web.StreamResponse:
         """Explain the ping, or send it and show its page."""
@@ -63,11 +61,11 @@ class PingForm:
             if text_field(form, "action") != "send":
                 return await self._explained(visit, values, parameters)
             ping_id = await self._send(visit, text_field(form, "nonce"), parameters)
-            await self._context.audit(request, visit.principal, f"POST /console/ping {ping_id}")
+            await self.audit(request, visit, f"/ping {ping_id}")
         except RhoPushError as error:
-            return await self._page(visit, values, error=error, status=error.status)
+            return await self._filled(visit, values, error=error)
         if not visit.can(Scope.READ):
-            return await self._page(visit, values, sent=ping_id)
+            return await self._filled(visit, values, notice=f"The gateway accepted the ping {ping_id}.")
         return redirect(f"/console/pings/{ping_id}")
 
     async def _explained(
@@ -79,7 +77,7 @@ class PingForm:
         submission = from_params({**parameters, "explain": "true"})
         submission = self._context.admission.admit(submission, visit.principal)
         found = await explanations.explain(submission.ping, validates=False)
-        return await self._page(visit, values, explanation=found)
+        return await self._filled(visit, values, explanation=found)
 
     async def _send(self, visit: Visit, nonce: str, parameters: Mapping[str, Any]) -> str:
         """Queue the ping. The nonce of the form is its idempotency key: a form that is sent twice pings once."""
@@ -98,27 +96,26 @@ class PingForm:
         self._context.admission.accepted.inc()
         return outcome.ping_id
 
-    async def _page(
+    async def _filled(
         self,
         visit: Visit,
         values: Mapping[str, Any],
         *,
         explanation: Mapping[str, Any] | None = None,
         error: RhoPushError | None = None,
-        sent: str = "",
-        status: int = 200,
+        notice: str = "",
     ) -> web.Response:
+        """Return the form with its values, and the explanation of the ping."""
         names = tuple(self._services.settings.sources)
         further = tuple(name for name in values["sources"] if name not in names)
-        return await self._pages.render(
+        return await self.page(
             "ping.html",
-            status,
-            visit=visit,
+            visit,
+            notice=notice,
+            error=error,
             values=values,
             sources=(*names, *further),
             explanation=explanation,
-            error=error,
-            sent=sent,
             nonce=secrets.token_urlsafe(16),
         )
 
@@ -135,16 +132,18 @@ def values_of(form: Form) -> dict[str, Any]:
 
 
 def read_ping(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of RhoConnect's ping; an empty field is left out.
+    """Return the parameters of a ping; an empty field is left out.
 
     Raises:
-        InvalidField: there is no user.
+        InvalidField: there is no recipient.
     """
-    users = [name.strip() for name in _SEPARATORS.split(values["users"])]
-    users = [name for name in users if name]
-    if not users:
-        raise InvalidField("name at least one user", field="user_id")
-    parameters: dict[str, Any] = {"user_id": users}
+    users = _names(values["users"])
+    to: dict[str, Any] = {name: names for name in _LISTS if (names := _names(values[name]))}
+    if values["all_users"]:
+        to["all_users"] = True
+    if not users and not to.get("all_users") and not to.get("devices"):
+        raise InvalidField("name at least one user or device, or choose all users", field="user_id")
+    parameters: dict[str, Any] = ({"user_id": users} if users else {}) | ({"to": to} if to else {})
     if values["sources"]:
         parameters["sources"] = list(values["sources"])
     for name in _TEXTS:
@@ -154,3 +153,8 @@ def read_ping(values: Mapping[str, Any]) -> dict[str, Any]:
         if values[name].strip():
             parameters[name] = values[name].strip()
     return parameters
+
+
+def _names(text: str) -> list[str]:
+    """Return the names in a text that separates them by commas or lines."""
+    return [name for part in _SEPARATORS.split(text) if (name := part.strip())]

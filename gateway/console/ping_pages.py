@@ -1,13 +1,14 @@
 """The list of pings, and the page of one ping."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from aiohttp import web
 
 from gateway.console.guard import Form, Visit, redirect
+from gateway.console.page_set import PageSet
 from gateway.console.pages import Pages
 from gateway.console.streams import Event, LiveStreams
 from gateway.errors import NotFound, StoreDown
@@ -22,8 +23,11 @@ FOLLOW_SLOW_S: Final = 3.0
 FOLLOW_STEPS: Final = 40
 DEVICES_SHOWN: Final = 500
 _END_STATES: Final = ("done", "cancelled")
+_RECEIVED: Final = ("delivered", "disabled")
+"""States of a webhook's message that change only by an operator."""
 _ORDER: Final = ("scheduled", "queued", "open", "done", "cancelled")
 _STATES: Final = ("queued", "open", "done")
+_WITHOUT_EVENTS: Final = ("scheduled", "queued")
 
 
 class Tries(Protocol):
@@ -34,7 +38,7 @@ class Tries(Protocol):
         ...
 
 
-class PingPages:
+class PingPages(PageSet):
     """The routes of pings.
 
     Args:
@@ -45,9 +49,7 @@ class PingPages:
     """
 
     def __init__(self, context: HandlerContext, pages: Pages, streams: LiveStreams, tries: Tries) -> None:
-        self._context = context
-        self._services = context.services
-        self._pages = pages
+        super().__init__(context, pages)
         self._streams = streams
         self._tries = tries
 
@@ -64,14 +66,14 @@ class PingPages:
         found = await self._services.ping_list.page(state, None, cursor, visit.principal.apps)
         for ping in found["pings"]:
             ping["accepted_ms"] = accepted_ms(ping["ping_id"])
-        return await self._pages.render(
-            "pings.html", visit=visit, found=found, state=state, states=self._states, cursor=cursor
+        return await self.page(
+            "pings.html", visit, found=found, state=state, states=self._states, cursor=cursor
         )
 
     async def show(self, request: web.Request, visit: Visit) -> web.Response:
         """Return the page of a ping."""
         story = await self._story(request.match_info["ping_id"], visit)
-        return await self._pages.render("pings_one.html", visit=visit, **story)
+        return await self.page("pings_one.html", visit, **story)
 
     async def find(self, request: web.Request, _: Visit) -> web.Response:
         """Redirect to the page of the ping that a form names."""
@@ -84,34 +86,35 @@ class PingPages:
         if canceller is None:
             raise NotFound("this process does not cancel pings")
         await canceller.cancel(ping_id)
-        await self._context.audit(request, visit.principal, f"POST /console/pings/cancel {ping_id}")
+        await self.audit(request, visit, f"/pings/cancel {ping_id}")
         return redirect(f"/console/pings/{ping_id}")
 
     async def fragment(self, request: web.Request, visit: Visit) -> web.Response:
         """Return the part of the page that changes."""
         story = await self._story(request.match_info["ping_id"], visit)
-        return await self._pages.render("ping_story.html", visit=visit, **story)
+        return await self.page("ping_story.html", visit, **story)
 
     async def live(self, request: web.Request, visit: Visit) -> web.StreamResponse:
-        """Announce each change of the receipt, until it is complete."""
+        """Announce each change of the receipt and of its webhooks, until both are complete."""
         ping_id = request.match_info["ping_id"]
         await self._report(ping_id, visit)
-        return await self._streams.serve(request, visit, self._changes(ping_id))
+        return await self._streams.serve(request, visit, self._changes(ping_id, visit))
 
-    async def _changes(self, ping_id: str) -> AsyncIterator[Event]:
+    async def _changes(self, ping_id: str, visit: Visit) -> AsyncIterator[Event]:
         known: Any = None
         unchanged = 0
         while True:
             try:
                 report = await self._services.receipts.report(ping_id)
+                found = None if report is None else (report, await self._messages(report, visit))
             except StoreDown:
-                report = known
-            unchanged = unchanged + 1 if report == known else 0
-            if report is not None and report != known:
-                known = report
-                yield "changed", {"state": report["state"]}
-            if report is not None and report["state"] in _END_STATES:
-                yield "done", {"state": report["state"]}
+                found = known
+            unchanged = unchanged + 1 if found == known else 0
+            if found is not None and found != known:
+                known = found
+                yield "changed", {"state": found[0]["state"]}
+            if found is not None and not _is_followed(*found):
+                yield "done", {"state": found[0]["state"]}
                 return
             await asyncio.sleep(FOLLOW_S if unchanged < FOLLOW_STEPS else FOLLOW_SLOW_S)
 
@@ -126,18 +129,33 @@ class PingPages:
             raise NotFound("the ping is unknown, or its receipt has expired", field="ping_id")
         return report
 
+    async def _messages(self, report: Mapping[str, Any], visit: Visit) -> Sequence[Mapping[str, Any]]:
+        """The messages of webhooks about a ping that has a verdict or was cancelled, for callers without a limit."""
+        webhooks = self._services.webhooks
+        if webhooks is None or visit.limited or report["state"] in _WITHOUT_EVENTS:
+            return ()
+        return await webhooks.of_ping(report["ping_id"])
+
     async def _story(self, ping_id: str, visit: Visit) -> dict[str, Any]:
         report = await self._report(ping_id, visit)
         devices = report["devices"]
+        messages = await self._messages(report, visit)
         return {
             "report": report,
             "devices": devices[:DEVICES_SHOWN],
             "devices_left_out": max(0, len(devices) - DEVICES_SHOWN),
             "tries": await self._tries.of(ping_id),
             "accepted_ms": accepted_ms(ping_id),
-            "following": report["state"] not in _END_STATES,
+            "finished": report["state"] in _END_STATES,
+            "following": _is_followed(report, messages),
+            "messages": messages,
             "cancellable": self._services.canceller is not None,
         }
+
+
+def _is_followed(report: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the receipt or the messages of webhooks about it may still change by themselves."""
+    return report["state"] not in _END_STATES or any(one["state"] not in _RECEIVED for one in messages)
 
 
 def accepted_ms(ping_id: str) -> int | None:

@@ -8,8 +8,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.console.guard import Visit
-from gateway.console.pages import Pages
-from gateway.http_api.dependencies import Dependencies
+from gateway.console.page_set import PageSet
 from gateway.settings import Secret, Settings
 
 HIDDEN: Final = "(hidden)"
@@ -18,23 +17,14 @@ _LEFT_OUT: Final = ("warnings", "origins")
 _TEXT_MAX: Final = 400
 
 
-class SettingsPage:
-    """The route of the page.
+class SettingsPage(PageSet):
+    """The route of the page."""
 
-    Args:
-        services: have the current settings.
-        pages: renders it.
-    """
-
-    def __init__(self, services: Dependencies, pages: Pages) -> None:
-        self._services = services
-        self._pages = pages
-
-    async def show(self, _: web.Request, visit: Visit) -> web.Response:
-        """Return the page."""
-        settings = self._services.settings
-        rows = list(setting_rows(settings))
-        return await self._pages.render("settings.html", visit=visit, rows=rows, warnings=settings.warnings)
+    async def show(self, request: web.Request, visit: Visit) -> web.Response:
+        """Return the page; with `all` in the query also the settings that nobody set."""
+        settings, every = self._services.settings, "all" in request.query
+        rows = [row for row in setting_rows(settings) if every or row["origin"] != DEFAULT]
+        return await self.page("settings.html", visit, rows=rows, every=every, warnings=settings.warnings)
 
 
 def setting_rows(settings: Settings) -> Iterator[dict[str, str]]:

@@ -23,7 +23,7 @@ STREAMS_MAX: Final = 64
 """Most streams of this process."""
 _SEND_S: Final = 20.0
 """Time after which a client that does not read loses its stream."""
-_SESSION_S: Final = 5.0
+_SESSION_S: Final = 2.0
 """Interval at which a stream checks that its session has not ended."""
 _RETRY_MS: Final = 2_000
 """Time after which a browser connects again."""

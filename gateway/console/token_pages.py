@@ -6,10 +6,8 @@ from typing import Final
 from aiohttp import web
 
 from gateway.console.guard import Form, Visit, redirect, text_field
-from gateway.console.pages import Pages
+from gateway.console.page_set import PageSet
 from gateway.errors import NotFound, RhoPushError
-from gateway.http_api.context import HandlerContext
-from gateway.http_api.dependencies import Dependencies
 from gateway.registry.audit_log import DONE
 from gateway.registry.named_tokens import NamedTokens, new_token
 from gateway.registry.scopes import Scope
@@ -18,28 +16,19 @@ from protocols.ping.fields import instant_ms
 _SEPARATORS: Final = re.compile(r"[\s,]+")
 
 
-class TokenPages:
-    """The routes of named tokens.
-
-    Args:
-        context: the state shared by the routes.
-        pages: renders them.
-    """
-
-    def __init__(self, context: HandlerContext, pages: Pages) -> None:
-        self._context = context
-        self._pages = pages
+class TokenPages(PageSet):
+    """The routes of named tokens."""
 
     @property
     def _tokens(self) -> NamedTokens:
-        tokens = self._context.services.named_tokens
+        tokens = self._services.named_tokens
         if tokens is None:
             raise NotFound("this process has no named tokens")
         return tokens
 
     async def list(self, _: web.Request, visit: Visit) -> web.Response:
         """Return the table of tokens."""
-        return await self._page(visit)
+        return await self._table(visit)
 
     async def create(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
         """Create a token, and show its text once."""
@@ -54,33 +43,28 @@ class TokenPages:
                 [app for app in _SEPARATORS.split(text_field(form, "apps")) if app],
                 instant_ms(expires, "expires_at") // 1000 if expires else None,
                 visit.principal,
-                self._context.services.now(),
+                self._services.now(),
             )
             text = await self._tokens.create(token)
         except RhoPushError as error:
             outcome = error.code
-            return await self._page(visit, error=error, status=error.status)
+            return await self._table(visit, error=error)
         finally:
-            await self._context.audit(request, visit.principal, f"POST /console/tokens {name}"[:200], outcome)
-        return await self._page(visit, created=(name, text))
+            await self.audit(request, visit, f"/tokens {name}", outcome)
+        return await self._table(visit, created=(name, text))
 
     async def revoke(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
         """Revoke a token."""
         name = text_field(form, "name")
         await self._tokens.revoke(name)
         self._context.tokens.clear()
-        await self._context.audit(request, visit.principal, f"POST /console/tokens/revoke {name}")
+        await self.audit(request, visit, f"/tokens/revoke {name}")
         return redirect("/console/tokens")
 
-    async def _page(
-        self,
-        visit: Visit,
-        *,
-        created: tuple[str, str] | None = None,
-        error: RhoPushError | None = None,
-        status: int = 200,
+    async def _table(
+        self, visit: Visit, *, created: tuple[str, str] | None = None, error: RhoPushError | None = None
     ) -> web.Response:
-        now_s = self._context.services.now()
+        now_s = self._services.now()
         tokens = [
             {
                 "name": one.token.name,
@@ -94,22 +78,13 @@ class TokenPages:
             }
             for one in await self._tokens.all()
         ]
-        return await self._pages.render(
-            "tokens.html", status, visit=visit, tokens=tokens, scopes=[*Scope], created=created, error=error
+        return await self.page(
+            "tokens.html", visit, error=error, tokens=tokens, scopes=[*Scope], created=created
         )
 
 
-class AuditPage:
-    """The route of the audit.
-
-    Args:
-        services: the services behind the HTTP API.
-        pages: renders it.
-    """
-
-    def __init__(self, services: Dependencies, pages: Pages) -> None:
-        self._services = services
-        self._pages = pages
+class AuditPage(PageSet):
+    """The route of the audit."""
 
     async def show(self, request: web.Request, visit: Visit) -> web.Response:
         """Return a page of the audit, the newest record first."""
@@ -117,4 +92,4 @@ class AuditPage:
         if audit_log is None:
             raise NotFound("this process has no audit")
         found = await audit_log.page(None, request.query.get("cursor") or None)
-        return await self._pages.render("audit.html", visit=visit, found=found)
+        return await self.page("audit.html", visit, found=found)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from gateway.console.guard import Form, Visit, redirect, text_field
+from gateway.console.page_set import PageSet
 from gateway.console.pages import Pages
 from gateway.errors import NotFound
 from gateway.http_api.context import HandlerContext
@@ -90,7 +91,7 @@ class UserSearch:
         return text, [login.decode("utf-8", "replace") for login in found]
 
 
-class UserPages:
+class UserPages(PageSet):
     """The routes of users and devices.
 
     Args:
@@ -99,14 +100,13 @@ class UserPages:
     """
 
     def __init__(self, context: HandlerContext, pages: Pages) -> None:
-        self._context = context
+        super().__init__(context, pages)
         self._ask = RedisCommands(context.services.redis)
         self._search = UserSearch(self._ask)
-        self._pages = pages
 
     @property
     def _operators(self) -> OperatorStores:
-        operators = self._context.services.operators
+        operators = self._services.operators
         if operators is None:
             raise NotFound("this process does not serve the routes of operators")
         return operators
@@ -115,8 +115,8 @@ class UserPages:
         """Return the form of the search, and the first part of the answer."""
         prefix = request.query.get("prefix", "")[:PREFIX_CHARACTERS]
         found = await self._search.part(prefix, _cursor(request))
-        return await self._pages.render(
-            "users.html", visit=visit, prefix=prefix, found=found, total=await self._search.total()
+        return await self.page(
+            "users.html", visit, prefix=prefix, found=found, total=await self._search.total()
         )
 
     async def part(self, request: web.Request, _: Visit) -> web.Response:
@@ -131,13 +131,13 @@ class UserPages:
         devices = await self._operators.device_reports.of_user(login)
         if not devices and not await self._ask("EXISTS", keys.user(login, "rho__id")):
             raise NotFound("there is no such user", field="user_id")
-        return await self._pages.render("user.html", visit=visit, login=login, devices=devices)
+        return await self.page("user.html", visit, login=login, devices=devices)
 
     async def restore(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
         """Remove the mark of a dead token, so that the next ping reaches the device."""
         login, client_id = request.match_info["user_id"], text_field(form, "client_id")
         await self._operators.dead_marks.restore_devices([client_id], DeadFilter())
-        await self._context.audit(request, visit.principal, f"POST /console/users/restore {client_id}")
+        await self.audit(request, visit, f"/users/restore {client_id}")
         return redirect(f"/console/users/{quote(login, safe='')}")
 
 

@@ -19,6 +19,7 @@ from gateway.queue.outbox import (
     UnfinishedPing,
 )
 from gateway.queue.receipts import PingRecord
+from gateway.queue.scheduled_batch import was_cancelled
 from gateway.store import keys
 from protocols.ping.model import Ping
 from protocols.verdict import VerdictKind
@@ -45,12 +46,17 @@ def settled_events(
     if plan.completed:
         first = batch.first_ping_index
         pings = [_verdicts(first + number, record) for number, record in enumerate(records)]
-        if batch.lease.stream == keys.PINGS and not any(opened):
-            finished = tuple(pings)
-        else:
+        whole = batch.lease.stream == keys.PINGS
+        if whole:
+            finished = tuple(
+                [
+                    ping
+                    for number, ping in enumerate(pings)
+                    if not opened[number] and (ping.accepted or not _has_its_event(batch, number, ping))
+                ]
+            )
+        if not whole or any(opened):
             key = keys.receipt(batch.batch_id)
-            whole = batch.lease.stream == keys.PINGS
-            finished = tuple([ping for ping, more in zip(pings, opened, strict=True) if whole and not more])
             unfinished = [
                 UnfinishedPing(key, ping)
                 for ping, more in zip(pings, opened, strict=True)
@@ -61,6 +67,11 @@ def settled_events(
     body = encode(SettledEvents(batch.batch_id, finished, rejected)) if finished or rejected else b""
     traces = b"" if batch.trace is None else _packed(batch.pings, batch.first_ping_index)
     return OutboxRecord(plan.limit, body, batch.batch_id, unfinished, traces)
+
+
+def _has_its_event(batch: DeliveryBatch, number: int, ping: FinishedPing) -> bool:
+    """Whether the event of a ping was written at its cancellation, before the batch was released."""
+    return not (ping.rejected or ping.skipped or ping.cancelled) and was_cancelled(batch.pings[number])
 
 
 def broadcast_events(

@@ -127,6 +127,9 @@ class WebhookOperations(Protocol):
     async def test(self, name: str) -> dict[str, Any]:
         """Send a test message, and return its result. Raises NotFound."""
 
+    async def of_ping(self, ping_id: str) -> list[dict[str, Any]]:
+        """The messages with events of a ping, and how far each endpoint has received them."""
+
 
 @dataclass(kw_only=True)
 class HttpTimeouts:

@@ -6,6 +6,7 @@ each script begins with a write that takes no memory.
 
 from typing import Final
 
+from gateway.queue.outbox import ADD_RECORD
 from gateway.store import keys
 from gateway.store.connection import Script
 from gateway.store.lua import CHECKS
@@ -46,12 +47,14 @@ without that; `full` if the set of cancelled pings is full. Only `open` writes."
 
 CANCEL_SCHEDULED: Final = Script(
     CHECKS
+    + ADD_RECORD
     + """
--- KEYS: schedule, bodies, stats, receipt, receipts
+-- KEYS: schedule, bodies, stats, receipt, receipts, outbox, its totals
 -- ARGV: batch, SHA-1 of its body, the body without the ping or '', bytes of the ping, its index, its packed record,
---       receipt life s
+--       receipt life s, most bytes of the outbox, its packed events or ''
 local batch, size, index = ARGV[1], natural(ARGV[4]), natural(ARGV[5])
-local record, receipt_life = ARGV[6], seconds(ARGV[7])
+local record, receipt_life, limit = ARGV[6], seconds(ARGV[7]), natural(ARGV[8])
+if not ARGV[9] then missing('the events') end
 local body = redis.call('HGET', KEYS[2], batch)
 if not body or redis.sha1hex(body) ~= ARGV[2] or not redis.call('ZSCORE', KEYS[1], batch) then return 'changed' end
 local held = redis.call('HMGET', KEYS[3], 'scheduled_pings', 'scheduled_bytes', 'receipt_bytes')
@@ -77,11 +80,12 @@ redis.call('HSET', KEYS[4], index .. '+0-0-0', record, 'size', count(written))
 redis.call('HSET', KEYS[4], index .. ':cancelled', now, index .. ':open', 0)
 redis.call('EXPIRE', KEYS[4], receipt_life)
 redis.call('ZADD', KEYS[5], 'NX', now, KEYS[4])
+if ARGV[9] ~= '' then add_ping_record(KEYS[6], KEYS[7], limit, batch, {'w', ARGV[9], 'b', batch, 'd', ''}) end
 return 'cancelled'
 """.replace("@USERS@", keys.broadcast_users(""))
 )
-"""Take a ping from the schedule and write its receipt: `cancelled`; `changed`, and nothing is written, if the batch is
-no longer as the caller has read it."""
+"""Take a ping from the schedule, and write its receipt and the event of its completion: `cancelled`; `changed`, and
+nothing is written, if the batch is no longer as the caller has read it."""
 
 SWEEP: Final = Script(
     CHECKS

@@ -1,8 +1,8 @@
 """Cancels pings: the durable step behind `DELETE /rc/v1/pings/{ping_id}`.
 
 The id of a queued ping is added to the set of cancelled pings, which all workers poll
-(`gateway.fanout.cancellation_watch`). A scheduled ping is removed from the schedule immediately, and its receipt is
-written in the same step.
+(`gateway.fanout.cancellation_watch`). A scheduled ping is removed from the schedule immediately; its receipt and the
+event of its completion (`gateway.queue.outbox`) are written in the same step.
 """
 
 import hashlib
@@ -11,7 +11,9 @@ from typing import Any, Final
 from gateway.errors import CancellationsFull, NotFound, PingFinished, StoreDown
 from gateway.queue import cancellation_scripts
 from gateway.queue.broadcasts import decode_users
+from gateway.queue.entries import encode
 from gateway.queue.everybody import is_to_everybody
+from gateway.queue.outbox import EventPlan, FinishedPing, SettledEvents
 from gateway.queue.producer import REPLICATE_S
 from gateway.queue.receipts import (
     CANCELLED,
@@ -40,12 +42,20 @@ class PingCanceller:
         connection: to the queue's Redis, without blocking commands. With `replicas` it waits for them.
         receipts: reads the state of a ping.
         receipt_s: lifetime of receipts.
+        plan: the events that the endpoints of webhooks receive.
         replicas: number of replicas that must have a cancellation before it is reported.
     """
 
     def __init__(
-        self, connection: RedisConnection, receipts: Receipts, receipt_s: int, *, replicas: int = 0
+        self,
+        connection: RedisConnection,
+        receipts: Receipts,
+        receipt_s: int,
+        plan: EventPlan,
+        *,
+        replicas: int = 0,
     ) -> None:
+        self._plan = plan
         self._connection = connection
         self._receipts = receipts
         self._receipt_s = receipt_s + keys.RECEIPT_SLACK_S
@@ -95,12 +105,15 @@ class PingCanceller:
         if found is None or not found.has(ping_index):
             return _CHANGED
         rest = found.without(ping_index)
-        record = pack_delta(PingRecord(skipped={CANCELLED: await self._users(found, ping_index)}))
+        users = await self._users(found, ping_index)
+        record = pack_delta(PingRecord(skipped={CANCELLED: users}))
+        events = SettledEvents(batch_id, (FinishedPing(ping_index, cancelled=users),))
         names = [keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES, keys.STATS]
-        names += [keys.receipt(batch_id), keys.RECEIPTS]
+        names += [keys.receipt(batch_id), keys.RECEIPTS, keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX]
         words: list[Argument] = [batch_id, hashlib.sha1(found.body, usedforsecurity=False).hexdigest()]
         words += [rest.body if rest else b"", found.size - (rest.size if rest else 0), ping_index, record]
-        return await self._call(cancellation_scripts.CANCEL_SCHEDULED, names, [*words, self._receipt_s])
+        words += [self._receipt_s, self._plan.limit, encode(events) if self._plan.completed else b""]
+        return await self._call(cancellation_scripts.CANCEL_SCHEDULED, names, words)
 
     async def _users(self, found: ScheduledBatch, ping_index: int) -> int:
         """Return the number of recipients that a scheduled ping names; all users count as one, since they are not

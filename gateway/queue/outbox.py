@@ -7,6 +7,8 @@ accepts the record because the settlement has removed an entry before, and a key
 A ping that one settlement finishes is in the record's body (`w`). For other pings, only Redis has the number of open
 chunks and retries: the script counts their verdicts in the receipt (`INDEX:events_accepted` and so on), and lists the
 pings that are finished in `d`. `t` has the contexts of recorded traces, if there are any.
+
+The receipt of the batch names each of its records (`outbox:ID`), so that a reader finds the events of a ping.
 """
 
 from collections.abc import Sequence
@@ -15,12 +17,15 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gateway.queue.scripts import SETTLE
+from gateway.store import keys
 from gateway.store.connection import Argument, Script
 from gateway.store.lua import CHECKS
 from protocols.webhooks.events import DEVICE_INVALID, PING_COMPLETED, PING_FAILED_DEVICES
 
 REMOVED_MAX: Final = 100
 """Most records that one step removes, during which Redis serves no other client."""
+RECORD_FIELD: Final = "outbox:"
+"""Prefix of the fields of a receipt that name records of the outbox."""
 
 
 class FinishedPing(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -157,7 +162,7 @@ local function add_record(outbox, totals, limit, fields)
     for _, text in ipairs(fields) do size = size + #text end
     local held = redis.call('HMGET', totals, 'bytes', 'number')
     local bytes, number = count(stored(held[1])) + size, count(stored(held[2])) + 1
-    redis.call('XADD', outbox, '*', 's', size, 'q', number, unpack(fields))
+    local id = redis.call('XADD', outbox, '*', 's', size, 'q', number, unpack(fields))
     local removed = 0
     while bytes > limit and removed < {REMOVED_MAX} do
         local oldest = redis.call('XRANGE', outbox, '-', '+', 'COUNT', 1)[1]
@@ -168,6 +173,15 @@ local function add_record(outbox, totals, limit, fields)
     end
     if removed > 0 and redis.call('XLEN', outbox) == 0 then bytes = 0 end
     redis.call('HSET', totals, 'bytes', bytes, 'number', number)
+    return id
+end
+
+-- Add a record about pings of a batch, and name it in their receipt, unless a key of the outbox has another type.
+local function add_ping_record(outbox, totals, limit, batch, fields)
+    if not (fits(outbox, 'stream') and fits(totals, 'hash')) then return end
+    local id = add_record(outbox, totals, limit, fields)
+    local receipt = '{keys.receipt("")}' .. batch
+    if redis.call('TYPE', receipt).ok == 'hash' then redis.call('HSET', receipt, '{RECORD_FIELD}' .. id, '') end
 end
 """
 """Lua text to prepend to a script, after `CHECKS`."""
@@ -201,10 +215,10 @@ for _ = 1, ARGV[at] do
     at = at + 6
 end
 local body, batch = ARGV[events_at + 1], ARGV[events_at + 2]
-if (body ~= '' or #finished > 0) and fits(KEYS[8], 'stream') and fits(KEYS[9], 'hash') then
+if body ~= '' or #finished > 0 then
     local fields, traces = {'w', body, 'b', batch, 'd', table.concat(finished, ',')}, ARGV[events_at + 3]
     if traces ~= '' then fields[7], fields[8] = 't', traces end
-    add_record(KEYS[8], KEYS[9], limit, fields)
+    add_ping_record(KEYS[8], KEYS[9], limit, batch, fields)
 end
 return 1
 """

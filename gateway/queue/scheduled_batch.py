@@ -7,6 +7,8 @@ one in the entry, which has no users and therefore no deliveries.
 import re
 from typing import Final, NamedTuple
 
+import msgspec
+
 from gateway.errors import UnreadableEntry
 from gateway.queue import schedule
 from gateway.queue.entries import Entry, encode, read_entry
@@ -65,6 +67,11 @@ class ScheduledBatch(NamedTuple):
         return self._replace(
             body=schedule.body(count, size, self.kind, encode(entry), 0), pings=count, size=size, entry=entry
         )
+
+
+def was_cancelled(ping: Ping) -> bool:
+    """Return whether a ping of a released batch stands for one that was cancelled before."""
+    return not ping.users and msgspec.structs.replace(ping, id="", accepted_ms=0) == EMPTY
 
 
 async def read_scheduled(connection: RedisConnection, batch_id: str) -> ScheduledBatch | None:

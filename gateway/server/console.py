@@ -8,6 +8,7 @@ from gateway.console import ConsoleStores, console_routes
 from gateway.console.recorder import History, QueueSize, Recorder
 from gateway.http_api.app import FurtherRoutes, no_routes
 from gateway.http_api.dependencies import Dependencies
+from gateway.queue.device_deliveries import DeviceDeliveries
 from gateway.queue.receipt_tries import ReceiptTries
 from gateway.store.connection import RedisConnection
 
@@ -36,7 +37,8 @@ async def open_console(
     recorder = Recorder(history, operators.worker_reports, queue, metrics)
     task = asyncio.create_task(recorder.run(), name="console recorder")
     try:
-        yield console_routes(ConsoleStores(operators.worker_reports, history, ReceiptTries(connection)))
+        tries, deliveries = ReceiptTries(connection), DeviceDeliveries(connection)
+        yield console_routes(ConsoleStores(operators.worker_reports, history, tries, deliveries))
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

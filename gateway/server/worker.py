@@ -40,6 +40,7 @@ from gateway.queue.canceller import PingCanceller
 from gateway.queue.completion import CompletionWaiters
 from gateway.queue.consumer import Streams
 from gateway.queue.effects import EffectStore
+from gateway.queue.outbox import EventPlan
 from gateway.queue.ping_list import PingList
 from gateway.queue.ping_queue import BacklogLimits
 from gateway.queue.producer import QueueProducer
@@ -316,7 +317,7 @@ async def _pipeline(
         maintenance = Maintenance(
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )
-        producers = _producers(settings, appends, consumer, metrics, scheduler, receipts)
+        producers = _producers(settings, appends, consumer, metrics, scheduler, receipts, events)
         await opened.enter_async_context(open_cancellation(stream_link, cancelled, unsaved, lane_manager))
         _start(opened, in_flight, consumer, maintenance)
         examination = Examination(registry, look_ups)
@@ -356,6 +357,7 @@ def _producers(
     metrics: Metrics,
     scheduler: Scheduler,
     receipts: Receipts,
+    events: EventPlan,
 ) -> Producers:
     """Create the producers of the queue and of the schedule."""
     replicas = int(settings.queue.durability == "replicas")
@@ -364,9 +366,8 @@ def _producers(
     )
     scheduled = ScheduleProducer(appends, _schedule_limits(settings), queue, replicas=replicas)
     queue.seconds = scheduled.seconds = metrics.stage_seconds(APPEND, "")
-    return Producers(
-        queue, scheduled, PingCanceller(appends, receipts, settings.receipts.ttl_s, replicas=replicas)
-    )
+    canceller = PingCanceller(appends, receipts, settings.receipts.ttl_s, events, replicas=replicas)
+    return Producers(queue, scheduled, canceller)
 
 
 def _start(opened: AsyncExitStack, *parts: InFlight | QueueConsumer | Maintenance) -> None:

@@ -23,6 +23,7 @@ from gateway.webhooks.endpoint_state import EndpointState, EndpointStates
 from gateway.webhooks.file_sink import FileSink
 from gateway.webhooks.http_sink import HttpSink
 from gateway.webhooks.outbox import Outbox
+from gateway.webhooks.ping_events import PingEvents
 from gateway.webhooks.sink import Sink
 from gateway.webhooks.stream_sink import StreamSink
 from gateway.webhooks.unusable_sink import UnusableSink
@@ -66,6 +67,7 @@ class WebhookDispatcher:
         self._tracer = tracer
         self._outbox = Outbox(connection)
         self._states = EndpointStates(connection, worker)
+        self._ping_events = PingEvents(connection, self._outbox, self._states)
         self._deliveries: dict[str, EndpointDelivery] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -155,6 +157,15 @@ class WebhookDispatcher:
             "status": attempt.status,
             "error": attempt.error or None,
         }
+
+    async def of_ping(self, ping_id: str) -> list[dict[str, Any]]:
+        """The messages with events of a ping, and how far each endpoint has received them (`PingEvents.of`).
+
+        Raises:
+            StoreDown: Redis does not answer.
+        """
+        endpoints = {name: delivery.settings for name, delivery in self._deliveries.items()}
+        return await self._ping_events.of(ping_id, endpoints)
 
     def _known(self, name: str) -> EndpointDelivery:
         delivery = self._deliveries.get(name)

@@ -12,6 +12,7 @@ change checks the leadership in the same step, so that a leader whose lease has 
 | `disabled` | digest of the settings with which the receiver answered 410 |
 | `delivered`, `failed`, `lost` | number of delivered messages, failed attempts, and records that were removed before |
 | `replay` | epoch ms from which an operator has requested the events again |
+| `first` | epoch ms of the newest event that the endpoint does not receive, because it was added later |
 """
 
 import re
@@ -39,6 +40,7 @@ if redis.call('HGET', KEYS[1], 'cursor') then return 0 end
 local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
 redis.call('HDEL', KEYS[1], 'sent')  -- first, so that a full Redis accepts the rest
 redis.call('HSET', KEYS[1], 'cursor', newest and newest[1] or '0-0')
+if newest then redis.call('HSET', KEYS[1], 'first', string.match(newest[1], '^%d+')) end
 if newest and newest[2][3] == 'q' then redis.call('HSET', KEYS[1], 'number', count(stored(newest[2][4]))) end
 redis.call('EXPIRE', KEYS[1], life)
 return 1
@@ -53,7 +55,7 @@ HOLD: Final = Script(
 local lease, life = natural(ARGV[2]), seconds(ARGV[3])
 if lease == 0 then missing('the lease') end
 local holder = redis.call('GET', KEYS[1])
-local replay, cursor = unpack(redis.call('HMGET', KEYS[2], 'replay', 'cursor'))
+local replay, cursor, first = unpack(redis.call('HMGET', KEYS[2], 'replay', 'cursor', 'first'))
 if holder and holder ~= ARGV[1] then return {} end
 redis.call('EXPIRE', KEYS[2], life)  -- first, so that a full Redis accepts the rest
 redis.call('SET', KEYS[1], ARGV[1], 'PX', lease)
@@ -63,6 +65,7 @@ if replay then
     if from > 0 and stored(string.match(cursor or '', '^%d+')) >= from then
         redis.call('HSET', KEYS[2], 'cursor', string.format('%.0f-@LAST@', from - 1))
         redis.call('HDEL', KEYS[2], 'number')
+        if stored(first) >= from then redis.call('HSET', KEYS[2], 'first', string.format('%.0f', from - 1)) end
     end
 end
 local time = redis.call('TIME')
@@ -139,6 +142,7 @@ class EndpointState(NamedTuple):
     delivered: int = 0
     failed: int = 0
     lost: int = 0
+    first_ms: int = 0
 
 
 class EndpointStates:
@@ -227,4 +231,5 @@ def _state(now_ms: int, flat: Sequence[bytes]) -> EndpointState:
         delivered=number("delivered"),
         failed=number("failed"),
         lost=number("lost"),
+        first_ms=number("first"),
     )

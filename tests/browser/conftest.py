@@ -17,11 +17,13 @@ from playwright.async_api import (
 from redis.asyncio import Redis
 
 from gateway.simulators import ApnsSimulator, FcmSimulator
+from protocols.webhooks.events import PING_COMPLETED, PING_FAILED_DEVICES
 from tests.support.gateway import TOKEN, Gateway
 from tests.support.providers import TOPIC, provider_settings
 from tests.support.redis import RedisServer
 from tests.support.requirements import need_program
 from tests.support.rhoconnect import android, apple, lay_user
+from tests.support.webhooks import Receiver, receiving
 
 MANY = 100_000
 """Users beside the named ones."""
@@ -38,6 +40,7 @@ class Site(NamedTuple):
     redis: Redis
     apns: ApnsSimulator
     fcm: FcmSimulator
+    receiver: Receiver
 
     @property
     def url(self) -> str:
@@ -51,9 +54,16 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
             Redis(unix_socket_path=str(server.socket)) as redis,
             ApnsSimulator() as apns,
             FcmSimulator() as fcm,
+            receiving() as receiver,
         ):
             await _lay_users(redis)
-            settings = provider_settings(apns, fcm, retry={"apns_5xx_s": 0.2}, auth={"devices": "off"})
+            settings = provider_settings(
+                apns,
+                fcm,
+                retry={"apns_5xx_s": 0.2},
+                auth={"devices": "off"},
+                webhooks={"crm": receiver.settings(PING_COMPLETED, PING_FAILED_DEVICES)},
+            )
             gateway = Gateway(
                 tmp_path_factory.mktemp("g"),
                 settings,
@@ -62,7 +72,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
             )
             try:
                 await gateway.start()
-                yield Site(gateway, redis, apns, fcm)
+                yield Site(gateway, redis, apns, fcm, receiver)
             finally:
                 await gateway.close()
 

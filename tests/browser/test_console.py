@@ -26,7 +26,10 @@ RUN_AXE = {
 }
 REPEATED = "{exclude: [['section ~ section'], ['tr ~ tr'], ['li ~ li']]}"
 """axe checks only the first of the sections, rows and items of the same form: there are hundreds."""
-PAGES = ("", "/ping", "/pings", "/users", "/users/alice", "/lanes", "/settings", "/api", "/tokens", "/audit")
+PAGES = (
+    *("", "/ping", "/pings", "/users", "/users/alice", "/devices/a1", "/lanes", "/webhooks", "/settings"),
+    *("/api", "/tokens", "/audit"),
+)
 
 
 async def send(page: Page, users: str, **fields: str) -> None:
@@ -155,9 +158,36 @@ async def test_a_dead_token_is_restored(window: Window, site: Site) -> None:
     await expect(page.get_by_text("reachable")).to_be_visible()
 
 
+async def test_a_failing_webhook_recovers_on_the_page_of_its_ping(window: Window, site: Site) -> None:
+    page = window.page
+    site.receiver.status = 503
+    await window.open("/ping")
+    await send(page, "bob")
+    webhooks = page.locator("#webhooks")
+    await expect(webhooks).to_contain_text("ping.completed")
+    await expect(webhooks).to_contain_text("failing (the receiver answered 503), next attempt at")
+    site.receiver.status = 204
+    await expect(webhooks).to_contain_text("delivered")
+    ping_id = page.url.rpartition("/")[2]
+    await page.locator("#devices").get_by_role("link", name="b1").click()
+    await expect(page.get_by_role("heading", name="Device b1")).to_be_visible()
+    await expect(page.get_by_text("reachable")).to_be_visible()
+    await page.locator("#deliveries").get_by_role("link", name=ping_id).click()
+    await expect(page.locator("#ping-state")).to_have_text("done")
+    await page.get_by_role("link", name="Webhooks").click()
+    await page.get_by_role("button", name="Send a test").click()
+    await expect(page.get_by_role("status")).to_contain_text("delivered (status 204)")
+    window.lost = True
+    await page.context.set_offline(True)
+    await expect(page.get_by_text("The gateway does not answer")).to_be_visible()
+    await page.context.set_offline(False)
+    await expect(page.get_by_text("The gateway does not answer")).to_be_hidden()
+    window.lost = False
+
+
 async def test_texts_of_devices_and_users_are_escaped(window: Window) -> None:
     page = window.page
-    for path in ("/users?prefix=%3C", "/ping", "/settings"):
+    for path in ("/users?prefix=%3C", "/ping", "/settings?all"):
         await window.open(path)
         await expect(page.get_by_text(XSS).first).to_be_visible()
     await window.open("/users?prefix=%3C")

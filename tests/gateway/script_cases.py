@@ -13,6 +13,7 @@ from gateway.queue import (
     badges,
     batch_search,
     cancellation_scripts,
+    device_deliveries,
     effects,
     everybody,
     idle_consumers,
@@ -159,6 +160,9 @@ CASES: dict[str, Case] = {
         [keys.PINGS],
         ["XRANGE", "0", "9", 1, BATCH],
         writes=False,
+    ),
+    "search receipts": Case(
+        device_deliveries.SEARCH, put_trim, [keys.RECEIPTS], ["packed", 0, 25], writes=False
     ),
     "remove idle consumers": Case(
         idle_consumers.REMOVE_IDLE, put_idle, [keys.PINGS], [keys.GROUP, 0, "working:0"]

@@ -300,8 +300,9 @@ SCHEDULE: list[Word] = [3, 30, 1000, 10_000, 600, b"3 30 p body", 9_999_999_999_
 SCHEDULE_KEYS = [keys.SCHEDULED_PINGS, keys.marker("2" * 28, 0), keys.STATS]
 SCHEDULED_BODY = b"3 30 p \x94\xbc" + BATCH.encode() + b"\x90\x00"
 CANCEL_SCHEDULED: list[Word] = [BATCH, hashlib.sha1(SCHEDULED_BODY, usedforsecurity=False).hexdigest()]
-CANCEL_SCHEDULED += [b"2 20 p body", 10, 1, b"record", 3600]
+CANCEL_SCHEDULED += [b"2 20 p body", 10, 1, b"record", 3600, 1_000, b"events"]
 CANCEL_SCHEDULED_KEYS = [keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES, keys.STATS, RECEIPT, keys.RECEIPTS]
+CANCEL_SCHEDULED_KEYS += [keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX]
 SETTLE: list[Word] = [keys.GROUP, "1-0", 1000, 3600, 3, 30]
 SETTLE += [2, RECEIPT, "base", b"packed", 0, RECEIPT, "0:open", 1, 1]
 SETTLE += [1, "pings:1-0.0", 5000, b"body", "lane", 2]

@@ -5,9 +5,12 @@ const AGAIN_MS = 2000;
 // do not see, so pages with a periodic message pass their own limit.
 const CHECK_MS = 1000;
 
-function show(lost) {
+// Show or hide the banner. `reason` is the text of a gateway that answers, but cannot work.
+export function showLost(lost, reason = "") {
   const banner = document.getElementById("lost");
-  if (banner) banner.hidden = !lost;
+  const text = reason ? `The gateway reports: ${reason}.` : "The gateway does not answer.";
+  banner.hidden = !lost;
+  if (lost) banner.firstElementChild.textContent = text;
 }
 
 // Call `handlers[name](content)` for each event. `onOpen` is called at each connection.
@@ -20,7 +23,7 @@ export function follow(path, handlers, { onOpen = () => {}, silentMs = 0 } = {})
     source = new EventSource(path);
     source.addEventListener("open", () => {
       heard = Date.now();
-      show(false);
+      showLost(false);
       onOpen();
     });
     for (const [name, handler] of Object.entries(handlers)) {
@@ -31,7 +34,7 @@ export function follow(path, handlers, { onOpen = () => {}, silentMs = 0 } = {})
     }
     source.onerror = () => {
       if (ended) return;
-      show(true);
+      showLost(true);
       if (source.readyState === EventSource.CLOSED) again();
     };
   }
@@ -57,7 +60,7 @@ export function follow(path, handlers, { onOpen = () => {}, silentMs = 0 } = {})
   if (silentMs) {
     setInterval(() => {
       if (!ended && Date.now() - heard > silentMs) {
-        show(true);
+        showLost(true);
         heard = Date.now();
         source.close();
         connect();

@@ -4,6 +4,7 @@ import { plot, short } from "./plot.js";
 
 const PLOTS = { "plot-rates": ["pings", "pushes", "rejected"], "plot-latency": ["p50", "p99"], "plot-depth": ["depth"] };
 const SILENT_MS = 8000;
+const OLD_S = 30; // an older ping has waited for its fan-out, or for a lane
 const root = document.getElementById("overview");
 const known = { name: "5s", step: 5000, period: 300000, points: [] };
 
@@ -19,12 +20,21 @@ function put(id, text) {
   if (found && found.textContent !== text) found.textContent = text;
 }
 
+function mark(id, bad) {
+  document.getElementById(id)?.classList.toggle("state-bad", bad);
+}
+
+function duration(seconds) {
+  if (seconds < 120) return `${short(seconds)} s`;
+  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+}
+
 function draw(now) {
   for (const [id, fields] of Object.entries(PLOTS)) {
     const svg = document.getElementById(id);
     if (svg) plot(svg, known.points, fields, { end: now, period: known.period, step: known.step });
   }
-  const body = document.getElementById("reasons");
+  const body = document.querySelector("#reasons tbody");
   if (!body) return;
   const sums = new Map();
   for (const one of known.points) {
@@ -61,7 +71,9 @@ function figures(state) {
   put("now-p50", point.p50 == null ? "–" : `${short(point.p50)} ms`);
   put("now-p99", point.p99 == null ? "–" : `${short(point.p99)} ms`);
   put("now-depth", short(state.depth));
-  put("now-age", `${short(state.age)} s`);
+  put("now-age", duration(state.age));
+  mark("now-depth", state.age > OLD_S);
+  mark("now-age", state.age > OLD_S);
   put("now-scheduled", short(state.scheduled));
   put("now-waiting", short(state.waiting));
 }
@@ -86,13 +98,24 @@ function lanes(rows) {
 }
 
 function workers(rows) {
-  for (const row of document.querySelectorAll("#workers tbody tr[data-name]")) {
-    const one = rows.find((worker) => worker.name === row.dataset.name);
-    if (!one) continue;
-    row.querySelector("[data-field=cpu]").textContent = one.cpu === null ? "–" : `${one.cpu.toFixed(1)} %`;
-    row.querySelector("[data-field=rss]").textContent = `${(one.rss / 1048576).toFixed(0)} MiB`;
-    row.querySelector("[data-field=connections]").textContent = one.connections;
-  }
+  const body = document.querySelector("#workers tbody");
+  if (!body || !rows.length) return;
+  body.replaceChildren(...rows.map((one) => {
+    const row = document.createElement("tr");
+    const head = cell("th", one.name, "fw-normal text-break");
+    head.scope = "row";
+    const cpu = one.cpu === null ? "–" : `${one.cpu.toFixed(1)} %`;
+    const started = `${new Date(one.started).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+    row.append(
+      head,
+      cell("td", one.version),
+      cell("td", cpu, "text-end text-nowrap"),
+      cell("td", `${(one.rss / 1048576).toFixed(0)} MiB`, "text-end text-nowrap"),
+      cell("td", one.connections, "text-end"),
+      cell("td", started, "text-end text-nowrap"),
+    );
+    return row;
+  }));
 }
 
 function problems(found) {

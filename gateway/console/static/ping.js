@@ -10,12 +10,15 @@ async function load() {
   story.replaceChildren(...page.body.children);
 }
 
-if (story.dataset.live) {
+const idle = () => import("./alive.js");
+if (!story.dataset.live) idle();
+else {
   const end = follow(story.dataset.live, {
     changed: load,
     done: () => {
       end();
       load();
+      idle();
     },
   });
 }

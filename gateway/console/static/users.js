@@ -1,4 +1,5 @@
 // The search for users: it continues by itself, and shows how many logins it has compared.
+import "./alive.js";
 
 const MOST = 50;
 const form = document.getElementById("search");

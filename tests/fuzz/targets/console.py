@@ -30,12 +30,18 @@ _PAGES: Final = (
         "/users/search?prefix=b",
         "/static/x/theme.js",
         "/webhooks",
+        "/devices/phone?cursor=5",
+        "/alive",
+        "/nowhere",
     ),
 )
 _FORMS: Final = (
     ("/login", f"csrf=x&token={TOKEN}&login=&password=&next=/console"),
     ("/ping", "csrf=@C@&users=bob,eve&message=x&badge=1&sources[]=A&nonce=n&action=send&deliver_at=&ttl_s="),
     ("/ping", f"csrf=@C@&users={_XSS}&title={_XSS}&badge=x&further_sources=a,b&action=explain"),
+    ("/ping", f"csrf=@C@&users=&all_users=true&devices={_XSS}&apps=a&priority=high&action=explain"),
+    ("/webhooks/test", f"csrf=@C@&name={_XSS}"),
+    ("/webhooks/replay", "csrf=@C@&name=crm&since=5"),
     ("/tokens", f"csrf=@C@&name={_XSS}&scopes[]=read&scopes[]=ping&apps=a,b&expires_at=5"),
     ("/tokens/revoke", "csrf=@C@&name=ci"),
     ("/users/bob/restore", "csrf=@C@&client_id=c1"),

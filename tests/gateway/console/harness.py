@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from gateway.console import ConsoleStores, console_routes
 from gateway.console.recorder import History
 from gateway.http_api.operator_stores import OperatorStores
+from gateway.queue.device_deliveries import DeviceDeliveries
 from gateway.queue.receipt_tries import Try
 from gateway.queue.worker_reports import WorkerReports
 from gateway.registry.audit_log import AuditLog
@@ -159,7 +160,7 @@ async def _console(
     operators = OperatorStores(*stores)
     async with house(
         redis,
-        further_routes=console_routes(ConsoleStores(reports, history, tries)),
+        further_routes=console_routes(ConsoleStores(reports, history, tries, DeviceDeliveries(connection))),
         operators=operators,
         named_tokens=NamedTokens(redis, lambda: 1_000_000.0),
         audit_log=AuditLog(redis),

@@ -54,6 +54,8 @@ ACTIONS = {
     "/console/lanes/reset": {"lane": "apns"},
     "/console/tokens": {"name": "new", "scopes[]": "admin"},
     "/console/tokens/revoke": {"name": "ci"},
+    "/console/webhooks/test": {"name": "crm"},
+    "/console/webhooks/replay": {"name": "crm", "since": "2"},
 }
 
 

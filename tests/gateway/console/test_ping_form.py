@@ -10,6 +10,7 @@ from gateway.errors import QueueFull
 from gateway.settings import Settings
 from gateway.settings.model import Source
 from protocols.errors import InvalidField
+from protocols.ping.addressees import Addressees
 from protocols.ping.model import Ping
 from tests.gateway.console.harness import NONCE, Browser, Console, open_console
 
@@ -93,6 +94,30 @@ async def test_the_nonce_of_a_form_makes_a_second_send_harmless(console: Console
     assert changed is not None
     assert same.scope == changed.scope != other.scope
     assert same.body != changed.body
+
+
+async def test_further_recipients_and_options(console: Console) -> None:
+    fields = {"devices": "d1, d2", "apps": "a", "providers": "apns\nfcm", "except_users": "eve"}
+    async with console.operator() as browser:
+        await send(browser, badge="+1", priority="high", collapse_id="c", users="", **fields)
+        await send(browser, users="", all_users="true")
+        status, _, text = await send(browser, all_users="true", devices=XSS)
+    listed, everybody = console.api.queue.pings
+    assert listed.to == Addressees(False, ("d1", "d2"), (), ("a",), ("apns", "fcm"), ("eve",))
+    assert (listed.users, listed.badge_increment, listed.priority, listed.collapse_id) == ((), 1, "high", "c")
+    assert everybody.to == Addressees(True)
+    assert status == 400
+    assert "<strong>to.all_users</strong>" in text
+    assert "<script>alert" not in text
+    assert "<details open>" in text
+
+
+async def test_a_ping_to_all_users_needs_the_scope_broadcast(console: Console) -> None:
+    async with console.operator(await console.named_token("sender", ["ping"])) as browser:
+        status, _, text = await send(browser, users="", all_users="true")
+    assert status == 403
+    assert "broadcast" in text
+    assert console.api.queue.pings == []
 
 
 async def test_a_scheduled_ping(console: Console) -> None:

@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from redis.asyncio import Redis
 
 from gateway.console.ping_pages import DEVICES_SHOWN, accepted_ms
 from gateway.queue.receipt_tries import Try
 from tests.gateway.console.harness import Browser, Console
+from tests.gateway.console.test_webhook_page import with_endpoints
 
 PING = "01a2324ac4c37d55819102a06eab0000"
 XSS = "<script>alert(1)</script>"
@@ -62,6 +64,31 @@ async def test_the_effect_on_a_device_is_shown_where_the_receipt_has_it(console:
     async with console.operator() as browser:
         _, text = await browser.get(f"/console/pings/{PING}")
     assert "synchronised after 7 s acknowledged" in text
+
+
+async def test_the_messages_of_webhooks_are_shown_and_followed(
+    redis_client: Redis, redis_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = {"endpoint": XSS, "type": "ping.completed", "id": XSS, "error": XSS, "next_attempt": XSS}
+    async with with_endpoints(redis_client, redis_address, monkeypatch) as (console, endpoints):
+        console.api.reports.known[PING] = report()
+        endpoints.messages = [message | {"state": "failing"}]
+        async with console.operator() as browser:
+            _, text = await browser.get(f"/console/pings/{PING}")
+            assert XSS not in text
+            assert "failing" in text
+            assert f'data-live="/console/pings/{PING}/live"' in text
+            async with browser.session.get(f"/console/pings/{PING}/live") as stream:
+                found = b""
+                while b"event: done" not in found:
+                    found += await stream.content.readany()
+                    if found.count(b"event: changed") == 1:
+                        endpoints.messages = [message | {"state": "delivered"}]
+            assert found.count(b"event: changed") == 2
+            console.api.reports.known[PING] |= {"apps": ["a"]}
+            async with console.operator(await console.named_token("ci", ["read"], ["a"])) as limited:
+                assert "ping.completed" not in (await limited.get(f"/console/pings/{PING}"))[1]
+            assert "data-live" not in (await browser.get(f"/console/pings/{PING}"))[1]
 
 
 async def test_a_long_receipt_is_cut(console: Console) -> None:

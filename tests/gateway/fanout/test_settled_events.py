@@ -74,6 +74,15 @@ def test_a_ping_with_a_retry_is_left_to_redis() -> None:
     assert record.unfinished == [(keys.receipt(BATCH), FinishedPing(1, 1, 0, 2))]
 
 
+def test_a_ping_that_was_cancelled_on_the_schedule_has_its_event_already() -> None:
+    pings = [Ping(id=f"{BATCH}0000", accepted_ms=5), Ping(id=f"{BATCH}0001", users=("nobody",), message="x")]
+    one = DeliveryBatch(Lease(keys.PINGS, "1-0", b"", 2, 9, False), BATCH, pings, lambda _: None)
+    for _ in pings:
+        one.begin_ping({})
+    one.finish_planning()
+    assert body(events(one)).finished == (FinishedPing(1),)
+
+
 def test_an_endpoint_gets_only_its_event_types() -> None:
     one = batch()
     one.reject(3, "TooBig")

@@ -244,6 +244,11 @@ class Wire:
             body = await self._reader.readexactly(int(headers.get("content-length", "0")))
             return Answer(int(first.split()[1]), headers, body)
 
+    async def until(self, part: bytes) -> bytes:
+        """Everything up to the end of this part; asyncio.IncompleteReadError if the connection ends before."""
+        async with asyncio.timeout(WAIT_S):
+            return await self._reader.readuntil(part)
+
     async def rest(self) -> bytes:
         """Everything up to the connection's end."""
         async with asyncio.timeout(WAIT_S):

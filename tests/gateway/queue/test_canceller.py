@@ -8,13 +8,16 @@ from gateway.queue import canceller as module
 from gateway.queue import schedule
 from gateway.queue.canceller import PingCanceller
 from gateway.queue.entries import read_entry
+from gateway.queue.outbox import RECORD_FIELD, EventPlan
 from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import PingRecord, Receipts, pack_base
 from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.queue.scheduled_batch import EMPTY
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
+from gateway.webhooks.outbox import Outbox, event_record
 from protocols.ping.model import Ping
+from protocols.webhooks.events import PING_COMPLETED
 from tests.gateway.queue.test_schedule import BOB, ROOMY, add, make_due, stats
 
 CROWD = Ping(users=tuple(f"user{n}" for n in range(2 * keys.CHUNK_USERS + 7)), message="all")
@@ -27,7 +30,7 @@ def receipts(connection: RedisConnection) -> Receipts:
 
 @pytest.fixture
 def canceller(connection: RedisConnection, receipts: Receipts) -> PingCanceller:
-    return PingCanceller(connection, receipts, 60)
+    return PingCanceller(connection, receipts, 60, EventPlan())
 
 
 @pytest.fixture
@@ -133,6 +136,31 @@ async def test_a_scheduled_broadcast_is_counted_by_number(
     assert await redis_client.exists(keys.broadcast_users(ping_id), keys.SCHEDULED_PINGS) == 0
 
 
+async def test_the_event_of_its_completion_is_written_with_the_receipt(
+    connection: RedisConnection, receipts: Receipts, scheduled: ScheduleProducer, redis_client: Redis
+) -> None:
+    plan = EventPlan(frozenset({PING_COMPLETED}), 1_000_000)
+    canceller = PingCanceller(connection, receipts, 60, plan)
+    first, second = await add(scheduled, count=2)
+    assert await canceller.cancel(first) == "cancelled"
+    assert await canceller.cancel(first) == "cancelled"
+    (record,) = await Outbox(connection).next_second("0-0")
+    assert event_record(record, plan.wanted).events == {
+        PING_COMPLETED: [
+            {
+                "ping_id": first,
+                "state": "cancelled",
+                "counts": {"accepted": 0, "rejected": 0, "cancelled": 1},
+                "skipped": 0,
+            }
+        ]
+    }
+    assert await redis_client.hexists(keys.receipt(first[:28]), RECORD_FIELD + record.record)
+    plan.wanted = frozenset()
+    assert await canceller.cancel(second) == "cancelled"
+    assert await redis_client.xlen(keys.WEBHOOK_EVENTS) == 1
+
+
 async def test_a_batch_that_changes_between_read_and_write_is_read_again(
     canceller: PingCanceller,
     scheduled: ScheduleProducer,
@@ -161,4 +189,4 @@ async def test_without_a_replica_the_cancellation_is_not_reported(
     monkeypatch.setattr(module, "REPLICATE_S", 0.01)
     ping_id = (await queue.append(BOB, 10)).ping_id
     with pytest.raises(StoreDown, match="no replica"):
-        await PingCanceller(connection, receipts, 60, replicas=1).cancel(ping_id)
+        await PingCanceller(connection, receipts, 60, EventPlan(), replicas=1).cancel(ping_id)

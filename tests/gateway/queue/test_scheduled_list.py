@@ -4,6 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.queue.canceller import PingCanceller
+from gateway.queue.outbox import EventPlan
 from gateway.queue.ping_list import PingList
 from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import Receipts
@@ -46,7 +47,7 @@ async def test_a_cancelled_one_is_among_the_cancelled(
     pings: PingList, scheduled: ScheduleProducer, connection: RedisConnection
 ) -> None:
     ids = await add(scheduled, count=2)
-    await PingCanceller(connection, Receipts(connection), 60).cancel(ids[0])
+    await PingCanceller(connection, Receipts(connection), 60, EventPlan()).cancel(ids[0])
     for state, ping_id in (("scheduled", ids[1]), ("cancelled", ids[0])):
         assert [ping["ping_id"] for ping in (await pings.page(state))["pings"]] == [ping_id]
 

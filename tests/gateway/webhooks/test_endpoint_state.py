@@ -71,7 +71,7 @@ async def test_a_replay_moves_the_cursor_back_and_never_forward(
 async def test_a_damaged_state_begins_again(states: EndpointStates, redis_client: Redis) -> None:
     await redis_client.hset(STATE, mapping={"cursor": "no id", "number": "x", "due": "-5", "error": b"\xff"})
     state = await states.read("crm")
-    assert state[1:] == (NO_RECORD, 0, "", 0, 0, "�", 0, "", 0, 0, 0)
+    assert state[1:] == (NO_RECORD, 0, "", 0, 0, "�", 0, "", 0, 0, 0, 0)
 
 
 async def test_a_full_redis_keeps_its_leaders(states: EndpointStates, redis_client: Redis) -> None:

@@ -1,0 +1,18 @@
+// Pages without live data: they ask from time to time whether the gateway and the session are still there.
+import { showLost } from "./live.js";
+
+const EVERY_MS = 5000;
+
+async function ask() {
+  if (document.hidden) return;
+  try {
+    const answer = await fetch("/console/alive", { signal: AbortSignal.timeout(EVERY_MS) });
+    document.getElementById("ended").hidden = answer.status !== 401;
+    showLost(answer.status >= 500, answer.status === 503 ? await answer.text() : "");
+  } catch {
+    showLost(true);
+  }
+}
+
+setInterval(ask, EVERY_MS);
+document.addEventListener("visibilitychange", ask);

@@ -1,0 +1,50 @@
+"""The common part of pages: results and errors of actions, the macros of tables, and pages that do not exist."""
+
+import re
+
+from gateway.console.assets import Assets
+from gateway.console.pages import Pages
+from tests.gateway.console.harness import Console
+
+XSS = "<script>alert(1)</script>"
+
+
+async def test_an_error_has_its_status_its_field_and_an_alert(console: Console) -> None:
+    async with console.operator() as browser:
+        status, _, text = await browser.submit("/console/tokens", "/console/tokens", {"name": XSS})
+    assert status == 400
+    assert 'role="alert"><strong>name</strong>' in text
+    assert XSS not in text
+
+
+async def test_a_page_that_does_not_exist_is_a_page(console: Console) -> None:
+    async with console.operator() as browser:
+        status, text = await browser.get("/console/nowhere/at/all")
+        assert status == 404
+        assert "there is no such page" in text
+        assert "Log out" in text
+    async with console.browser() as browser:
+        assert (await browser.get("/console/nowhere"))[0] == 303
+
+
+async def test_a_page_asks_whether_gateway_and_session_are_there(console: Console) -> None:
+    async with console.operator() as browser:
+        assert await browser.get("/console/alive") == (204, "")
+    async with console.browser() as browser:
+        assert (await browser.get("/console/alive"))[0] == 401
+
+
+def test_a_table_has_headings_rows_and_a_text_in_their_place() -> None:
+    made = Pages(Assets())._environment.from_string(
+        '{% from "table.html" import table %}'
+        "{% call(one) table(name, ['A', 'B'], rows, empty, numbers=('B',), id='x') %}"
+        "<tr><td>{{ one }}</td></tr>{% endcall %}"
+    )
+    text = made.render(name=XSS, rows=[XSS, 2], empty="None")
+    assert XSS not in text
+    assert re.findall(r'<th scope="col"[^<]*', text) == [
+        '<th scope="col">A',
+        '<th scope="col" class="text-end">B',
+    ]
+    assert text.count("<tr>") == 3
+    assert '<td colspan="2">&lt;script' in made.render(name="", rows=[], empty=XSS)
