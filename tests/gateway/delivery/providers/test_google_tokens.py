@@ -235,7 +235,7 @@ async def test_an_unresponsive_server_blocks_neither_the_loop_nor_a_thread(answe
 
 
 async def test_a_silent_metadata_server_holds_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """google-auth repeats a request that failed, with growing pauses, for up to half a minute."""
+    """The library google-auth repeats a failed request, with growing pauses, for up to half a minute."""
     async with standing() as (address, asked):
         monkeypatch.setattr(_metadata, "_GCE_METADATA_HOST", address.removeprefix("http://"))
         pauses: list[float] = []
