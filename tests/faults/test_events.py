@@ -156,7 +156,7 @@ async def test_the_last_event_is_pushed_although_one_of_two_gateways_is_killed(
         leader = next(one for one in made if (one.data_dir / "gateway_id").read_text().strip() in str(holder))
         writing = asyncio.create_task(publish(redis, book, random.Random(2), EVENTS, 1.0))
         await until(lambda: pushes.pings > USERS // 2)
-        leader.kill()
+        leader.kill_all()
         await leader.wait()
         # finds its own entries immediately; it may not store changes before the other one does
         await leader.start()

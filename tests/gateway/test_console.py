@@ -19,7 +19,8 @@ async def console(redis_client: Redis, redis_address: str) -> AsyncIterator[Cons
 
 async def test_no_route_is_registered_twice_or_hides_one_of_the_api(console: Console) -> None:
     context = HandlerContext(console.api.services)
-    own = console_routes(ConsoleStores(console.reports, console.history, console.tries))(context)
+    stores = ConsoleStores(console.reports, console.history, console.tries, console.deliveries)
+    own = console_routes(stores)(context)
     pairs = [(route.method, route.path) for route in (*own, *routes(context))]
     assert len(set(pairs)) == len(pairs)
     assert all(route.path.startswith("/console") for route in own)

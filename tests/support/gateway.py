@@ -144,11 +144,11 @@ class Gateway:
         """The worker processes that run now."""
         return [pid for pid in _descendants(self.supervisor) if "valkey" not in _command_line(pid)]
 
-    def kill(self, *pids: int) -> None:
+    def kill(self, pid: int, *more: int) -> None:
         """`kill -9` the given processes."""
-        for pid in pids:
+        for one in (pid, *more):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(one, signal.SIGKILL)
 
     def kill_all(self) -> None:
         """`kill -9` the supervisor and all workers."""
@@ -175,7 +175,7 @@ class Gateway:
         await self._process.wait()
         for pid in _running():
             if str(self.data_dir) in _command_line(pid) or _folder(pid).is_relative_to(self.data_dir):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(one, signal.SIGKILL)
 
     async def request(self, method: str, path: str, **options: Any) -> Answer:
         """Send one request with the API token in its header."""

@@ -71,6 +71,7 @@ class Console:
         self.reports = WorkerReports(connection)
         self.history = History(connection, "gateway:0")
         self.tries = KnownTries()
+        self.deliveries = DeviceDeliveries(connection)
         self.devices = KnownDevices()
         self.resets = KnownResets()
 

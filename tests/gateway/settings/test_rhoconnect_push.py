@@ -122,7 +122,7 @@ def test_ignored_settings_are_reported(tmp_path: Path) -> None:
     warnings = translated(tmp_path, config).warnings
     assert [warning.partition(":")[0] for warning in warnings] == [
         "colour is not a setting of rhoconnect-push",
-        "clearDataBase",
+        "clearDataBase has no effect",
     ]
 
 
