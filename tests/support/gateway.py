@@ -175,7 +175,7 @@ class Gateway:
         await self._process.wait()
         for pid in _running():
             if str(self.data_dir) in _command_line(pid) or _folder(pid).is_relative_to(self.data_dir):
-                os.kill(one, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
 
     async def request(self, method: str, path: str, **options: Any) -> Answer:
         """Send one request with the API token in its header."""
