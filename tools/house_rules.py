@@ -69,7 +69,7 @@ KEY_PREFIX = re.compile(r"(rhopush|user|client|api_token|app|resque):(\w|$)")
 
 def body_lengths(source: Source) -> Iterator[tuple[str, int, int]]:
     """Name, line and length of each function's body, without its docstring."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) is not None else node.body
             length = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
@@ -100,7 +100,7 @@ def waivers(source: Source) -> Iterator[Breach]:
 
 def imports(source: Source) -> Iterator[tuple[str, int]]:
     """Each absolute module name that is imported, with its line; `from a import b` gives both a and a.b."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
@@ -119,7 +119,7 @@ def impure_imports(source: Source) -> Iterator[Breach]:
 def impure_calls(source: Source) -> Iterator[Breach]:
     """Calls in `protocols/` that do I/O, or read a clock or random numbers, without such an import."""
     if source.in_room("protocols"):
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if isinstance(node, ast.Call) and ast.unparse(node.func) in IMPURE_CALLS:
                 yield Breach(source.path, node.lineno, f"protocols/ calls {ast.unparse(node.func)}")
 
@@ -136,8 +136,8 @@ def key_literals(source: Source) -> Iterator[Breach]:
     """Names of Redis keys outside of `KEYS_HOME`. Docstrings may contain them."""
     if not source.in_room("gateway") or source.path == KEYS_HOME:
         return
-    docstrings = {node.value for node in ast.walk(source.tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(source.tree):
+    docstrings = {node.value for node in source.nodes if isinstance(node, ast.Expr)}
+    for node in source.nodes:
         if isinstance(node, ast.Constant) and node not in docstrings:
             text = node.value.decode(errors="replace") if isinstance(node.value, bytes) else node.value
             if isinstance(text, str) and KEY_PREFIX.match(text):

@@ -12,7 +12,7 @@ def duplicate_class_names(found: Iterable[Source]) -> Iterator[Breach]:
     for source in found:
         if not source.in_room("gateway", "protocols"):
             continue
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if not isinstance(node, ast.ClassDef) or node.name.startswith("_"):
                 continue
             if node.name in first:

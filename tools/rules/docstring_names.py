@@ -14,7 +14,7 @@ _OWN: Final = re.compile(r"\bself\.(\w+)")
 
 def stale_docstring_names(source: Source) -> Iterator[Breach]:
     """Entries of `Args` that are no parameters, and of `Attributes` that no class body or `self.` has."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, _Function):
             yield from _stale(source, node, "Args", _parameters(node))
         elif isinstance(node, ast.ClassDef):

@@ -62,8 +62,8 @@ def log_calls(found: Iterable[Source]) -> Iterator[LogCall]:
     """Each call of a logger in `gateway/` and `protocols/`."""
     for source in found:
         if source.in_room("gateway", "protocols"):
-            loggers = _logger_names(source.tree)
-            for node in ast.walk(source.tree):
+            loggers = _logger_names(source)
+            for node in source.nodes:
                 if isinstance(node, ast.Call):
                     yield from _log_call(source, node, loggers)
 
@@ -78,10 +78,10 @@ def _log_call(source: Source, node: ast.Call, loggers: set[str]) -> Iterator[Log
             yield LogCall(source, node.lineno, level[0], _literals(node.args[2:3]))
 
 
-def _logger_names(tree: ast.Module) -> set[str]:
+def _logger_names(source: Source) -> set[str]:
     """Names that the file binds to a new logger, and the usual ones."""
     names = set(_LOGGER_NAMES)
-    for node in ast.walk(tree):
+    for node in source.nodes:
         if isinstance(node, ast.Assign) and _makes_logger(node.value):
             names |= {_last_name(target).strip("_") for target in node.targets}
     return names
@@ -138,11 +138,11 @@ def borrowed_log_methods(found: Iterable[Source]) -> Iterator[Breach]:
     for source in found:
         if not source.in_room("gateway", "protocols"):
             continue
-        loggers = _logger_names(source.tree)
-        called = {id(node.func) for node in ast.walk(source.tree) if isinstance(node, ast.Call)}
+        loggers = _logger_names(source)
+        called = {id(node.func) for node in source.nodes if isinstance(node, ast.Call)}
         methods = [
             node
-            for node in ast.walk(source.tree)
+            for node in source.nodes
             if isinstance(node, ast.Attribute) and node.attr in LEVELS and id(node) not in called
         ]
         for node in methods:

@@ -48,7 +48,7 @@ def metrics(found: Iterable[Source]) -> dict[str, Named]:
         name: named
         for source in found
         if source.path == METRICS_HOME
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.Call)
         for name, named in _metric(source, node)
     }

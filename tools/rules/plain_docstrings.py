@@ -41,7 +41,7 @@ def unclear_docstrings(found: Iterable[Source]) -> Iterator[Breach]:
     for source in found:
         plain = source.in_room(*PLAIN)
         if source.in_room(*CLEAN):
-            for line, text in docstrings(source.tree):
+            for line, text in docstrings(source):
                 yield from _breaches(source.path, line, text)
                 if plain:
                     yield from idioms(source.path, line, text)
@@ -50,9 +50,9 @@ def unclear_docstrings(found: Iterable[Source]) -> Iterator[Breach]:
                 yield from idioms(source.path, line, text)
 
 
-def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def docstrings(source: Source) -> Iterator[tuple[int, str]]:
     """The docstrings of modules, classes, functions and attributes, each with its first line."""
-    for node in ast.walk(tree):
+    for node in source.nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             for statement in node.body:
                 if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):

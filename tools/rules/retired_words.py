@@ -124,7 +124,7 @@ def retired_words(
 ) -> Iterator[Breach]:
     """Every retired word in the tree."""
     for source in found:
-        for line, name in sorted({*identifiers(source.tree), *name_texts(source)}):
+        for line, name in sorted({*identifiers(source), *name_texts(source)}):
             yield from _breaches(source.path, line, name, words.in_name(source.path, name))
         if not source.in_room("tests"):  # the name of a test's file is that of its module
             yield from _retired_modules(words, source)
@@ -148,9 +148,9 @@ def _breaches(path: str, line: int, name: str, words: Iterable[RetiredWord]) -> 
         yield Breach(path, line, f"{name}: {word.word!r} is retired, use {word.use}")
 
 
-def identifiers(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def identifiers(source: Source) -> Iterator[tuple[int, str]]:
     """Line and name of each identifier: what is defined, read, imported, and each keyword of a call."""
-    for node in ast.walk(tree):
+    for node in source.nodes:
         line = getattr(node, "lineno", 0)
         if isinstance(node, ast.alias):
             for text in (node.name, node.asname or ""):
@@ -163,7 +163,7 @@ def identifiers(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def name_texts(source: Source) -> Iterator[tuple[int, str]]:
     """Line and name of strings that are names: environment variables, metrics, labels and log events."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and _NAME_TEXT.match(node.value):
             yield node.lineno, node.value
     for metric, named in metrics([source]).items():
@@ -198,14 +198,14 @@ def _retired_modules(words: RetiredWords, source: Source) -> Iterator[Breach]:
 
 
 def _retired_classes(words: RetiredWords, source: Source) -> Iterator[Breach]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef) and node.name.strip("_") in words.classes:
             yield from _breaches(source.path, node.lineno, node.name, [words.classes[node.name.strip("_")]])
 
 
 def _retired_label_values(words: RetiredWords, source: Source) -> Iterator[Breach]:
     """Literal values in calls of a family of metrics: `metrics.pings_accepted("rest")`."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and "metrics" in ast.unparse(node.func):
             for argument in node.args:
                 if isinstance(argument, ast.Constant) and argument.value in words.label_values:

@@ -2,6 +2,8 @@
 
 import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,12 +22,18 @@ class Breach(NamedTuple):
         return f"{self.path}:{self.line}: {self.message}"
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True)
+class Source:
     """One Python file, parsed. `path` is relative to the root and has forward slashes."""
 
     path: str
     text: str
     tree: ast.Module
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """All nodes of the tree. Most rules read them, and a walk takes longer than the rule."""
+        return tuple(ast.walk(self.tree))
 
     def in_room(self, *rooms: str) -> bool:
         """Whether the file lies under one of these folders (or is it)."""
