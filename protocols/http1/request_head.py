@@ -107,6 +107,11 @@ class RequestHead:
         self.forwarded_for = forwarded_for
 
 
+_LastTraced = tuple[int, bytes, bytes, int, int, RequestHead | None]
+"""The last head with a usual `traceparent`: its size, the bytes before and after the value, the beginning and the end
+of the value, and the properties."""
+
+
 class _Fields:
     """The callbacks of llhttp: collect the header fields, and note a repeated name."""
 
@@ -129,11 +134,20 @@ class RequestHeadParser:
         self._body_bytes = min(body_bytes, BODY_BYTES)
         self._at = 0
         """Place of the header `traceparent` in the last head that had one: usually that of the next, too. 0: none."""
+        self._last: _LastTraced = (0, b"", b"", 0, 0, None)
         self._traced = False
         """Whether a head had a header of `TRACING`, or an unusual `traceparent`: only then are they searched."""
 
     def read(self, head: bytes) -> RequestHead | None:
         """Parse a complete head (with its empty line); None: the fast path does not serve it."""
+        size, before, after, begin, end, last = self._last
+        if (
+            len(head) == size
+            and head.startswith(before)
+            and head.endswith(after)
+            and not head[begin:end].translate(None, _VALUE_CHARACTERS)
+        ):
+            return last  # a head of this size with these bytes around the value, as most clients repeat it
         at = self._at
         if not at or not head.startswith(_NAMES, at):
             known = self._known.get(head)
@@ -148,6 +162,8 @@ class RequestHeadParser:
             rest = head[:at] + head[at + _LINE_BYTES :]
             known = self._known.get(rest)
             if known is not None:
+                begin, end = at + _NAME_BYTES, at + _LINE_BYTES
+                self._last = (len(head), head[:begin], head[end:], begin, end, known)
                 return known
         if self._traced and len(head) <= HEAD_BYTES:
             return self._read_traced(rest, cut)

@@ -1,5 +1,7 @@
 """Which heads the fast path takes: each rule of the table, one byte from a good head."""
 
+import itertools
+
 import pytest
 
 from protocols.http1.request_head import (
@@ -243,6 +245,22 @@ def test_many_tracing_headers_or_a_long_head_are_left_to_aiohttp() -> None:
     assert parser.read(head({}, "b3: 1\r\n" * 33)) is None
     assert parser.read(head({"baggage": "x" * HEAD_BYTES})) is None
     assert parser.read(head({"baggage": "x" * 8_000})) is parser.read(head())
+
+
+def test_heads_of_one_size_with_a_traceparent_are_distinguished() -> None:
+    """The last head with a `traceparent` is compared first: before its value, behind it, and the value."""
+    parser = RequestHeadParser(10**9)
+    for _ in range(3):
+        for token, connection in itertools.product(("t0ken", "t1ken"), ("keep-alive", "close")):
+            padding = "x" * (len("keep-alive") - len(connection))
+            found = parser.read(
+                head(
+                    {"X-RhoConnect-API-TOKEN": token, "traceparent": TRACEPARENT},
+                    f"Connection: {connection}\r\nX: x{padding}\r\n",
+                )
+            )
+            assert found is not None
+            assert (found.token, found.close) == (token, connection == "close")
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r", "\0"])
