@@ -93,4 +93,10 @@ def test_code_and_names_of_products_are_free(text: str) -> None:
 def test_every_kind_of_docstring_is_found() -> None:
     text = '"""a"""\nX = 1\n"""b"""\nclass A:\n    """c"""\n    x: int = 1\n    """d"""\n'
     text += '    def f(self):\n        """e"""\n'
-    assert sorted(found for _, found in docstrings(Source("a.py", text, ast.parse(text)))) == ["a", "b", "c", "d", "e"]
+    assert sorted(found for _, found in docstrings(Source("a.py", text, ast.parse(text)))) == [
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+    ]
