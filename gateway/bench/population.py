@@ -22,6 +22,11 @@ def pin(number: int) -> str:
     return hashlib.sha256(b"pin %d" % number).hexdigest()
 
 
+def device_id(number: int) -> str:
+    """The client id of a user's device."""
+    return f"{number:032x}"
+
+
 def lay_users(
     client: Redis, users: int, on_progress: Callable[[float], None] | None = None, first: int = 0
 ) -> None:
@@ -37,7 +42,7 @@ def lay_users(
         numbers = range(start, min(start + _CHUNK, users))
         with client.pipeline(transaction=False) as pipe:
             for number in numbers:
-                login, device = USER % number, f"{number:032x}"
+                login, device = USER % number, device_id(number)
                 pipe.mset(_user(login) | _device(login, device, number))
                 pipe.sadd(keys.user(login, "clients"), device)
             pipe.sadd(keys.APP_USERS, *(USER % number for number in numbers))

@@ -68,7 +68,8 @@ def given_address(text: str) -> RedisAddress:
     return address
 
 
-def _client(address: RedisAddress) -> redis.Redis:
+def client_of(address: RedisAddress) -> redis.Redis:
+    """A blocking client of a server."""
     options: dict[str, Any] = {"db": address.db, "username": address.username}
     options["password"] = address.password.reveal() if address.password else None
     if address.unix_path is not None:
@@ -104,7 +105,7 @@ class Store:
                 with uninterrupted():
                     self._embedded.start()
                     broken_off.callback(self._embedded.stop)
-            self.client = _client(self._given or self._embedded.address)
+            self.client = client_of(self._given or self._embedded.address)
             try:
                 if self.client.dbsize():
                     raise CannotMeasure("the given Redis is not empty: give one whose content may be deleted")

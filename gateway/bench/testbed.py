@@ -235,9 +235,19 @@ class BenchEnvironment:
             named,
             reconnect=reconnect,
         )
+        return self.carry_out(order, on_progress)
+
+    def carry_out(self, order: LoadOrder, on_progress: Progress | None = None) -> LoadResult:
+        """Send the requests of an order.
+
+        Raises:
+            CannotMeasure: not all were answered with 200.
+        """
         done = self._load.request(order, LoadResult, on_progress)
-        if done.answered != requests:
-            raise CannotMeasure(f"answers by status: {done.statuses}; {requests} times 200 was expected")
+        if done.answered != order.requests:
+            raise CannotMeasure(
+                f"answers by status: {done.statuses}; {order.requests} times 200 was expected"
+            )
         return done
 
     @contextmanager

@@ -37,7 +37,8 @@ NO_PLOTS: Final = (
 )
 _FULL: Final = (
     "run the long forms: fanout and growth with a million users, soak with a million pings, latency with a minute at "
-    "each rate, rhoconnect_push with 100,000 devices, attacks with 15 seconds of each"
+    "each rate, rhoconnect_push with 100,000 devices, attacks with 15 seconds of each, optional with 10 pairs of "
+    "60,000 pings a part"
 )
 
 

@@ -5,6 +5,7 @@ A role reads orders, one JSON line each, from standard input, and answers each o
 orchestrator.
 """
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -18,6 +19,14 @@ def orders(kind: type[Order]) -> Iterator[Order]:
     """Iterate over the orders as they arrive."""
     for line in sys.stdin.buffer:
         yield msgspec.json.decode(line, type=kind)
+
+
+async def order_lines() -> asyncio.StreamReader:
+    """The orders as lines, for a role with an event loop."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
 
 
 def progress(fraction: float) -> None:

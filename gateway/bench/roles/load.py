@@ -49,6 +49,8 @@ class LoadOrder(msgspec.Struct):
         reconnect: whether to open an idle connection that was closed again, as clients do, and to send the first
             request of a connection again if no part of its response arrived; every other closed connection ends the
             run.
+        traced: whether the template begins with two placeholders for the request's number, those of its
+            `traceparent`.
     """
 
     port: int
@@ -62,6 +64,7 @@ class LoadOrder(msgspec.Struct):
     named: int = 1
     keep_times: bool = False
     reconnect: bool = False
+    traced: bool = False
 
 
 class LoadResult(msgspec.Struct):
@@ -217,6 +220,8 @@ class Load:
             self._given += 1
             if order.keep_times:
                 self._sent.update(dict.fromkeys(users, line.due))
+            if order.traced:
+                users = [number, number, *users]
             line.send(template % (*users, number))
 
     def _wait(self, now: float, begun: float) -> bool:

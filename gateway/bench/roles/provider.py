@@ -4,15 +4,13 @@ There are two simulators of APNs: one for all senders, and one that returns apns
 are neither judged nor recorded; responses are counted.
 """
 
-import asyncio
-import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
 import uvloop
 
-from gateway.bench.roles import result
+from gateway.bench.roles import order_lines, result
 from gateway.simulators import ApnsSimulator, Authority, FcmSimulator, Hosting
 from gateway.simulators.apns import SIMULATION as APNS
 from gateway.simulators.client_files import TOPIC, write_client_files
@@ -58,15 +56,8 @@ class ProviderCounts(msgspec.Struct):
     fcm: int
 
 
-async def _lines() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    return reader
-
-
 async def _provide() -> None:
-    lines = await _lines()
+    lines = await order_lines()
     order = msgspec.json.decode(await lines.readline(), type=ProviderOrder)
     authority = Authority()
     async with AsyncExitStack() as stack:

@@ -11,6 +11,7 @@ SCENARIOS: Final = {
     "push": "delivery alone, fed from memory",
     "ingest": "HTTP ingress alone, to the durable append",
     "endtoend": "POST to the last recorded verdict, everything on",
+    "optional": "what each optional part adds to a ping: webhooks, tracing, consoles, syncs",
     "bulk": "many pings a request, with idempotency keys",
     "fanout": "one ping to 100,000 users",
     "mixed": "small pings during a broadcast",

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from gateway.bench.wire import CALLER_KEY, USER, broadcast, gorush_template, ping_template
+from gateway.tracing.traceparent import is_unsampled
 from protocols.ping.parse import from_json
 
 
@@ -52,3 +53,13 @@ def test_an_awaited_ping_differs_only_in_wait() -> None:
     waited, plain = from_json(body), from_json(parts((ping_template() % (42, 7)).encode())[1])
     assert (waited.wait, plain.wait) == (True, False)
     assert waited.ping == plain.ping
+
+
+def test_a_traced_ping_differs_only_in_its_header() -> None:
+    traced, body = parts((ping_template(traced=True) % (7, 7, 42, 7)).encode())
+    plain, same = parts((ping_template() % (42, 7)).encode())
+    assert body == same
+    trace = traced.pop("traceparent")
+    assert traced == plain
+    assert is_unsampled(trace)
+    assert trace.endswith("0000007-00")

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.bench.roles.load import Load, LoadOrder
 from gateway.bench.wire import PATH, ping_template
+from gateway.tracing import parse
 
 
 class Server(ThreadingHTTPServer):
@@ -20,6 +21,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.bodies: list[bytes] = []
         self.statuses: list[int] = []
+        self.traces: list[str | None] = []
         self.held: threading.Event | None = None
         self.closes = 0
         """Requests at whose arrival the connection is closed without a response."""
@@ -31,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         assert self.path == PATH
+        self.server.traces.append(self.headers["traceparent"])
         if self.server.held is not None:
             self.server.held.wait(10)
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -126,3 +129,15 @@ def test_times_of_sending_are_returned_by_user() -> None:
     instants = [done.sent[user] for user in range(10)]
     assert instants == sorted(instants)
     assert instants[-1] - instants[0] > 0.044  # nine steps of 5 ms, whatever the duration of the responses
+
+
+def test_each_traced_request_has_a_valid_trace_of_its_own() -> None:
+    with serving() as server:
+        template = ping_template(traced=True)
+        Load(LoadOrder(server.server_address[1], template, 20, 50, 4, first=7, traced=True)).run()
+    assert sorted(json.loads(body)["message"] for body in server.bodies) == sorted(
+        f"Order {number:07d} is on its way" for number in range(7, 27)
+    )
+    found = [parse(trace or "") for trace in server.traces]
+    assert len({trace.trace_id for trace in found if trace is not None}) == 20
+    assert not any(trace is None or trace.sampled for trace in found)
