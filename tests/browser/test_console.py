@@ -206,7 +206,9 @@ async def test_a_lost_gateway_is_shown_and_the_page_resumes_by_itself(window: Wi
     window.lost = True
     worker = site.gateway.workers[0]
     site.gateway.kill(worker)  # the supervisor starts another one
-    async with page.expect_response(re.compile("/console/series/")):  # requested when the stream is open again
+    async with page.expect_response(
+        re.compile("/console/series/")
+    ):  # requested when the stream is open again
         await expect(banner).to_be_visible()
         await expect(banner).to_be_hidden()
     window.lost = False
