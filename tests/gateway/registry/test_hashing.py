@@ -4,6 +4,8 @@ import asyncio
 import os
 import threading
 
+import pytest
+
 from gateway.registry.hashing import HASHES_AT_ONCE, in_hash_thread
 
 
@@ -37,8 +39,5 @@ async def test_an_error_of_the_work_is_the_callers() -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    try:
+    with pytest.raises(ZeroDivisionError):
         await in_hash_thread(fail)
-    except ZeroDivisionError:
-        return
-    raise AssertionError
