@@ -109,7 +109,7 @@ async def test_each_ping_that_waits_for_a_device_has_its_effect(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     async with working(tmp_path, redis_address, settings) as worker:
-        ids = [await worker.accepted("bob", sources="Product") for _ in range(awaited.PINGS_MAX + 1)]
+        ids = [await worker.accepted("bob", sources="Product") for _ in range(awaited.BATCHES_MAX + 1)]
         for ping_id in ids:
             await worker.done(ping_id)
         await sync(redis_client)
