@@ -53,7 +53,7 @@ class AwaitedSyncs:
         self._before: _Devices = {}
         self._since_ms = 0  # beginning of the present table
         self._open: dict[tuple[str, Route], PingedDevices] = {}
-        """What accepted deliveries are added to, by batch id and route."""
+        """The groups that accepted deliveries are added to, by batch id and route."""
         self._noted: list[PingedDevices] = []
         self._added: list[PingedDevices] = []
 
