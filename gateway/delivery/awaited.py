@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
-from gateway.delivery.batch import Delivery
+from gateway.delivery.batch import Delivery, DeliveryBatch
 from gateway.delivery.route import Route
 from gateway.metrics import Metrics
 from gateway.queue.effects import PingedDevices
@@ -64,29 +64,42 @@ class AwaitedSyncs:
 
     def on_accepted(self, provider: str, deliveries: Sequence[Delivery]) -> None:
         """Wait for the devices of those deliveries whose pings have sources. The hot path of such pings."""
-        groups = self._open
+        batch, route, group = None, None, None
         for delivery in deliveries:
-            batch = delivery.batch
+            if delivery.batch is not batch or delivery.route is not route:
+                batch, route, group = delivery.batch, delivery.route, None
             position = bisect_right(batch.starts, delivery.index) - 1
             if batch.pings[position].sources:
-                route = delivery.route
-                group = groups.get((batch.batch_id, route))
                 if group is None or len(group.indexes) >= GROUP_MAX:
-                    group = PingedDevices(
-                        batch.batch_id, batch.since_ms, provider, route.app, batch.bulk, [], []
-                    )
-                    groups[batch.batch_id, route] = group
-                    self._noted.append(group)
+                    group = self._group(provider, batch, route)
                 group.client_ids.append(delivery.device.client_id)
                 group.indexes.append(batch.first_ping_index + position)
 
+    def _group(self, provider: str, batch: DeliveryBatch, route: Route) -> PingedDevices:
+        """The group to which a delivery of the batch is added."""
+        group = self._open.get((batch.batch_id, route))
+        if group is None or len(group.indexes) >= GROUP_MAX:
+            group = PingedDevices(batch.batch_id, batch.since_ms, provider, route.app, batch.bulk, [], [])
+            self._open[batch.batch_id, route] = group
+            self._noted.append(group)
+        return group
+
     def add(self, group: PingedDevices) -> None:
         """Wait for devices that are not among `take_added`: the log has them already."""
+        devices, dropped = self._devices, 0
         for client_id in group.client_ids:
-            known = self._devices.setdefault(client_id, group)
-            if known is not group:
-                self._add_again(client_id, known, group)
-        if len(self._devices) >= self._table_max:
+            known = devices.setdefault(client_id, group)
+            if known is group:
+                continue
+            if not isinstance(known, list):
+                devices[client_id] = [known, group]
+            elif known[-1] is not group:
+                known.append(group)
+                if len(known) > BATCHES_MAX:
+                    del known[0]
+                    dropped += 1
+        self._metrics.sync_dropped.inc(dropped)
+        if len(devices) >= self._table_max:
             self._turn()
 
     def take_added(self) -> list[PingedDevices]:
@@ -150,18 +163,6 @@ class AwaitedSyncs:
             self.add(group)
         self._added += self._noted
         self._noted = []
-
-    def _add_again(
-        self, client_id: str, known: PingedDevices | list[PingedDevices], group: PingedDevices
-    ) -> None:
-        """Wait for a device that other pings wait for."""
-        if not isinstance(known, list):
-            self._devices[client_id] = [known, group]
-        elif known[-1] is not group:
-            known.append(group)
-            if len(known) > BATCHES_MAX:
-                del known[0]
-                self._metrics.sync_dropped.inc()
 
     def _add_one(self, awaited: AwaitedSync) -> None:
         client_id, ping_id, since_ms, provider, app, bulk = awaited
