@@ -10,7 +10,7 @@ shared state. Apple requires at least 20 minutes between two tokens, and none ol
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, Self
 
 import jwt
 import orjson
@@ -141,36 +141,26 @@ _UNREADABLE: Final = (
     *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
 )
 """Exceptions of cryptography for a damaged certificate; the last three do not inherit from ValueError."""
-# Apple's extensions of a push certificate.
-_TOPICS: Final = x509.ObjectIdentifier("1.2.840.113635.100.6.3.6")
-_ENVIRONMENTS: Final = {
-    x509.ObjectIdentifier("1.2.840.113635.100.6.3.1"): "development",
-    x509.ObjectIdentifier("1.2.840.113635.100.6.3.2"): "production",
-}
 _CERTIFICATES: Final = ("CERTIFICATE", "X509 CERTIFICATE")
-_SEQUENCE, _UTF8_STRING = 0x30, 0x0C  # tags of ITU-T X.690
-_DER_SEQUENCE: Final = bytes([_SEQUENCE])
-"""First byte of a PKCS#12 file (RFC 7292 §4)."""
+_PKCS12_START: Final = b"\x30"
+"""First byte of a PKCS#12 file (RFC 7292 §4): the tag of a sequence (ITU-T X.690)."""
 
 
 class Certificate:
-    """A push certificate with its key.
+    """A certificate of a TLS client or server with its key.
 
     Attributes:
-        topics: topics to which it may push; if there are several, apns-topic must be sent.
-        environments: "development", "production", both, or none if the certificate does not name them.
         expires_s: epoch seconds.
+        extensions: the identifiers of its extensions.
         certificate_pem: the certificate and its chain, as text.
         key_pem: the private key, unencrypted, as text; for a TLS context.
     """
 
-    __slots__ = ("certificate_pem", "environments", "expires_s", "key_pem", "topics")
+    __slots__ = ("certificate_pem", "expires_s", "extensions", "key_pem")
 
     def __init__(self, key: PrivateKeyTypes, chain: Sequence[x509.Certificate]) -> None:
         leaf = chain[0]
-        self.topics = topics_of(leaf)
-        present = {extension.oid for extension in leaf.extensions}
-        self.environments = tuple(name for oid, name in _ENVIRONMENTS.items() if oid in present)
+        self.extensions = frozenset(extension.oid for extension in leaf.extensions)
         self.expires_s = leaf.not_valid_after_utc.timestamp()
         self.certificate_pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
         self.key_pem = key.private_bytes(
@@ -178,20 +168,18 @@ class Certificate:
         )
 
     def __repr__(self) -> str:
-        return (
-            f"Certificate(topics={self.topics}, environments={self.environments}, expires_s={self.expires_s})"
-        )
+        return f"{type(self).__name__}(expires_s={self.expires_s})"
 
     @classmethod
-    def load(cls, data: bytes, passphrase: str | None = None) -> "Certificate":
-        """Read a PEM with certificate and key (RhoConnect's), or a PKCS#12 file (Apple's export).
+    def load(cls, data: bytes, passphrase: str | None = None) -> Self:
+        """Read a PEM with certificate and key, or a PKCS#12 file.
 
         Raises:
             InvalidCredential: the file has another format, the passphrase is wrong, or key and certificate do not
                 match.
         """
         secret = passphrase.encode("utf-8", "replace") if passphrase else None
-        blocks = [] if data[:1] == _DER_SEQUENCE and b"-----BEGIN" not in data else pem_blocks(data)
+        blocks = [] if data[:1] == _PKCS12_START and b"-----BEGIN" not in data else pem_blocks(data)
         key, chain = _from_pem(blocks, secret) if blocks else _from_pkcs12(data, secret)
         if not chain:
             raise InvalidCredential("the certificate's file holds no certificate", field="certificate_file")
@@ -253,6 +241,37 @@ def _from_pkcs12(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, li
     if key is None:
         raise InvalidCredential("the certificate's file holds no private key", field="certificate_file")
     return key, [leaf, *others] if leaf else []
+
+
+# Apple's extensions of a push certificate.
+_TOPICS: Final = x509.ObjectIdentifier("1.2.840.113635.100.6.3.6")
+_ENVIRONMENTS: Final = {
+    x509.ObjectIdentifier("1.2.840.113635.100.6.3.1"): "development",
+    x509.ObjectIdentifier("1.2.840.113635.100.6.3.2"): "production",
+}
+_SEQUENCE, _UTF8_STRING = 0x30, 0x0C  # tags of ITU-T X.690
+
+
+class PushCertificate(Certificate):
+    """A push certificate of Apple's with its key.
+
+    Attributes:
+        topics: topics to which it may push; if there are several, apns-topic must be sent.
+        environments: "development", "production", both, or none if the certificate does not name them.
+    """
+
+    __slots__ = ("environments", "topics")
+
+    def __init__(self, key: PrivateKeyTypes, chain: Sequence[x509.Certificate]) -> None:
+        super().__init__(key, chain)
+        self.topics = topics_of(chain[0])
+        self.environments = tuple(name for oid, name in _ENVIRONMENTS.items() if oid in self.extensions)
+
+    def __repr__(self) -> str:
+        return (
+            f"PushCertificate(topics={self.topics}, environments={self.environments}, "
+            f"expires_s={self.expires_s})"
+        )
 
 
 def topics_of(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
-from protocols.apns.credentials import BUCKET_S, LAG_S, Certificate, ProviderKey
+from protocols.apns.credentials import BUCKET_S, LAG_S, ProviderKey, PushCertificate
 from protocols.errors import InvalidCredential
 
 KEY_ID, TEAM_ID = "ABC123DEFG", "DEF123GHIJ"
@@ -151,7 +151,7 @@ TOPICS_OID = "1.2.840.113635.100.6.3.6"
 def test_rhoconnects_pem_of_certificate_and_key() -> None:
     one = as_pem(certificate())
     for data in (one + pem(PRIVATE), pem(PRIVATE) + one):
-        loaded = Certificate.load(data)
+        loaded = PushCertificate.load(data)
         assert loaded.topics == ("com.example.app",)
         assert loaded.expires_s == EXPIRES.timestamp()
         assert loaded.environments == ()
@@ -160,11 +160,12 @@ def test_rhoconnects_pem_of_certificate_and_key() -> None:
 
 def test_the_passphrase() -> None:
     data = as_pem(certificate()) + pem(PRIVATE, b"secret")
-    assert Certificate.load(data, "secret").topics == ("com.example.app",)
-    assert Certificate.load(as_pem(certificate()) + pem(PRIVATE), "not needed").topics == ("com.example.app",)
+    assert PushCertificate.load(data, "secret").topics == ("com.example.app",)
+    plain = as_pem(certificate()) + pem(PRIVATE)
+    assert PushCertificate.load(plain, "not needed").topics == ("com.example.app",)
     for wrong in (None, "", "other"):
         with pytest.raises(InvalidCredential, match="passphrase is wrong"):
-            Certificate.load(data, wrong)
+            PushCertificate.load(data, wrong)
 
 
 def test_old_forms_of_a_key() -> None:
@@ -174,21 +175,21 @@ def test_old_forms_of_a_key() -> None:
         serialization.BestAvailableEncryption(b"secret"),
     )
     assert b"BEGIN EC PRIVATE KEY" in old
-    assert Certificate.load(as_pem(certificate()) + old, "secret").topics == ("com.example.app",)
+    assert PushCertificate.load(as_pem(certificate()) + old, "secret").topics == ("com.example.app",)
 
 
 def test_apples_export() -> None:
     exported = pkcs12.serialize_key_and_certificates(
         b"push", PRIVATE, certificate(), None, serialization.BestAvailableEncryption(b"secret")
     )
-    loaded = Certificate.load(exported, "secret")
+    loaded = PushCertificate.load(exported, "secret")
     assert loaded.topics == ("com.example.app",)
     assert (
         serialization.load_pem_private_key(loaded.key_pem, None).private_numbers()
         == PRIVATE.private_numbers()
     )
     with pytest.raises(InvalidCredential, match=r"neither PEM nor PKCS#12"):
-        Certificate.load(exported, "other")
+        PushCertificate.load(exported, "other")
 
 
 def test_an_export_without_the_key() -> None:
@@ -196,11 +197,11 @@ def test_an_export_without_the_key() -> None:
         b"push", None, certificate(), None, serialization.NoEncryption()
     )
     with pytest.raises(InvalidCredential, match="holds no private key"):
-        Certificate.load(exported)
+        PushCertificate.load(exported)
 
 
 def test_the_topics_of_apples_extension() -> None:
-    loaded = Certificate.load(
+    loaded = PushCertificate.load(
         as_pem(
             certificate("com.example.uid", (TOPICS_OID, TOPICS), ("1.2.840.113635.100.6.3.2", b"\x05\x00"))
         )
@@ -214,7 +215,7 @@ def test_a_topic_whose_length_takes_two_bytes() -> None:
     text = LONG_TOPIC.encode()
     inner = b"\x0c\x81" + bytes([len(text)]) + text
     value = b"\x30\x81" + bytes([len(inner)]) + inner
-    loaded = Certificate.load(as_pem(certificate(None, (TOPICS_OID, value))) + pem(PRIVATE))
+    loaded = PushCertificate.load(as_pem(certificate(None, (TOPICS_OID, value))) + pem(PRIVATE))
     assert loaded.topics == (LONG_TOPIC,)
 
 
@@ -222,12 +223,12 @@ def test_a_topic_whose_length_takes_two_bytes() -> None:
     "value", [b"", b"\x30", b"\x30\x7f", b"\x30\x84\xff\xff\xff\xff\x0c\x01a", b"\x0c\x01a"]
 )
 def test_an_extension_that_is_garbage_does_no_harm(value: bytes) -> None:
-    loaded = Certificate.load(as_pem(certificate(None, (TOPICS_OID, value))) + pem(PRIVATE))
+    loaded = PushCertificate.load(as_pem(certificate(None, (TOPICS_OID, value))) + pem(PRIVATE))
     assert all(type(topic) is str for topic in loaded.topics)
 
 
 def test_no_topics_at_all() -> None:
-    assert Certificate.load(as_pem(certificate(None)) + pem(PRIVATE)).topics == ()
+    assert PushCertificate.load(as_pem(certificate(None)) + pem(PRIVATE)).topics == ()
 
 
 @pytest.mark.parametrize(
@@ -244,12 +245,12 @@ def test_no_topics_at_all() -> None:
 )
 def test_a_file_that_is_not_a_certificate_is_refused_by_name(data: bytes, says: str) -> None:
     with pytest.raises(InvalidCredential, match=says) as refused:
-        Certificate.load(data)
+        PushCertificate.load(data)
     assert refused.value.field == "certificate_file"
 
 
 def test_the_certificates_key_is_not_shown() -> None:
-    shown = repr(Certificate.load(as_pem(certificate()) + pem(PRIVATE)))
+    shown = repr(PushCertificate.load(as_pem(certificate()) + pem(PRIVATE)))
     assert "BEGIN" not in shown
     assert "com.example.app" in shown
 
@@ -261,13 +262,13 @@ def test_a_certificate_of_an_unknown_kind_is_refused() -> None:
     assert known in der
     damaged = x509.load_der_x509_certificate(der.replace(known, unknown))
     with pytest.raises(InvalidCredential, match="cannot be read"):
-        Certificate.load(pem(ec.generate_private_key(ec.SECP256R1())) + as_pem(damaged))
+        PushCertificate.load(pem(ec.generate_private_key(ec.SECP256R1())) + as_pem(damaged))
 
 
 @pytest.mark.parametrize("data", [b"-----BEGIN PRIVATE KEY-----" * 40_000, b"-----BEGIN " * 90_000])
 def test_many_truncated_keys_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidCredential):
-        Certificate.load(data)
+        PushCertificate.load(data)
 
 
 @pytest.mark.parametrize("jump_s", [-86_400, -3_600, 3_600, 86_400])
@@ -299,6 +300,6 @@ def test_a_damaged_certificate_is_refused_by_name(
     data = der.replace(bytes.fromhex(known), bytes.fromhex(damaged))
     text = base64.encodebytes(data)
     with pytest.raises(InvalidCredential, match="cannot be read"):
-        Certificate.load(
+        PushCertificate.load(
             pem(PRIVATE) + b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n"
         )
