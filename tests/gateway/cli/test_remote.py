@@ -84,7 +84,7 @@ def test_a_list_is_lines_with_tabs_or_of_json(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(("status", "hint"), [(None, True), (422, False)])
 def test_a_hint_follows_only_the_error_of_an_unreachable_gateway(status: int | None, hint: bool) -> None:
     def fails(*_: object) -> int:
-        raise PingError(["no"], status)
+        raise PingError(["no"], refused_with=status)
 
     with pytest.raises(PingError) as caught:
         call_gateway(listing("--token", "hush"), fails)
