@@ -85,7 +85,9 @@ def test_a_file_that_is_not_a_certificate_is_refused_by_name(data: bytes, says: 
 
 
 def test_the_key_is_not_shown() -> None:
-    assert repr(Certificate.load(as_pem(certificate()) + pem(PRIVATE))) == "Certificate(expires_s=1893553445.0)"
+    assert (
+        repr(Certificate.load(as_pem(certificate()) + pem(PRIVATE))) == "Certificate(expires_s=1893553445.0)"
+    )
 
 
 def test_a_certificate_of_an_unknown_kind_is_refused() -> None:

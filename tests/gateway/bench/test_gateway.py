@@ -32,7 +32,7 @@ def test_it_runs_until_it_is_closed() -> None:
                 os.kill(pid, 0)
         with pytest.raises(CannotMeasure, match="the gateway ended with 0"):
             gateway.check()
-        with pytest.raises(CannotMeasure, match="/healthz was not answered: .*refused"):
+        with pytest.raises(CannotMeasure, match=r"/healthz was not answered: .*refused"):
             gateway.get("/healthz", 10.0)
 
 

@@ -289,6 +289,7 @@ async def test_listeners_in_a_swapped_in_database_find_each_other(
             await until(
                 lambda listener=listener, count=count: not listener.change_log.is_current(count, ["ab"])
             )
+        assert [listener.change_log.complete for listener in listeners] == [True] * 3
 
 
 async def _beaten(redis: Redis, name: str, before: bytes | None) -> bool:

@@ -282,6 +282,7 @@ async def test_a_worker_that_is_stuck_ends_with_its_supervisor(run: Run) -> None
     async with asyncio.timeout(BUDGET_S):
         while alive(pid):
             await asyncio.sleep(0.02)
+    assert not alive(pid)
     writer.close()
 
 
