@@ -251,7 +251,8 @@ async def test_a_silent_metadata_server_holds_no_thread(monkeypatch: pytest.Monk
     assert len(pauses) <= 1
 
 
-async def test_the_end_of_the_gateway_cancels_pending_requests() -> None:
+async def test_the_end_of_the_gateway_cancels_pending_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcm_credentials, "_FETCH_S", 10.0 * PATIENCE_S)
     async with standing() as (address, asked):
         found = FcmAccount(user_at(address), ssl.create_default_context(), asked.clear)
         found.authorization()
