@@ -22,7 +22,8 @@ _NEVER: Final = 2**31 - 1
 def paused_collections() -> Iterator[None]:
     """Run no collection while modules are imported: nothing that they make is garbage.
 
-    Measured on the modules of a worker: an eighth of the CPU of their import.
+    Measured on the modules of a worker: 1.43 s of CPU, and 1.25 s after `gc.disable()`, as medians of 11 runs each in
+    turn of `python -c "import time, gateway.server.worker; print(time.process_time())"` on Python 3.11.
     """
     enabled = gc.isenabled()
     gc.disable()
