@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.options import api_token
-from gateway.cli.remote import add_gateway_arguments, pages_of, server_of
+from gateway.cli.remote import add_gateway_arguments, pages_of, server_of, token_of
 from gateway.client.sync_client import SyncClient
 from gateway.errors import BadSetting
 
@@ -30,10 +29,11 @@ def test_the_token_comes_from_the_settings_or_the_data_folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("API_TOKEN", raising=False)
     with pytest.raises(BadSetting, match="no API token"):
-        api_token(parsed())
+        token_of(parsed())
     file = tmp_path / "settings.yml"
     file.write_text(":development: {:api_token: sesame}\n")
-    assert api_token(parsed("--settings", str(file))) == "sesame"
+    assert token_of(parsed("--settings", str(file))) == "sesame"
+    assert token_of(parsed("--settings", str(file), "--token", "given")) == "given"
 
 
 def test_pages_are_read_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
