@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway import __version__
 from gateway.errors import BadSetting, RhoPushError
-from gateway.server.gc_policy import paused_collections
+from gateway.server.gc_policy import exempt_modules, paused_collections
 from gateway.system.unused_packages import unused_packages_hidden
 
 EXIT_FAILED: Final = 1
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = _parse_name(words[:1])
     with paused_collections(), unused_packages_hidden():
         module = importlib.import_module(f"gateway.cli.{name}")
+    if arguments is None:  # the process is the command's own
+        exempt_modules()
     parser = argparse.ArgumentParser(prog=f"rhopush {name}", description=module.__doc__)
     module.add_arguments(parser)
     args = parser.parse_args(words[1:])

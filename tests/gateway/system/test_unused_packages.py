@@ -10,7 +10,7 @@ from gateway.system.unused_packages import UNUSED, unused_packages_hidden
 
 @pytest.fixture
 def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a new process: none of the packages is imported."""
+    """Remove the packages from the imported modules, to get the state of a new process."""
     for name in [*sys.modules]:
         if name.partition(".")[0] in UNUSED:
             monkeypatch.delitem(sys.modules, name)
