@@ -1,17 +1,19 @@
 """Options of the commands that call a running gateway, and the API token that they use."""
 
 import argparse
+import importlib
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.cli.options import add_settings_arguments, api_token
+from gateway.cli.options import add_settings_arguments
 from gateway.cli.table import write_table
 from gateway.client.errors import PingError
 from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S
 from gateway.client.sync_client import SyncClient
+from gateway.server.gc_policy import paused_collections
 
 ADMIN: Final = "/rc/v1/admin"
 """Start of the paths of operators' routes."""
@@ -34,13 +36,31 @@ def server_of(args: argparse.Namespace) -> str:
     return server
 
 
+def token_of(args: argparse.Namespace) -> str:
+    """The API token that `--token` gives, else that of the settings or the data folder.
+
+    The modules of the settings are imported only when they are read.
+
+    Raises:
+        BadSetting: there is none, or a setting is wrong.
+        BadProvider: an installed provider cannot be used.
+    """
+    if args.token:
+        given: str = args.token
+        return given
+    with paused_collections():
+        given_settings = importlib.import_module("gateway.cli.given_settings")
+    found: str = given_settings.api_token(args)
+    return found
+
+
 def client_of(args: argparse.Namespace) -> SyncClient:
     """A client of that gateway.
 
     Raises:
         BadSetting: there is no token.
     """
-    return SyncClient(server_of(args), args.token or api_token(args), args.timeout)
+    return SyncClient(server_of(args), token_of(args), args.timeout)
 
 
 def add_action_arguments(parser: argparse.ArgumentParser) -> None:

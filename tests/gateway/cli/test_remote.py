@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.options import api_token
 from gateway.cli.remote import (
     add_action_arguments,
     add_gateway_arguments,
     call_gateway,
     pages_of,
     server_of,
+    token_of,
     write_list,
 )
 from gateway.client.errors import PingError
@@ -38,10 +38,11 @@ def test_the_token_comes_from_the_settings_or_the_data_folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("API_TOKEN", raising=False)
     with pytest.raises(BadSetting, match="no API token"):
-        api_token(parsed())
+        token_of(parsed())
     file = tmp_path / "settings.yml"
     file.write_text(":development: {:api_token: sesame}\n")
-    assert api_token(parsed("--settings", str(file))) == "sesame"
+    assert token_of(parsed("--settings", str(file))) == "sesame"
+    assert token_of(parsed("--settings", str(file), "--token", "given")) == "given"
 
 
 def test_pages_are_read_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:

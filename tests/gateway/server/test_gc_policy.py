@@ -44,6 +44,22 @@ print(*(now["collections"] - then["collections"] for now, then in zip(gc.get_sta
     assert full == 0, "Python chose a moment"
 
 
+def test_the_objects_of_imported_modules_are_never_collected() -> None:
+    # In a process of its own, since it changes what this one collects.
+    script = """
+import gc
+from gateway.server.gc_policy import exempt_modules
+gc.collect()
+exempt_modules()
+assert gc.get_count()[0] < 100 and gc.get_freeze_count() > 1_000
+kept = []
+kept.append(kept)
+del kept
+assert gc.collect() == 1, "later objects are collected"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
 def test_collections_are_paused_and_go_on_also_after_an_error() -> None:
     with pytest.raises(ImportError), paused_collections():
         begun = gc.get_stats()[0]["collections"]

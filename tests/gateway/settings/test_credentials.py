@@ -8,7 +8,7 @@ from gateway.errors import BadSetting
 from gateway.settings.convert import Converter
 from gateway.settings.credentials import one_credential
 from gateway.settings.model import ApnsSettings, App, FcmSettings
-from gateway.settings.secret import Secret
+from gateway.system.secret import Secret
 
 FILE = Path("key.p8")
 TEXT = Secret("hush")
