@@ -17,8 +17,7 @@ def page_size(limit: object, default: int, most: int) -> int:
     """
     if limit is None:
         return default
-    is_number = isinstance(limit, str | int) and not isinstance(limit, bool)
-    number = whole(str(limit), 1, most) if is_number else None
+    number = whole(str(limit), 1, most) if isinstance(limit, str | int) else None
     if number is None:
         raise InvalidField(f"limit must be a whole number from 1 to {most}", field="limit")
     return number

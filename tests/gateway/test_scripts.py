@@ -119,7 +119,7 @@ def test_a_script_runs_with_the_arguments_of_the_gateway(store: redis.Redis, cas
     _lay(store, case)
     before = _all(store)
     _run(store, case)
-    assert (_all(store) != before) is case.writes
+    assert (_all(store) != before) is (case.writes and case.changes)
 
 
 def test_a_key_of_another_type(store: redis.Redis, case: Case) -> None:
