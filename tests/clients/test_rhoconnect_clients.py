@@ -61,17 +61,20 @@ async def test_every_admin_and_device_route_works_by_rest_client(redis_address: 
     SENDERS["ruby"].build(tmp_path)  # rest-client must be installed
     app: dict[str, Any] = {"push_server": "http://someapp:pass@localhost:8675/"}
     sources: dict[str, Any] = {"Product": {}, "News": {}}
-    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
-        async with working(
+    async with (
+        ApnsSimulator() as apns,
+        FcmSimulator() as fcm,
+        working(
             tmp_path,
             redis_address,
             provider_settings(apns, fcm),
             app=app,
             sources=sources,
             environ={"PSWRD": "admin-secret"},
-        ) as worker:
-            said = await ruby(str(HERE / "ruby" / "surface.rb"), worker.url, TOKEN, "admin-secret")
-            pushes = await apns.received.wait(1)
+        ) as worker,
+    ):
+        said = await ruby(str(HERE / "ruby" / "surface.rb"), worker.url, TOKEN, "admin-secret")
+        pushes = await apns.received.wait(1)
     answers = [json.loads(line) for line in said.splitlines()]
     assert [(name, status) for name, status, _ in answers] == [(name, status) for name, status, _ in EXPECTED]
     for (name, _, body), (_, _, wanted) in zip(answers, EXPECTED, strict=True):
@@ -95,9 +98,12 @@ class Stage(NamedTuple):
 async def stage(redis_client: Redis, redis_address: str, tmp_path: Path) -> AsyncIterator[Stage]:
     await lay_user(redis_client, "bob", [apple(GOOD_PIN)])
     await lay_user(redis_client, "eve", [apple("not hex"), android("x" * 30), apple("cd" * 32)])
-    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
-        async with working(tmp_path, redis_address, provider_settings(apns, fcm, drain_s=1)) as worker:
-            yield Stage(worker, apns)
+    async with (
+        ApnsSimulator() as apns,
+        FcmSimulator() as fcm,
+        working(tmp_path, redis_address, provider_settings(apns, fcm, drain_s=1)) as worker,
+    ):
+        yield Stage(worker, apns)
 
 
 async def test_a_source_that_announces_its_changes_syncs_the_device_through_the_gateway(stage: Stage) -> None:

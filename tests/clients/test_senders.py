@@ -84,12 +84,15 @@ async def test_a_documented_sender_reaches_every_device(
 ) -> None:
     await lay_phones(redis_client)
     logins = list(USERS) if sender.many else ["bob"]
-    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
-        async with working(tmp_path, redis_address, provider_settings(apns, fcm)) as worker:
-            async with Wiretap("127.0.0.1", int(worker.url.rpartition(":")[2])) as wire:
-                said = await run(command, wire.url, TOKEN, "Product", "5", *logins)
-            to_apple = await apns.received.wait(len(logins))
-            to_google = await fcm.received.wait(len(logins))
+    async with (
+        ApnsSimulator() as apns,
+        FcmSimulator() as fcm,
+        working(tmp_path, redis_address, provider_settings(apns, fcm)) as worker,
+        Wiretap("127.0.0.1", int(worker.url.rpartition(":")[2])) as wire,
+    ):
+        said = await run(command, wire.url, TOKEN, "Product", "5", *logins)
+        to_apple = await apns.received.wait(len(logins))
+        to_google = await fcm.received.wait(len(logins))
 
     assert said == "true"
     request = Head.parse(wire.sent)

@@ -38,7 +38,7 @@ AUDIENCE = 1000
 """Users of a broadcast: three chunks."""
 CROWDS = 2
 SLOW = ("delay=100",)
-"""Each lane of a worker takes two and a half seconds for a thousand deliveries, and holds more than a second of them."""
+"""Each lane of a worker takes two and a half seconds for a thousand deliveries, and holds hundreds."""
 RECORDING_S = 0.25
 """The verdicts of this time may be unrecorded before Redis stops to answer: a pass of writing, on a slow machine."""
 

@@ -1,4 +1,4 @@
-"""`rhopush serve` with other values of constants in its workers, so that a test need not wait for times such as a lease.
+"""`rhopush serve` with other values of constants in its workers, so that a test need not wait for a lease to end.
 
 The environment variable has the values as JSON, by the full name of the constant in the module that reads it:
 `{"gateway.queue.consumer.LEASE_S": 2.0}`. An object replaces fields of a constant that is a named tuple.
