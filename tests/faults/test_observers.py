@@ -216,6 +216,7 @@ async def test_a_running_gateway_does_not_need_its_data_folder(
         os.kill(gateway.supervisor, signal.SIGHUP)
         await until(lambda: logged(gateway, "settings_applied"))
         await serves(gateway)
+        assert (await scraped(gateway))[ACCEPTED] == before + PINGS
         await replaced(gateway)
         await serves(gateway)
         assert (await scraped(gateway))[ACCEPTED] == before + 2 * PINGS
