@@ -26,8 +26,9 @@ def main() -> int:
     """Run the command of the arguments; the workers of `rhopush serve` run this module."""
     from gateway import cli
     from gateway.cli import serve
+    from gateway.server.supervisor import ServerOptions
 
-    vars(serve)["ServerOptions"] = functools.partial(serve.ServerOptions, module=__name__)
+    vars(serve)["ServerOptions"] = functools.partial(ServerOptions, module=__name__)
     return cli.main()
 
 
