@@ -29,7 +29,8 @@ from gateway.check.keyspace_notifications import check_keyspace_notifications
 from gateway.check.migration import check_migration
 from gateway.check.rhoconnect_push import check_push_port, check_push_server
 from gateway.check.webhooks import check_webhooks
-from gateway.cli.options import add_settings_arguments, load_settings
+from gateway.cli.given_settings import load_settings
+from gateway.cli.options import add_settings_arguments
 from gateway.delivery.ping_additions import addition_rules
 from gateway.logs.redaction import scrub
 from gateway.settings import Settings

@@ -121,10 +121,8 @@ class PingRoutes:
         sent = await parameters(request, context.services)
         caller = await context.require_scope(request, sent, Scope.READ)
         state, cursor = (text_of(sent, name) if name in sent else None for name in ("state", "cursor"))
-        limit = sent.get("limit")
-        if limit is not None and not isinstance(limit, str | int):
-            raise InvalidField("limit must be a whole number", field="limit")
-        return json_response(await context.services.ping_list.page(state, limit, cursor, caller.apps))
+        page = await context.services.ping_list.page(state, sent.get("limit"), cursor, caller.apps)
+        return json_response(page)
 
     async def _read(self, request: web.Request) -> tuple[Submission, bytes]:
         """Parse the request. The bytes are the body that an Idempotency-Key covers."""

@@ -46,7 +46,7 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wor
             yield worker
 
 
-def check_output(output: str) -> None:
+def assert_output(output: str) -> None:
     """Assert that the ping was accepted, its report was read, and the refusal of the second ping was understood."""
     status, ping_id, reported_id, code = output.split()
     assert (status, code) == ("200", "invalid_field")
@@ -79,7 +79,7 @@ async def test_a_typescript_client_pings(gateway: Worker, tmp_path: Path) -> Non
     generator = packages / "openapi-typescript" / "bin" / "cli.js"
     await run(tmp_path, node, str(generator), "openapi.json", "--output", "api.ts")
     await run(tmp_path, node, str(packages / "typescript" / "bin" / "tsc"), "--project", ".")
-    check_output(await run(tmp_path, node, "ping.js", gateway.url, TOKEN, "bob"))
+    assert_output(await run(tmp_path, node, "ping.js", gateway.url, TOKEN, "bob"))
 
 
 async def test_a_go_client_pings(gateway: Worker, tmp_path: Path) -> None:
@@ -91,4 +91,4 @@ async def test_a_go_client_pings(gateway: Worker, tmp_path: Path) -> None:
     options = ("-generate", "types,client", "-package", "api", "-o", "api/api.go", "openapi.json")
     await run(tmp_path, go, "tool", "oapi-codegen", *options)
     await run(tmp_path, go, "build", "-o", "ping", ".")
-    check_output(await run(tmp_path, str(tmp_path / "ping"), gateway.url, TOKEN, "bob"))
+    assert_output(await run(tmp_path, str(tmp_path / "ping"), gateway.url, TOKEN, "bob"))

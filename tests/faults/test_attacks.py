@@ -72,7 +72,8 @@ def two_workers() -> Iterator[tuple[BenchEnvironment, Child]]:
         yield arena_of_two
 
 
-def holds(stand: BenchEnvironment, attacker: Child, name: str) -> None:
+def assert_withstands(stand: BenchEnvironment, attacker: Child, name: str) -> None:
+    """Attack the gateway, and assert all that the docstring of this module states."""
     attacked = under_attack(stand, attacker, name)
     assert attacked.faults == [], attacked.result.statuses
     assert attacked.result.statuses, "the attack received no response at all"
@@ -85,7 +86,7 @@ def holds(stand: BenchEnvironment, attacker: Child, name: str) -> None:
 def test_good_pings_are_answered_during_an_attack(
     one_worker: tuple[BenchEnvironment, Child], name: str
 ) -> None:
-    holds(*one_worker, name)
+    assert_withstands(*one_worker, name)
 
 
 @pytest.mark.timeout(200)
@@ -93,4 +94,4 @@ def test_good_pings_are_answered_during_an_attack(
 def test_two_workers_answer_good_pings_during_an_attack(
     two_workers: tuple[BenchEnvironment, Child], name: str
 ) -> None:
-    holds(*two_workers, name)
+    assert_withstands(*two_workers, name)

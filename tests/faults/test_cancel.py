@@ -84,12 +84,12 @@ async def test_a_cancelled_broadcast_stops_and_counts_every_user(
     with RedisServer("valkey") as store:
         async with running(short_path, store, deliveries) as gateways:
             for text, kills in (("all live", False), ("one is killed", True)):
-                found = await cancelled(text, gateways, store, deliveries, kills=kills)
+                found = await assert_cancelled(text, gateways, store, deliveries, kills=kills)
                 with capsys.disabled():
                     print(f"\n{USERS} users, {GATEWAYS} gateways, {text}: {found}")
 
 
-async def cancelled(
+async def assert_cancelled(
     text: str, gateways: Sequence[Gateway], store: RedisServer, deliveries: Deliveries, *, kills: bool
 ) -> str:
     """Cancel a broadcast of this text, and check it; returns a summary."""

@@ -20,7 +20,7 @@ from tests.faults.test_kill import KILLS, finished
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
 from tests.support.rhoconnect import Client, android, apple, lay_users
-from tests.support.webhooks import receiving, repeats
+from tests.support.webhooks import assert_repeats_are_equal, receiving
 
 USERS = 200
 FAULTS = ("503=1:every=5",)
@@ -83,7 +83,7 @@ async def test_no_completed_ping_lacks_its_event(
             )
         finally:
             await gateway.close()
-    repeats(receiver.messages)
+    assert_repeats_are_equal(receiver.messages)
     counts = Counter(event["ping_id"] for event in receiver.events(PING_COMPLETED))
     assert set(counts.values()) == {1}
     with capsys.disabled():

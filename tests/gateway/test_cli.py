@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 
 
@@ -29,7 +31,9 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
 
 
 def test_version(tmp_path: Path) -> None:
-    assert rhopush(tmp_path, "--version").stdout.startswith("rhopush 0.")
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    assert rhopush(tmp_path, "--version").stdout == f"rhopush {version}\n"
 
 
 @pytest.mark.parametrize(

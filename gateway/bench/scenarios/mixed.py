@@ -22,7 +22,7 @@ from gateway.bench.errors import CannotMeasure
 from gateway.bench.latencies import Latencies
 from gateway.bench.peers import Peers
 from gateway.bench.result import Comparison, Figure, Plot, Ratio, Result
-from gateway.bench.testbed import BenchEnvironment, Probe
+from gateway.bench.testbed import BenchEnvironment, Probe, require_delivered
 from gateway.bench.wire import broadcast
 
 USERS: Final = 100_000
@@ -49,8 +49,7 @@ def run(bench: Bench) -> Result:
         wanted, delivered = probe.pings + broadcasts.posted, stand.delivered() - delivered
     if not broadcasts.delivered:
         raise CannotMeasure("no broadcast was under way")
-    if delivered != wanted:
-        raise CannotMeasure(f"{wanted} pushes were due and {delivered} came to the provider")
+    require_delivered(delivered, wanted)
     busy = Latencies(times)
     compared = _compared(bench.peers, idle, round_trip_s, paced_s) if bench.peers else Comparison()
     return Result(

@@ -126,11 +126,8 @@ class DeadRoutes:
 
     async def list(self, request: web.Request, found: Parameters) -> object:
         """One page of the marks."""
-        limit = found.get("limit")
-        if limit is not None and not isinstance(limit, str | int):
-            raise InvalidField("limit must be a whole number", field="limit")
         wanted, cursor = _filter(request, found), optional_text(found, "cursor")
-        return await stores_of(self._context).dead_marks.page(wanted, limit, cursor)
+        return await stores_of(self._context).dead_marks.page(wanted, found.get("limit"), cursor)
 
     async def restore(self, request: web.Request, found: Parameters) -> object:
         """Remove marks."""

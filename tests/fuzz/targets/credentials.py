@@ -20,7 +20,7 @@ from gateway.http_api.sessions import Session, Sessions
 from gateway.logs.redaction import scrub
 from gateway.settings import ApnsSettings, FcmSettings, Secret
 from gateway.transport.tls import server_context
-from protocols.apns.credentials import Certificate, ProviderKey
+from protocols.apns.credentials import ProviderKey, PushCertificate
 from protocols.credential_text import is_path, json_object, pem_blocks
 from protocols.fcm.credentials import ServiceAccount
 from tests.fuzz.target import Open, Step, Target, plain
@@ -107,7 +107,7 @@ def _p8(data: bytes) -> None:
 
 
 def _load(data: bytes) -> None:
-    repr(Certificate.load(data, "a passphrase"))
+    repr(PushCertificate.load(data, "a passphrase"))
 
 
 def _service_account(data: bytes) -> None:

@@ -93,10 +93,10 @@ async def test_its_metrics_have_a_separate_listener(
     if how == "environment":
         monkeypatch.setenv("RHOPUSH_METRICS_PORT", "0")
     with RedisServer("valkey") as server:
-        await check_metrics(tmp_path, "-p", "0", "-r", server.address, *more)
+        await assert_metrics(tmp_path, "-p", "0", "-r", server.address, *more)
 
 
-async def check_metrics(tmp_path: Path, *options: str) -> None:
+async def assert_metrics(tmp_path: Path, *options: str) -> None:
     async with rhoconnect_push(tmp_path, *options), aiohttp.ClientSession() as session:
         (line,) = [
             line for line in (tmp_path / "log").read_text().splitlines() if "metrics_listening" in line

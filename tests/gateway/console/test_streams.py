@@ -64,6 +64,7 @@ async def test_a_stream_outlives_the_limit_of_idle_connections(
                 lines += line.startswith(b"event: state")
                 if lines == 2:  # the second comes two seconds later
                     break
+        assert lines == 2
         answer.close()
 
 
@@ -73,6 +74,7 @@ async def test_a_stream_ends_with_its_session(console: Console, monkeypatch: pyt
         answer = await opened(browser)
         await browser.submit("/console", "/console/logout", {})
         await rest(answer)
+        assert answer.content.at_eof()
 
 
 async def test_a_stream_survives_a_redis_that_is_down_for_a_moment(
@@ -99,4 +101,6 @@ async def test_the_shutdown_ends_streams(redis_client: Redis, redis_address: str
         answer = await opened(browser)
         closing = asyncio.create_task(console.api.api.close(20.0))
         await rest(answer)
+        assert answer.content.at_eof()
         await asyncio.wait_for(closing, 10)
+        assert console.api.services.connections.main == 0

@@ -263,6 +263,8 @@ async def test_broadcasts_that_are_taken_over_do_not_delay_chunks(
             await until(lambda ping_id=ping_id: _is_done(successor, ping_id))
         await successor.consumer.close()
         await successor.in_flight.close()
+        reports = [await successor.report(ping_id) for ping_id in (held, own)]
+    assert [report["counts"]["accepted"] for report in reports] == [USERS, USERS]
 
 
 async def _is_done(one: WorkerCore, ping_id: str) -> bool:

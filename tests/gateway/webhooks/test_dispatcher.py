@@ -191,3 +191,4 @@ async def test_a_full_redis_at_the_start_does_not_stop_it(
     await listed(running, lambda one: one["state"] == "delivering")
     await settling.settle(batch_id(1), FinishedPing(0, 1))
     await receiver.until(lambda: receiver.accepted)
+    assert [event["ping_id"] for event in receiver.events(PING_COMPLETED)] == [f"{batch_id(1)}0000"]

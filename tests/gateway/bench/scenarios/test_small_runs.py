@@ -101,7 +101,7 @@ def test_every_ingress_brings_its_pings_to_the_last_verdict() -> None:
     ]
 
 
-def held_against_one_that_is_answered_unread(result: Result, part: str, ratio: str) -> None:
+def assert_compared_with_a_bare_protocol(result: Result, part: str, ratio: str) -> None:
     on_progress, ratios = figures(result), {ratio.name: ratio for ratio in result.ratios}
     assert ratios[ratio].value == on_progress[part] / on_progress["bare protocol: CPU a request"]
     assert ratios["aiohttp's CPU a request, to the bare protocol's"].bar is ratios[ratio].bar is None
@@ -111,7 +111,7 @@ def held_against_one_that_is_answered_unread(result: Result, part: str, ratio: s
 def test_the_ingress_is_compared_with_a_bare_protocol() -> None:
     result = small("ingest", 2_000)
     ratio = "ingress CPU a request, to the bare protocol's"
-    held_against_one_that_is_answered_unread(result, "ingress CPU a request", ratio)
+    assert_compared_with_a_bare_protocol(result, "ingress CPU a request", ratio)
 
 
 def test_the_gateway_is_compared_with_a_bare_protocol_and_many_users_with_as_many_notifications(
@@ -121,7 +121,7 @@ def test_the_gateway_is_compared_with_a_bare_protocol_and_many_users_with_as_man
     monkeypatch.setattr(Peers, "optional", lambda *_: Gorush(theirs, 30.0))
     result = small("endtoend", 2_000)
     ratio = "gateway CPU a ping, to the bare protocol's a request"
-    held_against_one_that_is_answered_unread(result, "gateway CPU a ping", ratio)
+    assert_compared_with_a_bare_protocol(result, "gateway CPU a ping", ratio)
     ratios = {ratio.name: ratio for ratio in result.ratios}
     ours = ratios[f"pushes/s with {USERS} users a request, to those of gorush, 100 a request"]
     assert ours.value == figures(result)[f"{USERS} users a request: pushes"] / theirs.rate
@@ -136,7 +136,7 @@ def test_one_push_too_many_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -> N
         return load(stand, requests + (more.get("named", 1) > 1), **more)
 
     monkeypatch.setattr(BenchEnvironment, "load", once_too_often)
-    with pytest.raises(CannotMeasure, match="2000 pushes were asked for and 2050 came to the provider"):
+    with pytest.raises(CannotMeasure, match="2000 pushes were due and 2050 came to the provider"):
         small("endtoend", 2_000)
 
 
