@@ -26,6 +26,8 @@ RUN_AXE = {
 }
 REPEATED = "{exclude: [['section ~ section'], ['tr ~ tr'], ['li ~ li']]}"
 """axe checks only the first of the sections, rows and items of the same form: there are hundreds."""
+ALIVE_MS = 5_000
+"""Interval at which a page without live data asks for the gateway."""
 PAGES = (
     *("", "/ping", "/pings", "/users", "/users/alice", "/devices/a1", "/lanes", "/webhooks", "/settings"),
     *("/api", "/tokens", "/audit"),
@@ -160,6 +162,7 @@ async def test_a_dead_token_is_restored(window: Window, site: Site) -> None:
 
 async def test_a_failing_webhook_recovers_on_the_page_of_its_ping(window: Window, site: Site) -> None:
     page = window.page
+    await page.clock.install()
     site.receiver.status = 503
     await window.open("/ping")
     await send(page, "bob")
@@ -179,8 +182,10 @@ async def test_a_failing_webhook_recovers_on_the_page_of_its_ping(window: Window
     await expect(page.get_by_role("status")).to_contain_text("delivered (status 204)")
     window.lost = True
     await page.context.set_offline(True)
+    await page.clock.fast_forward(ALIVE_MS)
     await expect(page.get_by_text("The gateway does not answer")).to_be_visible()
     await page.context.set_offline(False)
+    await page.clock.fast_forward(ALIVE_MS)
     await expect(page.get_by_text("The gateway does not answer")).to_be_hidden()
     window.lost = False
 
