@@ -19,8 +19,8 @@ from tests.fuzz.runner import ROOT, Plan, fuzz
 from tests.fuzz.target import Target, plain
 
 PLAN = Plan("tests.fuzz.faulty", seed=1, inputs=30, seconds=60.0, hang_cpu_s=6.0)
-SHORT = PLAN._replace(hang_cpu_s=1.0)
-"""For the target whose only slow step is the one that hangs."""
+PLANS = {"hang": PLAN._replace(hang_cpu_s=1.0), "square": PLAN._replace(inputs=5)}
+"""For the target whose only slow step is the one that hangs, and for the one that is slow for each long input."""
 KINDS = {
     "crash": "crash",
     "hang": "hang",
@@ -32,8 +32,10 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
-    names = [name for name in table(PLAN.table) if name != "hang"]
-    return {outcome.name: outcome for outcome in [*fuzz(names, PLAN), *fuzz(["hang"], SHORT)]}
+    found = fuzz([name for name in table(PLAN.table) if name not in PLANS], PLAN)
+    for name, plan in PLANS.items():
+        found += fuzz([name], plan)
+    return {outcome.name: outcome for outcome in found}
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS.items())
@@ -55,7 +57,7 @@ def test_a_sound_target_stays_green_and_its_errors_are_counted(outcomes: dict[st
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_a_kept_input_fails_again(outcomes: dict[str, Outcome], name: str) -> None:
     data = bytes.fromhex(outcomes[name].failures[0].data)
-    (again,) = fuzz([name], (SHORT if name == "hang" else PLAN)._replace(data=data))
+    (again,) = fuzz([name], PLANS.get(name, PLAN)._replace(data=data))
     assert [found.kind for found in again.failures] == [KINDS[name]]
 
 
