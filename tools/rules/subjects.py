@@ -12,7 +12,7 @@ from rules.retired_words import LIST, read_list
 from rules.source import Breach, Document, Source
 
 Count = Callable[[Sequence[Source], Sequence[Document]], int]
-_PLACE: Final = "tools/rules/subjects.py"
+_PATH: Final = "tools/rules/subjects.py"
 
 
 class Subject(NamedTuple):
@@ -59,4 +59,4 @@ def missing_subjects(
     for subject in subjects:
         number = subject.count(found, pages)
         if number < subject.least:
-            yield Breach(_PLACE, 1, f"the rules find {number} {subject.name}, at least {subject.least} exist")
+            yield Breach(_PATH, 1, f"the rules find {number} {subject.name}, at least {subject.least} exist")
