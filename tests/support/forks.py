@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.cli import main
 from tests.support.gateway import ROOT
 
 _MODULES: Final = ("bench", "check", "ping", "pings", "serve")
@@ -66,7 +67,7 @@ def _child(order: Mapping[str, Any]) -> int:
         os.dup2(file, descriptor)
         os.close(file)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    return importlib.import_module("gateway.cli").main(order["words"])
+    return main(order["words"])
 
 
 def _serve() -> int:

@@ -11,7 +11,7 @@ from rules.plain_sentences import paragraphs
 from rules.retired_words import LIST, read_list
 from rules.source import Breach, Document, Source
 
-Count = Callable[[Sequence[Source], Sequence[Document]], int]
+Find = Callable[[Sequence[Source], Sequence[Document]], int]
 _PATH: Final = "tools/rules/subjects.py"
 
 
@@ -21,12 +21,12 @@ class Subject(NamedTuple):
     Attributes:
         name: its name, in the plural.
         least: the tree has more; a rule that no longer recognizes them finds fewer.
-        count: returns how many the rule finds.
+        find: returns how many the rule finds.
     """
 
     name: str
     least: int
-    count: Count
+    find: Find
 
 
 def _files(folder: str) -> Subject:
@@ -57,6 +57,6 @@ def missing_subjects(
 ) -> Iterator[Breach]:
     """Subjects of which the rules find too few."""
     for subject in subjects:
-        number = subject.count(found, pages)
+        number = subject.find(found, pages)
         if number < subject.least:
             yield Breach(_PATH, 1, f"the rules find {number} {subject.name}, at least {subject.least} exist")
