@@ -34,6 +34,7 @@ _PHONE: Final[Mapping[str, int]] = {"width": 390, "height": 760}
 _TIMEOUT_S: Final = 30.0
 _PINGED_S: Final = 40.0
 """Time of load before the first picture: the plots have some samples then."""
+_PLOTTED_S: Final = 3.0
 
 
 class Demo(NamedTuple):
@@ -96,15 +97,21 @@ def open_page(
     return page
 
 
-def take(demo: Demo, folder: Path) -> None:
-    """Take all pictures."""
+def take(demo: Demo, folder: Path, plotted_s: float = _PLOTTED_S) -> None:
+    """Take all pictures.
+
+    Args:
+        demo: the demo.
+        folder: the folder for the pictures.
+        plotted_s: time for which the overview is open before its picture.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for scheme in ("light", "dark"):
             page = open_page(browser, demo, _WIDE, "light" if scheme == "light" else "dark")
             page.locator("#plot-rates path.line-1").wait_for(state="attached")
-            page.wait_for_timeout(3_000)
+            page.wait_for_timeout(plotted_s * 1_000)
             page.screenshot(path=folder / f"console-overview-{scheme}.png")
         page = open_page(browser, demo, _PHONE)
         page.goto(f"{demo.url}/console/ping?users=alice, bob, carol")
@@ -132,7 +139,7 @@ def main() -> None:
         load = threading.Thread(target=ping, args=(demo, ended), daemon=True)
         load.start()
         time.sleep(given.seconds)
-        take(demo, given.folder)
+        take(demo, given.folder, min(_PLOTTED_S, given.seconds))
         ended.set()
         load.join()
 

@@ -28,6 +28,8 @@ from gateway.bench.wire import broadcast
 USERS: Final = 100_000
 PINGS: Final = 2_000
 RATE: Final = 200.0
+WARM_UP: Final = 500
+"""Pings before the measurement: connections are open then, and all code has run once."""
 _POLL_S: Final = 0.02
 
 
@@ -36,7 +38,7 @@ def run(bench: Bench) -> Result:
     probe = Probe(bench.pings(PINGS), RATE)
     with bench.stand(USERS) as stand:
         round_trip_s, paced_s = stand.store.round_trip_s(), stand.store.round_trip_s(1 / RATE)
-        _idle(bench, stand, Probe(500, RATE))  # connections are open, and all code has run once
+        _idle(bench, stand, Probe(WARM_UP, RATE))
         before = stand.store.counters()
         idle = _idle(bench, stand, probe)
         used_idle = stand.store.counters().since(before)

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -225,22 +225,38 @@ def server() -> Any:
         yield running
 
 
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def running(server: RedisServer, runner: asyncio.Runner) -> Iterator[tuple[House, House]]:
+    """Doors for all examples: to open them takes longer than an example."""
+    opened = pair(server)
+    yield runner.run(opened.__aenter__())
+    runner.run(opened.__aexit__(None, None, None))
+
+
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     streams=st.lists(st.tuples(STREAMS, st.lists(st.integers(0, 10_000), max_size=4)), min_size=1, max_size=4)
 )
-def test_the_answers_never_differ(server: RedisServer, streams: list[tuple[bytes, list[int]]]) -> None:
+def test_the_answers_never_differ(
+    runner: asyncio.Runner, running: tuple[House, House], streams: list[tuple[bytes, list[int]]]
+) -> None:
     async def compare() -> None:
-        async with pair(server) as (fast, slow):
-            for stream, cuts in streams:
-                ours, theirs = await asyncio.gather(see(fast, stream, cuts), see(slow, stream, cuts))
-                if ours.reset or theirs.reset:
-                    # A refused request's later pieces met a closed socket, and the reset overtook the answer.
-                    ours, theirs = await see(fast, stream, []), await see(slow, stream, [])
-                assert ours.facts == theirs.facts, stream
-                assert not ours.reset
+        fast, slow = running
+        for stream, cuts in streams:
+            ours, theirs = await asyncio.gather(see(fast, stream, cuts), see(slow, stream, cuts))
+            if ours.reset or theirs.reset:
+                # A refused request's later pieces met a closed socket, and the reset overtook the answer.
+                ours, theirs = await see(fast, stream, []), await see(slow, stream, [])
+            assert ours.facts == theirs.facts, stream
+            assert not ours.reset
 
-    asyncio.run(compare())
+    runner.run(compare())
 
 
 def test_the_comparison_can_fail(server: RedisServer) -> None:

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import RecordRefused, StoreDown
+from gateway.registry import passwords
 from gateway.registry.accounts import Accounts, TokenRole
 from gateway.registry.passwords import hash_for_rhoconnect
 from gateway.settings import Secret
@@ -19,6 +20,12 @@ from protocols.errors import InvalidField
 from tests.support.redis import RedisServer
 
 TOKEN = "configured"
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrypt of a thirtieth of the work: the tests count the hashes and see where they are computed."""
+    monkeypatch.setattr(passwords, "_N", 2**10)
 
 
 def accounts(redis: Redis, *, owns_store: bool = False, admin_password: str | None = None) -> Accounts:
