@@ -125,7 +125,7 @@ class AwaitedSyncs:
         """End the wait for devices whose pings are older than `AWAIT_S`, at the latest after twice that time, and bound
         what `take_added` returns. To be called twice a second."""
         del self._added[: -2 * self._table_max]
-        if now_ms - self._since_ms > AWAIT_S * 1000:
+        if not 0 <= now_ms - self._since_ms <= AWAIT_S * 1000:  # below 0: the clock was set back
             self._before, self._devices = self._devices, {}
             self._since_ms = now_ms
 

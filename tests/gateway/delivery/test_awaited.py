@@ -141,3 +141,12 @@ def test_finished_devices_are_removed(syncs: AwaitedSyncs) -> None:
     syncs.forget([("c1", "one"), ("c2", "one")])
     assert syncs.client_ids() == ["c1"]
     assert [one[1] for one, _ in syncs.synced(["c1"], 2_000)] == ["two"]
+
+
+def test_a_clock_that_was_set_back_does_not_prolong_the_wait(syncs: AwaitedSyncs) -> None:
+    day_ms = 86_400_000
+    syncs.expire(2 * day_ms)  # by the wrong clock
+    syncs.add(awaited("c1", accepted_ms=2 * day_ms))
+    syncs.expire(day_ms)
+    syncs.expire(day_ms + AWAIT_S * 1_000 + 1)
+    assert syncs.client_ids() == []
