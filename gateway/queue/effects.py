@@ -19,7 +19,7 @@ from gateway.queue.entries import decoder, encode
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, Script
 from gateway.store.lua import CHECKS
-from protocols.numbers import stored
+from protocols.numbers import hexadecimal, stored
 
 _log = structlog.get_logger("effects")
 
@@ -27,6 +27,7 @@ ACKNOWLEDGED_MAX: Final = 10_000
 """Most devices whose acknowledgement the receipt of one ping records."""
 AWAITED_LOG_S: Final = 1_200
 """Lifetime of a log of awaited syncs after its last entry: longer than a sync is awaited."""
+_PING_ID_LENGTH: Final = 32
 SYNCS_MAX: Final = 500
 """Most syncs that are recorded in one call, during which Redis serves no other client."""
 
@@ -175,9 +176,14 @@ class EffectStore:
         entries = []
         for packed in await self._connection.call("LRANGE", self._awaited_log, 0, -1):
             try:
-                entries.append(_decode(packed))
+                entry = _decode(packed)
             except BAD_DATA as error:
                 _log.warning("awaited_syncs_unreadable", error=str(error))
+                continue
+            if all(hexadecimal(added[1], _PING_ID_LENGTH) is not None for added in entry.added):
+                entries.append(entry)
+            else:  # its syncs could not be recorded, nor those of other pings together with them
+                _log.warning("awaited_syncs_unreadable", error="a ping id must have 32 hex digits")
         return entries
 
     async def record(

@@ -95,6 +95,16 @@ async def test_the_log_drops_its_oldest_entries_and_ends(store: EffectStore, red
     assert 0 < await redis_client.ttl(keys.awaited_syncs("one:0")) <= 1_200
 
 
+@pytest.mark.parametrize("ping_id", ["", "x" * 32, "a" * 31, "\u0663" * 32])
+async def test_an_entry_of_the_log_with_a_wrong_ping_id_is_left_out(
+    store: EffectStore, redis_client: Redis, ping_id: str
+) -> None:
+    damaged = AwaitedLogEntry(1, 1, (ADDED, ("phone", ping_id, 1_000, "apns", "", False)))
+    await store.record([], damaged)
+    await store.record([], AwaitedLogEntry(2, 1, (ADDED,)))
+    assert [entry.number for entry in await store.awaited_log()] == [2]
+
+
 def test_a_damaged_field_counts_nothing() -> None:
     report = {"devices": [{"client_id": "phone"}, {"client_id": "other"}]}
     fields = {"0:synced": b"-3", "0:synced:phone": b"x", "1:synced:other": b"4", "0:acked": b"1"}
