@@ -21,6 +21,7 @@ from gateway.cli.remote import add_gateway_arguments, client_of, server_of, toke
 from gateway.client.job import PingJob
 from gateway.client.messages import failures
 from gateway.errors import BadSetting
+from gateway.logs.terminal import printable
 
 _NOT_PARAMETERS: Final = frozenset(
     {"settings", "env", "wait", "server", "token", "timeout", "file", *OPTIONS}
@@ -87,4 +88,4 @@ def _table(report: dict[str, Any]) -> str:
     lines += [f"  skipped {number}: {reason}" for reason, number in report.get("skipped", {}).items()]
     if len(lines) == 1:
         lines.append("  no device")
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"

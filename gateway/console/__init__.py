@@ -75,6 +75,7 @@ class _Console:
         absent = frozenset(path for path, there in has.items() if not there)
         self._pages = Pages(self._assets, lambda visit: links_of(visit, absent))
         sessions, identities = ConsoleSessions(services.redis), Identities(context)
+        context.close_with(sessions.close)
         self._guard = Guard(context, self._pages, sessions, identities)
         streams = LiveStreams(self._guard)
         self._login = LoginPages(context, self._pages, sessions, identities)

@@ -21,7 +21,7 @@ from gateway.errors import AppNotAllowed, NotAllowed, NotAuthenticated, RhoPushE
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.context import HandlerContext, client_of
 from gateway.http_api.http_route import Handler
-from gateway.http_api.requests import read_request_body
+from gateway.http_api.requests import cookie, read_request_body
 from gateway.registry.scopes import Principal, Scope, require_any_scope
 
 LOGIN_PATH: Final = "/console/login"
@@ -141,8 +141,8 @@ class Guard:
             AuthenticationBusy: too many look-ups wait.
             StoreDown: Redis does not answer.
         """
-        session_id = request.cookies.get(COOKIE, "")
-        session = await self._sessions.read(session_id)
+        session_id = cookie(request, COOKIE)
+        session = await self._sessions.read(session_id, client_of(request))
         if session is None:
             return None
         principal = await self._identities.of_session(session, client_of(request))

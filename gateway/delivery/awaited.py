@@ -144,7 +144,7 @@ class AwaitedSyncs:
         over = sum(len(group.indexes) for group in self._added) - 2 * self._table_max
         while over > 0:
             over -= len(self._added.pop(0).indexes)
-        if now_ms - self._since_ms > AWAIT_S * 1000:
+        if not 0 <= now_ms - self._since_ms <= AWAIT_S * 1000:  # below 0: the clock was set back
             self._before, self._devices = self._devices, {}
             self._since_ms = now_ms
 

@@ -1,7 +1,7 @@
 """The state that the aiohttp routes share: stores, authentication and sessions."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -12,7 +12,7 @@ from gateway.http_api.admission import PingAdmission
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.client_address import address_group, client_address, used_tls
 from gateway.http_api.dependencies import Dependencies
-from gateway.http_api.requests import API_HEADER, text_of
+from gateway.http_api.requests import API_HEADER, cookie, text_of
 from gateway.http_api.sessions import COOKIE, LIFETIME_S, Session, Sessions
 from gateway.http_api.token_cache import TokenCache, TokenGrant, is_valid, principal_of
 from gateway.registry.accounts import Accounts, User
@@ -55,9 +55,16 @@ class HandlerContext:
         )
         self.admission = PingAdmission(services, self.tokens)
         self._sessions: Sessions | None = None
+        self._further: list[Callable[[], Awaitable[None]]] = []
+
+    def close_with(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Call `close` at the end, for look-ups of further routes."""
+        self._further.append(close)
 
     async def close(self) -> None:
         """Cancel look-ups and logins whose callers have disconnected."""
+        for close in self._further:
+            await close()
         await self.tokens.close()
         await self.accounts.close()
 
@@ -177,7 +184,7 @@ class HandlerContext:
         return user
 
     async def _session(self, request: web.Request) -> Session | None:
-        value = request.cookies.get(COOKIE, "")
+        value = cookie(request, COOKIE)
         if not value and request.path.startswith("/api/application/"):  # contract §2.1
             value = unquote(request.query.get(COOKIE, "")).removeprefix(f"{COOKIE}=")
         if not value:

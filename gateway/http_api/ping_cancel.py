@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.errors import CancellationsFull, NotFound, PingFinished
+from gateway.errors import CancellationsFull, NotFound, NotStored, PingFinished
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import HttpRoute
 from gateway.http_api.openapi.values import EXAMPLE_ID, TEXT, json_answer, members
@@ -58,5 +58,5 @@ def cancel_route(context: HandlerContext) -> HttpRoute:
         "Cancel a ping",
         cancel,
         operation=_OPERATION,
-        errors=(PingFinished, CancellationsFull),
+        errors=(PingFinished, NotStored, CancellationsFull),
     )

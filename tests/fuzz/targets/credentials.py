@@ -228,7 +228,23 @@ def _slow(name: str, opened: Open, *seeds: bytes) -> Target:
     return Target(name, opened, seeds, _WORDS, base_s=_KEY_S)
 
 
+def _log_text(data: bytes) -> None:
+    scrub(data.decode("utf-8", "replace"))
+
+
 TARGETS: Final = (
+    Target(
+        "log-texts",
+        plain(_log_text),
+        (
+            b"eyJ-" * 4_000,
+            (b"eyJ-" * 128 + b"." + b"a" * 4_000 + b" ") * 3,
+            b"redis://user:pw@host Bearer abc",
+            b"eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJUIn0.c2ln",
+        ),
+        (b"eyJ", b".", b"://", b"@", b"Bearer ", b"ya29.", b"-" * 99),
+        largest=16_384,
+    ),
     _slow("apns-keys", plain(_p8), _pem(), b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----"),
     _slow(
         "apns-certificates",

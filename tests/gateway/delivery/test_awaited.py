@@ -160,3 +160,12 @@ def test_finished_devices_are_removed(syncs: AwaitedSyncs) -> None:
 def test_a_group_of_devices_is_bounded(syncs: AwaitedSyncs) -> None:
     syncs.on_accepted("apns", deliveries([("Product",)] * (GROUP_MAX + 1)))
     assert [len(one.client_ids) for one in syncs.take_added()] == [GROUP_MAX, 1]
+
+
+def test_a_clock_that_was_set_back_does_not_prolong_the_wait(syncs: AwaitedSyncs) -> None:
+    day_ms = 86_400_000
+    syncs.expire(2 * day_ms)  # by the wrong clock
+    syncs.add(devices("c1", accepted_ms=2 * day_ms))
+    syncs.expire(day_ms)
+    syncs.expire(day_ms + AWAIT_S * 1_000 + 1)
+    assert syncs.client_ids() == []

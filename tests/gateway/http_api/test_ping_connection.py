@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from tests.gateway.http_api.harness import PING, TOKEN, Answer, House, house, wire
+from gateway.http_api.token_cache import TokenCache
+from tests.gateway.http_api.harness import PING, TOKEN, Answer, House, call, house, request, wire
 from tests.support.redis import RedisServer
 
 GOOD = b'{"user_id":["a","b"],"message":"hi"}'
@@ -271,3 +272,30 @@ def test_the_comparison_can_fail(server: RedisServer) -> None:
             assert ours.facts != theirs.facts
 
     asyncio.run(compare())
+
+
+async def test_no_request_is_read_while_a_token_is_looked_up(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    first, released = asyncio.Event(), asyncio.Event()
+    resolve = TokenCache.resolve
+
+    async def held(cache: TokenCache, header: str, parameter: str, client: str = "") -> Any:
+        begun.append(header)
+        first.set()
+        await released.wait()
+        return await resolve(cache, header, parameter, client)
+
+    monkeypatch.setattr(TokenCache, "resolve", held)
+    async with house(redis_client, fast_path=True) as api, wire(api.port) as connection:
+        connection.send(
+            b"".join(request({"user_id": "a"}, token=f"invented-{number}") for number in range(5))
+        )
+        await asyncio.wait_for(first.wait(), 30)
+        assert (await call(api, path="/healthz", method="GET")).status == 200
+        assert begun == ["invented-0"]
+        released.set()
+        assert [(await connection.answer()).status for _ in range(5)] == [422] * 5
+        connection.send(request({"user_id": "a"}))
+        assert (await connection.answer()).status == 200
