@@ -19,6 +19,7 @@ from gateway.cli.recipients import (
     recipients_of,
 )
 from gateway.cli.remote import add_gateway_arguments, client_of, server_of
+from gateway.cli.table import printable
 from gateway.client.job import PingJob
 from gateway.client.messages import failures
 from gateway.errors import BadSetting
@@ -88,4 +89,4 @@ def _table(report: dict[str, Any]) -> str:
     lines += [f"  skipped {number}: {reason}" for reason, number in report.get("skipped", {}).items()]
     if len(lines) == 1:
         lines.append("  no device")
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"

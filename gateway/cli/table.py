@@ -11,7 +11,7 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         headings: of the columns; written on a terminal alone.
         rows: as many texts as there are headings.
     """
-    rows = [[_printable(text) for text in row] for row in rows]
+    rows = [[printable(text) for text in row] for row in rows]
     if not sys.stdout.isatty():
         sys.stdout.writelines("\t".join(row) + "\n" for row in rows)
         return
@@ -25,7 +25,7 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return the text without control characters: some texts come from devices and providers, and a terminal executes
     escape sequences."""
     return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)

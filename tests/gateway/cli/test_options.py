@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.options import add_settings_arguments, api_token, count, load_settings, port
+from gateway.cli.options import add_settings_arguments, api_token, count, load_settings, port, seconds
 from gateway.errors import BadSetting
 
 
@@ -68,3 +68,10 @@ def test_the_token_comes_from_the_settings_or_the_data_folder(
     kept.write_text("kept\n")
     kept.chmod(0o600)
     assert api_token(arguments(*given, "test")) == "kept"
+
+
+@pytest.mark.parametrize("text", ["-1", "0", "nan", "inf", "1e30", "soon", ""])
+def test_a_time_limit_is_a_positive_number(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected seconds"):
+        seconds(text)
+    assert seconds("2.5") == 2.5
