@@ -5,8 +5,12 @@ The settings themselves are read by `gateway.cli.given_settings`: a command that
 
 import argparse
 from pathlib import Path
+from typing import Final
 
 from protocols.numbers import whole
+
+_SECONDS_MAX: Final = 1e6
+"""Longest time limit: the operating system refuses much longer ones."""
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +33,17 @@ def count(text: str) -> int:
     number = whole(text, 1)
     if number is None:
         raise argparse.ArgumentTypeError("expected a whole number, at least 1")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Parse a time limit (an argparse type)."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= _SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"expected seconds, above 0 and at most {_SECONDS_MAX:g}")
     return number
 
 

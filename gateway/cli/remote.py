@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.cli.options import add_settings_arguments
+from gateway.cli.options import add_settings_arguments, seconds
 from gateway.cli.table import write_table
 from gateway.client.errors import PingError
 from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S
@@ -24,7 +24,7 @@ Action = Callable[[argparse.Namespace, SyncClient], int]
 
 def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
     """`--server`, `--token`, `--timeout`, and those of the settings."""
-    parser.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="S")
+    parser.add_argument("--timeout", type=seconds, default=DEFAULT_TIMEOUT_S, metavar="S")
     parser.add_argument("--server", metavar="URL", help=f"default: $RHOPUSH_SERVER or {DEFAULT_SERVER}")
     parser.add_argument("--token", help="default: $API_TOKEN, the settings or the data folder")
     add_settings_arguments(parser)

@@ -71,6 +71,8 @@ def _replay(args: argparse.Namespace, client: SyncClient) -> int:
         return 0
     stored = f"the oldest stored event is from {found['oldest']}" if found["oldest"] else "no event is stored"
     sys.stdout.write(f"{found['endpoint']} receives the events since {found['since']} again; {stored}\n")
+    if found.get("state") == "disabled":  # a gateway of an earlier version does not report the state
+        sys.stdout.write(f"it is disabled: `rhopush webhooks test {found['endpoint']}` enables it\n")
     return 0
 
 

@@ -38,9 +38,13 @@ class SyncClient:
     """
 
     def __init__(self, server: str, token: str, timeout_s: float) -> None:
-        url = urlsplit(server)
-        if url.scheme not in _CONNECTIONS or not url.hostname:
-            raise PingError([f"the server must be an http or https URL, not {server!r}"])
+        try:
+            url = urlsplit(server)
+            self._port = url.port
+        except ValueError as error:
+            raise _no_server(server) from error
+        if url.scheme not in _CONNECTIONS or not url.hostname or not url.path.isascii():
+            raise _no_server(server)
         self._url, self._token, self._timeout_s = url, token, timeout_s
 
     def send(self, parameters: Parameters) -> str:
@@ -114,16 +118,19 @@ class SyncClient:
         return explanation_of(self._ask(explain_request(parameters, self._token), self._timeout_s))
 
     def _ask(self, request: ClientRequest, timeout_s: float) -> ClientResponse:
-        host, port = self._url.hostname or "", self._url.port
-        connection = _CONNECTIONS[self._url.scheme](host, port, timeout=timeout_s)
+        connection = _CONNECTIONS[self._url.scheme](self._url.hostname or "", self._port, timeout=timeout_s)
         try:
             path = self._url.path.rstrip("/") + request.path
             connection.request(request.method, path, body=request.body, headers=request.headers)
             answer = connection.getresponse()
             headers = {name.lower(): value for name, value in answer.getheaders()}
             return ClientResponse(answer.status, headers, answer.read())
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: the name of the host
             where = f"{self._url.scheme}://{self._url.netloc.rpartition('@')[2]}"
             raise PingError([f"{where} cannot be reached: {failure(error)}"]) from error
         finally:
             connection.close()
+
+
+def _no_server(server: str) -> PingError:
+    return PingError([f"the server must be an http or https URL, not {server!r}"])

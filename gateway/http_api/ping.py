@@ -72,7 +72,7 @@ class PingRoutes:
         idempotency_key = (
             None if key is None else context.admission.idempotency_key(key, header, submission, body)
         )
-        queue = services.queue_of(queue, request.headers.get(TRACEPARENT))
+        queue = services.queue_of(queue, traceparent_of(request))
         if submission.wait:
             return await self._wait(
                 request, WaitingRequest(services, queue, submission, len(body), idempotency_key)
@@ -163,6 +163,12 @@ class PingRoutes:
         represent = prefers_representation(request)
         wait_s = preferred_wait_s(request)
         return responses.response(await ping.answer(_APPLIED, represent=represent, wait_s=wait_s))
+
+
+def traceparent_of(request: web.Request) -> str | None:
+    """Return the header `traceparent`; None if there is none or, as with a malformed one, if it is repeated."""
+    values = request.headers.getall(TRACEPARENT, [])
+    return values[0] if len(values) == 1 else None
 
 
 async def is_visible_to(services: Dependencies, report: dict[str, Any], caller: Principal) -> bool:

@@ -26,6 +26,7 @@ from gateway.errors import (
     RecordRefused,
     RhoPushError,
     TooManyRequests,
+    UnexpectedFailure,
 )
 from gateway.store.error_text import refused_text
 from gateway.store.replies import RedisReplyError, RedisReplyRefused
@@ -189,7 +190,7 @@ def _words(error: RedisReplyError) -> str:
 
 def of_failure() -> HttpResponse:
     """Return the 500 for an unexpected failure. The log has the reason."""
-    about = ErrorObject(code="internal", message="internal server error", field=None)
+    about = ErrorObject(code=UnexpectedFailure.code, message="internal server error", field=None)
     return of_json(ErrorBody(error=about), status=500)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
@@ -217,6 +218,31 @@ async def test_a_lost_gateway_is_shown_and_the_page_resumes_by_itself(window: Wi
         await expect(banner).to_be_visible()
         await expect(banner).to_be_hidden()
     window.lost = False
+
+
+async def test_a_hidden_page_gives_its_stream_back(window: Window) -> None:
+    page = window.page
+    await expect(page.locator("#plot-depth path")).to_have_count(1)
+    for hidden in (True, False):
+        toggle = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true})"
+        await page.evaluate(toggle % str(hidden).lower())
+        event = "document.dispatchEvent(new Event('visibilitychange'))"
+        if hidden:
+            async with page.expect_event("requestfailed", lambda request: "/live/" in request.url):
+                await page.evaluate(event)
+        else:
+            async with page.expect_response(re.compile("/console/series/")):  # when the stream is open again
+                await page.evaluate(event)
+
+
+async def test_a_sync_appears_on_the_page_of_a_finished_ping(window: Window, site: Site) -> None:
+    page = window.page
+    await window.open("/ping")
+    await send(page, "bob")
+    await expect(page.locator("#ping-state")).to_have_text("done")
+    await expect(page.locator("#devices")).not_to_contain_text("synchronised")
+    await site.redis.set("client:b1:last_sync", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S+0000"))
+    await expect(page.locator("#devices")).to_contain_text("synchronised after")
 
 
 async def test_pages_fit_a_small_phone(window: Window) -> None:

@@ -1,5 +1,6 @@
 """The command as a process: its words, and its exit status for wrong usage and wrong settings."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -113,3 +114,35 @@ def test_an_old_scenario_is_refused_with_a_list_that_holds_the_new_name(
     assert f"invalid choice: {old!r}" in done.stderr
     assert new in done.stderr.partition("choose from")[2]
     assert old not in done.stderr.partition("choose from")[2]
+
+
+PRINTING = (
+    "import sys, gateway.cli as cli, gateway.cli.audit as audit;"
+    "audit.run = lambda _: sys.stdout.write('x' * {size}) and 0; sys.exit(cli.main(['audit']))"
+)
+
+
+def printing(size: int, stdout: int, unbuffered: str = "") -> subprocess.CompletedProcess[str]:
+    """A command that writes `size` characters."""
+    command = [sys.executable, "-c", PRINTING.format(size=size)]
+    environ = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    return subprocess.run(
+        command, env=environ, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(("size", "unbuffered"), [(10, ""), (1_000_000, ""), (10, "1")])
+def test_a_reader_that_has_ended_causes_no_traceback(size: int, unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = printing(size, writer, unbuffered)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_a_full_disk_is_reported(size: int) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = printing(size, full.fileno())
+    text = "rhopush: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, text)

@@ -74,3 +74,12 @@ def test_a_name_cannot_control_the_terminal() -> None:
         "totals": {"devices": 0, "left_out": 0},
     }
     assert table(answer).splitlines()[1].startswith(r"\x1b[2Jbob ")
+
+
+def test_texts_of_devices_are_printed_without_control_characters() -> None:
+    row = dict.fromkeys(("user_id", "client_id", "provider", "app", "token", "lane"), "\x1b[2J")
+    device = row | {"bytes": 1, "host": "", "validation": {"verdict": "rejected", "reason": "\x1b]0;x\x07"}}
+    answer = {"devices": [device], "left_out": [], "unknown_users": ["\x1b[2J"]}
+    text = table(answer | {"totals": {"devices": 1, "left_out": 0}})
+    assert "\x1b" not in text
+    assert len(text.splitlines()) == 4

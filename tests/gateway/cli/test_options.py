@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from gateway.cli.options import count, port
+from gateway.cli.options import count, port, seconds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", ""])
@@ -19,3 +19,10 @@ def test_a_port_has_16_bits(text: str) -> None:
     assert (port("0"), port("65535")) == (0, 65_535)
     with pytest.raises(argparse.ArgumentTypeError, match="port number"):
         port(text)
+
+
+@pytest.mark.parametrize("text", ["-1", "0", "nan", "inf", "1e30", "soon", ""])
+def test_a_time_limit_is_a_positive_number(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="expected seconds"):
+        seconds(text)
+    assert seconds("2.5") == 2.5
