@@ -1,4 +1,4 @@
-"""Imports of libraries without the optional packages that these libraries import of their own accord.
+"""Imports of libraries without their optional packages that the gateway does not use.
 
 A library may import another package whenever that is installed. structlog imports rich, which imports Pygments, for
 tracebacks on a terminal; redis-py imports OpenTelemetry's SDK for its own metrics. The gateway uses neither function,
