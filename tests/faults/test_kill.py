@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 
 from gateway.delivery.unsaved import UNSAVED_MAX_S
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting
+from gateway.store import keys
 from tests.faults.load import Deliveries, Delivery, Senders
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
@@ -204,7 +205,8 @@ async def test_a_kill_while_redis_does_not_answer_repeats_at_most_one_second_of_
         async with running(short_path, store, SLOW, deliveries) as gateway:
             users = [f"user{n}" for n in range(CROWD)]
             answers = [await gateway.ping(users, message=f"ping {number}") for number in range(CROWDS)]
-            await deliveries.reach(CROWD // 4)
+            await all_read(store)
+            await deliveries.reach(len(deliveries.times) + CROWD // 8)
             store.freeze()
             unsaved = await stopped(gateway)
             accepted = deliveries.accepted_by()
@@ -227,6 +229,17 @@ async def test_a_kill_while_redis_does_not_answer_repeats_at_most_one_second_of_
                 f" recorded verdict, {repeats} repeated (at most {bound})"
             )
         assert repeats <= unsaved[name] <= bound
+
+
+async def all_read(store: RedisServer) -> None:
+    """Wait until the workers have all chunks of the broadcasts."""
+    async with Redis(unix_socket_path=str(store.socket)) as redis, asyncio.timeout(60):
+        while await redis.xlen(keys.BROADCASTS) or await redis.xlen(keys.CHUNKS) > await held(redis):
+            await asyncio.sleep(0.005)
+
+
+async def held(redis: Redis) -> int:
+    return int((await redis.xpending(keys.CHUNKS, keys.GROUP))["pending"])
 
 
 async def stopped(gateway: Gateway) -> dict[str, float]:
