@@ -1,6 +1,8 @@
 """A broadcast that is cancelled while three gateways deliver it: when they stop, and that every user is counted."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,6 +29,8 @@ PROMISED_S = 1.0
 SLOW = ("delay=300",)
 """All gateways together take about ten seconds for the broadcast."""
 PATIENCE_S = 60
+FROZEN_S = 2 * PROMISED_S
+"""Less than the supervisor grants a worker that does not respond."""
 IN_FLIGHT = GATEWAYS * 2 * STREAMS
 
 
@@ -72,24 +76,34 @@ async def finished(gateway: Gateway, ping_id: str) -> dict[str, Any]:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize("kills", [False, True], ids=["all live", "the one that answered is killed"])
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
+@pytest.mark.parametrize("kills", [False, True], ids=["one is frozen", "the one that answered is killed"])
 async def test_a_cancelled_broadcast_stops_and_counts_every_user(
     kills: bool, short_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deliveries = Deliveries()
     with RedisServer("valkey") as store:
         async with running(short_path, store, deliveries) as gateways:
-            first, second, _ = gateways
+            first, second, third = gateways
             answer = await first.ping([f"user{n}" for n in range(USERS)], message="all")
             await deliveries.reach(USERS // 10)
             small = await asyncio.gather(
                 *(second.ping(f"user{n}", message=f"small {n}") for n in range(SMALL))
             )
+            if not kills:
+                signal_all(third.workers, signal.SIGSTOP)
             cancelled = await first.request("DELETE", f"/rc/v1/pings/{answer.ping_id}")
             answered_s = time.time()
             assert cancelled.status == 202, cancelled
             if kills:
                 first.kill_all()
+            else:  # the providers have answered the requests in flight when it runs again
+                await asyncio.sleep(FROZEN_S)
+                signal_all(third.workers, signal.SIGCONT)
             report = await finished(second, answer.ping_id)
             for ping in small:
                 assert (await finished(second, ping.ping_id))["counts"]["accepted"] == 1
@@ -103,7 +117,7 @@ async def test_a_cancelled_broadcast_stops_and_counts_every_user(
     late_s = max(begun) - answered_s
     with capsys.disabled():
         print(
-            f"\n{USERS} users, {GATEWAYS} gateways{', one killed' if kills else ''}: {report['counts']}, skipped"
+            f"\n{USERS} users, {GATEWAYS} gateways, one {'killed' if kills else 'frozen'}: {report['counts']}, skipped"
             f" {report['skipped']}; {len(set(begun))} requests, the last one {late_s:.3f} s after the answer"
         )
     assert late_s <= PROMISED_S
