@@ -35,7 +35,9 @@ def test_a_ping_that_does_not_finish_in_time_is_reported_with_its_id() -> None:
     assert failed.value.ping_id == ID
 
 
-@pytest.mark.parametrize("server", ["127.0.0.1:9292", "ftp://gateway", "http://", ""])
+@pytest.mark.parametrize(
+    "server", ["127.0.0.1:9292", "ftp://gateway", "http://", "", "http://g:99999", "http://[::1"]
+)
 def test_a_server_is_an_http_url(server: str) -> None:
     with pytest.raises(PingError, match="must be an http or https URL"):
         SyncClient(server, "", 1)
