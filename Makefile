@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 SCENARIOS ?= push endtoend
 SECONDS ?= 120
-# Processes that share the tests: most tests wait for a process, a time-out or Redis.
+# Processes that share the tests: most tests wait for a process, a time-out or Redis. They keep the bytecode of plugins,
+# which pytest rewrites: without it, each process would rewrite them at its start.
 PARALLEL ?= 3
 # The variable leaves out a note on the future of mkdocs. No --quiet: strict mode then counts no warnings and never fails.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -24,7 +25,7 @@ demo: $(VENV)/installed ## Start everything embedded, with simulated devices; Ct
 
 test: $(VENV)/installed-dev ## Install what the tests need, run them all (ARGS="-k word tests/...")
 	@tools/debian-packages
-	@$(BIN)/python -m pytest -n $(PARALLEL) --dist worksteal $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PARALLEL) --dist worksteal $(ARGS)
 
 check: $(VENV)/installed-dev ## Lock files, lint, format, types, import layers, house rules, documentation site
 	@$(BIN)/python tools/lock.py --check

@@ -16,6 +16,7 @@ __all__ = [
     "BodiesFull",
     "CancellationsFull",
     "ChannelBroken",
+    "ConnectionsFull",
     "CredentialError",
     "IdempotencyConflict",
     "InputError",
@@ -32,6 +33,7 @@ __all__ = [
     "StoreRefused",
     "StreamsFull",
     "TooManyRequests",
+    "UnexpectedFailure",
     "UnreadableEntry",
 ]
 
@@ -115,6 +117,22 @@ class AuthenticationBusy(RhoPushError):
     code = "authentication_busy"
     label = "authentication_busy"
     retryable = True
+
+
+class ConnectionsFull(RhoPushError):
+    """This process has as many HTTP connections as `limits.connections` allows."""
+
+    status = 503
+    code = "connections_full"
+    label = "connections_full"
+    retryable = True
+
+
+class UnexpectedFailure(RhoPushError):
+    """The gateway failed unexpectedly. Its log has the reason."""
+
+    code = "internal"
+    label = "internal"
 
 
 class StreamsFull(RhoPushError):

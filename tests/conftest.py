@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from tests.support.forks import Forks
 from tests.support.gateway import Gateway
 from tests.support.order import order
 from tests.support.redis import KINDS, RedisServer
@@ -63,6 +64,14 @@ async def redis_client(redis_server: RedisServer, redis_address: str) -> AsyncIt
     # Without `driver_info` the client would search its own version in the installed packages each time.
     async with Redis(unix_socket_path=str(redis_server.socket), driver_info=None) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Runs the command in forks of a process that has imported its modules."""
+    made = Forks(tmp_path_factory.mktemp("forks"))
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The files in deploy/ agree with the product: metrics, settings and options exist."""
 
 import argparse
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -56,6 +57,25 @@ def test_every_alert_has_a_description() -> None:
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert rule["annotations"]["summary"]
         assert rule["annotations"]["description"].endswith(".")
+
+
+def test_every_alert_has_a_row_with_its_first_command() -> None:
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())["groups"][0]["rules"]
+    page = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    table = page.split("### Alerts\n")[1].split("\n### ")[0]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line[:3] == "| `"
+    ]
+    assert [row[:2] for row in rows] == [[f"`{rule['alert']}`", rule["labels"]["severity"]] for rule in rules]
+    for _, _, meaning, command, action in rows:
+        assert meaning
+        assert action
+        words = command.strip("`").split()
+        assert words[0] in ("curl", "df", "redis-cli", "rhopush", "top")
+        if words[0] == "rhopush":
+            parser = argparse.ArgumentParser()
+            importlib.import_module(f"gateway.cli.{words[1]}").add_arguments(parser)
+            parser.parse_args(words[2:])
 
 
 def test_the_dashboards_panels_stand_side_by_side() -> None:

@@ -58,19 +58,18 @@ async def test_the_alerts_fire_for_their_causes(tmp_path: Path) -> None:
     response = 'rhopush_stage_seconds_bucket{stage="response",provider="fcm",le="%s"}'
     answers = 'rhopush_provider_responses_total{provider="fcm",status="%s"}'
     stalled = 'rhopush_lanes_stalled{reason="%s"}'
-    series = {
-        awaited: "0+100x2000",
-        synced: "0+50x1440 72000+1x560",
-        response % "2.5": "0+10x2000",
-        response % "10": "0+100x2000",
-        response % "+Inf": "0+100x2000",
-        answers % "200": "0+100x2000",
-        answers % "503": "0+40x2000",
-        stalled % "verdict_writes": "0x30 1x2000",
-        stalled % "cancellation_reads": "0x30 1 0x2000",
+    days = {awaited: "0+100x2000", synced: "0+50x1440 72000+1x560"}
+    hour = {
+        response % "2.5": "0+10x60",
+        response % "10": "0+100x60",
+        response % "+Inf": "0+100x60",
+        answers % "200": "0+100x60",
+        answers % "503": "0+40x60",
+        stalled % "verdict_writes": "0x30 1x30",
+        stalled % "cancellation_reads": "0x30 1 0x30",
     }
-    fired = {
-        "PingsWithoutEffect": ("32h", {"severity": "ticket", "provider": "apns"}),
+    fired_in_days = {"PingsWithoutEffect": ("32h", {"severity": "ticket", "provider": "apns"})}
+    fired_in_an_hour = {
         "ProviderSlow": ("1h", {"severity": "ticket", "provider": "fcm"}),
         "ProviderFails": ("1h", {"severity": "page", "provider": "fcm"}),
         "RedisSlow": ("1h", None),
@@ -93,6 +92,7 @@ async def test_the_alerts_fire_for_their_causes(tmp_path: Path) -> None:
                     for name, (time, labels) in fired.items()
                 ],
             }
+            for series, fired in ((days, fired_in_days), (hour, fired_in_an_hour))
         ],
     }
     rules = yaml.safe_load(RULES.read_text())

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from tests.conftest import StartGateway
 from tests.gateway.cli.test_demo import Demo
+from tests.support.forks import Forks
 from tests.support.gateway import ROOT
 from tests.support.provider import Provider
 from tests.support.rhoconnect import Client, lay_users
@@ -59,21 +60,13 @@ def device(server: Provider, number: int, **more: Any) -> Client:
     return Client(device_type="ANDROID", push_type="courier", pin=pin, phone_id=f"phone{number}", **more)
 
 
-def rhopush(*words: str, path: Path, gateway: dict[str, Any], folder: Path, **environ: str) -> Any:
+def rhopush(
+    forks: Forks, *words: str, path: Path, gateway: dict[str, Any], folder: Path, **environ: str
+) -> Any:
     file = folder / "settings.yml"
     file.write_text(yaml.safe_dump({"development": {"gateway": {"data_dir": str(folder / "d"), **gateway}}}))
-    command = [sys.executable, "-c", "from gateway.cli import main; raise SystemExit(main())", *words]
-    command += ["--settings", str(file), "--env", "development"]
-    kept = {"PATH": os.environ["PATH"], "RHOPUSH_RHOCONNECT_PUSH_PORT": "0"}
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**kept, "PYTHONPATH": str(path), **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    kept = {"PATH": os.environ["PATH"], "RHOPUSH_RHOCONNECT_PUSH_PORT": "0", "PYTHONPATH": str(path)}
+    return forks.run(ROOT, kept | environ, *words, "--settings", str(file), "--env", "development")
 
 
 async def test_a_ping_reaches_two_devices_with_different_endpoints(
@@ -153,12 +146,12 @@ async def test_a_reload_changes_the_credential_and_takes_an_origin_away(
 
 
 async def test_check_names_the_credential_error_and_tries_each_server(
-    courier: Path, servers: tuple[Provider, Provider], tmp_path: Path
+    courier: Path, servers: tuple[Provider, Provider], tmp_path: Path, forks: Forks
 ) -> None:
     one, other = servers
     own = {"token_file": str(tmp_path / "missing")}
     gateway = {"courier": section(tmp_path, one, other), "apps": {"com.x": {"courier": own}}}
-    said = await asyncio.to_thread(rhopush, "check", path=courier, gateway=gateway, folder=tmp_path)
+    said = await asyncio.to_thread(rhopush, forks, "check", path=courier, gateway=gateway, folder=tmp_path)
     lines = [line.split(maxsplit=1) for line in said.stdout.splitlines()]
     assert said.returncode == 1
     courier_lines = [" ".join(text.split()) for _, text in lines if text.startswith("courier")]
@@ -192,9 +185,14 @@ async def test_check_names_the_credential_error_and_tries_each_server(
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(
-    courier: Path, tmp_path: Path, gateway: dict[str, Any], environ: dict[str, str], complaint: str
+    forks: Forks,
+    courier: Path,
+    tmp_path: Path,
+    gateway: dict[str, Any],
+    environ: dict[str, str],
+    complaint: str,
 ) -> None:
-    said = rhopush("check", path=courier, gateway=gateway, folder=tmp_path, **environ)
+    said = rhopush(forks, "check", path=courier, gateway=gateway, folder=tmp_path, **environ)
     assert said.returncode == 2
     assert complaint in said.stderr
     assert len(said.stderr.splitlines()) == 1
@@ -252,10 +250,10 @@ def broken(tmp_path: Path) -> Iterator[Path]:
     ],
 )
 def test_a_broken_entry_point_is_named_in_one_line(
-    broken: Path, tmp_path: Path, command: str, name: str, value: str, complaint: str
+    forks: Forks, broken: Path, tmp_path: Path, command: str, name: str, value: str, complaint: str
 ) -> None:
     entry_point(broken, "late", name, value)
-    said = rhopush(command, path=broken, gateway={}, folder=tmp_path)
+    said = rhopush(forks, command, path=broken, gateway={}, folder=tmp_path)
     assert said.returncode == 2
     assert complaint in said.stderr
     assert "of the package late" in said.stderr
@@ -263,13 +261,13 @@ def test_a_broken_entry_point_is_named_in_one_line(
 
 
 def test_an_object_that_cannot_be_imported_ends_the_command(
-    broken: Path, tmp_path: Path, command: str
+    forks: Forks, broken: Path, tmp_path: Path, command: str
 ) -> None:
     entry = "from gateway.delivery.provider_entry import ProviderEntry\n"
     (broken / "late_entry.py").write_text(f'{entry}ENTRY = ProviderEntry("late", "torn:PROVIDER")\n')
     entry_point(broken, "late", "late", "late_entry:ENTRY")
     words = [command, "--port", "0"] if command == "serve" else [command]
-    said = rhopush(*words, path=broken, gateway={}, folder=tmp_path)
+    said = rhopush(forks, *words, path=broken, gateway={}, folder=tmp_path)
     assert said.returncode == 2
     assert "entry point late = late_entry:ENTRY of the package late: torn:PROVIDER" in said.stderr
     assert "Traceback" not in said.stderr

@@ -18,6 +18,7 @@
 | a citation (`contract §1`, `providers A1`, a page, a file) resolves; a `§` names its document | it can be read |
 | a module with code has a test file of its name, and a test file a module | tests are found |
 | the version in pyproject.toml has its section in CHANGELOG.md | a release lists its changes |
+| the rules find many log calls, metrics, docstrings and so on | a rule that finds nothing reports nothing |
 
 import-linter checks the imports between the packages of `gateway/` (pyproject.toml).
 """
@@ -40,6 +41,7 @@ from rules.plain_docstrings import unclear_docstrings
 from rules.plain_sentences import unclear_sentences
 from rules.retired_words import LIST, read_list, retired_words
 from rules.source import Breach, Source, documents, sources
+from rules.subjects import missing_subjects
 
 BODY_LINES_MAX = 60
 BODY_LINES_P90 = 25
@@ -187,6 +189,7 @@ def breaches(root: Path) -> Iterator[Breach]:
     yield from retired_words(read_list(LIST.read_text()), found, pages)
     yield from unresolved_citations(found, pages)
     yield from unexplained_version(root)
+    yield from missing_subjects(found, pages)
     yield from (Breach(path, 1, message) for path, message in test_file_breaches(root))
 
 

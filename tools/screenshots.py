@@ -31,9 +31,11 @@ _DEMO: Final = (
 )
 _WIDE: Final[Mapping[str, int]] = {"width": 1100, "height": 640}
 _PHONE: Final[Mapping[str, int]] = {"width": 390, "height": 760}
+_SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 _TIMEOUT_S: Final = 30.0
 _PINGED_S: Final = 40.0
 """Time of load before the first picture: the plots have some samples then."""
+_PLOTTED_S: Final = 3.0
 
 
 class Demo(NamedTuple):
@@ -83,12 +85,10 @@ def ping(demo: Demo, ended: threading.Event) -> None:
         count += 1
 
 
-def open_page(
-    browser: Browser, demo: Demo, size: Mapping[str, int], scheme: Literal["light", "dark"] = "light"
-) -> Page:
+def open_page(browser: Browser, demo: Demo, size: Mapping[str, int]) -> Page:
     """Return a page with a session."""
     viewport: Any = dict(size)
-    page = browser.new_page(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+    page = browser.new_page(viewport=viewport, color_scheme="light", reduced_motion="reduce")
     page.goto(f"{demo.url}/console")
     page.get_by_label("API token").fill(demo.token)
     page.get_by_role("button", name="Log in").click()
@@ -96,16 +96,24 @@ def open_page(
     return page
 
 
-def take(demo: Demo, folder: Path) -> None:
-    """Take all pictures."""
+def take(demo: Demo, folder: Path, plotted_s: float = _PLOTTED_S) -> None:
+    """Take all pictures.
+
+    Args:
+        demo: the demo.
+        folder: the folder for the pictures.
+        plotted_s: time for which the overview is open before its picture.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for scheme in ("light", "dark"):
-            page = open_page(browser, demo, _WIDE, "light" if scheme == "light" else "dark")
-            page.locator("#plot-rates path.line-1").wait_for(state="attached")
-            page.wait_for_timeout(3_000)
+        page = open_page(browser, demo, _WIDE)
+        page.locator("#plot-rates path.line-1").wait_for(state="attached")
+        page.wait_for_timeout(plotted_s * 1_000)
+        for scheme in _SCHEMES:
+            page.emulate_media(color_scheme=scheme)
             page.screenshot(path=folder / f"console-overview-{scheme}.png")
+        page.close()
         page = open_page(browser, demo, _PHONE)
         page.goto(f"{demo.url}/console/ping?users=alice, bob, carol")
         page.get_by_label("Message").fill("Order 4711 has shipped")
@@ -132,7 +140,7 @@ def main() -> None:
         load = threading.Thread(target=ping, args=(demo, ended), daemon=True)
         load.start()
         time.sleep(given.seconds)
-        take(demo, given.folder)
+        take(demo, given.folder, min(_PLOTTED_S, given.seconds))
         ended.set()
         load.join()
 

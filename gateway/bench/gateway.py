@@ -1,5 +1,6 @@
 """`rhopush serve` as a process, as it is shipped: logs, metrics, receipts and durability on."""
 
+import http.client
 import os
 import signal
 import subprocess
@@ -98,6 +99,22 @@ class Gateway:
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "its log is empty"
+
+    def get(self, path: str, timeout_s: float) -> tuple[int, str]:
+        """Send a GET request on a connection of its own, and return the status and the body of the response.
+
+        Raises:
+            CannotMeasure: it is not answered in time.
+        """
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        try:
+            link.request("GET", path)
+            response = link.getresponse()
+            return response.status, response.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            raise CannotMeasure(f"{path} was not answered: {error}") from error
+        finally:
+            link.close()
 
     @property
     def push_port(self) -> int:

@@ -174,9 +174,7 @@ class BenchEnvironment:
         before = self.delivered()
         yield
         self.store.emptied()
-        delivered = self.delivered() - before
-        if delivered != pings:
-            raise CannotMeasure(f"{pings} pings were accepted and {delivered} pushes came to the provider")
+        require_delivered(self.delivered() - before, pings)
 
     @contextmanager
     def window(self, **more: int) -> Iterator[Window]:
@@ -309,6 +307,20 @@ def counted(cpu: Mapping[str, float]) -> None:
     for part, seconds in cpu.items():
         if seconds <= 0:
             raise CannotMeasure(f"too little was sent: {part} used less CPU than /proc counts (10 ms)")
+
+
+def require_delivered(delivered: int, due: int) -> None:
+    """Check that no push was lost or sent twice.
+
+    Args:
+        delivered: requests that the provider answered.
+        due: pushes of the pings that were accepted.
+
+    Raises:
+        CannotMeasure: the numbers differ.
+    """
+    if delivered != due:
+        raise CannotMeasure(f"{due} pushes were due and {delivered} came to the provider")
 
 
 def limit_note(provider_cpu_s: float, count: int, seconds: float) -> str | None:

@@ -197,6 +197,8 @@ class Coalescer:
             except StoreDown as error:
                 self._metrics.store_errors("change_events").inc()
                 _log.debug("redis_unavailable", error=error.message)
+            except BAD_DATA:  # if the task ended, no gateway would store changes
+                _log.exception("change_event_heartbeat_failed")
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _heartbeat(self) -> None:
@@ -316,6 +318,8 @@ class Coalescer:
             return
         if closed.pings:
             self._metrics.pings_accepted(CHANGE_EVENTS).inc(closed.pings)
+        if closed.refused:
+            self._rejections.record(UNREADABLE, "a window of a user", users=closed.refused)
         self._due_in(closed.next_ms)
         if closed.full:
             self._metrics.pings_refused("queue_full").inc()

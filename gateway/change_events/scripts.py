@@ -113,6 +113,28 @@ local function upto(most)
     return users
 end
 
+-- Whether a text is UTF-8. One that is not would make the whole entry unreadable, with the pings of other users.
+local function is_utf8(text)
+    if not string.find(text, '[\\128-\\255]') then return true end
+    local at = 1
+    while at <= #text do
+        local first, second = string.byte(text, at, at + 1)
+        local more = first < 128 and 0 or first < 194 and -1 or first < 224 and 1 or first < 240 and 2
+            or first < 245 and 3 or -1
+        if more < 0 or at + more > #text then return false end
+        for next = at + 1, at + more do
+            local byte = string.byte(text, next)
+            if byte < 128 or byte > 191 then return false end
+        end
+        if first == 224 and second < 160 or first == 237 and second > 159
+            or first == 240 and second < 144 or first == 244 and second > 143 then
+            return false
+        end
+        at = at + 1 + more
+    end
+    return true
+end
+
 local function pushed(user, sources, life)
     local key = PUSHED .. user
     if not fits(key, 'hash') then redis.call('DEL', key) end
@@ -139,7 +161,7 @@ local room = math.min(
     math.floor((most_bytes - stored(held[2])) / math.max(1, each))
 )
 local users = room > 0 and upto(math.min(room, most)) or {}
-local pings = {}
+local pings, refused = {}, 0
 for _, user in ipairs(users) do
     local window = WINDOW .. user
     if not fits(window, 'zset') then redis.call('DEL', window) end  -- a damaged window must not keep the others open
@@ -151,6 +173,14 @@ for _, user in ipairs(users) do
     redis.call('ZREMRANGEBYSCORE', window, '(' .. latest, '+inf')
     local rest = redis.call('ZRANGE', window, 0, 0, 'WITHSCORES')
     if rest[2] then redis.call('ZADD', KEYS[1], rest[2], user) else redis.call('ZREM', KEYS[1], user) end
+    local readable = {}
+    for _, source in ipairs(sources) do
+        if is_utf8(source) then readable[#readable + 1] = source else refused = refused + 1 end
+    end
+    if #readable > 0 and not is_utf8(user) then
+        readable, refused = {}, refused + 1
+    end
+    sources = readable
     if #sources > 0 then
         pings[#pings + 1] = pack_ping(parts, {user}, sources)
         if life > 0 then pushed(user, sources, life) end
@@ -163,14 +193,14 @@ if #pings > 0 then
     add(KEYS[3], 'bytes', size)
 end
 local next = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-return {#pings, next[2] and math.max(0, next[2] - now) or -1, room > 0 and 1 or 0}
+return {#pings, next[2] and math.max(0, next[2] - now) or -1, room > 0 and 1 or 0, refused}
 """
 )
 """Make one ping of each window that has ended, and append the pings as one entry.
 
-Returns the number of pings, the ms until the next window ends (-1: none is open), and 0 if the backlog is full: windows
-then stay open. A window is removed in the same step in which its ping is appended, so that no second gateway makes a
-ping of it.
+Returns the number of pings, the ms until the next window ends (-1: none is open), 0 if the backlog is full (windows
+then stay open), and the number of users and sources that were left out because they are not UTF-8. A window is removed
+in the same step in which its ping is appended, so that no second gateway makes a ping of it.
 """
 
 HOLD_LEASE: Final = Script(

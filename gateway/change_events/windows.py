@@ -56,11 +56,19 @@ class WriteResult(NamedTuple):
 
 
 class CloseResult(NamedTuple):
-    """Result of closing windows. `full`: the backlog is full, and due windows stay open."""
+    """Result of closing windows.
+
+    Attributes:
+        pings: number of pings.
+        next_ms: milliseconds until the next window ends; None: no window is open.
+        full: the backlog is full, and due windows stay open.
+        refused: users and sources that were left out because they are not UTF-8.
+    """
 
     pings: int
     next_ms: int | None
     full: bool
+    refused: int = 0
 
 
 class LeaderLease(NamedTuple):
@@ -134,7 +142,7 @@ class ChangeWindows:
         reply = await self._connection.eval(
             scripts.CLOSE_WINDOWS, [keys.WINDOWS, keys.PINGS, keys.STATS], words
         )
-        return CloseResult(reply[0], _next(reply[1]), reply[2] == 0)
+        return CloseResult(reply[0], _next(reply[1]), reply[2] == 0, reply[3])
 
     async def hold(self, name: str, mark: str, listened_ms: int) -> LeaderLease:
         """Renew the lease, or take it if it is free, and record the mark up to which all changes are stored.
@@ -149,7 +157,7 @@ class ChangeWindows:
         """
         words: list[Argument] = [name, LEASE_MS, mark, listened_ms, GRACE_MS]
         reply = await self._connection.eval(scripts.HOLD_LEASE, [keys.CHANGE_EVENTS], words)
-        return LeaderLease(bool(reply[0]), _next(reply[1]), reply[2].decode())
+        return LeaderLease(bool(reply[0]), _next(reply[1]), reply[2].decode("utf-8", "replace"))
 
     async def give_back(self, name: str) -> None:
         """Release the lease, so that another gateway can take it immediately. Raises StoreDown."""

@@ -1,19 +1,22 @@
 """The command `rhopush`, whose first argument selects a subcommand.
 
-Only the module of the subcommand is imported: the supervisor of `serve` must not load the dependencies of `bench`.
+Only the module of the subcommand is imported, with the modules that it needs: the supervisor of `serve` must not load
+the dependencies of `bench`.
 """
 
 import argparse
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 from gateway import __version__
 from gateway.errors import BadSetting, RhoPushError
-from gateway.logs import plain, writer
-from gateway.logs.redaction import scrub
-from gateway.server.gc_policy import paused_collections
+from gateway.logs.terminal import printable
+from gateway.server.gc_policy import exempt_modules, paused_collections
+from gateway.system.unused_packages import unused_packages_hidden
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -40,27 +43,55 @@ _DETACHED: Final = frozenset({"demo", "serve", "rps", "simulate"})
 """Commands that run until they are stopped: a stalled or closed reader of their stdout or stderr must not stop them."""
 
 
+_OUTPUT_LOST: Final = (errno.EPIPE, errno.ENOSPC)
+"""Errors of a write to stdout. Errors of connections are converted by the clients."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. 2: wrong usage or an invalid setting, reported in one line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     name = _parse_name(words[:1])
-    with paused_collections():
+    with paused_collections(), unused_packages_hidden():
         module = importlib.import_module(f"gateway.cli.{name}")
+    if arguments is None:  # the process is the command's own
+        exempt_modules()
     parser = argparse.ArgumentParser(prog=f"rhopush {name}", description=module.__doc__)
     module.add_arguments(parser)
     args = parser.parse_args(words[1:])
     if name in _DETACHED:
-        writer.detach(
-            plain.dropped_notice(), stdout=lambda number: f"({number} lines dropped: stdout was not read)"
-        )
+        _detach_outputs()
     try:
         status: int = module.run(args)
+        if name not in _DETACHED:
+            sys.stdout.flush()
     except RhoPushError as error:
-        sys.stderr.write(f"rhopush {name}: {scrub(error.message)}\n")
+        redaction = importlib.import_module("gateway.logs.redaction")
+        sys.stderr.write(f"rhopush {name}: {printable(redaction.scrub(error.message))}\n")
         return EXIT_USAGE if isinstance(error, BadSetting) else EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_FAILED
+    except OSError as error:
+        if name in _DETACHED or error.filename is not None or error.errno not in _OUTPUT_LOST:
+            raise
+        _drop_output(error)
+        return EXIT_FAILED
     return status
+
+
+def _detach_outputs() -> None:
+    plain, writer = (importlib.import_module(f"gateway.logs.{name}") for name in ("plain", "writer"))
+    writer.detach(
+        plain.dropped_notice(), stdout=lambda number: f"({number} lines dropped: stdout was not read)"
+    )
+
+
+def _drop_output(error: OSError) -> None:
+    """Drop the output that is not written yet, and report the error unless the reader has ended (`| head`)."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())  # the interpreter flushes stdout at its end
+    os.close(null)
+    if error.errno != errno.EPIPE:
+        sys.stderr.write(f"rhopush: the output cannot be written: {error.strerror}\n")
 
 
 def _parse_name(words: list[str]) -> str:

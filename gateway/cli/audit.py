@@ -15,8 +15,7 @@ from itertools import islice
 from typing import Any, Final
 
 from gateway.cli.options import count
-from gateway.cli.remote import add_action_arguments, client_of, pages_of, with_hint, write_json
-from gateway.cli.table import write_table
+from gateway.cli.remote import add_action_arguments, call_gateway, pages_of, write_list
 from gateway.client.messages import PAGE_MAX
 from gateway.client.sync_client import SyncClient
 
@@ -38,15 +37,11 @@ def run(args: argparse.Namespace) -> int:
         PingError: the gateway cannot be reached, or refuses.
         BadSetting: there is no token.
     """
-    client = client_of(args)
-    with with_hint():
-        records = [*_records(client, args.since, args.limit)]
-    if args.json:
-        for record in records:
-            write_json(record)
-    else:
-        write_table(_HEADINGS, [_row(record) for record in records])
-    return 0
+    return call_gateway(args, _list)
+
+
+def _list(args: argparse.Namespace, client: SyncClient) -> int:
+    return write_list(args, _HEADINGS, _records(client, args.since, args.limit), _row)
 
 
 def _records(client: SyncClient, since: str | None, limit: int) -> Iterator[dict[str, Any]]:

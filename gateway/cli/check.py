@@ -29,9 +29,11 @@ from gateway.check.keyspace_notifications import check_keyspace_notifications
 from gateway.check.migration import check_migration
 from gateway.check.rhoconnect_push import check_push_port, check_push_server
 from gateway.check.webhooks import check_webhooks
-from gateway.cli.options import add_settings_arguments, load_settings
+from gateway.cli.given_settings import load_settings
+from gateway.cli.options import add_settings_arguments
 from gateway.delivery.ping_additions import addition_rules
 from gateway.logs.redaction import scrub
+from gateway.logs.terminal import printable
 from gateway.settings import Settings
 
 _MARKS: Final = {Level.GOOD: "ok", Level.WARNING: "warn", Level.BAD: "FAIL"}
@@ -64,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     findings += check_webhooks(settings)
     findings += asyncio.run(_run_checks(settings))
     for finding in findings:
-        sys.stdout.write(f"{_MARKS[finding.level]:<5} {scrub(finding.subject):<32} {scrub(finding.text)}\n")
+        subject, text = printable(scrub(finding.subject)), printable(scrub(finding.text), lines=True)
+        sys.stdout.write(f"{_MARKS[finding.level]:<5} {subject:<32} {text}\n")
     return 1 if any(finding.level is Level.BAD for finding in findings) else 0
 
 

@@ -16,8 +16,15 @@ from itertools import islice
 from typing import Any, Final
 
 from gateway.cli.options import count
-from gateway.cli.remote import ADMIN, Action, add_action_arguments, pages_of, run_action, write_json
-from gateway.cli.table import write_table
+from gateway.cli.remote import (
+    ADMIN,
+    Action,
+    add_action_arguments,
+    pages_of,
+    run_action,
+    write_json,
+    write_list,
+)
 from gateway.client.sync_client import SyncClient
 from gateway.errors import BadSetting
 
@@ -66,12 +73,7 @@ def _filters(args: argparse.Namespace) -> dict[str, str | None]:
 def _list(args: argparse.Namespace, client: SyncClient) -> int:
     parameters = {**_filters(args), "limit": min(args.limit, _DEVICES_A_REQUEST)}
     devices = islice(pages_of(client, "/dead", parameters, "devices"), args.limit)
-    if args.json:
-        for device in devices:
-            write_json(device)
-        return 0
-    write_table(_HEADINGS, [_row(device) for device in devices])
-    return 0
+    return write_list(args, _HEADINGS, devices, _row)
 
 
 def _row(device: dict[str, Any]) -> tuple[str, ...]:

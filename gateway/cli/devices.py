@@ -22,6 +22,7 @@ from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, 
 from gateway.cli.table import write_table
 from gateway.client.sync_client import SyncClient
 from gateway.errors import BadSetting
+from gateway.logs.terminal import printable
 
 _PARAMETERS: Final = (
     "user_id",
@@ -133,6 +134,7 @@ def table(answer: dict[str, Any]) -> str:
     rows += [(*_identity(row), _recipient(row)) for row in answer["devices"]]
     rows += [(*_identity(row), f"left out, {row['reason']}: {row['text']}") for row in answer["left_out"]]
     rows += [(user, "-", "-", "-", "-", "no such user, or no client") for user in answer["unknown_users"]]
+    rows = [[printable(text) for text in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
     lines = [
         _GAP.join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]])

@@ -16,8 +16,7 @@ import sys
 from typing import Any, Final
 from urllib.parse import quote
 
-from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json
-from gateway.cli.table import write_table
+from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json, write_list
 from gateway.client.sync_client import SyncClient
 
 _HEADINGS: Final = (
@@ -54,13 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace, client: SyncClient) -> int:
-    lanes = client.admin("GET", f"{ADMIN}/lanes", {})["lanes"]
-    if args.json:
-        for lane in lanes:
-            write_json(lane)
-        return 0
-    write_table(_HEADINGS, [_row(lane) for lane in lanes])
-    return 0
+    return write_list(args, _HEADINGS, client.admin("GET", f"{ADMIN}/lanes", {})["lanes"], _row)
 
 
 def _row(lane: dict[str, Any]) -> tuple[str, ...]:

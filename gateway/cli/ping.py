@@ -9,7 +9,6 @@ import argparse
 import sys
 from typing import Any, Final
 
-from gateway.cli.options import api_token
 from gateway.cli.ping_file import send_file
 from gateway.cli.recipients import (
     OPTIONS,
@@ -18,10 +17,11 @@ from gateway.cli.recipients import (
     names_somebody,
     recipients_of,
 )
-from gateway.cli.remote import add_gateway_arguments, client_of, server_of
+from gateway.cli.remote import add_gateway_arguments, client_of, server_of, token_of
 from gateway.client.job import PingJob
 from gateway.client.messages import failures
 from gateway.errors import BadSetting
+from gateway.logs.terminal import printable
 
 _NOT_PARAMETERS: Final = frozenset(
     {"settings", "env", "wait", "server", "token", "timeout", "file", *OPTIONS}
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             raise BadSetting(
                 "with --file, the lines of the file contain the parameters of the pings", field="file"
             )
-        PingJob.configure(server=server_of(args), token=args.token or api_token(args), timeout_s=args.timeout)
+        PingJob.configure(server=server_of(args), token=token_of(args), timeout_s=args.timeout)
         return send_file(args.file)
     if args.user_id is None and not names_somebody(parameters["to"]):
         raise BadSetting("one of --user, --all-users, --device and --file is required", field="user")
@@ -88,4 +88,4 @@ def _table(report: dict[str, Any]) -> str:
     lines += [f"  skipped {number}: {reason}" for reason, number in report.get("skipped", {}).items()]
     if len(lines) == 1:
         lines.append("  no device")
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from gateway.cli.options import count
-from gateway.cli.remote import Action, add_action_arguments, run_action, write_json
+from gateway.cli.remote import Action, add_action_arguments, run_action, write_json, write_list
 from gateway.cli.table import write_table
 from gateway.client.messages import PAGE_MAX
 from gateway.client.sync_client import SyncClient
@@ -53,23 +53,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace, client: SyncClient) -> int:
-    pings = _pings(client, args.state, args.limit)
-    if args.json:
-        for ping in pings:
-            write_json(ping)
-        return 0
-    rows = [
-        (
-            ping["ping_id"],
-            ping["state"],
-            ping["accepted_at"] or "",
-            ping["ingress"] or "",
-            _counted(ping["counts"]),
-        )
-        for ping in pings
-    ]
-    write_table(_HEADINGS, rows)
-    return 0
+    return write_list(args, _HEADINGS, _pings(client, args.state, args.limit), _row)
+
+
+def _row(ping: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        ping["ping_id"],
+        ping["state"],
+        ping["accepted_at"] or "",
+        ping["ingress"] or "",
+        _counted(ping["counts"]),
+    )
 
 
 def _pings(client: SyncClient, state: str | None, limit: int) -> Iterator[dict[str, Any]]:

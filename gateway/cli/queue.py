@@ -16,7 +16,15 @@ import sys
 from typing import Any, Final
 from urllib.parse import quote
 
-from gateway.cli.remote import ADMIN, Action, add_action_arguments, pages_of, run_action, write_json
+from gateway.cli.remote import (
+    ADMIN,
+    Action,
+    add_action_arguments,
+    pages_of,
+    run_action,
+    write_json,
+    write_list,
+)
 from gateway.cli.table import write_table
 from gateway.client.sync_client import SyncClient
 
@@ -92,13 +100,7 @@ def _age(age_s: float | None) -> str:
 
 
 def _list(args: argparse.Namespace, client: SyncClient) -> int:
-    records = pages_of(client, _RECORDS, {}, "records")
-    if args.json:
-        for record in records:
-            write_json(record)
-        return 0
-    write_table(_RECORD_HEADINGS, [_row(record) for record in records])
-    return 0
+    return write_list(args, _RECORD_HEADINGS, pages_of(client, _RECORDS, {}, "records"), _row)
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:

@@ -1,17 +1,19 @@
 """Options of the commands that call a running gateway, and the API token that they use."""
 
 import argparse
-import contextlib
+import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from gateway.cli.options import add_settings_arguments, api_token
+from gateway.cli.options import add_settings_arguments, seconds
+from gateway.cli.table import write_table
 from gateway.client.errors import PingError
 from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S
 from gateway.client.sync_client import SyncClient
+from gateway.server.gc_policy import paused_collections
 
 ADMIN: Final = "/rc/v1/admin"
 """Start of the paths of operators' routes."""
@@ -22,7 +24,7 @@ Action = Callable[[argparse.Namespace, SyncClient], int]
 
 def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
     """`--server`, `--token`, `--timeout`, and those of the settings."""
-    parser.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="S")
+    parser.add_argument("--timeout", type=seconds, default=DEFAULT_TIMEOUT_S, metavar="S")
     parser.add_argument("--server", metavar="URL", help=f"default: $RHOPUSH_SERVER or {DEFAULT_SERVER}")
     parser.add_argument("--token", help="default: $API_TOKEN, the settings or the data folder")
     add_settings_arguments(parser)
@@ -34,30 +36,31 @@ def server_of(args: argparse.Namespace) -> str:
     return server
 
 
+def token_of(args: argparse.Namespace) -> str:
+    """The API token that `--token` gives, else that of the settings or the data folder.
+
+    The modules of the settings are imported only when they are read.
+
+    Raises:
+        BadSetting: there is none, or a setting is wrong.
+        BadProvider: an installed provider cannot be used.
+    """
+    if args.token:
+        given: str = args.token
+        return given
+    with paused_collections():
+        given_settings = importlib.import_module("gateway.cli.given_settings")
+    found: str = given_settings.api_token(args)
+    return found
+
+
 def client_of(args: argparse.Namespace) -> SyncClient:
     """A client of that gateway.
 
     Raises:
         BadSetting: there is no token.
     """
-    return SyncClient(server_of(args), args.token or api_token(args), args.timeout)
-
-
-@contextlib.contextmanager
-def with_hint() -> Iterator[None]:
-    """Add a hint for the operator to the error of a gateway that cannot be reached.
-
-    Raises:
-        PingError: the gateway cannot be reached, or refuses.
-    """
-    try:
-        yield
-    except PingError as error:
-        if error.refused_with is not None:
-            raise
-        raise PingError(
-            [f"{error.message} (start a gateway with `rhopush serve`, or name one with --server)"]
-        ) from error
+    return SyncClient(server_of(args), token_of(args), args.timeout)
 
 
 def add_action_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,9 +76,25 @@ def run_action(args: argparse.Namespace, actions: Mapping[str, Action]) -> int:
         PingError: the gateway cannot be reached, or refuses.
         BadSetting: there is no token.
     """
+    return call_gateway(args, actions[args.action])
+
+
+def call_gateway(args: argparse.Namespace, action: Action) -> int:
+    """Carry out an action, and return its exit status.
+
+    Raises:
+        PingError: the gateway cannot be reached, which the text supplements with a hint, or refuses.
+        BadSetting: there is no token.
+    """
     client = client_of(args)
-    with with_hint():
-        return actions[args.action](args, client)
+    try:
+        return action(args, client)
+    except PingError as error:
+        if error.refused_with is not None:
+            raise
+        raise PingError(
+            [f"{error.message} (start a gateway with `rhopush serve`, or name one with --server)"]
+        ) from error
 
 
 def pages_of(client: SyncClient, path: str, parameters: Mapping[str, Any], name: str) -> Iterator[Any]:
@@ -97,6 +116,28 @@ def pages_of(client: SyncClient, path: str, parameters: Mapping[str, Any], name:
         cursor = page["next_cursor"]
         if cursor is None:
             return
+
+
+def write_list(
+    args: argparse.Namespace,
+    headings: Sequence[str],
+    values: Iterable[Any],
+    row: Callable[[Any], Sequence[str]],
+) -> int:
+    """Write a list to stdout: with --json each value on a line, else a table. Return the exit status 0.
+
+    Args:
+        args: the options of `add_action_arguments`.
+        headings: of the columns of the table.
+        values: the elements of the list, as the gateway answered them.
+        row: makes the row of an element.
+    """
+    if args.json:
+        for value in values:
+            write_json(value)
+    else:
+        write_table(headings, [row(value) for value in values])
+    return 0
 
 
 def write_json(value: object) -> None:

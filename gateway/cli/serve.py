@@ -5,7 +5,8 @@ Prints `ready http://HOST:PORT` alone on a line once every ingress is open; logs
 
 import argparse
 
-from gateway.cli.options import add_settings_arguments, count, load_settings, port
+from gateway.cli.given_settings import load_settings
+from gateway.cli.options import add_settings_arguments, count, port
 from gateway.logs.plain import PlainLog
 from gateway.server.file_permissions import exposed
 from gateway.server.reload import SettingsReloader

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 
+from gateway.logs.terminal import printable
+
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Write rows to stdout.
@@ -11,7 +13,7 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         headings: of the columns; written on a terminal alone.
         rows: as many texts as there are headings.
     """
-    rows = [[_printable(text) for text in row] for row in rows]
+    rows = [[printable(text) for text in row] for row in rows]
     if not sys.stdout.isatty():
         sys.stdout.writelines("\t".join(row) + "\n" for row in rows)
         return
@@ -23,9 +25,3 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n"
         for row in table
     )
-
-
-def _printable(text: str) -> str:
-    """Return the text without control characters: some texts come from devices and providers, and a terminal executes
-    escape sequences."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)

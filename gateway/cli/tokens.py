@@ -18,8 +18,7 @@ import time
 from typing import Any, Final
 from urllib.parse import quote
 
-from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json
-from gateway.cli.table import write_table
+from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json, write_list
 from gateway.client.sync_client import SyncClient
 from gateway.registry.scopes import Scope
 
@@ -87,13 +86,7 @@ def _create(args: argparse.Namespace, client: SyncClient) -> int:
 
 
 def _list(args: argparse.Namespace, client: SyncClient) -> int:
-    tokens = client.admin("GET", _PATH, {})["tokens"]
-    if args.json:
-        for token in tokens:
-            write_json(token)
-    else:
-        write_table(_HEADINGS, [_row(token) for token in tokens])
-    return 0
+    return write_list(args, _HEADINGS, client.admin("GET", _PATH, {})["tokens"], _row)
 
 
 def _revoke(args: argparse.Namespace, client: SyncClient) -> int:

@@ -16,8 +16,7 @@ import sys
 from typing import Any, Final
 from urllib.parse import quote
 
-from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json
-from gateway.cli.table import write_table
+from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json, write_list
 from gateway.client.sync_client import SyncClient
 
 _PATH: Final = f"{ADMIN}/webhooks"
@@ -50,13 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace, client: SyncClient) -> int:
-    endpoints = client.admin("GET", _PATH, {})["webhooks"]
-    if args.json:
-        for endpoint in endpoints:
-            write_json(endpoint)
-        return 0
-    write_table(_HEADINGS, [_row(endpoint) for endpoint in endpoints])
-    return 0
+    return write_list(args, _HEADINGS, client.admin("GET", _PATH, {})["webhooks"], _row)
 
 
 def _row(endpoint: dict[str, Any]) -> tuple[str, ...]:
@@ -78,6 +71,8 @@ def _replay(args: argparse.Namespace, client: SyncClient) -> int:
         return 0
     stored = f"the oldest stored event is from {found['oldest']}" if found["oldest"] else "no event is stored"
     sys.stdout.write(f"{found['endpoint']} receives the events since {found['since']} again; {stored}\n")
+    if found.get("state") == "disabled":  # a gateway of an earlier version does not report the state
+        sys.stdout.write(f"it is disabled: `rhopush webhooks test {found['endpoint']}` enables it\n")
     return 0
 
 

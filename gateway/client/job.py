@@ -9,7 +9,7 @@ from gateway.client.bulk_lines import BulkItem, BulkResult
 from gateway.client.errors import PingError
 from gateway.client.messages import failures
 from gateway.client.sync_client import SyncClient
-from gateway.settings.secret import Secret
+from gateway.system.secret import Secret
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:9292"
 DEFAULT_TIMEOUT_S: Final = 60.0

@@ -15,6 +15,8 @@ RETRY_PAUSE_S: Final = 1.0
 PAGE_MAX: Final = 500
 """Most pings of one page of a list."""
 
+_SHOWN_BYTES: Final = 1_000
+"""Most bytes of a response without JSON that an error shows."""
 _FINISHED: Final = ("done", "cancelled")
 """States of a ping that has all of its verdicts."""
 _FINAL: Final = ("accepted", "cancelled")
@@ -53,7 +55,9 @@ def server_url(server: str) -> SplitResult:
     """
     try:
         url = urlsplit(server)
-        valid = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        valid = (
+            url.scheme in ("http", "https") and bool(url.hostname) and url.path.isascii() and url.port != 0
+        )
     except ValueError:  # a port out of range, or an invalid IPv6 address
         valid = False
     if not valid:
@@ -212,8 +216,14 @@ def refusal(answer: ClientResponse) -> PingError:
     """Return the error of a response that refuses the request."""
     said = _json(answer).get("error")
     words = said.get("message") if isinstance(said, dict) else None
-    text = words or answer.body.decode(errors="replace").strip() or f"HTTP status {answer.status}"
+    text = words or _first_line(answer.body) or f"HTTP status {answer.status}"
     return PingError([text], answer.ping_id, answer.status)
+
+
+def _first_line(body: bytes) -> str:
+    """Return the beginning of a text, which is a whole page if another server answered."""
+    lines = body[:_SHOWN_BYTES].decode(errors="replace").split("\n")
+    return next((line.strip() for line in lines if line.strip()), "")
 
 
 def _json(answer: ClientResponse) -> dict[str, Any]:

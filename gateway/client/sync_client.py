@@ -111,15 +111,16 @@ class SyncClient:
         return explanation_of(self._ask(explain_request(parameters, self._token), self._timeout_s))
 
     def _ask(self, request: ClientRequest, timeout_s: float) -> ClientResponse:
-        host, port = self._url.hostname or "", self._url.port
-        connection = _CONNECTIONS[self._url.scheme](host, port, timeout=timeout_s)
+        connection = _CONNECTIONS[self._url.scheme](
+            self._url.hostname or "", self._url.port, timeout=timeout_s
+        )
         try:
             path = self._url.path.rstrip("/") + request.path
             connection.request(request.method, path, body=request.body, headers=request.headers)
             answer = connection.getresponse()
             headers = {name.lower(): value for name, value in answer.getheaders()}
             return ClientResponse(answer.status, headers, answer.read())
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: the name of the host
             raise unreachable(self._url, error) from error
         finally:
             connection.close()

@@ -17,7 +17,7 @@ from gateway.console.device_page import Deliveries, DevicePage
 from gateway.console.guard import LOGIN_PATH, Guard, Visit, redirect
 from gateway.console.identities import Identities
 from gateway.console.login import LoginPages
-from gateway.console.navigation import DEMO, WEBHOOKS, links_of
+from gateway.console.navigation import DEMO, PING_FORM, WEBHOOKS, links_of
 from gateway.console.overview import OverviewPages, OverviewReader
 from gateway.console.pages import PAGE_HEADERS, Pages
 from gateway.console.ping_form import PingForm
@@ -75,6 +75,7 @@ class _Console:
         absent = frozenset(path for path, there in has.items() if not there)
         self._pages = Pages(self._assets, lambda visit: links_of(visit, absent))
         sessions, identities = ConsoleSessions(services.redis), Identities(context)
+        context.close_with(sessions.close)
         self._guard = Guard(context, self._pages, sessions, identities)
         streams = LiveStreams(self._guard)
         self._login = LoginPages(context, self._pages, sessions, identities)
@@ -105,8 +106,8 @@ class _Console:
             _route("GET", "/console/live/overview", guard.fragment(_READ, self._overview.live)),
             _route("GET", "/console/lanes", guard.page(_READ, self._overview.lanes)),
             _route("POST", "/console/lanes/reset", guard.action(_ADMIN, self._overview.reset)),
-            _route("GET", "/console/ping", guard.page(_PING, self._form.form, honours_apps=True)),
-            _route("POST", "/console/ping", guard.action(_PING, self._form.submit, honours_apps=True)),
+            _route("GET", "/console/ping", guard.page(PING_FORM, self._form.form, honours_apps=True)),
+            _route("POST", "/console/ping", guard.action(PING_FORM, self._form.submit, honours_apps=True)),
             _route("GET", "/console/settings", guard.page(_READ, self._settings.show)),
             _route("GET", "/console/api", guard.page(_ANY, self._api.show, honours_apps=True)),
             _route("GET", ALIVE_PATH, guard.fragment(_ANY, self._alive, honours_apps=True)),
@@ -171,7 +172,7 @@ class _Console:
         """Show the overview, or the first page that the caller may see."""
         if visit.can(Scope.READ) and not visit.limited:
             return await self._overview.overview(request, visit)
-        if visit.can(Scope.PING):
+        if visit.can(Scope.PING, Scope.BROADCAST):
             return redirect("/console/ping")
         return redirect("/console/pings" if visit.can(Scope.READ) else "/console/api")
 

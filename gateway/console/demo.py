@@ -87,8 +87,8 @@ class DemoPages(PageSet):
         await self._context.require_scope(request, {}, Scope.ADMIN)
         try:
             push = self._decode(await read_body(request, self._services))
-        except msgspec.MsgspecError as error:
-            raise MalformedBody(str(error)) from error
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise MalformedBody("the body must be a push of a simulated device") from error
         self._count += 1
         self._pushes.append((self._count, push))
         more, self._more = self._more, asyncio.Event()

@@ -12,16 +12,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from gateway.console.identities import Identities
 from gateway.console.pages import PAGE_HEADERS, Pages
 from gateway.console.sessions import COOKIE, ConsoleSession, ConsoleSessions
 from gateway.errors import AppNotAllowed, NotAllowed, NotAuthenticated, RhoPushError
+from gateway.http_api.admin.admin_route import SUBJECT
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.context import HandlerContext, client_of
 from gateway.http_api.http_route import Handler
-from gateway.http_api.requests import read_request_body
+from gateway.http_api.requests import cookie, read_request_body
 from gateway.registry.scopes import Principal, Scope, require_any_scope
 
 LOGIN_PATH: Final = "/console/login"
@@ -77,6 +78,7 @@ class Guard:
     def __init__(
         self, context: HandlerContext, pages: Pages, sessions: ConsoleSessions, identities: Identities
     ) -> None:
+        self._context = context
         self._services = context.services
         self._pages = pages
         self._sessions = sessions
@@ -100,6 +102,8 @@ class Guard:
                 _require(visit, scopes, honours_apps=honours_apps)
                 return await handler(request, visit)
             except RhoPushError as error:
+                if visit is not None and request.method == hdrs.METH_POST:
+                    await self._audit_refusal(request, visit, error)
                 return await self._pages.error(error, visit=visit)
 
         return answer
@@ -107,7 +111,11 @@ class Guard:
     def action(
         self, scopes: tuple[Scope, ...], handler: ActionHandler, *, honours_apps: bool = False
     ) -> Handler:
-        """Wrap the handler of a form. The arguments are those of `page`."""
+        """Wrap the handler of a form. The arguments are those of `page`.
+
+        The handler records its success in the audit, and an error that it does not raise. An error that it raises, and
+        a missing permission, are recorded here, with the handler's `SUBJECT`.
+        """
 
         async def perform(request: web.Request, visit: Visit) -> web.StreamResponse:
             form = await read_form(request, self._services)
@@ -115,6 +123,10 @@ class Guard:
             return await handler(request, visit, form)
 
         return self.page(scopes, perform, honours_apps=honours_apps)
+
+    async def _audit_refusal(self, request: web.Request, visit: Visit, error: RhoPushError) -> None:
+        action = f"{request.method} {request.path} {request.get(SUBJECT, '')}".rstrip()
+        await self._context.audit(request, visit.principal, action, error.code)
 
     def fragment(
         self, scopes: tuple[Scope, ...], handler: PageHandler, *, honours_apps: bool = False
@@ -141,8 +153,8 @@ class Guard:
             AuthenticationBusy: too many look-ups wait.
             StoreDown: Redis does not answer.
         """
-        session_id = request.cookies.get(COOKIE, "")
-        session = await self._sessions.read(session_id)
+        session_id = cookie(request, COOKIE)
+        session = await self._sessions.read(session_id, client_of(request))
         if session is None:
             return None
         principal = await self._identities.of_session(session, client_of(request))

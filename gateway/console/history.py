@@ -18,6 +18,7 @@ import msgspec
 
 from gateway.metrics import DELIVERY_BUCKETS_S
 from gateway.telemetry.worker_report import WorkerReport
+from protocols.numbers import INT64_MAX, INT64_MIN
 
 REASONS_MAX: Final = 12
 """Most reasons of rejections in a sample; all others are summed as `other`."""
@@ -131,10 +132,10 @@ class Sampler:
         return Sample(
             at_ms,
             span_ms,
-            sum(one.pings for one in deltas),
-            sum(one.refused for one in deltas),
-            sum(one.accepted for one in deltas),
-            sum(one.rejected for one in deltas),
+            _sum(one.pings for one in deltas),
+            _sum(one.refused for one in deltas),
+            _sum(one.accepted for one in deltas),
+            _sum(one.rejected for one in deltas),
             added(one.buckets for one in deltas),
             depth,
             round(age_s, 1),
@@ -166,11 +167,11 @@ def joined(samples: Sequence[Sample]) -> Sample:
     """Return the sum of at least one sample, oldest first; `depth` and `age_s` are the highest."""
     return Sample(
         samples[-1].at_ms,
-        sum(one.span_ms for one in samples),
-        sum(one.pings for one in samples),
-        sum(one.refused for one in samples),
-        sum(one.accepted for one in samples),
-        sum(one.rejected for one in samples),
+        _sum(one.span_ms for one in samples),
+        _sum(one.pings for one in samples),
+        _sum(one.refused for one in samples),
+        _sum(one.accepted for one in samples),
+        _sum(one.rejected for one in samples),
         added(one.buckets for one in samples),
         max(one.depth for one in samples),
         max(one.age_s for one in samples),
@@ -185,7 +186,7 @@ def added(rows: Iterable[Sequence[int]]) -> tuple[int, ...]:
         sums += [0] * (len(row) - len(sums))
         for index, value in enumerate(row):
             sums[index] += value
-    return tuple(sums)
+    return tuple(map(_bounded, sums))
 
 
 def limited(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -198,8 +199,17 @@ def limited(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     others = sums.pop(OTHER, 0)
     ordered = sorted(sums.items(), key=lambda one: (-one[1], one[0]))
     others += sum(count for _, count in ordered[REASONS_MAX:])
-    found = dict(ordered[:REASONS_MAX])
-    return found | {OTHER: others} if others else found
+    found = {reason: _bounded(count) for reason, count in ordered[:REASONS_MAX]}
+    return found | {OTHER: _bounded(others)} if others else found
+
+
+def _sum(numbers: Iterable[int]) -> int:
+    return _bounded(sum(numbers))
+
+
+def _bounded(number: int) -> int:
+    """Return a number that Redis and JSON can hold: the reports and samples of another program may have any."""
+    return min(max(number, INT64_MIN), INT64_MAX)
 
 
 def quantile(buckets: Sequence[int], share: float) -> float | None:

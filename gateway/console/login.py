@@ -21,6 +21,7 @@ from gateway.console.sessions import COOKIE, LOGIN_COOKIE, ConsoleSessions
 from gateway.errors import LoginRefused, NotAllowed, RhoPushError
 from gateway.http_api.client_address import used_tls
 from gateway.http_api.context import HandlerContext, client_of
+from gateway.http_api.requests import cookie
 from gateway.registry.audit_log import DONE
 from gateway.store import keys
 
@@ -61,13 +62,11 @@ class LoginPages:
         try:
             form = await read_form(request, self._services)
             back = text_field(form, "next")
-            require_csrf(request, form, request.cookies.get(LOGIN_COOKIE, ""))
-            session_id = await self._begin(form, client_of(request))
-            name = text_field(form, "login").strip() or "token"
-            await self._context.audit_login(request, name, DONE if session_id else LoginRefused.code)
+            require_csrf(request, form, cookie(request, LOGIN_COOKIE))
+            session_id = await self._audited(request, form)
             if session_id is None:
                 return await self._form(request, back, error=_REFUSED, status=401)
-            former = request.cookies.get(COOKIE, "")
+            former = cookie(request, COOKIE)
             if former:
                 await self._sessions.end(former)
         except NotAllowed:
@@ -94,6 +93,19 @@ class LoginPages:
         answer = redirect(LOGIN_PATH)
         answer.del_cookie(COOKIE, path=_COOKIE_PATH)
         return answer
+
+    async def _audited(self, request: web.Request, form: Form) -> str | None:
+        """Begin a session as `_begin`, and record the login."""
+        name, outcome = text_field(form, "login").strip() or "token", RhoPushError.code
+        try:
+            session_id = await self._begin(form, client_of(request))
+            outcome = DONE if session_id else LoginRefused.code
+        except RhoPushError as error:
+            outcome = error.code
+            raise
+        finally:
+            await self._context.audit_login(request, name, outcome)
+        return session_id
 
     async def _begin(self, form: Form, client: str) -> str | None:
         """Begin a session of valid credentials, and return its id."""

@@ -12,30 +12,32 @@ class NavigationLink(NamedTuple):
     Attributes:
         path: of the page.
         text: its name.
-        scope: a caller without this scope does not see the link; None: every caller sees it.
+        scopes: a caller with none of these scopes does not see the link; empty: every caller sees it.
         limited: whether the page supports callers that are limited to apps.
     """
 
     path: str
     text: str
-    scope: Scope | None
+    scopes: tuple[Scope, ...]
     limited: bool = False
 
 
+PING_FORM: Final = (Scope.PING, Scope.BROADCAST, Scope.READ)
+"""The form of a ping is for those who may send or explain one; the sender's scope is checked as on the ping routes."""
 WEBHOOKS: Final = "/console/webhooks"
 DEMO: Final = "/console/demo"
 LINKS: Final = (
-    NavigationLink("/console", "Overview", Scope.READ),
-    NavigationLink("/console/ping", "Ping", Scope.PING, limited=True),
-    NavigationLink("/console/pings", "Pings", Scope.READ, limited=True),
-    NavigationLink("/console/users", "Users", Scope.READ),
-    NavigationLink("/console/lanes", "Lanes", Scope.READ),
-    NavigationLink(WEBHOOKS, "Webhooks", Scope.READ),
-    NavigationLink(DEMO, "Demo", Scope.READ),
-    NavigationLink("/console/settings", "Settings", Scope.READ),
-    NavigationLink("/console/tokens", "Tokens", Scope.ADMIN),
-    NavigationLink("/console/audit", "Audit", Scope.ADMIN),
-    NavigationLink("/console/api", "API", None, limited=True),
+    NavigationLink("/console", "Overview", (Scope.READ,)),
+    NavigationLink("/console/ping", "Ping", PING_FORM, limited=True),
+    NavigationLink("/console/pings", "Pings", (Scope.READ,), limited=True),
+    NavigationLink("/console/users", "Users", (Scope.READ,)),
+    NavigationLink("/console/lanes", "Lanes", (Scope.READ,)),
+    NavigationLink(WEBHOOKS, "Webhooks", (Scope.READ,)),
+    NavigationLink(DEMO, "Demo", (Scope.READ,)),
+    NavigationLink("/console/settings", "Settings", (Scope.READ,)),
+    NavigationLink("/console/tokens", "Tokens", (Scope.ADMIN,)),
+    NavigationLink("/console/audit", "Audit", (Scope.ADMIN,)),
+    NavigationLink("/console/api", "API", (), limited=True),
 )
 """All links, in their order."""
 
@@ -51,6 +53,6 @@ def links_of(visit: Visit, absent: frozenset[str] = frozenset()) -> list[Navigat
         link
         for link in LINKS
         if link.path not in absent
-        and (link.scope is None or visit.can(link.scope))
+        and (not link.scopes or visit.can(*link.scopes))
         and (link.limited or not visit.limited)
     ]

@@ -17,6 +17,7 @@ from gateway.console.pages import Pages
 from gateway.console.recorder import History, Reports
 from gateway.console.streams import Event, LiveStreams
 from gateway.errors import NotFound, StoreDown
+from gateway.http_api.admin.admin_route import SUBJECT
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.requests import json_response
@@ -130,6 +131,7 @@ class OverviewPages(PageSet):
     async def reset(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
         """Close the circuit breaker of a lane in every worker."""
         operators, lane = self._services.operators, text_field(form, "lane")
+        request[SUBJECT] = lane
         if operators is None or lane not in {row["name"] for row in (await self._reader.state())["lanes"]}:
             raise NotFound("no worker has a lane of this name", field="lane")
         await operators.lane_resets.request(lane)

@@ -1,21 +1,22 @@
-"""Rendering of the console's pages: templates with automatic escaping, and the headers of each page."""
+"""The console's pages as responses, with the headers of each page.
+
+Jinja and the templates (`gateway.console.rendering`) are loaded for the first page: most workers serve none.
+"""
 
 import asyncio
-import math
+import importlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from types import CodeType
-from typing import Any, Final
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
-from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
-from jinja2.bccache import Bucket
 
 from gateway import __version__
 from gateway.console.assets import Assets
 from gateway.errors import RhoPushError
 from gateway.http_api import responses
+
+if TYPE_CHECKING:
+    from gateway.console.rendering import Renderer
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
@@ -39,8 +40,6 @@ PAGE_HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_MS_MAX: Final = 253_402_300_800_000
-"""The end of the year 9999."""
 
 
 class Pages:
@@ -52,29 +51,14 @@ class Pages:
     """
 
     def __init__(self, assets: Assets, navigation: Callable[[Any], Sequence[object]] = lambda _: ()) -> None:
-        self._environment = Environment(
-            loader=PackageLoader("gateway.console"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            bytecode_cache=_ProcessCache(),
-        )
-        self._environment.globals |= {
+        self._globals: Final[Mapping[str, Any]] = {
             "asset": assets.address,
             "version": __version__,
             "navigation": navigation,
             "notice": "",
             "error": None,
         }
-        self._environment.filters |= {
-            "instant": instant,
-            "size": size,
-            "duration": duration,
-            "number": number,
-            "segment": segment,
-        }
-        self._compiling: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[Renderer] | None = None
 
     async def render(self, name: str, status: int = 200, **values: Any) -> web.Response:
         """Return a page.
@@ -84,8 +68,8 @@ class Pages:
             status: of the response.
             values: for the template.
         """
-        await self._compiled()
-        text = self._environment.get_template(name).render(values)
+        renderer = await self._opened()
+        text = renderer.render(name, values)
         return web.Response(
             text=text, status=status, content_type="text/html", charset="utf-8", headers=PAGE_HEADERS
         )
@@ -100,62 +84,13 @@ class Pages:
             page.headers[hdrs.RETRY_AFTER] = str(after_s)
         return page
 
-    async def _compiled(self) -> None:
+    async def _opened(self) -> "Renderer":
         """Wait until all templates are compiled, which takes a tenth of a second of a thread, once."""
-        if self._compiling is None:
-            self._compiling = asyncio.ensure_future(asyncio.to_thread(self._compile))
-        await asyncio.shield(self._compiling)
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(asyncio.to_thread(self._open))
+        return await asyncio.shield(self._opening)
 
-    def _compile(self) -> None:
-        for name in self._environment.list_templates():
-            self._environment.get_template(name)
-
-
-class _ProcessCache(BytecodeCache):
-    """Compiles each template once in a process, which may have several consoles one after the other."""
-
-    _codes: Final[dict[tuple[str, str], CodeType | None]] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        """Set the code of a template if it was compiled before."""
-        bucket.code = self._codes.get((bucket.key, bucket.checksum))
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        """Store the code of a template."""
-        self._codes[bucket.key, bucket.checksum] = bucket.code
-
-
-def instant(ms: float | None) -> str:
-    """Return epoch ms as a time in UTC; "" for none."""
-    if ms is None or not 0 < ms < _MS_MAX:
-        return ""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def size(count: float) -> str:
-    """Return a number of bytes with its unit."""
-    for suffix in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {suffix}"
-        count /= 1024
-    return f"{count:.1f} GiB"
-
-
-def duration(seconds: float) -> str:
-    """Return a number of seconds in the largest suitable unit."""
-    if not math.isfinite(seconds):
-        return ""
-    for limit, divisor, suffix in ((120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
-        if abs(seconds) < limit:
-            return f"{seconds / divisor:.0f} {suffix}"
-    return f"{seconds / 86_400:.0f} d"
-
-
-def segment(text: str) -> str:
-    """Return a text as one segment of a path."""
-    return quote(text.encode("utf-8", "surrogatepass"), safe="")
-
-
-def number(value: float) -> str:
-    """Return a number with a separator of thousands."""
-    return f"{value:,.0f}"
+    def _open(self) -> "Renderer":
+        rendering = importlib.import_module("gateway.console.rendering")
+        renderer: Renderer = rendering.Renderer(self._globals)
+        return renderer

@@ -32,6 +32,7 @@ _DEFAULTS: Final[Mapping[str, Any]] = {
     "collapse_id": "",
     "all_users": "",
     "devices": "",
+    "tokens": "",
     "apps": "",
     "providers": "",
     "except_users": "",
@@ -42,6 +43,9 @@ _NUMBERS: Final = ("badge", "vibrate", "ttl_s")
 _TEXTS: Final = ("message", "title", "sound", "deliver_at", "priority", "collapse_id")
 _LISTS: Final = ("devices", "apps", "providers", "except_users")
 """Fields of `to` that are lists of names."""
+_RECIPIENTS: Final = frozenset({"all_users", "devices", "tokens"})
+"""Fields of `to` that name recipients: the others narrow them."""
+_TOKEN_PARTS: Final = ("provider", "token", "app")
 
 
 class PingForm(PageSet):
@@ -135,14 +139,13 @@ def read_ping(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of a ping; an empty field is left out.
 
     Raises:
-        InvalidField: there is no recipient.
+        InvalidField: there is no recipient, or a line of the push tokens has another form.
     """
-    users = _names(values["users"])
-    to: dict[str, Any] = {name: names for name in _LISTS if (names := _names(values[name]))}
-    if values["all_users"]:
-        to["all_users"] = True
-    if not users and not to.get("all_users") and not to.get("devices"):
-        raise InvalidField("name at least one user or device, or choose all users", field="user_id")
+    users, to = _names(values["users"]), _addressees(values)
+    if not users and _RECIPIENTS.isdisjoint(to):
+        raise InvalidField(
+            "name at least one user, device or push token, or choose all users", field="user_id"
+        )
     parameters: dict[str, Any] = ({"user_id": users} if users else {}) | ({"to": to} if to else {})
     if values["sources"]:
         parameters["sources"] = list(values["sources"])
@@ -153,6 +156,33 @@ def read_ping(values: Mapping[str, Any]) -> dict[str, Any]:
         if values[name].strip():
             parameters[name] = values[name].strip()
     return parameters
+
+
+def _addressees(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameter `to`; empty if the form names no further recipient. Raises as `read_ping`."""
+    to: dict[str, Any] = {name: names for name in _LISTS if (names := _names(values[name]))}
+    if values["all_users"]:
+        to["all_users"] = True
+    if tokens := _tokens(values["tokens"]):
+        to["tokens"] = tokens
+    return to
+
+
+def _tokens(text: str) -> list[dict[str, str]]:
+    """Return the push tokens of a text with one on each line: provider, token and app, separated by blanks.
+
+    Raises:
+        InvalidField: a line has another form. The error does not contain it, since a push token is a secret.
+    """
+    tokens: list[dict[str, str]] = []
+    for words in filter(None, map(str.split, text.splitlines())):
+        if not 2 <= len(words) <= len(_TOKEN_PARTS):
+            raise InvalidField(
+                "expected a provider, a push token and, if needed, an app on each line, separated by blanks",
+                field=f"to.tokens[{len(tokens)}]",
+            )
+        tokens.append(dict(zip(_TOKEN_PARTS, words, strict=False)))
+    return tokens
 
 
 def _names(text: str) -> list[str]:

@@ -1,16 +1,18 @@
 """The list of pings, and the page of one ping."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from aiohttp import web
 
+from gateway.clock import SHARED_CLOCK
 from gateway.console.guard import Form, Visit, redirect
 from gateway.console.page_set import PageSet
 from gateway.console.pages import Pages
 from gateway.console.streams import Event, LiveStreams
+from gateway.delivery.awaited import AWAIT_S
 from gateway.errors import NotFound, StoreDown
 from gateway.http_api.context import HandlerContext
 from gateway.queue.receipt_tries import Try
@@ -19,8 +21,12 @@ from gateway.registry.scopes import is_visible
 FOLLOW_S: Final = 0.5
 """Interval at which an open page of a ping reads its receipt, while that changes."""
 FOLLOW_SLOW_S: Final = 3.0
-"""Interval once the receipt has not changed for `FOLLOW_STEPS` readings: a retry may be an hour away."""
+"""Interval once the receipt has not changed for `FOLLOW_STEPS` readings, as a retry may be an hour away, and after the
+last verdict, when the syncs of devices follow."""
 FOLLOW_STEPS: Final = 40
+EFFECTS_MS: Final = (AWAIT_S + 5) * 1_000
+"""Time after the last verdict in which an open page shows the syncs of devices: a sync counts as an effect for
+`AWAIT_S`, and is written some moments later."""
 DEVICES_SHOWN: Final = 500
 _END_STATES: Final = ("done", "cancelled")
 _RECEIVED: Final = ("delivered", "disabled")
@@ -95,14 +101,17 @@ class PingPages(PageSet):
         return await self.page("ping_story.html", visit, **story)
 
     async def live(self, request: web.Request, visit: Visit) -> web.StreamResponse:
-        """Announce each change of the receipt and of its webhooks, until both are complete."""
+        """Announce each change of the receipt and of its webhooks, until both are complete and the time for syncs is
+        over."""
         ping_id = request.match_info["ping_id"]
         await self._report(ping_id, visit)
-        return await self._streams.serve(request, visit, self._changes(ping_id, visit))
+        last_ms = last_verdict_ms(ping_id, await self._tries.of(ping_id))
+        return await self._streams.serve(request, visit, self._changes(ping_id, visit, last_ms))
 
-    async def _changes(self, ping_id: str, visit: Visit) -> AsyncIterator[Event]:
+    async def _changes(self, ping_id: str, visit: Visit, last_ms: int) -> AsyncIterator[Event]:
+        """Yield the events of a stream; `last_ms`: see `last_verdict_ms`."""
         known: Any = None
-        unchanged = 0
+        unchanged, is_complete = 0, False
         while True:
             try:
                 report = await self._services.receipts.report(ping_id)
@@ -113,10 +122,15 @@ class PingPages(PageSet):
             if found is not None and found != known:
                 known = found
                 yield "changed", {"state": found[0]["state"]}
-            if found is not None and not _is_followed(*found):
-                yield "done", {"state": found[0]["state"]}
-                return
-            await asyncio.sleep(FOLLOW_S if unchanged < FOLLOW_STEPS else FOLLOW_SLOW_S)
+            if found is not None:
+                is_complete = _is_complete(*found)
+                if found[0]["state"] not in _END_STATES:
+                    last_ms = SHARED_CLOCK.now_ms()
+                if is_complete and not _awaits_syncs(found[0], last_ms):
+                    yield "done", {"state": found[0]["state"]}
+                    return
+            is_slow = is_complete or unchanged >= FOLLOW_STEPS
+            await asyncio.sleep(FOLLOW_SLOW_S if is_slow else FOLLOW_S)
 
     async def _report(self, ping_id: str, visit: Visit) -> dict[str, Any]:
         """Return the report of a ping that the caller may read."""
@@ -140,22 +154,35 @@ class PingPages(PageSet):
         report = await self._report(ping_id, visit)
         devices = report["devices"]
         messages = await self._messages(report, visit)
+        tries = await self._tries.of(ping_id)
+        awaits_syncs = _awaits_syncs(report, last_verdict_ms(ping_id, tries))
         return {
             "report": report,
             "devices": devices[:DEVICES_SHOWN],
             "devices_left_out": max(0, len(devices) - DEVICES_SHOWN),
-            "tries": await self._tries.of(ping_id),
+            "tries": tries,
             "accepted_ms": accepted_ms(ping_id),
             "finished": report["state"] in _END_STATES,
-            "following": _is_followed(report, messages),
+            "following": awaits_syncs or not _is_complete(report, messages),
             "messages": messages,
             "cancellable": self._services.canceller is not None,
         }
 
 
-def _is_followed(report: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the receipt or the messages of webhooks about it may still change by themselves."""
-    return report["state"] not in _END_STATES or any(one["state"] not in _RECEIVED for one in messages)
+def _is_complete(report: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether no verdict and no delivery of a webhook about the ping is outstanding."""
+    return report["state"] in _END_STATES and all(one["state"] in _RECEIVED for one in messages)
+
+
+def _awaits_syncs(report: Mapping[str, Any], last_ms: int) -> bool:
+    """Whether devices that accepted the ping may still sync because of it; `last_ms`: see `last_verdict_ms`."""
+    may_sync = report["counts"].get("accepted", 0) > report.get("synced", 0)
+    return may_sync and abs(SHARED_CLOCK.now_ms() - last_ms) < EFFECTS_MS
+
+
+def last_verdict_ms(ping_id: str, tries: Iterable[Try]) -> int:
+    """Return the epoch ms of a ping's last known verdicts, or of its acceptance, whichever is later."""
+    return max(accepted_ms(ping_id) or 0, *(one.at_ms or 0 for one in tries), 0)
 
 
 def accepted_ms(ping_id: str) -> int | None:

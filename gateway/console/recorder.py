@@ -132,11 +132,13 @@ class Recorder:
     async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Record until the task is cancelled. An unavailable Redis leaves a gap."""
         while True:
-            try:
-                await self.step()
-            except StoreDown as error:
+            (failed,) = await asyncio.gather(self.step(), return_exceptions=True)
+            if isinstance(failed, StoreDown):
                 self._metrics.store_errors("console").inc()
-                _log.debug("redis_unavailable", error=error.message)
+                _log.debug("redis_unavailable", error=failed.message)
+            elif failed is not None:  # a defect, or stored values of another program: later samples are tried
+                self._sampler = None
+                _log.error("console_record_failed", exc_info=failed)
             await sleep(FINE.step_ms / 1000)
 
     async def step(self) -> None:

@@ -2,17 +2,22 @@
 
 A session is stored in Redis under the digest of its id, encrypted by a key that is derived from the id. The id is in
 the browser's cookie alone: neither a copy of Redis nor of its log gives a session or the token of one.
+
+Any caller can invent ids. They are looked up in batches, in turn by client, so that a flood of them occupies one
+connection to Redis and delays neither other sessions nor other routes.
 """
 
 import base64
 import hashlib
 import secrets
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from typing import Final, Literal
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 from redis.asyncio import Redis
 
+from gateway.scheduling.lookups import Lookups
 from gateway.store import keys
 from gateway.store.errors import RedisCommands
 
@@ -54,6 +59,7 @@ class ConsoleSessions:
 
     def __init__(self, redis: Redis) -> None:
         self._ask = RedisCommands(redis)
+        self._look_up = Lookups(self._sealed)
         self._decode: Final = msgspec.json.Decoder(ConsoleSession).decode
 
     async def begin(self, kind: SessionKind, name: str, secret: str) -> str:
@@ -68,15 +74,20 @@ class ConsoleSessions:
         await self._ask("SET", _key(session_id), sealed, "EX", str(keys.CONSOLE_SESSION_S))
         return session_id
 
-    async def read(self, session_id: str) -> ConsoleSession | None:
+    async def read(self, session_id: str, client: str = "") -> ConsoleSession | None:
         """Return the session of an id; None: it has ended, or never began.
 
+        Args:
+            session_id: the id.
+            client: the client that sent it; look-ups are shared fairly among clients.
+
         Raises:
+            AuthenticationBusy: too many look-ups wait.
             StoreDown: Redis does not answer.
         """
         if not 0 < len(session_id) <= _ID_CHARACTERS or not session_id.isascii():
             return None
-        sealed: Any = await self._ask("GET", _key(session_id))
+        sealed = await self._look_up(_key(session_id), client)
         if sealed is None:
             return None
         try:
@@ -91,6 +102,15 @@ class ConsoleSessions:
             StoreDown: Redis does not answer, or refuses to write.
         """
         await self._ask("DEL", _key(session_id))
+
+    async def close(self) -> None:
+        """Cancel the look-ups and their callers."""
+        await self._look_up.close()
+
+    async def _sealed(self, names: Sequence[str]) -> Sequence[bytes | None]:
+        """The values of these keys."""
+        found: Sequence[bytes | None] = await self._ask("MGET", *names)
+        return found
 
 
 def _key(session_id: str) -> str:

@@ -1,5 +1,6 @@
 """The effective settings as a page: each value, its source, and no secret."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,8 @@ HIDDEN: Final = "(hidden)"
 DEFAULT: Final = "default"
 _LEFT_OUT: Final = ("warnings", "origins")
 _TEXT_MAX: Final = 400
+_CREDENTIALS: Final = re.compile(r"(?<=://)[^/?#\s]+(?=@)|(?<=\?)\S+(?=$)")
+"""User and password, and the query, of a URL: both may contain a secret."""
 
 
 class SettingsPage(PageSet):
@@ -66,4 +69,6 @@ def shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple | list | frozenset):
         return ", ".join(map(shown, value))[:_TEXT_MAX]
-    return (str(value) if isinstance(value, str | int | float | Path) else HIDDEN)[:_TEXT_MAX]
+    if isinstance(value, str):
+        return _CREDENTIALS.sub(HIDDEN, value)[:_TEXT_MAX]
+    return (str(value) if isinstance(value, int | float | Path) else HIDDEN)[:_TEXT_MAX]

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-import orjson
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
@@ -18,6 +17,7 @@ from gateway.console.guard import Guard, Visit
 from gateway.console.pages import PAGE_HEADERS
 from gateway.errors import AuthenticationBusy, StoreDown, StreamsFull
 from gateway.http_api.aiohttp_handler import AiohttpConnection
+from gateway.http_api.responses import json_bytes
 
 STREAMS_MAX: Final = 64
 """Most streams of this process."""
@@ -93,7 +93,7 @@ class LiveStreams:
     async def _send(self, stream: EventSourceResponse, events: AsyncIterator[Event]) -> None:
         await stream.send("", event="open", retry=_RETRY_MS)
         async for name, content in events:
-            await stream.send(orjson.dumps(content).decode(), event=name)
+            await stream.send(json_bytes(content).decode(), event=name)
 
     async def _until_session_ends(self, request: web.Request, visit: Visit) -> None:
         while True:

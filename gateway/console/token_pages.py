@@ -8,6 +8,7 @@ from aiohttp import web
 from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.page_set import PageSet
 from gateway.errors import NotFound, RhoPushError
+from gateway.http_api.admin.admin_route import SUBJECT
 from gateway.registry.audit_log import DONE
 from gateway.registry.named_tokens import NamedTokens, new_token
 from gateway.registry.scopes import Scope
@@ -55,7 +56,7 @@ class TokenPages(PageSet):
 
     async def revoke(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
         """Revoke a token."""
-        name = text_field(form, "name")
+        name = request[SUBJECT] = text_field(form, "name")
         await self._tokens.revoke(name)
         self._context.tokens.clear()
         await self.audit(request, visit, f"/tokens/revoke {name}")

@@ -14,6 +14,7 @@ from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.page_set import PageSet
 from gateway.console.pages import Pages
 from gateway.errors import NotFound
+from gateway.http_api.admin.admin_route import SUBJECT
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.operator_stores import OperatorStores
 from gateway.http_api.requests import json_response
@@ -136,6 +137,7 @@ class UserPages(PageSet):
     async def restore(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
         """Remove the mark of a dead token, so that the next ping reaches the device."""
         login, client_id = request.match_info["user_id"], text_field(form, "client_id")
+        request[SUBJECT] = client_id
         await self._operators.dead_marks.restore_devices([client_id], DeadFilter())
         await self.audit(request, visit, f"/users/restore {client_id}")
         return redirect(f"/console/users/{quote(login, safe='')}")

@@ -5,6 +5,7 @@ from aiohttp import web
 from gateway.console.guard import Form, Visit, text_field
 from gateway.console.page_set import PageSet
 from gateway.errors import NotFound, RhoPushError
+from gateway.http_api.admin.admin_route import SUBJECT
 from gateway.http_api.dependencies import Dependencies, WebhookOperations
 from protocols.ping.fields import instant_ms
 
@@ -30,7 +31,7 @@ class WebhookPage(PageSet):
 
     async def test(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
         """Send a test message to an endpoint, and show the result."""
-        name = text_field(form, "name")
+        name = request[SUBJECT] = text_field(form, "name")
         found = await self._webhooks.test(name)
         await self.audit(request, visit, f"/webhooks/test {name}")
         status = "" if found["status"] is None else f" (status {found['status']})"
@@ -46,10 +47,13 @@ class WebhookPage(PageSet):
             since_ms = instant_ms(text_field(form, "since").strip(), "since")
             found = await self._webhooks.replay(name, since_ms)
         except RhoPushError as error:
+            await self.audit(request, visit, f"/webhooks/replay {name}", error.code)
             return await self._table(visit, error=error)
         await self.audit(request, visit, f"/webhooks/replay {name}")
         oldest = found["oldest"]
         stored = f"The oldest stored event is of {oldest}." if oldest else "No event is stored."
+        if found["state"] == "disabled":
+            stored += " It is disabled: a test that succeeds enables it."
         return await self._table(
             visit, notice=f"{name} receives the events since {found['since']} again. {stored}"
         )

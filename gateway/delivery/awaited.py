@@ -6,35 +6,40 @@ ping. Attribution is by time alone: a device that would have synced anyway count
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
-from gateway.delivery.batch import Delivery
+from gateway.delivery.batch import Delivery, DeliveryBatch
 from gateway.delivery.route import Route
 from gateway.metrics import Metrics
+from gateway.queue.effects import PingedDevices
+from gateway.queue.receipts import split
 
 AWAIT_S: Final = 900
 """Longest time from the acceptance of a ping to a sync that counts as its effect."""
 DEVICES_MAX: Final = 50_000
-"""Most devices that one worker waits for, about 0.4 KB each; beyond it, those that were pinged earliest are dropped."""
-PINGS_MAX: Final = 4
-"""Pings that wait for the sync of one device, at least; beyond twice this number, the oldest is dropped."""
+"""Most devices that one worker waits for, at 60 to 340 bytes each (`tracemalloc`, 64 devices or one in a group);
+beyond it, those that were pinged earliest are dropped."""
+BATCHES_MAX: Final = 4
+"""Batches whose pings wait for the sync of one device, at least; beyond twice this number, the oldest is dropped."""
+GROUP_MAX: Final = 64
+"""Most devices of one `PingedDevices`, in which `synced` searches for a device."""
 
 AwaitedSync: TypeAlias = tuple[str, str, int, str, str, bool]
-"""A ping that waits for the sync of a device: client id, ping id, epoch ms of the ping's acceptance by the shared
-clock, provider, the app's name in the settings ("" for the default credential), and whether the ping is a broadcast,
-whose receipt has a count alone. No class, since one is made for each delivery."""
+"""A ping that waits for the sync of a device: client id, ping id, and from `PingedDevices` since_ms, provider, app and
+bulk."""
 
 Sync: TypeAlias = tuple[AwaitedSync, int]
 """The effect of a ping on a device: the seconds after which the device synced."""
 
-_Devices: TypeAlias = dict[str, AwaitedSync | list[AwaitedSync]]
+_Devices: TypeAlias = dict[str, PingedDevices | list[PingedDevices]]
 
 
 class AwaitedSyncs:
     """The devices that a worker waits for.
 
     They are in two tables: the present one, and the one before, which is dropped when the present one is full or old.
+    Accepted deliveries are only noted at first, and enter the table when it is needed, many at a time.
 
     Args:
         metrics: count awaited and dropped syncs.
@@ -47,69 +52,80 @@ class AwaitedSyncs:
         self._devices: _Devices = {}
         self._before: _Devices = {}
         self._since_ms = 0  # beginning of the present table
-        self._added: list[AwaitedSync] = []
+        self._open: dict[tuple[str, Route], PingedDevices] = {}
+        """The groups that accepted deliveries are added to, by batch id and route."""
+        self._noted: list[PingedDevices] = []
+        self._added: list[PingedDevices] = []
 
     def __len__(self) -> int:
         """Number of devices; a device that is in both tables counts twice."""
+        self._enter_noted()
         return len(self._devices) + len(self._before)
 
     def on_accepted(self, provider: str, deliveries: Sequence[Delivery]) -> None:
         """Wait for the devices of those deliveries whose pings have sources. The hot path of such pings."""
-        number, last = 0, None
-        devices, added = self._devices, self._added
+        batch, route, group = None, None, None
         for delivery in deliveries:
-            batch = delivery.batch
-            ping = batch.pings[bisect_right(batch.starts, delivery.index) - 1]
-            if ping.sources:
-                route = delivery.route
-                if route is not last:
-                    self._count(provider, last, number)
-                    number, last = 0, route
-                number += 1
-                client_id = delivery.device.client_id
-                awaited = (client_id, ping.id, batch.since_ms, provider, route.app, batch.bulk)
-                if client_id in devices:
-                    self._add_again(awaited)
-                else:
-                    devices[client_id] = awaited
-                added.append(awaited)
-        self._count(provider, last, number)
+            if delivery.batch is not batch or delivery.route is not route:
+                batch, route, group = delivery.batch, delivery.route, None
+            position = bisect_right(batch.starts, delivery.index) - 1
+            if batch.pings[position].sources:
+                if group is None or len(group.indexes) >= GROUP_MAX:
+                    group = self._group(provider, batch, route)
+                group.client_ids.append(delivery.device.client_id)
+                group.indexes.append(batch.first_ping_index + position)
+
+    def _group(self, provider: str, batch: DeliveryBatch, route: Route) -> PingedDevices:
+        """The group to which a delivery of the batch is added."""
+        group = self._open.get((batch.batch_id, route))
+        if group is None or len(group.indexes) >= GROUP_MAX:
+            group = PingedDevices(batch.batch_id, batch.since_ms, provider, route.app, batch.bulk, [], [])
+            self._open[batch.batch_id, route] = group
+            self._noted.append(group)
+        return group
+
+    def add(self, group: PingedDevices) -> None:
+        """Wait for devices that are not among `take_added`: the log has them already."""
+        devices, dropped = self._devices, 0
+        for client_id in group.client_ids:
+            known = devices.setdefault(client_id, group)
+            if known is group:
+                continue
+            if not isinstance(known, list):
+                devices[client_id] = [known, group]
+            elif known[-1] is not group:
+                known.append(group)
+                if len(known) > BATCHES_MAX:
+                    del known[0]
+                    dropped += 1
+        self._metrics.sync_dropped.inc(dropped)
         if len(devices) >= self._table_max:
             self._turn()
 
-    def add(self, awaited: AwaitedSync) -> None:
-        """Wait for one device. The ping is not among `take_added`: the log has it already."""
-        if awaited[0] in self._devices:
-            self._add_again(awaited)
-        else:
-            self._devices[awaited[0]] = awaited
-            if len(self._devices) >= self._table_max:
-                self._turn()
-
-    def take_added(self) -> list[AwaitedSync]:
-        """The syncs that are awaited since the last call; of very many, the newest (see `expire`)."""
+    def take_added(self) -> list[PingedDevices]:
+        """The devices that are awaited since the last call; of very many, the newest (see `expire`)."""
+        self._enter_noted()
         added, self._added = self._added, []
         return added
 
     def synced(self, client_ids: Iterable[str], now_ms: int) -> list[Sync]:
         """The effects of syncs that happen now; they are awaited no longer."""
+        self._enter_noted()
         found: list[Sync] = []
-        devices, before = self._devices, self._before
         for client_id in client_ids:
-            known = self._pop(client_id) if client_id in before else devices.pop(client_id, None)
-            if known is not None:
-                for awaited in known if isinstance(known, list) else (known,):
-                    seconds = (now_ms - awaited[2]) // 1000
-                    if seconds <= AWAIT_S:
-                        found.append((awaited, seconds if seconds > 0 else 0))
+            for awaited in self._pop(client_id):
+                seconds = (now_ms - awaited[2]) // 1000
+                if seconds <= AWAIT_S:
+                    found.append((awaited, seconds if seconds > 0 else 0))
         return found
 
     def synced_at(self, client_id: str, synced_ms: int) -> list[Sync]:
         """The effects of a sync at this time in the past; pings that were accepted later stay awaited."""
+        self._enter_noted()
         found: list[Sync] = []
         for awaited in self._pop(client_id):
             if awaited[2] > synced_ms:
-                self.add(awaited)
+                self._add_one(awaited)
             elif (seconds := (synced_ms - awaited[2]) // 1000) <= AWAIT_S:
                 found.append((awaited, seconds))
         return found
@@ -119,30 +135,39 @@ class AwaitedSyncs:
         for client_id, ping_id in done:
             for awaited in self._pop(client_id):
                 if awaited[1] != ping_id:
-                    self.add(awaited)
+                    self._add_one(awaited)
 
     def expire(self, now_ms: int) -> None:
         """End the wait for devices whose pings are older than `AWAIT_S`, at the latest after twice that time, and bound
         what `take_added` returns. To be called twice a second."""
-        del self._added[: -2 * self._table_max]
-        if now_ms - self._since_ms > AWAIT_S * 1000:
+        self._enter_noted()
+        over = sum(len(group.indexes) for group in self._added) - 2 * self._table_max
+        while over > 0:
+            over -= len(self._added.pop(0).indexes)
+        if not 0 <= now_ms - self._since_ms <= AWAIT_S * 1000:  # below 0: the clock was set back
             self._before, self._devices = self._devices, {}
             self._since_ms = now_ms
 
     def client_ids(self) -> list[str]:
         """The devices that are awaited."""
+        self._enter_noted()
         return list(self._devices | self._before)
 
-    def _add_again(self, awaited: AwaitedSync) -> None:
-        """Wait for a device that another ping waits for."""
-        known = self._devices[awaited[0]]
-        if not isinstance(known, list):
-            self._devices[awaited[0]] = [known, awaited]
+    def _enter_noted(self) -> None:
+        """Enter the devices of accepted deliveries in the table."""
+        if not self._noted:
             return
-        known.append(awaited)
-        if len(known) > PINGS_MAX:
-            del known[0]
-            self._metrics.sync_dropped.inc()
+        self._open.clear()
+        for group in self._noted:
+            self._metrics.sync_awaited(group.provider, group.app).inc(len(group.indexes))
+            self.add(group)
+        self._added += self._noted
+        self._noted = []
+
+    def _add_one(self, awaited: AwaitedSync) -> None:
+        client_id, ping_id, since_ms, provider, app, bulk = awaited
+        batch_id, index = split(ping_id)
+        self.add(PingedDevices(batch_id, since_ms, provider, app, bulk, [client_id], [index]))
 
     def _turn(self) -> None:
         """Begin another table, since the present one is full: the syncs of the one before are given up."""
@@ -156,9 +181,15 @@ class AwaitedSyncs:
         for table in (self._before, self._devices):
             known = table.pop(client_id, None)
             if known is not None:
-                found += known if isinstance(known, list) else (known,)
+                for group in known if isinstance(known, list) else (known,):
+                    found += _awaited(group, client_id)
         return found
 
-    def _count(self, provider: str, route: Route | None, number: int) -> None:
-        if route is not None:
-            self._metrics.sync_awaited(provider, route.app).inc(number)
+
+def _awaited(group: PingedDevices, client_id: str) -> Iterator[AwaitedSync]:
+    """The pings of a group that wait for one device."""
+    client_ids, at = group.client_ids, -1
+    for _ in range(client_ids.count(client_id)):
+        at = client_ids.index(client_id, at + 1)
+        ping_id = f"{group.batch_id}{group.indexes[at]:04x}"
+        yield client_id, ping_id, group.since_ms, group.provider, group.app, group.bulk

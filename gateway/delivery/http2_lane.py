@@ -15,6 +15,7 @@ from gateway.delivery.lane import Lane
 from gateway.delivery.link_state import LinkEvent, LinkState
 from gateway.delivery.provider import Credential, Provider
 from gateway.delivery.rate_limiter import RateLimiter
+from gateway.errors import BAD_DATA
 from gateway.metrics import Metrics
 from gateway.scheduling.scheduler import SLICE, Scheduler
 from gateway.settings import RetrySettings
@@ -182,10 +183,15 @@ class Http2Lane(Lane):
         requests: list[tuple[list[Header], bytes, Delivery]] = []
         while len(requests) < n and (delivery := self._next(small, bulk, now_ms)) is not None:
             message = delivery.message
+            try:
+                body = message.body(delivery.device.pin, delivery.device.phone_id)
+            except BAD_DATA as error:  # the other deliveries must not be lost with it
+                self._fail(delivery, error)
+                continue
             headers = [*self._head, (b":path", delivery.path), *authorization, *message.headers]
             if delivery.request_id:
                 headers.append(never_indexed(self._id_header, delivery.request_id))
-            requests.append((headers, message.body(delivery.device.pin, delivery.device.phone_id), delivery))
+            requests.append((headers, body, delivery))
         self._count_begun(len(requests))
         if requests:
             self._times.begun(requests[0][2], len(requests), now_ms)
@@ -232,7 +238,7 @@ class Http2Lane(Lane):
             self._learn_environment(accepted)
 
     def _judge(self, delivery: Delivery, outcome: RequestOutcome) -> None:
-        verdict = self.provider.judge(outcome.status, outcome.headers, outcome.body, SHARED_CLOCK.now_s())
+        verdict = self._judged(outcome.status, outcome.headers, outcome.body)
         if verdict.kind == VerdictKind.ACCEPTED:
             self._accept([delivery])
             delivery.batch.accept(delivery.index)

@@ -45,8 +45,10 @@ from gateway.delivery.retry import EXPIRED, LANE_FULL, THROTTLED_S, RetryTiming,
 from gateway.delivery.route import LaneInterface
 from gateway.delivery.throttle import FREE, Throttle, ThrottleState
 from gateway.delivery.unsaved import UnsavedCount, UnsavedVerdicts
+from gateway.errors import BAD_DATA, InputError, RhoPushError
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings
+from protocols.http2.client import Header
 from protocols.verdict import Remedy, Verdict, VerdictKind
 
 WAITING_DELIVERIES: Final = 8_000
@@ -389,6 +391,21 @@ class Lane(ABC):
             self._ramp_timer.cancel()
 
     # -- verdicts --------------------------------------------------------------------------------------------
+
+    def _judged(self, status: int, headers: Sequence[Header], body: bytes) -> Verdict:
+        """Judge a response. An unexpected error counts as a temporary failure: without a verdict, the delivery would be
+        lost, together with those that were answered with it."""
+        try:
+            return self.provider.judge(status, headers, body, SHARED_CLOCK.now_s())
+        except BAD_DATA:
+            _log.exception("response_not_judged", lane=self.name, status=status)
+            return Verdict(VerdictKind.LATER, RhoPushError.label)
+
+    def _fail(self, delivery: Delivery, error: Exception) -> None:
+        """Reject a delivery that cannot be sent because of its data."""
+        if not isinstance(error, InputError):
+            _log.error("delivery_request_failed", lane=self.name, exc_info=error)
+        self._reject(delivery, error.label if isinstance(error, InputError) else RhoPushError.label)
 
     def _count_accepted(self, deliveries: Sequence[Delivery]) -> None:
         """Count accepted deliveries by app, and how long each took since its ping was accepted."""

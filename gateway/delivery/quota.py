@@ -21,7 +21,8 @@ local rate, most = between(ARGV[2], 1e12), between(ARGV[3], 1e12)
 if not (rate and most) then missing('the rate') end
 local now = redis.call('TIME')
 local at = now[1] * 1000 + math.floor(now[2] / 1000)
-local held = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+-- A bucket of another type counts as missing: otherwise its lane would never send.
+local held = fits(KEYS[1], 'hash') and redis.call('HMGET', KEYS[1], 'tokens', 'at') or {}
 local tokens = between(held[1] or '', most, most)
 tokens = math.min(most, tokens + (at - between(held[2] or '', at, at)) * rate / 1000)
 local grant = math.min(wanted, math.floor(tokens))

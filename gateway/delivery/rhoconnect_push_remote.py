@@ -20,9 +20,10 @@ from gateway.delivery.dead_tokens import TokenReports
 from gateway.delivery.lane import Lane
 from gateway.delivery.link_state import LinkEvent, LinkState
 from gateway.delivery.provider import Provider
-from gateway.errors import BadSetting
+from gateway.errors import BAD_DATA, BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings, Secret
+from gateway.system.answer_start import read_start
 from protocols.verdict import Verdict, VerdictKind
 
 CONNECTIONS_MAX: Final = 8
@@ -85,6 +86,7 @@ class RemoteRhoConnectPushLane(Lane):
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=DEADLINE_S, sock_connect=_CONNECT_S),
+                auto_decompress=False,
             )
             self._workers = [
                 asyncio.create_task(self._work(self._session), name=self.name) for _ in range(CONNECTIONS_MAX)
@@ -121,6 +123,8 @@ class RemoteRhoConnectPushLane(Lane):
             self._in_flight += 1
             try:
                 await self._post(session, delivery)
+            except BAD_DATA as error:  # without its workers, the lane would send nothing
+                self._fail(delivery, error)
             finally:
                 self._in_flight -= 1
                 self._more.set()
@@ -145,7 +149,7 @@ class RemoteRhoConnectPushLane(Lane):
                 headers=self._headers,
                 allow_redirects=False,
             ) as answer:
-                body = await answer.read()
+                body = await read_start(answer)
         except aiohttp.ClientConnectorError as error:
             self._times.unprocessed(delivery)
             self._requeue(delivery)  # the request was not sent
@@ -158,7 +162,7 @@ class RemoteRhoConnectPushLane(Lane):
             self._times.answered(delivery, answer.status)
             self._on_link(LinkEvent.CONNECTED)
             headers = [(name.lower(), value) for name, value in answer.raw_headers]
-            verdict = self.provider.judge(answer.status, headers, body, SHARED_CLOCK.now_s())
+            verdict = self._judged(answer.status, headers, body)
             self._on_response(delivery, answer.status, verdict)
 
     def _on_response(self, delivery: Delivery, status: int, verdict: Verdict) -> None:

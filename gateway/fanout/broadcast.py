@@ -70,7 +70,7 @@ class BroadcastSplitter:
 
         Raises:
             StoreDown: Redis did not answer; the broadcast stays leased and resumes at its cursor.
-            UnreadableEntry: the entry is not a broadcast, or its number of chunks is not valid.
+            UnreadableEntry: the entry is not a broadcast, or its number of chunks or its cursor is not valid.
         """
         entry = read_broadcast(lease.payload)
         (ping,) = pings_of(entry, SHARED_CLOCK.corrected(entry.accepted_ms))
@@ -78,6 +78,8 @@ class BroadcastSplitter:
             await self._everybody.split(lease, ping)
             return
         cursor = await self._store.cursor(lease)
+        if cursor > entry.chunk_count:
+            raise UnreadableEntry(f"the stored cursor {cursor} exceeds {entry.chunk_count} chunks of users")
         is_new = not cursor and ping.id not in self._cancelled.ids
         if is_new and await self._finish_without_users(lease, entry, ping):
             return

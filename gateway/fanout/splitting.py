@@ -53,7 +53,7 @@ _RETRY_S: Final = 0.5
 
 
 class Cursor(NamedTuple):
-    """Position of the splitting: ping, user and client id up to which the chunks are on the stream.
+    """SplitPosition of the splitting: ping, user and client id up to which the chunks are on the stream.
 
     Its text form is `ping:user:client`; "" is the position before the first step.
     """
@@ -100,6 +100,22 @@ class SplitPart(NamedTuple):
     users: Sequence[str]
     skipped: dict[str, int]
     chunk_index: int = -1
+
+
+class SplitPosition(NamedTuple):
+    """The position of the splitting, and its form in Redis, which the next step replaces."""
+
+    cursor: Cursor
+    stored: bytes
+
+    @classmethod
+    def of(cls, stored: bytes, parts: Sequence[SplitPart]) -> "SplitPosition":
+        """The position of a stored cursor. A damaged one restarts the splitting with the first part, which has begun:
+        its chunk more is counted already (see `_ChunkWriter._begin`)."""
+        cursor = Cursor.parse(stored.decode("utf-8", "replace"))
+        if stored and not 0 <= cursor.number <= parts[-1].number:
+            cursor = Cursor(parts[0].number)
+        return cls(cursor, stored)
 
 
 class LargePingSplitter:
@@ -156,14 +172,15 @@ class LargePingSplitter:
         batch.finish_planning()
 
     async def _split(self, batch: DeliveryBatch, parts: Sequence[SplitPart]) -> None:
-        cursor = Cursor.parse(await self._targets.store.split_cursor(batch.lease))
+        position = SplitPosition.of(await self._targets.store.split_cursor(batch.lease), parts)
         for part in parts:
             devices_of = partial(self._devices, batch.pings[part.number])
-            writer = _ChunkWriter(self._targets, batch, part, cursor, self._cancelled)
+            writer = _ChunkWriter(self._targets, batch, part, position, self._cancelled)
             if not await writer.write(devices_of):
                 batch.lose_lease()
                 self._in_flight.release(batch.lease)
                 return
+            position = writer.position
         for part in parts:
             batch.add_skipped(part.number, part.skipped)
             self._count_skipped(part.skipped)
@@ -199,41 +216,46 @@ class LargePingSplitter:
 
 
 class _ChunkWriter:
-    """Writes the chunks of one part of a batch."""
+    """Writes the chunks of one part of a batch.
+
+    Attributes:
+        position: the position after the chunks that are on the stream.
+    """
 
     def __init__(
         self,
         targets: BroadcastTargets,
         batch: DeliveryBatch,
         part: SplitPart,
-        cursor: Cursor,
+        position: SplitPosition,
         cancelled: CancelledPings,
     ) -> None:
         self._cancelled = cancelled
         self._targets = targets
         self._batch = batch
         self._part = part
-        self._cursor = cursor
+        self.position = position
         self._ping: Ping = msgspec.structs.replace(batch.pings[part.number], users=())
         self._waiting: list[tuple[Cursor, Chunk]] = []
 
     async def write(self, devices_of: "DevicesOf") -> bool:
         """Append the chunks from the cursor on; False if another worker has the lease of this batch."""
         part = self._part
-        if self._cursor.number > part.number:
+        if self.position.cursor.number > part.number:
             return True
         if not await self._begin():
             return False
         for index, user in enumerate(part.users):
-            if index > self._cursor.user and self._is_cancelled:
+            if index > self.position.cursor.user and self._is_cancelled:
                 self._leave_out(len(part.users) - index)
                 break
             devices = self._within_apps(await devices_of(user, part.skipped))
             for some in slices(await self._mine(devices, index), CHUNK_CLIENTS):
                 clients = tuple(one.client_id for one in some)
                 at = Cursor(part.number, index, clients[-1])
-                if at > self._cursor:
-                    left = [client for client in clients if (part.number, index, client) > self._cursor]
+                cursor = self.position.cursor
+                if at > cursor:
+                    left = [client for client in clients if (part.number, index, client) > cursor]
                     self._waiting.append((at, self._chunk(left)))
                 if len(self._waiting) == STEP_CHUNKS and not await self._flush():
                     return False
@@ -251,7 +273,7 @@ class _ChunkWriter:
 
         A broadcast's chunk is already included in the count of open chunks.
         """
-        if self._batch.lease.stream != keys.PINGS or self._cursor.number == self._part.number:
+        if self._batch.lease.stream != keys.PINGS or self.position.cursor.number == self._part.number:
             return True
         return await self._step(Cursor(self._part.number, 0, ""), (), more=1)
 
@@ -299,11 +321,14 @@ class _ChunkWriter:
     async def _step(self, after: Cursor, chunks: Sequence[Chunk], *, more: int = 0) -> bool:
         batch, store = self._batch, self._targets.store
         index = batch.first_ping_index + self._part.number
-        step = SplitStep(batch.lease, batch.batch_id, index, str(self._cursor), str(after), chunks, more)
+        position = SplitPosition(after, str(after).encode())
+        step = SplitStep(
+            batch.lease, batch.batch_id, index, self.position.stored, position.stored, chunks, more
+        )
         ahead = await store.split_devices(step, SHARED_CLOCK.now_ms())
         if ahead < 0 or batch.lease_lost:
             return False
-        self._cursor = after
+        self.position = position
         while ahead > AHEAD_CHUNKS and not batch.lease_lost:
             await asyncio.sleep(_PAUSE_S)
             ahead = await store.waiting_chunks()

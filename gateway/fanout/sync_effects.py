@@ -78,8 +78,8 @@ class SyncEffects:
             _log.warning("awaited_syncs_read_failed", error=error.message)
             entries = []
         for entry in entries:
-            for added in entry.added:
-                self.awaited.add(added)
+            for group in entry.added:
+                self.awaited.add(group)
             self.awaited.forget(entry.done)
             self._stale += self._keep(entry)
         self.awaited.expire(SHARED_CLOCK.now_ms())
@@ -187,8 +187,9 @@ class SyncEffects:
 
     def _keep(self, entry: AwaitedLogEntry) -> int:
         """Note a new entry of the log; returns how many of the oldest are not needed any longer."""
-        self._entries.append((entry.at_ms, len(entry.added)))
-        self._logged_devices += len(entry.added)
+        devices = sum(len(group.indexes) for group in entry.added)
+        self._entries.append((entry.at_ms, devices))
+        self._logged_devices += devices
         drop = 0
         over_ms = entry.at_ms - AWAIT_S * 1000
         while self._entries[0][0] < over_ms or self._logged_devices - self._entries[0][1] >= DEVICES_MAX:

@@ -25,7 +25,7 @@ from gateway.http_api.aiohttp_handler import AiohttpConnection, trust
 from gateway.http_api.bodies import API_HEADER, BODY_ADMISSION, BODY_RESERVATION, StreamedBodyReader
 from gateway.http_api.context import HandlerContext, client_of
 from gateway.http_api.line_window import WINDOW_BYTES, BulkLine, LineWindow, refusal
-from gateway.http_api.ping import IDEMPOTENCY_KEY, TRACEPARENT, preferences
+from gateway.http_api.ping import IDEMPOTENCY_KEY, preferences, traceparent_of
 from gateway.http_api.requests import run_in_steps
 from gateway.http_api.stream_watch import StreamWatch
 from gateway.http_api.token_cache import TokenGrant, principal_of
@@ -155,7 +155,7 @@ class _BulkRequest:
         self._services = context.services
         self._admission = context.admission
         self._queue = context.services.queue
-        self._traceparent = request.headers.get(TRACEPARENT)
+        self._traceparent = traceparent_of(request)
         self._request = request
         self._body = body
         self._watch = watch

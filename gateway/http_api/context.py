@@ -1,18 +1,19 @@
 """The state that the aiohttp routes share: stores, authentication and sessions."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
-from gateway.errors import ApiTokenRefused, NotAuthenticated
+from gateway.errors import ApiTokenRefused, NotAuthenticated, RhoPushError
 from gateway.http_api.admission import PingAdmission
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.client_address import address_group, client_address, used_tls
 from gateway.http_api.dependencies import Dependencies
-from gateway.http_api.requests import API_HEADER, text_of
+from gateway.http_api.requests import API_HEADER, cookie, text_of
 from gateway.http_api.sessions import COOKIE, LIFETIME_S, Session, Sessions
 from gateway.http_api.token_cache import TokenCache, TokenGrant, is_valid, principal_of
 from gateway.registry.accounts import Accounts, User
@@ -55,9 +56,16 @@ class HandlerContext:
         )
         self.admission = PingAdmission(services, self.tokens)
         self._sessions: Sessions | None = None
+        self._further: list[Callable[[], Awaitable[None]]] = []
+
+    def close_with(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Call `close` at the end, for look-ups of further routes."""
+        self._further.append(close)
 
     async def close(self) -> None:
         """Cancel look-ups and logins whose callers have disconnected."""
+        for close in self._further:
+            await close()
         await self.tokens.close()
         await self.accounts.close()
 
@@ -121,7 +129,7 @@ class HandlerContext:
         named_tokens = self.services.named_tokens
         if named_tokens is None or not fingerprint:
             return None
-        (found,) = await named_tokens.principals([fingerprint])
+        (found,) = await named_tokens.find_digests([fingerprint])
         return found if found is not None and found.name == name else None
 
     async def require_scope(self, request: web.Request, found: Mapping[str, Any], scope: Scope) -> Principal:
@@ -147,6 +155,19 @@ class HandlerContext:
         if self.services.audit_log is not None:
             record = AuditRecord.of(caller, client_address(request), action, outcome)
             await self.services.audit_log.record(record)
+
+    @contextlib.asynccontextmanager
+    async def audited(self, request: web.Request, caller: Principal, action: str) -> AsyncIterator[None]:
+        """Record an action with its outcome at the end of the block. The arguments are those of `audit`."""
+        outcome = RhoPushError.code
+        try:
+            yield
+            outcome = DONE
+        except RhoPushError as error:
+            outcome = error.code
+            raise
+        finally:
+            await self.audit(request, caller, action, outcome)
 
     async def audit_login(self, request: web.Request, login: str, outcome: str = DONE) -> None:
         """Record a login of an operator, or its refusal; it raises nothing. The arguments are those of `audit`.
@@ -177,7 +198,7 @@ class HandlerContext:
         return user
 
     async def _session(self, request: web.Request) -> Session | None:
-        value = request.cookies.get(COOKIE, "")
+        value = cookie(request, COOKIE)
         if not value and request.path.startswith("/api/application/"):  # contract §2.1
             value = unquote(request.query.get(COOKIE, "")).removeprefix(f"{COOKIE}=")
         if not value:

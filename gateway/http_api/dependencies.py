@@ -70,7 +70,7 @@ class PingLister(Protocol):
     async def page(
         self,
         state: str | None = None,
-        limit: str | int | None = None,
+        limit: object = None,
         cursor: str | None = None,
         apps: frozenset[str] | None = None,
     ) -> dict[str, Any]:

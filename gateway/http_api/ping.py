@@ -72,7 +72,7 @@ class PingRoutes:
         idempotency_key = (
             None if key is None else context.admission.idempotency_key(key, header, submission, body)
         )
-        queue = services.queue_of(queue, request.headers.get(TRACEPARENT))
+        queue = services.queue_of(queue, traceparent_of(request))
         if submission.wait:
             return await self._wait(
                 request, WaitingRequest(services, queue, submission, len(body), idempotency_key)
@@ -121,10 +121,8 @@ class PingRoutes:
         sent = await parameters(request, context.services)
         caller = await context.require_scope(request, sent, Scope.READ)
         state, cursor = (text_of(sent, name) if name in sent else None for name in ("state", "cursor"))
-        limit = sent.get("limit")
-        if limit is not None and not isinstance(limit, str | int):
-            raise InvalidField("limit must be a whole number", field="limit")
-        return json_response(await context.services.ping_list.page(state, limit, cursor, caller.apps))
+        page = await context.services.ping_list.page(state, sent.get("limit"), cursor, caller.apps)
+        return json_response(page)
 
     async def _read(self, request: web.Request) -> tuple[Submission, bytes]:
         """Parse the request. The bytes are the body that an Idempotency-Key covers."""
@@ -165,6 +163,12 @@ class PingRoutes:
         represent = prefers_representation(request)
         wait_s = preferred_wait_s(request)
         return responses.response(await ping.answer(_APPLIED, represent=represent, wait_s=wait_s))
+
+
+def traceparent_of(request: web.Request) -> str | None:
+    """Return the header `traceparent`; None if there is none or, as with a malformed one, if it is repeated."""
+    values = request.headers.getall(TRACEPARENT, [])
+    return values[0] if len(values) == 1 else None
 
 
 async def is_visible_to(services: Dependencies, report: dict[str, Any], caller: Principal) -> bool:

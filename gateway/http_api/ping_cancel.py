@@ -5,13 +5,13 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.errors import CancellationsFull, NotFound, PingFinished
+from gateway.errors import CancellationsFull, NotFound, NotStored, PingFinished
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import HttpRoute
 from gateway.http_api.openapi.values import EXAMPLE_ID, TEXT, json_answer, members
 from gateway.http_api.ping import is_visible_to
 from gateway.http_api.requests import json_response, parameters
-from gateway.registry.scopes import Scope
+from gateway.registry.scopes import Scope, require_scope
 
 _CANCELLED: Final = members(
     {
@@ -39,16 +39,17 @@ def cancel_route(context: HandlerContext) -> HttpRoute:
 
     async def cancel(request: web.Request) -> web.Response:
         services = context.services
-        caller = await context.require_scope(request, await parameters(request, services), Scope.PING)
-        if services.canceller is None:
-            raise NotFound("this process does not cancel pings")
-        ping_id = request.match_info["ping_id"]
-        if caller.apps is not None:
-            report = await services.receipts.report(ping_id)
-            if report is None or not await is_visible_to(services, report, caller):
-                raise NotFound("the ping is unknown, or its receipt has expired", field="ping_id")
-        state = await services.canceller.cancel(ping_id)
-        await context.audit(request, caller, f"DELETE {request.path}")
+        caller = await context.principal_of(request, await parameters(request, services))
+        async with context.audited(request, caller, f"DELETE {request.path}"):
+            require_scope(caller, Scope.PING)
+            if services.canceller is None:
+                raise NotFound("this process does not cancel pings")
+            ping_id = request.match_info["ping_id"]
+            if caller.apps is not None:
+                report = await services.receipts.report(ping_id)
+                if report is None or not await is_visible_to(services, report, caller):
+                    raise NotFound("the ping is unknown, or its receipt has expired", field="ping_id")
+            state = await services.canceller.cancel(ping_id)
         return json_response({"ping_id": ping_id, "state": state}, status=202)
 
     return HttpRoute(
@@ -58,5 +59,5 @@ def cancel_route(context: HandlerContext) -> HttpRoute:
         "Cancel a ping",
         cancel,
         operation=_OPERATION,
-        errors=(PingFinished, CancellationsFull),
+        errors=(PingFinished, NotStored, CancellationsFull),
     )

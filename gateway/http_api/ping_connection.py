@@ -30,6 +30,7 @@ from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
 _PENDING_MAX: Final = 256  # unanswered pings of one connection; further requests stay in the socket
+_NONE_MORE: Final = 0  # the same while a token is looked up: anyone can send requests with invented tokens
 # A local constant avoids the look-up of an enum's member, a fraction of a microsecond several times for each ping.
 _WAITING: Final = ServerState.WAITING
 _HEAD: Final = ServerState.HEAD
@@ -94,6 +95,7 @@ class PingConnection(asyncio.Protocol):
         "_client_not_reading",
         "_eof",
         "_flushing",
+        "_most_pending",
         "_needed",
         "_order",
         "_paused",
@@ -110,6 +112,7 @@ class PingConnection(asyncio.Protocol):
     def __init__(self, server: ConnectionContext) -> None:
         self.server = server
         self._pending: deque[PendingResponse] = deque()
+        self._most_pending = _PENDING_MAX
         self._buffer: bytearray | None = None  # a request that is incomplete, or that must wait
         self._needed = 0  # length of `_buffer` below which the request is known to be incomplete
         self.state = _WAITING
@@ -184,7 +187,7 @@ class PingConnection(asyncio.Protocol):
     def _consume(self, data: bytes) -> None:
         server, at, size = self.server, 0, len(data)
         while at < size and self.state <= _ANSWERING:
-            if len(self._pending) >= _PENDING_MAX:
+            if len(self._pending) >= self._most_pending:
                 self._keep(data[at:], 0)
                 self._pause()
                 return
@@ -251,6 +254,7 @@ class PingConnection(asyncio.Protocol):
         response = self._add_pending(head)
         grant = server.admission.tokens.lookup(head.token, submission.api_token or "")
         if grant is None:
+            self._most_pending = _NONE_MORE
             server.spawn(self._authenticate(response, head, submission, body, block))
         else:
             self._submit(response, head, submission, body, grant, block)
@@ -274,7 +278,7 @@ class PingConnection(asyncio.Protocol):
         body: bytes,
         block: bytes,
     ) -> None:
-        """Look the caller's tokens up in Redis, then continue."""
+        """Look the caller's tokens up in Redis, then continue. Further requests of the connection wait unread."""
         reservation = BodyReservation(self.server.services.bodies)
         try:
             reservation.reserve(len(body))
@@ -285,6 +289,9 @@ class PingConnection(asyncio.Protocol):
             response(error)
         finally:
             reservation.release()
+            self._most_pending = _PENDING_MAX
+            if self.state <= _ANSWERING:
+                self._resume()
 
     def _client_group(self, head: RequestHead) -> str:
         """Return `gateway.http_api.context.client_of`, computed only for a token that must be looked up."""

@@ -164,6 +164,19 @@ def optional_text(values: dict[str, Any], name: str) -> str | None:
     return text_of(values, name) or None
 
 
+def cookie(request: web.Request, name: str) -> str:
+    """Return the value of a cookie; "": there is none. Of several with this name, the last one counts.
+
+    aiohttp's `Request.cookies` is not used, since a head full of cookies would take it a tenth of a second.
+    """
+    value = ""
+    for pair in request.headers.get(hdrs.COOKIE, "").split(";"):
+        known, _, text = pair.partition("=")
+        if known.strip() == name:
+            value = text.strip()
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
 def json_response(value: object, status: int = 200) -> web.Response:
     """Return a JSON response."""
     return response(responses.of_json(value, status=status))

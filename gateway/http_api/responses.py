@@ -9,6 +9,7 @@
 A response has Retry-After if the same request may succeed later.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Final, TypedDict
 from urllib.parse import quote
 
@@ -25,10 +26,12 @@ from gateway.errors import (
     RecordRefused,
     RhoPushError,
     TooManyRequests,
+    UnexpectedFailure,
 )
 from gateway.store.error_text import refused_text
 from gateway.store.replies import RedisReplyError, RedisReplyRefused
 from protocols.http1.response import REASONS, Headers, HttpResponse, encode
+from protocols.numbers import INT64_MIN, UINT64_MAX
 from protocols.ping.parse import Submission
 from protocols.response_headers import SAFETY_HEADERS
 
@@ -105,7 +108,26 @@ def warning(submission: Submission) -> str:
 
 def of_json(value: object, *, status: int = 200, headers: Headers = ()) -> HttpResponse:
     """Return a response with a JSON body."""
-    return HttpResponse(status, (*JSON_HEADERS, *headers), orjson.dumps(value))
+    return HttpResponse(status, (*JSON_HEADERS, *headers), json_bytes(value))
+
+
+def json_bytes(value: object) -> bytes:
+    """Return JSON text. An integer beyond 64 bits, which only damaged stored values have, becomes the nearest one
+    within."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_within_64_bits(value))
+
+
+def _within_64_bits(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(name): _within_64_bits(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_within_64_bits(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return min(max(value, INT64_MIN), UINT64_MAX)
+    return value
 
 
 def accepted_head(date: str) -> bytes:
@@ -119,7 +141,7 @@ def html_safe_json(value: object) -> bytes:
 
     These characters occur only inside JSON strings, where the escapes have the same meaning.
     """
-    text = orjson.dumps(value)
+    text = json_bytes(value)
     for character, escape in _MARKUP:
         text = text.replace(character, escape)
     return text
@@ -168,7 +190,7 @@ def _words(error: RedisReplyError) -> str:
 
 def of_failure() -> HttpResponse:
     """Return the 500 for an unexpected failure. The log has the reason."""
-    about = ErrorObject(code="internal", message="internal server error", field=None)
+    about = ErrorObject(code=UnexpectedFailure.code, message="internal server error", field=None)
     return of_json(ErrorBody(error=about), status=500)
 
 

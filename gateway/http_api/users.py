@@ -1,7 +1,6 @@
 """RhoConnect's admin routes: users and their clients (contract §2). All require an API token."""
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
@@ -13,7 +12,6 @@ from gateway.http_api.app_limits import require_all_apps, require_visible, visib
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.requests import parameters, text_of, text_response
 from gateway.registry.accounts import User
-from gateway.registry.audit_log import DONE
 from gateway.registry.scopes import Principal, Scope, require_scope
 from protocols.errors import InvalidField
 
@@ -87,7 +85,7 @@ class UserRoutes:
         found, caller = await self._authorize(request)
         attributes = _attributes(found)
         login, password = text_of(attributes, "login"), text_of(attributes, "password")
-        async with self._audited(request, caller, f"create user {login}"):
+        async with self._context.audited(request, caller, f"create user {login}"):
             await self._context.accounts.create(login, password)
         return text_response("User created")
 
@@ -95,7 +93,7 @@ class UserRoutes:
         """Change the password or email."""
         found, caller = await self._authorize(request)
         login = _named(request, found, "user_id")
-        async with self._audited(request, caller, f"update user {login}"):
+        async with self._context.audited(request, caller, f"update user {login}"):
             require_all_apps(caller)
             await self._context.accounts.update(login, _attributes(found))
         return text_response("User updated")
@@ -104,7 +102,7 @@ class UserRoutes:
         """Delete a user, including clients and token."""
         found, caller = await self._authorize(request)
         login = _named(request, found, "user_id")
-        async with self._audited(request, caller, f"delete user {login}"):
+        async with self._context.audited(request, caller, f"delete user {login}"):
             require_all_apps(caller)
             await self._context.accounts.delete(login)
         self._context.tokens.clear()
@@ -120,7 +118,7 @@ class UserRoutes:
         """Delete a client."""
         _, caller = await self._authorize(request)
         path = request.match_info
-        async with self._audited(request, caller, f"delete client {path['client_id']}"):
+        async with self._context.audited(request, caller, f"delete client {path['client_id']}"):
             await self._user(path["user_id"])
             await require_visible(caller, self._context.clients, path["client_id"])
             await self._context.clients.delete(path["user_id"], path["client_id"])
@@ -153,19 +151,6 @@ class UserRoutes:
     async def _clients_of(self, user: User, caller: Principal) -> list[str]:
         clients = self._context.clients
         return await visible_clients(caller, clients, await clients.of_user(user.login))
-
-    @contextlib.asynccontextmanager
-    async def _audited(self, request: web.Request, caller: Principal, action: str) -> AsyncIterator[None]:
-        """Record an action with its outcome."""
-        outcome = RhoPushError.code
-        try:
-            yield
-            outcome = DONE
-        except RhoPushError as error:
-            outcome = error.code
-            raise
-        finally:
-            await self._context.audit(request, caller, action, outcome)
 
     async def _user(self, login: str) -> User:
         user = await self._context.accounts.user(login)

@@ -10,6 +10,7 @@ import asyncio
 import resource
 from typing import Final, cast
 
+from gateway.errors import ConnectionsFull
 from gateway.system.open_files import RESERVED_FILES
 from protocols.response_headers import SAFETY_HEADERS
 
@@ -17,8 +18,8 @@ _UNLIMITED_FILES: Final = 1_048_576  # Linux' own limit, fs.nr_open
 _READING_MAX: Final = 64  # refused connections that may stay open until their clients have read the response
 _REFUSED_S: Final = 2.0  # longest time in seconds for which they stay open
 _BODY: Final = (
-    b'{"error":{"code":"connections_full",'
-    b'"message":"too many HTTP connections (limits.connections)","field":null}}'
+    b'{"error":{"code":"%b","message":"too many HTTP connections (limits.connections)","field":null}}'
+    % ConnectionsFull.code.encode()
 )
 _HEADERS: Final = (
     ("Content-Type", "application/json; charset=utf-8"),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from gateway.logs.redaction import redact
+from gateway.logs.terminal import printable_fields
 from gateway.logs.writer import Notice
 
 
@@ -42,6 +43,9 @@ def line(logger: str, level: str, event: str, fields: dict[str, Any], *, termina
     timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     safe = redact({"event": event, **fields})
     if terminal:
+        safe = printable_fields(
+            {name: value if isinstance(value, str) else str(value) for name, value in safe.items()}
+        )
         rest = " ".join(f"{name}={value}" for name, value in safe.items() if name != "event")
         return f"{timestamp} [{level:<8}] {safe['event']:<30} [{logger}] {rest}".rstrip()
     head = {"event": safe.pop("event"), "logger": logger, "level": level, "timestamp": timestamp}

@@ -27,7 +27,8 @@ _LOOKS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"(?<=://)[^/@\s]+(?=@)"), MASK),  # user and password of a URL
     (re.compile(r"\b(bearer|basic) \S+", re.I), rf"\1 {MASK}"),
     (re.compile(r"\bya29\.[\w.-]+"), MASK),  # an access token of Google
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+"), MASK),  # a JSON Web Token
+    # A JSON Web Token. Header and payload are bounded: in a long text, many places may look like the beginning of one.
+    (re.compile(r"\beyJ[\w-]{1,512}\.[\w-]{1,4096}\.[\w-]+"), MASK),
     (re.compile(r"\b[0-9a-fA-F]{32,}\b"), lambda found: shortened(found[0])),  # APNs tokens, API tokens
     (re.compile(r"[\w:-]{100,}"), lambda found: shortened(found[0])),  # FCM tokens
     (_BASE64, MASK),

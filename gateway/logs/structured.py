@@ -5,6 +5,7 @@ Levels: `info` for the life cycle of processes, connections and credentials; `wa
 since there are thousands a second.
 """
 
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -14,6 +15,7 @@ import orjson
 import structlog
 
 from gateway.logs.redaction import redact
+from gateway.logs.terminal import printable_fields
 
 _QUIET: Final = (
     "aiohttp.access",
@@ -37,6 +39,8 @@ def configure(level: str = "info", **bound: Any) -> None:
         _redacted,
     ]
     terminal = sys.stderr.isatty()
+    if terminal:
+        shared.append(_printable)
     render: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(_json)
     )
@@ -79,5 +83,14 @@ def _redacted(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mu
     return redact(event)
 
 
+def _printable(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return printable_fields(event)
+
+
 def _json(event: MutableMapping[str, Any], **_: Any) -> str:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except (
+        orjson.JSONEncodeError
+    ):  # half of a surrogate pair, or an integer beyond 64 bits: a line must not be lost
+        return json.dumps(dict(event), default=str)

@@ -370,7 +370,7 @@ class MailboxStore:
 
 
 def _text(reply: Reply) -> str | None:
-    return None if reply is None else reply.decode()
+    return None if reply is None else reply.decode("utf-8", "replace")
 
 
 def read_id_secret(text: bytes) -> bytes | None:

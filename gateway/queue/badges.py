@@ -8,6 +8,7 @@ numbers of the last pings, so that a retry and a redelivery carry the number of 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from gateway.errors import StoreDown
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, Script, pack
 from gateway.store.lua import CHECKS
@@ -25,7 +26,8 @@ if #ARGV ~= 4 + #KEYS then missing('the last sync of a device') end
 local name = ARGV[1] .. '='
 local numbers, changed = {}, {}
 for i, key in ipairs(KEYS) do
-    local held = redis.call('HMGET', key, 'count', 'sync', 'pings')
+    -- A counter of another type counts as missing: the pings of all other devices must not wait for it.
+    local held = fits(key, 'hash') and redis.call('HMGET', key, 'count', 'sync', 'pings') or {}
     local pings = held[3] or ''
     local at = string.find(pings, name, 1, true)
     local known = at and string.match(pings, '^%d+', at + #name)
@@ -41,6 +43,7 @@ for i, key in ipairs(KEYS) do
     end
 end
 for _, one in ipairs(changed) do
+    if not fits(one[1], 'hash') then redis.call('DEL', one[1]) end
     redis.call('PERSIST', one[1])  -- first, so that a full Redis accepts the rest (see `queue.scripts`)
     redis.call('HSET', one[1], 'count', one[2], 'sync', one[3], 'pings', one[4])
     redis.call('EXPIRE', one[1], life)
@@ -83,9 +86,9 @@ class BadgeStore:
         replies = await self._connection.send_many(asked)
         numbers = []
         for device, reply in zip(devices, replies, strict=True):
-            if isinstance(reply, Exception):
+            if isinstance(reply, StoreDown) and not reply.of_data:
                 raise reply
-            count, sync = reply
+            count, sync = (None, None) if isinstance(reply, StoreDown) else reply
             same = sync is not None and sync.decode("utf-8", "replace") == device.last_sync
             numbers.append(min(max(stored(count), 0) + 1, COUNT_MAX) if same else 1)
         return numbers

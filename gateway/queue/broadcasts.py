@@ -56,7 +56,8 @@ class SplitStep(NamedTuple):
     Attributes:
         lease: the entry that holds the ping.
         batch_id, ping_index: batch and index of the ping.
-        before, after: the cursor before and after the step.
+        before: the stored cursor before the step; b"": none.
+        after: the cursor after it.
         chunks: chunks to append to their stream.
         more: open chunks to count in addition to these: 1 until the ping itself is settled.
     """
@@ -64,8 +65,8 @@ class SplitStep(NamedTuple):
     lease: Lease
     batch_id: str
     ping_index: int
-    before: str
-    after: str
+    before: bytes
+    after: bytes
     chunks: Sequence[Chunk] = ()
     more: int = 0
 
@@ -87,7 +88,8 @@ class BroadcastStore:
         """
         kept = await self._connection.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
         cursor = whole(kept) if kept is not None else 0
-        if cursor is None:
+        # In another form than that of a step, no step would find it.
+        if cursor is None or (kept is not None and kept != b"%d" % cursor):
             raise UnreadableEntry("the stored cursor is not a number")
         return cursor
 
@@ -113,10 +115,10 @@ class BroadcastStore:
         words += [self._receipt_s + keys.RECEIPT_SLACK_S, *map(encode, chunks)]
         return int(await self._connection.eval(scripts.SPLIT_USERS, names, words))
 
-    async def split_cursor(self, lease: Lease) -> str:
-        """The cursor of an entry whose pings are split; "" if the splitting has not begun."""
+    async def split_cursor(self, lease: Lease) -> bytes:
+        """The stored cursor of an entry whose pings are split; b"" if the splitting has not begun."""
         value = await self._connection.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
-        return value.decode("utf-8", "replace") if value else ""
+        return bytes(value or b"")
 
     async def split_devices(self, step: SplitStep, now_ms: int) -> int:
         """Append chunks to their stream and advance the cursor in one step.

@@ -8,7 +8,7 @@ event of its completion (`gateway.queue.outbox`) are written in the same step.
 import hashlib
 from typing import Any, Final
 
-from gateway.errors import CancellationsFull, NotFound, PingFinished, StoreDown
+from gateway.errors import CancellationsFull, NotFound, NotStored, PingFinished, StoreDown, UnreadableEntry
 from gateway.queue import cancellation_scripts
 from gateway.queue.broadcasts import decode_users
 from gateway.queue.entries import encode
@@ -70,6 +70,7 @@ class PingCanceller:
         Raises:
             NotFound: the ping is unknown, or its receipt has expired.
             PingFinished: it was finished before.
+            NotStored: it is on the schedule in a batch that cannot be read.
             CancellationsFull: too many pings are cancelled and not finished.
             StoreDown: Redis did not answer, or no replica has the cancellation; it may be repeated.
         """
@@ -101,7 +102,10 @@ class PingCanceller:
         return CANCELLED if outcome == DONE and report["state"] == CANCELLED else outcome
 
     async def _cancel_scheduled(self, batch_id: str, ping_index: int) -> str:
-        found = await read_scheduled(self._connection, batch_id)
+        try:
+            found = await read_scheduled(self._connection, batch_id)
+        except UnreadableEntry as error:
+            raise NotStored("the scheduled batch of this ping cannot be read", field="ping_id") from error
         if found is None or not found.has(ping_index):
             return _CHANGED
         rest = found.without(ping_index)

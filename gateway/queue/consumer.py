@@ -56,8 +56,9 @@ class BatchProgress(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
         total = sum(map(len, self.plan))
         return (
             len(self.plan) == pings
-            and 8 * len(self.accepted) >= total
+            and total <= 8 * len(self.accepted) < total + 8
             and len(self.skipped) in (0, pings)
+            and all(0 <= number <= _SKIPPED_MAX for skipped in self.skipped for number in skipped.values())
             and all(0 <= ping_index < total and kind in _KINDS for ping_index, kind, _ in self.other_verdicts)
             and all(0 <= index < total for index in self.dead)
         )
@@ -143,6 +144,8 @@ class Settlement(NamedTuple):
 
 
 _KINDS: Final = frozenset(map(int, VerdictKind))
+_SKIPPED_MAX: Final = 1 << 40
+"""Highest number of omitted devices: sums of such numbers can be stored."""
 _RECORD_BYTES: Final = 200
 """Bytes of a quarantine record in addition to the entry."""
 _log = structlog.get_logger("queue_streams")

@@ -89,7 +89,9 @@ class DeviceDeliveries:
                 SEARCH, [keys.RECEIPTS], [client_id, cursor, TOGETHER]
             )
             for name in names:
-                found += await self._of_receipt(name.decode().removeprefix(_RECEIPT), client_id)
+                found += await self._of_receipt(
+                    name.decode("utf-8", "replace").removeprefix(_RECEIPT), client_id
+                )
             cursor += examined
             if examined < TOGETHER:
                 return FoundDeliveries(found, None, cursor, max(total, cursor))

@@ -9,7 +9,7 @@ Each worker has a log of the syncs that it awaits, in which it finds them after 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 import structlog
@@ -129,20 +129,45 @@ return 1
 """Record an acknowledgement: 1, or 0 if the receipt has it or has as many as it may, or -1 without a receipt."""
 
 
+class PingedDevices(msgspec.Struct, array_like=True):
+    """Devices that accepted pings of one batch, by one route, and whose syncs are awaited.
+
+    Attributes:
+        batch_id: the first 28 hex digits of the pings' ids.
+        since_ms: epoch ms of the pings' acceptance, by the shared clock.
+        provider: name of the provider.
+        app: the app's name in the settings; "": the default credential.
+        bulk: whether the ping is a broadcast, whose receipt has a count alone.
+        client_ids: the devices, one for each ping that a device accepted.
+        indexes: for each of `client_ids`, the index of the ping in its batch.
+    """
+
+    batch_id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{28}$")]
+    since_ms: int
+    provider: str
+    app: str
+    bulk: bool
+    client_ids: list[str]
+    indexes: list[Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]]
+
+    def __post_init__(self) -> None:
+        if len(self.client_ids) != len(self.indexes):
+            raise ValueError("each device needs an index")
+
+
 class AwaitedLogEntry(msgspec.Struct, frozen=True, array_like=True):
     """Changes of the syncs that a worker awaits.
 
     Attributes:
         number: differs from that of the entry before.
         at_ms: epoch ms of the entry.
-        added: syncs that are awaited from now on: client id, ping id, epoch ms of the ping's acceptance, provider, app,
-            whether the ping is a broadcast.
-        done: client id and ping id of those that are awaited no longer.
+        added: devices whose syncs are awaited from now on.
+        done: client id and ping id of syncs that are awaited no longer.
     """
 
     number: int
     at_ms: int
-    added: tuple[tuple[str, str, int, str, str, bool], ...] = ()
+    added: tuple[PingedDevices, ...] = ()
     done: tuple[tuple[str, str], ...] = ()
 
 

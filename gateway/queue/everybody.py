@@ -16,13 +16,14 @@ from gateway.queue.entries import CHUNKS_MAX, Chunk, Lease, encode
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, Script
 from gateway.store.lua import CHECKS
-from protocols.numbers import whole
+from protocols.numbers import UINT64_MAX, whole
 from protocols.ping.model import Ping
 
 SCAN_CHUNK: Final = CHUNKS_MAX
 """Field of `keys.broadcast_users` from the append until the scan has ended, beside the fields of the chunks: while it
 exists, the record of reached devices is kept although all chunks so far are settled."""
 _END: Final = "end"
+_DAMAGED: Final = "the stored cursor of the scan is damaged"
 
 SPLIT_EVERYBODY: Final = Script(
     CHECKS
@@ -106,10 +107,14 @@ class ScanCursor(NamedTuple):
         chunks, _, rest = text.partition(":")
         run_id, _, position = rest.partition(":")
         number = whole(chunks, highest=CHUNKS_MAX)
-        if number is None or (position != _END and not position.isdecimal()):
-            raise UnreadableEntry("the stored cursor of the scan is damaged")
         ended = position == _END
-        return cls(number, run_id, 0 if ended else int(position), ended)
+        at = 0 if ended else whole(position, highest=UINT64_MAX)
+        if number is None or at is None:
+            raise UnreadableEntry(_DAMAGED)
+        cursor = cls(number, run_id, at, ended)
+        if str(cursor) != text:  # no step would find it
+            raise UnreadableEntry(_DAMAGED)
+        return cursor
 
     def __str__(self) -> str:
         return f"{self.chunks}:{self.run_id}:{_END if self.ended else self.position}" if self.run_id else ""
@@ -152,7 +157,10 @@ class EverybodyStore:
             UnreadableEntry: the stored cursor is damaged.
         """
         kept = await self._connection.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
-        return ScanCursor.parse(kept.decode("utf-8", "replace") if kept else "")
+        try:
+            return ScanCursor.parse(kept.decode() if kept else "")
+        except UnicodeDecodeError as error:
+            raise UnreadableEntry(_DAMAGED) from error
 
     async def write(self, step: ScanStep, now_ms: int) -> int:
         """Write the chunks of a step and its cursor.

@@ -10,7 +10,7 @@ it moves to the front of the list.
 """
 
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -20,8 +20,9 @@ from gateway.queue.receipts import CANCELLED, DONE, OPEN, QUEUED, batch_reports
 from gateway.registry.scopes import is_visible
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
+from gateway.store.pages import page_size
 from protocols.errors import InvalidField
-from protocols.numbers import stored, whole
+from protocols.numbers import stored
 
 LIMIT: Final = 50
 LIMIT_MAX: Final = 500
@@ -81,9 +82,7 @@ class PingSource(Protocol):
         ...
 
 
-def parse_query(
-    states: frozenset[str], state: str | None, limit: str | int | None, cursor: str | None
-) -> ListQuery:
+def parse_query(states: frozenset[str], state: str | None, limit: object, cursor: str | None) -> ListQuery:
     """Read the parameters of a request for a list; None: the parameter is absent.
 
     Raises:
@@ -91,10 +90,46 @@ def parse_query(
     """
     if state is not None and state not in states:
         raise InvalidField(f"state must be one of {', '.join(sorted(states))}", field="state")
-    number = LIMIT if limit is None else whole(str(limit), 1, LIMIT_MAX)
-    if number is None or isinstance(limit, bool):
-        raise InvalidField(f"limit must be a whole number from 1 to {LIMIT_MAX}", field="limit")
-    return ListQuery(state, number, None if cursor is None else _parse_cursor(cursor))
+    size = page_size(limit, LIMIT, LIMIT_MAX)
+    return ListQuery(state, size, None if cursor is None else _parse_cursor(cursor))
+
+
+ScoredBatch = tuple[bytes, int]
+"""A batch in a sorted set: its member, and its score in epoch ms."""
+
+
+async def walk_batches(
+    connection: RedisConnection,
+    key: str,
+    count: int,
+    query: ListQuery,
+    pings_of: Callable[[Sequence[ScoredBatch]], AsyncIterator[Sequence[ListedPing]]],
+) -> AsyncIterator[ListedPing]:
+    """Yield the pings behind `query.after` of the batches in a sorted set, from the highest score down.
+
+    Args:
+        connection: to the queue's Redis.
+        key: the sorted set.
+        count: batches that are read at once.
+        query: the query.
+        pings_of: yields the pings of each of these batches, the last one first.
+    """
+    upto = "+inf" if query.after is None else str(query.after.at_ms)
+    after, seen = query.after, 0
+    while True:
+        flat = await connection.call(
+            *("ZRANGE", key, upto, "-inf", "BYSCORE", "REV", "LIMIT", seen, count, "WITHSCORES")
+        )
+        scores = [stored(score.partition(b".")[0]) for score in flat[1::2]]
+        async for pings in pings_of([*zip(flat[::2], scores, strict=True)]):
+            for one in pings:
+                # A batch that was added or removed meanwhile moves all others: some are read twice.
+                if after is None or one.position < after:
+                    after = one.position
+                    yield one
+        if len(scores) < count:
+            return
+        seen += count
 
 
 class PingList:
@@ -121,7 +156,7 @@ class PingList:
     async def page(
         self,
         state: str | None = None,
-        limit: str | int | None = None,
+        limit: object = None,
         cursor: str | None = None,
         apps: frozenset[str] | None = None,
     ) -> dict[str, Any]:
@@ -205,25 +240,13 @@ class _SettledPings:
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
 
-    async def walk(self, query: ListQuery) -> AsyncIterator[ListedPing]:
+    def walk(self, query: ListQuery) -> AsyncIterator[ListedPing]:
         """See `PingSource.walk`."""
-        upto = "+inf" if query.after is None else str(query.after.at_ms)
-        after, seen = query.after, 0
-        while True:
-            flat = await self._connection.call(
-                *("ZRANGE", keys.RECEIPTS, upto, "-inf", "BYSCORE", "REV"),
-                *("LIMIT", seen, _ENTRIES_READ, "WITHSCORES"),
-            )
-            for key, score in zip(flat[::2], flat[1::2], strict=True):
-                at_ms = stored(score.partition(b".")[0])
-                for one in await self._of_receipt(key.decode("utf-8", "replace"), at_ms):
-                    # A receipt that was added since moves all others: some are read twice.
-                    if after is None or one.position < after:
-                        after = one.position
-                        yield one
-            if len(flat) < 2 * _ENTRIES_READ:
-                return
-            seen += _ENTRIES_READ
+        return walk_batches(self._connection, keys.RECEIPTS, _ENTRIES_READ, query, self._of_receipts)
+
+    async def _of_receipts(self, receipts: Sequence[ScoredBatch]) -> AsyncIterator[Sequence[ListedPing]]:
+        for key, at_ms in receipts:
+            yield await self._of_receipt(key.decode("utf-8", "replace"), at_ms)
 
     async def _of_receipt(self, key: str, at_ms: int) -> Sequence[ListedPing]:
         batch_id = key.removeprefix(keys.receipt(""))

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.errors import UnreadableEntry
 from gateway.queue import schedule
-from gateway.queue.entries import Entry, encode, read_entry
+from gateway.queue.entries import Entry, encode, read_broadcast, read_entry
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from protocols.numbers import stored
@@ -98,5 +98,7 @@ def parse_scheduled(due_ms: int, body: bytes) -> ScheduledBatch:
     if head is None:
         raise UnreadableEntry("not a scheduled batch")
     packed = body[head.end() :]
-    entry = read_entry(packed[: schedule.INSTANT_AT] + encode(0) + packed[schedule.INSTANT_AT :])
-    return ScheduledBatch(due_ms, body, stored(head[1]), stored(head[2]), head[3].decode(), entry)
+    kind = head[3].decode()
+    read = read_broadcast if kind == "b" else read_entry
+    entry = read(packed[: schedule.INSTANT_AT] + encode(0) + packed[schedule.INSTANT_AT :])
+    return ScheduledBatch(due_ms, body, stored(head[1]), stored(head[2]), kind, entry)

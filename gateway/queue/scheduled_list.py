@@ -4,13 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from gateway.errors import UnreadableEntry
-from gateway.queue.ping_list import ListedPing, ListQuery, Position, waiting_item
+from gateway.queue.ping_list import ListedPing, ListQuery, Position, ScoredBatch, waiting_item, walk_batches
 from gateway.queue.receipts import SCHEDULED
 from gateway.queue.schedule import instant_text
 from gateway.queue.scheduled_batch import ScheduledBatch, parse_scheduled
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
-from protocols.numbers import stored
 
 _BATCHES_READ: Final = 16
 """Batches read at once: each holds up to `keys.ENTRY_PINGS` pings."""
@@ -28,26 +27,15 @@ class ScheduledPings:
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
 
-    async def walk(self, query: ListQuery) -> AsyncIterator[ListedPing]:
+    def walk(self, query: ListQuery) -> AsyncIterator[ListedPing]:
         """See `PingSource.walk`."""
-        upto = "+inf" if query.after is None else str(query.after.at_ms)
-        after, seen = query.after, 0
-        while True:
-            flat = await self._connection.call(
-                *("ZRANGE", keys.SCHEDULED_PINGS, upto, "-inf", "BYSCORE", "REV"),
-                *("LIMIT", seen, _BATCHES_READ, "WITHSCORES"),
-            )
-            names = flat[::2]
-            bodies = await self._connection.call("HMGET", keys.SCHEDULED_BODIES, *names) if names else ()
-            for score, body in zip(flat[1::2], bodies, strict=True):
-                # A batch that was added or released meanwhile moves all others: some are read twice.
-                for one in _pings_of(stored(score.partition(b".")[0]), body):
-                    if after is None or one.position < after:
-                        after = one.position
-                        yield one
-            if len(names) < _BATCHES_READ:
-                return
-            seen += _BATCHES_READ
+        return walk_batches(self._connection, keys.SCHEDULED_PINGS, _BATCHES_READ, query, self._of_batches)
+
+    async def _of_batches(self, batches: Sequence[ScoredBatch]) -> AsyncIterator[Sequence[ListedPing]]:
+        names = [name for name, _ in batches]
+        bodies = await self._connection.call("HMGET", keys.SCHEDULED_BODIES, *names) if names else ()
+        for (_, due_ms), body in zip(batches, bodies, strict=True):
+            yield _pings_of(due_ms, body)
 
 
 def _pings_of(due_ms: int, body: bytes | None) -> Sequence[ListedPing]:

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from gateway.errors import NotFound, RecordRefused
 from gateway.registry import passwords
-from gateway.registry.clients import delete_client
+from gateway.registry.clients import delete_client, execute_counted
 from gateway.registry.hashing import HASHES_AT_ONCE, in_hash_thread
 from gateway.registry.login_limits import LoginLimits, account_of
 from gateway.registry.logins import LoginThrottle
@@ -32,6 +32,14 @@ LOGIN: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 NAME_CHARACTERS: Final = 1_024
 """Longest login or API token; a longer text is invalid."""
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_SECRET_BYTES: Final = 32
+# KEYS: secret; ARGV: a new one. Returns the secret: a stored value that is not one is replaced.
+_SECRET: Final = f"""
+local kept = redis.call('GET', KEYS[1])
+if kept and #kept == {2 * _SECRET_BYTES} and not string.find(kept, '%X') then return kept end
+redis.call('SET', KEYS[1], ARGV[1])
+return ARGV[1]
+"""
 _CHECKS_AT_ONCE: Final = 8
 """Concurrent checks of logins with RhoConnect's hash, which takes almost no CPU time: they wait for Redis."""
 
@@ -232,13 +240,14 @@ class Accounts:
     async def session_secret(self) -> bytes:
         """The key of the session cookies: made by the first process, the same in all processes.
 
-        The key is read before it is written: a full Redis refuses any write, even one without effect.
+        The key is read before it is written: a full Redis refuses any write, even one without effect. A damaged key is
+        replaced, which ends all sessions: with an empty one, anyone could sign a cookie.
         """
-        password_hash = await self._ask("GET", keys.SESSION_HMAC)
-        if password_hash is None:
-            await self._ask("SET", keys.SESSION_HMAC, secrets.token_hex(32), "NX")
-            password_hash = await self._ask("GET", keys.SESSION_HMAC)
-        return bytes.fromhex(password_hash.decode())
+        secret = _secret_of(await self._ask("GET", keys.SESSION_HMAC))
+        if secret is None:
+            made = secrets.token_bytes(_SECRET_BYTES)
+            secret = _secret_of(await self._ask("EVAL", _SECRET, "1", keys.SESSION_HMAC, made.hex())) or made
+        return secret
 
     # -- users -----------------------------------------------------------------------------------------------
 
@@ -293,7 +302,7 @@ class Accounts:
                 pipe.set(keys.app("rho__id"), "application", nx=True)
                 pipe.set(keys.app("name"), "application", nx=True)
                 pipe.sadd(keys.APP_USERS, login)
-                await pipe.execute()
+                await execute_counted(pipe, {1})
         return User(login, None, False, "", password_hash)
 
     async def update(self, login: str, attributes: Mapping[str, Any]) -> None:
@@ -340,7 +349,7 @@ class Accounts:
                     )
                 pipe.decrby(keys.count("user"), 1)
                 pipe.decrby(keys.count("client"), len(clients))
-                await pipe.execute()
+                await execute_counted(pipe, {len(pipe) - 2, len(pipe) - 1})
 
     async def _must_exist(self, login: str) -> User:
         user = await self.user(login)
@@ -371,6 +380,15 @@ def _user_of(login: str, fields: Sequence[str | None]) -> User | None:
     if exists is None:
         return None
     return User(login, email, admin == "1", token or "", PasswordHash(salt or "", hashed or ""))
+
+
+def _secret_of(text: bytes | None) -> bytes | None:
+    """The key of the session cookies in its stored form; None: there is none, or it is damaged."""
+    try:
+        secret = bytes.fromhex((text or b"").decode("ascii"))
+    except ValueError:
+        return None
+    return secret if len(secret) == _SECRET_BYTES else None
 
 
 def _same(left: str, right: str) -> bool:

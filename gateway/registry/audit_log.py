@@ -23,8 +23,9 @@ from gateway.errors import StoreDown
 from gateway.registry.scopes import API_TOKEN, Principal
 from gateway.store import keys
 from gateway.store.errors import RedisCommands
+from gateway.store.pages import page_size
 from protocols.errors import InvalidField
-from protocols.numbers import stored, whole
+from protocols.numbers import stored
 
 _log = structlog.get_logger("audit")
 
@@ -141,7 +142,7 @@ class AuditLog:
             await self.record(AuditRecord("login", login, client, "login", outcome, omitted))
 
     async def page(
-        self, since_ms: int | None = None, cursor: str | None = None, limit: str | int | None = None
+        self, since_ms: int | None = None, cursor: str | None = None, limit: object = None
     ) -> dict[str, Any]:
         """Return one page, the newest record first: `records`, and `next_cursor` (None: there are no more).
 
@@ -154,9 +155,7 @@ class AuditLog:
             InvalidField: a parameter has no valid value.
             StoreDown: Redis does not answer.
         """
-        number = LIMIT if limit is None else whole(str(limit), 1, LIMIT_MAX)
-        if number is None or isinstance(limit, bool):
-            raise InvalidField(f"limit must be a whole number from 1 to {LIMIT_MAX}", field="limit")
+        number = page_size(limit, LIMIT, LIMIT_MAX)
         newest = "+" if cursor is None else "(" + _parse_cursor(cursor)
         oldest = "-" if since_ms is None else str(min(max(since_ms, 0), _MS_MAX))
         found = await self._ask("XREVRANGE", keys.AUDIT, newest, oldest, "COUNT", str(number + 1))

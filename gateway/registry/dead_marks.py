@@ -15,6 +15,7 @@ from gateway.registry.token_marks import DEAD_ON_ALL_HOSTS
 from gateway.registry.user_devices import DECODE_ERRORS, WIDTH, device
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
+from gateway.store.pages import page_size
 from protocols.devices import ELSEWHERE, Device, mask, platform_of
 from protocols.errors import InvalidField
 from protocols.numbers import whole
@@ -111,7 +112,7 @@ class DeadMarks:
         self._device_types = device_types
 
     async def page(
-        self, wanted: DeadFilter, limit: str | int | None = None, cursor: str | None = None
+        self, wanted: DeadFilter, limit: object = None, cursor: str | None = None
     ) -> dict[str, Any]:
         """One page: `devices`, in no order, and `next_cursor` (None: there are no more).
 
@@ -121,9 +122,7 @@ class DeadMarks:
             InvalidField: the limit or the cursor has no valid value.
             StoreDown: Redis did not answer.
         """
-        most = LIMIT if limit is None else whole(str(limit), 1, LIMIT_MAX)
-        if most is None or isinstance(limit, bool):
-            raise InvalidField(f"limit must be a whole number from 1 to {LIMIT_MAX}", field="limit")
+        most = page_size(limit, LIMIT, LIMIT_MAX)
         found: list[DeadMark] = []
         position = _position(cursor)
         for _ in range(SCANS_MAX):

@@ -195,17 +195,16 @@ class NamedTokens:
         Raises:
             StoreDown: Redis does not answer.
         """
-        digests = [digest_of(token) for token in tokens]
-        found = await self.principals(digests)
-        await self._note_uses([one.fingerprint for one in found if one is not None])
-        return found
+        return await self.find_digests([digest_of(token) for token in tokens])
 
-    async def principals(self, digests: Sequence[str]) -> list[Principal | None]:
-        """Return the callers whose tokens have these digests; None: revoked, expired or never created. Raises as
-        `find`."""
+    async def find_digests(self, digests: Sequence[str]) -> list[Principal | None]:
+        """Return the callers whose tokens have these digests, and record the use of the valid ones; None: revoked,
+        expired or never created. Raises as `find`."""
         records = await self._ask("HMGET", keys.NAMED_TOKENS, *digests)
         now_s = self._now()
-        return [_principal(digest, record, now_s) for digest, record in zip(digests, records, strict=True)]
+        found = [_principal(digest, record, now_s) for digest, record in zip(digests, records, strict=True)]
+        await self._note_uses([one.fingerprint for one in found if one is not None])
+        return found
 
     async def create(self, token: NamedToken) -> str:
         """Store a token that `new_token` made, and return its text, which is stored nowhere.

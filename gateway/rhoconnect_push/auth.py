@@ -15,6 +15,7 @@ import aiohttp
 
 from gateway.errors import RhoPushError
 from gateway.scheduling.fair_work import FairWork
+from gateway.system.answer_start import read_start
 from protocols.rhoconnect_push.wire import proper_cookies, without_instance
 
 APP_S: Final = 60.0
@@ -180,7 +181,7 @@ class RhoConnectAuthenticator:
         headers |= {"Content-Type": "application/json", "Connection": "keep-alive"}
         try:
             async with session.get(self._url, headers=headers, allow_redirects=False) as answer:
-                await answer.read()
+                await read_start(answer)
                 return answer.status == 204
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise AuthServiceDown(f"RhoConnect does not answer: {type(error).__name__}") from error
@@ -193,6 +194,7 @@ class RhoConnectAuthenticator:
                 connector=aiohttp.TCPConnector(limit=self._connections_max),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=_ANSWER_S),
+                auto_decompress=False,
                 loop=asyncio.get_running_loop(),
             )
         return self._session

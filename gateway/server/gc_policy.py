@@ -22,7 +22,8 @@ _NEVER: Final = 2**31 - 1
 def paused_collections() -> Iterator[None]:
     """Run no collection while modules are imported: nothing that they make is garbage.
 
-    Measured on the modules of a worker: an eighth of the CPU of their import.
+    Measured on the modules of a worker: 1.43 s of CPU, and 1.25 s after `gc.disable()`, as medians of 11 runs each in
+    turn of `python -c "import time, gateway.server.worker; print(time.process_time())"` on Python 3.11.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -31,6 +32,15 @@ def paused_collections() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def exempt_modules() -> None:
+    """Exempt all present objects from collections. Call it once in a process, when its modules are imported.
+
+    The first collections would visit all objects of the modules several times, for nothing: of the 85,000 objects of a
+    worker's modules, eight are garbage. Measured on the start of a worker: a fifth of its CPU.
+    """
+    gc.freeze()
 
 
 def limit_collections() -> None:

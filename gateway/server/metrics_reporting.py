@@ -34,7 +34,7 @@ from gateway.telemetry.values import Change
 REPORT_S: Final = 1.0
 """Longest interval between two reports of a worker whose loop runs."""
 ANSWER_S: Final = 3.0
-"""Longest wait of a scrape for the supervisor, whose first rendering takes a tenth of a second."""
+"""Longest time of a scrape, whose first rendering takes a tenth of a second; a caller may wait for two of them."""
 SLICE_S: Final = 0.0005
 """Longest time for which a report blocks the loop without a pause: a worker with many apps has thousands of counts."""
 _SLICE_INTERVAL_FACTOR: Final = 32
@@ -60,6 +60,8 @@ class MetricsReporter:
         self._reported_at_s = -math.inf
         self._scrapes: dict[int, asyncio.Future[bytes]] = {}
         self._scrape_number = 0
+        self._scraping = asyncio.Lock()
+        self._next_scrape: asyncio.Task[bytes | None] | None = None  # not begun
         self._timer: asyncio.TimerHandle | None = None
         self._walk: Iterator[Change | None] | None = None
         self._walk_ends: list[FromWorker] = []
@@ -77,9 +79,25 @@ class MetricsReporter:
     async def scrape(self) -> bytes:
         """Return the rendered metrics of the whole gateway, including this worker's newest counts.
 
+        Calls during a scrape share the next one, which begins after it: any number of callers needs two texts.
+
         Raises:
             MetricsUnavailable: the supervisor does not answer within `ANSWER_S`.
         """
+        if self._next_scrape is None:
+            self._next_scrape = asyncio.create_task(self._scrape_next(), name="scrape")
+        text = await asyncio.shield(self._next_scrape)
+        if text is None:
+            raise MetricsUnavailable(f"the supervisor did not return metrics within {ANSWER_S:.0f} s")
+        return text
+
+    async def _scrape_next(self) -> bytes | None:
+        async with self._scraping:
+            self._next_scrape = None  # what is counted from now on may be missing in this text
+            return await self._scrape_once()
+
+    async def _scrape_once(self) -> bytes | None:
+        """Return the text; None: the supervisor does not answer in time."""
         self._scrape_number += 1
         number = self._scrape_number
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -88,10 +106,8 @@ class MetricsReporter:
             self._report(ScrapeRequest(number))
             async with asyncio.timeout(ANSWER_S):
                 return await answer
-        except TimeoutError as error:
-            raise MetricsUnavailable(
-                f"the supervisor did not return metrics within {ANSWER_S:.0f} s"
-            ) from error
+        except TimeoutError:
+            return None
         finally:
             del self._scrapes[number]
 

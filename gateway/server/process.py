@@ -1,12 +1,11 @@
 """The process of one worker: its configuration, its heartbeat, and its end with the supervisor.
 
-The supervisor starts it as `python -m gateway.server.process`. The work itself is `run` of the module that the
-configuration names (`gateway.server.worker`).
+`gateway.server.worker_start` calls `run_worker`. The work itself is `run` of the module that the configuration names
+(`gateway.server.worker`).
 """
 
 import asyncio
 import contextlib
-import ctypes
 import importlib
 import os
 import signal
@@ -28,20 +27,18 @@ from gateway.server.metrics_reporting import MetricsReporter
 from gateway.server.settings_feed import SettingsFeed, read_lines
 from gateway.server.worker_channels import WorkerChannels, WorkerContext
 from gateway.settings import Settings
+from gateway.system.unused_packages import unused_packages_hidden
 
 Run = Callable[[WorkerContext], Awaitable[None]]
 
 _log = structlog.get_logger("worker")
 _STDIN: Final = 0
-_PR_SET_PDEATHSIG: Final = 1
 _EXIT_SUPERVISOR_GONE: Final = 70
 _LOG_FLUSH_S: Final = 0.2
 
 
-def main() -> int:
+def run_worker() -> int:
     """Run the worker that standard input configures; returns the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
-    _request_parent_death_signal()
     with open(_STDIN, "rb", buffering=0, closefd=False) as orders:
         lines = orders.readline(), orders.readline()
     if not lines[1].endswith(b"\n"):
@@ -51,8 +48,9 @@ def main() -> int:
     structured.configure(worker=config.slot)
     settings_feed = SettingsFeed()
     threading.Thread(target=_end_with_supervisor, args=(settings_feed,), daemon=True).start()
-    with gc_policy.paused_collections():
+    with gc_policy.paused_collections(), unused_packages_hidden():
         run: Run = importlib.import_module(config.module).run
+    gc_policy.exempt_modules()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_work(run, config, settings, settings_feed))
@@ -65,16 +63,6 @@ def main() -> int:
         _log.error("worker_failed", error=error.message)
         return 1
     return 0
-
-
-def _request_parent_death_signal() -> None:
-    """Have Linux kill this process when the supervisor ends: a stopped process cannot detect the end of a pipe.
-
-    prctl(2), PR_SET_PDEATHSIG. On other systems, and if the supervisor ended before this call, the pipe serves the
-    purpose.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with_supervisor(settings_feed: SettingsFeed) -> None:
@@ -142,7 +130,3 @@ def _exit_immediately() -> NoReturn:
     """Exit because the supervisor has ended, after a short time to write the log, which may contain the reason."""
     writer.flush(_LOG_FLUSH_S)
     os._exit(_EXIT_SUPERVISOR_GONE)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

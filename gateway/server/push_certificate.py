@@ -7,7 +7,7 @@ from gateway.delivery.credential_files import read_file
 from gateway.errors import BadSetting, CredentialError
 from gateway.settings import RhoConnectPushSettings
 from gateway.transport.tls import server_context
-from protocols.apns.credentials import Certificate
+from protocols.certificate import Certificate
 from protocols.errors import InputError
 
 _CERTIFICATE: Final = "rhoconnect_push.certificate_file"

@@ -266,7 +266,7 @@ class Supervisor:
         )
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.server.process"],
+                [sys.executable, "-m", "gateway.server.worker_start"],
                 stdin=subprocess.PIPE,
                 stdout=_STDERR,  # stdout is reserved for the ready line
                 pass_fds=(*order.descriptors, self._folder.workers_fd),

@@ -26,9 +26,9 @@ from gateway.settings.model import (
     with_providers,
 )
 from gateway.settings.provider_settings import ProviderSettings
-from gateway.settings.secret import Secret
 from gateway.settings.serialization import from_json, to_json
 from gateway.settings.webhooks import WebhookSettings
+from gateway.system.secret import Secret
 
 __all__ = [
     "DEFAULT_PATH",

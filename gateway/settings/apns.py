@@ -8,7 +8,7 @@ from gateway.errors import BadSetting
 from gateway.settings.kinds import Port, PositiveInt, PositiveSeconds, Seconds
 from gateway.settings.provider_settings import IncompleteCredential, ProviderSettings, is_given
 from gateway.settings.ruby_scalars import text_of
-from gateway.settings.secret import Secret
+from gateway.system.secret import Secret
 from protocols.numbers import whole
 
 SANDBOX_HOST: Final = "api.sandbox.push.apple.com"

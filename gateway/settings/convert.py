@@ -14,7 +14,7 @@ from gateway.settings.expectations import complaint
 from gateway.settings.kinds import ORIGIN_PATTERN, URL_PATTERN
 from gateway.settings.paths import not_a_path
 from gateway.settings.renamed import renaming
-from gateway.settings.secret import Secret
+from gateway.system.secret import Secret
 from protocols.credential_text import control_character
 
 SettingPath = tuple[str, ...]

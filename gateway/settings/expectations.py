@@ -24,7 +24,7 @@ from msgspec.inspect import (
 )
 
 from gateway.settings.kinds import ORIGIN_PATTERN, URL_PATTERN
-from gateway.settings.secret import Secret
+from gateway.system.secret import Secret
 
 _FORMS: Final = {
     ORIGIN_PATTERN: "http:// or https:// with a host, optionally a port, and no path",

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from gateway.settings.kinds import ORIGIN_PATTERN, PositiveInt, PositiveSeconds
 from gateway.settings.provider_settings import ProviderSettings
-from gateway.settings.secret import Secret
+from gateway.system.secret import Secret
 
 
 class FcmSettings(ProviderSettings, frozen=True):

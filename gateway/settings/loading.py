@@ -5,6 +5,7 @@ process environment. Then each value is converted to its type, each unknown key 
 resolved, and each app inherits the settings that it does not set itself.
 """
 
+import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from gateway.errors import BadSetting
-from gateway.settings import document, environment, rhoconnect, sources, webhooks
+from gateway.settings import environment, rhoconnect, sources, webhooks
 from gateway.settings.convert import Converter, SettingPath
 from gateway.settings.credentials import one_credential
+from gateway.settings.document import Document
 from gateway.settings.layers import overlay
 from gateway.settings.model import App, Settings
 from gateway.settings.networks import InvalidNetwork, networks
@@ -116,15 +118,17 @@ def _app(kind: type[App], app_id: str, given: Any, tree: Mapping[str, Any], conv
     return app
 
 
-def _open(path: Path | None) -> document.Document:
-    if path is not None:
-        return document.read(path)
-    if DEFAULT_PATH.exists():
-        return document.read(DEFAULT_PATH)
-    return document.Document(DEFAULT_PATH, {}, {})
+def _open(path: Path | None) -> Document:
+    if path is None and not DEFAULT_PATH.exists():
+        return Document(DEFAULT_PATH, {}, {})
+    reader = importlib.import_module(
+        "gateway.settings.yaml_document"
+    )  # workers and many commands read no file
+    read: Document = reader.read(DEFAULT_PATH if path is None else path)
+    return read
 
 
-def _section(file: document.Document, env: str) -> Mapping[str, Any]:
+def _section(file: Document, env: str) -> Mapping[str, Any]:
     """Return the section of the environment. A file that has only other environments is an error."""
     if env in file.root:
         return _mapping(file, file.root[env], (env,))
@@ -136,7 +140,7 @@ def _section(file: document.Document, env: str) -> Mapping[str, Any]:
     return {}
 
 
-def _mapping(file: document.Document, value: Any, setting_path: SettingPath) -> Mapping[str, Any]:
+def _mapping(file: Document, value: Any, setting_path: SettingPath) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -16,8 +16,8 @@ from gateway.settings.apns import ApnsSettings
 from gateway.settings.fcm import FcmSettings
 from gateway.settings.kinds import URL_PATTERN, PortOrAny, PositiveInt, PositiveSeconds, Seconds
 from gateway.settings.provider_settings import ProviderSettings
-from gateway.settings.secret import Secret
 from gateway.settings.webhooks import WebhookSettings
+from gateway.system.secret import Secret
 
 RHOCONNECT_PUSH_PORT = 8675
 

@@ -27,7 +27,7 @@ import msgspec
 
 from gateway.errors import BadSetting
 from gateway.settings.model import MetricsSettings, RhoConnectPushSettings, Settings
-from gateway.settings.secret import Secret
+from gateway.system.secret import Secret
 from protocols.json_syntax import find_fault
 
 _METRICS_PORT: Final = "RHOPUSH_METRICS_PORT"

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway.settings.model import Settings
-from gateway.settings.secret import Secret
+from gateway.system.secret import Secret
 
 
 def to_json(settings: Settings) -> bytes:

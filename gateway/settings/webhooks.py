@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.settings.convert import Converter, SettingPath, did_you_mean
-from gateway.settings.secret import Secret
+from gateway.system.secret import Secret
 from protocols.errors import InputError
 from protocols.webhooks.events import EVENT_TYPES
 from protocols.webhooks.signature import SECRETS_MAX, key_of

@@ -31,7 +31,7 @@ START_BUDGET_S: Final = 30.0
 """Longest wait for a server that does not answer. A server that reports that it is loading may take longer."""
 
 _STOP_BUDGET_S: Final = 20.0
-_POLL_S: Final = 0.02
+_POLL_S: Final = 0.005
 _ANSWER_S: Final = 2.0
 _SOCKET_PATH_MAX: Final = 100  # sun_path has 108 bytes on Linux, 104 elsewhere
 

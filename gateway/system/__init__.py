@@ -1,1 +1,2 @@
-"""Operating system helpers without an event loop: private files, pauses, texts of network errors."""
+"""Operating system helpers without an event loop: private files, secrets, pauses, texts of network errors,
+imports without unused packages."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import CredentialError
-from protocols.apns.credentials import Certificate
+from protocols.certificate import Certificate
 from protocols.credential_text import pem_blocks
 from protocols.errors import InputError
 

@@ -125,7 +125,7 @@ class WebhookDispatcher:
             NotFound: there is no such endpoint.
             StoreDown: Redis does not answer.
         """
-        self._known(name)
+        delivery = self._known(name)
         since_ms = max(
             1_000, since_ms // 1000 * 1000
         )  # whole seconds, so that the messages are the same as before
@@ -134,6 +134,7 @@ class WebhookDispatcher:
         _log.info("webhook_replayed", endpoint=name, since=instant_text(since_ms))
         return {
             "endpoint": name,
+            "state": _word(delivery, await self._states.read(name)),
             "since": instant_text(since_ms),
             "oldest": None if oldest_ms is None else instant_text(oldest_ms),
         }

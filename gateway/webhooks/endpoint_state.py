@@ -22,13 +22,13 @@ from typing import Final, NamedTuple
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, Script
 from gateway.store.lua import CHECKS
-from protocols.numbers import stored
+from protocols.numbers import UINT64_MAX, stored, whole
 
 LEASE_S: Final = 30.0
 """Lifetime of a leadership after its last renewal; longer than an attempt may take."""
 NO_RECORD: Final = "0-0"
 """Id before every record."""
-_ID: Final = re.compile(r"[0-9]{1,18}-[0-9]{1,20}")
+_ID: Final = re.compile(r"([0-9]{1,18})-([0-9]{1,20})")
 _LAST_SEQUENCE: Final = "18446744073709551615"
 
 BEGIN: Final = Script(
@@ -206,6 +206,12 @@ class EndpointStates:
         return [keys.webhook_leader(name), keys.webhook_endpoint(name)]
 
 
+def _is_id(text: str) -> bool:
+    """Whether Redis accepts a text as the id of a record."""
+    found = _ID.fullmatch(text)
+    return found is not None and whole(found[2], highest=UINT64_MAX) is not None
+
+
 def _state(now_ms: int, flat: Sequence[bytes]) -> EndpointState:
     found = {
         name.decode("utf-8", "replace"): value for name, value in zip(flat[::2], flat[1::2], strict=True)
@@ -220,7 +226,7 @@ def _state(now_ms: int, flat: Sequence[bytes]) -> EndpointState:
     cursor = text("cursor")
     return EndpointState(
         now_ms=now_ms,
-        cursor=cursor if _ID.fullmatch(cursor) else NO_RECORD,
+        cursor=cursor if _is_id(cursor) else NO_RECORD,
         number=number("number"),
         sent=text("sent"),
         attempts=number("attempts"),

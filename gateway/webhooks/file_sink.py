@@ -1,8 +1,10 @@
 """Delivery of messages to a file with one JSON text per line; a long file is renamed, and a new one begun."""
 
 import asyncio
+import errno
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +15,17 @@ FILE_BYTES: Final = 64 * 1024 * 1024
 """Length in bytes from which a file is renamed with the suffix `.1`, and a new one begins."""
 KEPT_FILES: Final = 4
 """Number of earlier files that are kept: `.1` is the newest."""
-_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_APPEND: Final = (
+    os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+)
+"""`O_NONBLOCK`: otherwise the open of a named pipe without a reader blocks a thread and the end of the process."""
 
 
 class FileSink:
     """A file on the machine of the gateway that delivers.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file, which must be a regular one; its folder must exist.
         most_bytes: see `FILE_BYTES`.
     """
 
@@ -45,14 +50,16 @@ class FileSink:
         self._rotate()
         descriptor = os.open(self._path, _APPEND, 0o600)
         try:
-            before = os.fstat(descriptor).st_size
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
             try:
                 left = line
                 while left:
                     left = left[os.write(descriptor, left) :]
                 os.fsync(descriptor)
             except OSError:
-                os.ftruncate(descriptor, before)  # an incomplete line would damage the next one
+                os.ftruncate(descriptor, about.st_size)  # an incomplete line would damage the next one
                 raise
         finally:
             os.close(descriptor)

@@ -22,6 +22,7 @@ _CONNECT_S: Final = 5.0
 _READ_BYTES: Final = 65_536
 """Most bytes of a response that are read, so that its connection can be reused; a longer response closes the
 connection."""
+_READ_HEADERS: Final = ("retry-after", "date")
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=ATTEMPT_S, connect=_CONNECT_S)
 
 
@@ -57,7 +58,12 @@ class HttpSink:
                 self._url, data=body, headers=headers, allow_redirects=False
             ) as response:
                 await response.content.read(_READ_BYTES)
-                return judge(response.status, response.headers.get("Retry-After", ""))
+                answered = [
+                    (name.encode(), value.encode("utf-8", "surrogateescape"))
+                    for name in _READ_HEADERS
+                    if (value := response.headers.get(name)) is not None
+                ]
+                return judge(response.status, answered, SHARED_CLOCK.now_s())
         except TimeoutError:
             return failed(f"no complete answer within {ATTEMPT_S:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:

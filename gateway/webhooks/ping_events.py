@@ -71,7 +71,9 @@ class PingEvents:
             return ()
         names = (await self._connection.call("HGETALL", keys.receipt(batch)))[::2]
         prefix = RECORD_FIELD.encode()
-        found = [name.removeprefix(prefix).decode() for name in names if name.startswith(prefix)]
+        found = [
+            name.removeprefix(prefix).decode("ascii", "replace") for name in names if name.startswith(prefix)
+        ]
         newest = sorted(filter(None, map(_position, found)))[-RECORDS_MAX:]
         seconds = []
         for second in sorted({at_ms // _SECOND_MS for at_ms, _ in newest}):

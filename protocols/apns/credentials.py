@@ -8,7 +8,6 @@ shared state. Apple requires at least 20 minutes between two tokens, and none ol
 """
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -18,13 +17,13 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 from jwt.algorithms import ECAlgorithm
 
-from protocols.credential_text import Block, pem_blocks, private_key
+from protocols.certificate import Certificate
+from protocols.credential_text import private_key
 from protocols.errors import InvalidCredential
 
 BUCKET_S: Final = 3000
@@ -136,123 +135,35 @@ def _kind(key: PrivateKeyTypes) -> str:
     return type(key).__name__.removeprefix("_").removesuffix("PrivateKey")
 
 
-_UNREADABLE: Final = (
-    *(ValueError, TypeError, UnsupportedAlgorithm),
-    *(x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
-)
-"""Exceptions of cryptography for a damaged certificate; the last three do not inherit from ValueError."""
 # Apple's extensions of a push certificate.
 _TOPICS: Final = x509.ObjectIdentifier("1.2.840.113635.100.6.3.6")
 _ENVIRONMENTS: Final = {
     x509.ObjectIdentifier("1.2.840.113635.100.6.3.1"): "development",
     x509.ObjectIdentifier("1.2.840.113635.100.6.3.2"): "production",
 }
-_CERTIFICATES: Final = ("CERTIFICATE", "X509 CERTIFICATE")
 _SEQUENCE, _UTF8_STRING = 0x30, 0x0C  # tags of ITU-T X.690
-_DER_SEQUENCE: Final = bytes([_SEQUENCE])
-"""First byte of a PKCS#12 file (RFC 7292 §4)."""
 
 
-class Certificate:
-    """A push certificate with its key.
+class PushCertificate(Certificate):
+    """A push certificate of Apple's with its key.
 
     Attributes:
         topics: topics to which it may push; if there are several, apns-topic must be sent.
         environments: "development", "production", both, or none if the certificate does not name them.
-        expires_s: epoch seconds.
-        certificate_pem: the certificate and its chain, as text.
-        key_pem: the private key, unencrypted, as text; for a TLS context.
     """
 
-    __slots__ = ("certificate_pem", "environments", "expires_s", "key_pem", "topics")
+    __slots__ = ("environments", "topics")
 
     def __init__(self, key: PrivateKeyTypes, chain: Sequence[x509.Certificate]) -> None:
-        leaf = chain[0]
-        self.topics = topics_of(leaf)
-        present = {extension.oid for extension in leaf.extensions}
-        self.environments = tuple(name for oid, name in _ENVIRONMENTS.items() if oid in present)
-        self.expires_s = leaf.not_valid_after_utc.timestamp()
-        self.certificate_pem = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
-        self.key_pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        super().__init__(key, chain)
+        self.topics = topics_of(chain[0])
+        self.environments = tuple(name for oid, name in _ENVIRONMENTS.items() if oid in self.extensions)
 
     def __repr__(self) -> str:
         return (
-            f"Certificate(topics={self.topics}, environments={self.environments}, expires_s={self.expires_s})"
+            f"PushCertificate(topics={self.topics}, environments={self.environments}, "
+            f"expires_s={self.expires_s})"
         )
-
-    @classmethod
-    def load(cls, data: bytes, passphrase: str | None = None) -> "Certificate":
-        """Read a PEM with certificate and key (RhoConnect's), or a PKCS#12 file (Apple's export).
-
-        Raises:
-            InvalidCredential: the file has another format, the passphrase is wrong, or key and certificate do not
-                match.
-        """
-        secret = passphrase.encode("utf-8", "replace") if passphrase else None
-        blocks = [] if data[:1] == _DER_SEQUENCE and b"-----BEGIN" not in data else pem_blocks(data)
-        key, chain = _from_pem(blocks, secret) if blocks else _from_pkcs12(data, secret)
-        if not chain:
-            raise InvalidCredential("the certificate's file holds no certificate", field="certificate_file")
-        try:
-            public = _spki(key.public_key())
-            own = [one for one in chain if _spki(one.public_key()) == public]
-            if own:
-                return cls(key, [own[0], *(one for one in chain if one not in own)])
-        except _UNREADABLE:
-            # Parts of a certificate are parsed only when they are accessed.
-            raise InvalidCredential(
-                "the certificate cannot be read: it is damaged, or its kind is not supported",
-                field="certificate_file",
-            ) from None
-        raise InvalidCredential("the certificate and its key do not match", field="certificate_file")
-
-
-def _spki(key: PublicKeyTypes) -> bytes:
-    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _from_pem(
-    blocks: Sequence[Block], secret: bytes | None
-) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
-    """Read the blocks; an unneeded passphrase is ignored, as in RhoConnect."""
-    key = next((block for block in blocks if block.is_key), None)
-    if key is None:
-        raise InvalidCredential(
-            "the certificate's file cannot be read: no private key in it; export the certificate with its key",
-            field="certificate_file",
-        )
-    try:
-        private = serialization.load_pem_private_key(key.pem, secret if b"ENCRYPTED" in key.pem else None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise InvalidCredential(
-            "the key of the certificate cannot be read: it is damaged, or the passphrase is wrong",
-            field="certificate_file",
-        ) from None
-    try:
-        chain = [x509.load_pem_x509_certificate(one.pem) for one in blocks if one.label in _CERTIFICATES]
-    except _UNREADABLE:
-        raise InvalidCredential(
-            "a certificate in the certificate's file cannot be read", field="certificate_file"
-        ) from None
-    return private, chain
-
-
-def _from_pkcs12(data: bytes, secret: bytes | None) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
-    try:
-        with warnings.catch_warnings():
-            # cryptography reads BER, which the Keychain writes, with a warning
-            warnings.simplefilter("ignore")
-            key, leaf, others = pkcs12.load_key_and_certificates(data, secret)
-    except _UNREADABLE:
-        raise InvalidCredential(
-            "the certificate's file is neither PEM nor PKCS#12, or the passphrase is wrong",
-            field="certificate_file",
-        ) from None
-    if key is None:
-        raise InvalidCredential("the certificate's file holds no private key", field="certificate_file")
-    return key, [leaf, *others] if leaf else []
 
 
 def topics_of(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -56,6 +56,8 @@ HIGH: Final = "high"
 
 PHONE_ID_BYTES: Final = 256  # a longer one, or one that would exceed the limit of the payload, is left out
 TOKEN_CHARACTERS: Final = 4096  # real ones have some 160; Google names no limit
+_LENGTH: Final = f"the device's push token must have 1 to {TOKEN_CHARACTERS} characters for FCM"
+_SURROGATE: Final = "the device's push token holds an unpaired surrogate"
 _TOKEN_HEAD: Final = b'{"message":{"token":'
 _FID_HEAD: Final = b'{"message":{"fid":'
 _DATA_HEAD: Final = b',"data":{'
@@ -118,7 +120,12 @@ class FcmMessage:
         return f"<FCM message, {'data' if self.background else 'notification'}, {len(self._tail)} bytes>"
 
     def path(self, pin: str) -> bytes:
-        """The `:path`, which is the same for every device."""
+        """The `:path`, which is the same for every device.
+
+        Raises:
+            InvalidToken: as `body`, so that no lane gets a delivery whose body cannot be encoded.
+        """
+        _check_token(pin)
         return self._path
 
     def body(self, pin: str, phone_id: str = "") -> bytes:
@@ -134,15 +141,23 @@ class FcmMessage:
         try:
             token = orjson.dumps(pin)
         except TypeError as error:
-            raise InvalidToken("the device's push token holds an unpaired surrogate") from error
+            raise InvalidToken(_SURROGATE) from error
         if not 1 <= len(pin) <= TOKEN_CHARACTERS:
-            raise InvalidToken(
-                f"the device's push token must have 1 to {TOKEN_CHARACTERS} characters for FCM"
-            )
+            raise InvalidToken(_LENGTH)
         head = _FID_HEAD if is_fid(pin) else _TOKEN_HEAD
         if phone_id and self._takes_phone_id:
             return b"%b%b%b%b" % (head, token, _data_with(phone_id), self._tail[len(_DATA_HEAD) :])
         return b"%b%b%b" % (head, token, self._tail)
+
+
+def _check_token(pin: str) -> None:
+    if not 1 <= len(pin) <= TOKEN_CHARACTERS:
+        raise InvalidToken(_LENGTH)
+    if not pin.isascii():
+        try:
+            pin.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidToken(_SURROGATE) from error
 
 
 def compose(ping: Ping, target: FcmTarget, now_ms: int) -> FcmMessage | None:

@@ -1,5 +1,6 @@
 """Jobs as RhoConnect queues them: `{"class": "Rhoconnect::PingJob", "args": [{parameters}]}` (contract §3.2)."""
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from protocols.errors import InvalidField, MalformedBody, RhoPushError
 from protocols.json_syntax import find_fault
 from protocols.ping import Ping, from_params
+from protocols.ping.limits import is_deeper
 from protocols.ping.model import RESQUE
 from protocols.ping.overrides import NO_RULES, AdditionRules
 
@@ -15,7 +17,10 @@ CLASSES: Final = ("Rhoconnect::PingJob", "PingJob")
 SHOWN_CHARACTERS: Final = 1_000
 """Characters of an unreadable item that are shown in its failure record."""
 
+_TOKEN: Final = re.compile(r'("api_token"\s*:\s*")(?:[^"\\]|\\.)*')
+"""The API token in the text of a job, up to its end or that of the text."""
 _decode: Final = msgspec.json.Decoder(Any).decode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -59,16 +64,24 @@ def parse(item: bytes, rules: AdditionRules = NO_RULES) -> Job:
 def shown(item: bytes) -> dict[str, Any]:
     """The `payload` of a failure, which Resque's web page shows and queues again on *Retry*.
 
-    The API token that RhoConnect leaves among the parameters is removed: no job needs it.
+    The API token that RhoConnect leaves among the parameters is removed: no job needs it. Of a job that cannot be
+    written again (numbers beyond 64 bits, deep nesting), the beginning of its text is shown.
     """
     try:
         job = _decode(item)
-    except (ValueError, RecursionError):
-        job = None
-    if not isinstance(job, dict) or not isinstance(job.get("args"), list):
-        return {"class": CLASSES[0], "args": [item[:SHOWN_CHARACTERS].decode("utf-8", "replace")]}
-    args = [_without_token(argument) for argument in job["args"]]
-    return {"class": str(job.get("class", CLASSES[0])), "args": args}
+        if not isinstance(job, dict) or not isinstance(job.get("args"), list) or is_deeper(job):
+            return _shown_as_text(item)
+        args = [_without_token(argument) for argument in job["args"]]
+        payload = {"class": str(job.get("class", CLASSES[0]))[:SHOWN_CHARACTERS], "args": args}
+        _encode(payload)
+    except (ValueError, OverflowError, RecursionError):
+        return _shown_as_text(item)
+    return payload
+
+
+def _shown_as_text(item: bytes) -> dict[str, Any]:
+    text = item[:SHOWN_CHARACTERS].decode("utf-8", "replace")
+    return {"class": CLASSES[0], "args": [_TOKEN.sub(r"\1***", text)]}
 
 
 def _without_token(argument: Any) -> Any:

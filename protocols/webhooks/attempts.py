@@ -5,11 +5,15 @@
 | 2xx | delivered |
 | 410 | disabled: the receiver wants no further message (Standard Webhooks, "Deliverability") |
 | 3xx | failed: a redirect is not followed, since only the settings may name a host |
-| other answers, or none | failed; a Retry-After of at most an hour is observed |
+| other answers, or none | failed; a Retry-After, as seconds or a date, is observed up to an hour |
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final, NamedTuple
+
+from protocols.headers import Header
+from protocols.provider_response import retry_after_s
 
 RETRY_S: Final = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
 """Delays after the first failures of a message; the last one repeats. An endpoint that returns after a long outage
@@ -54,12 +58,13 @@ def failed(error: str) -> DeliveryAttempt:
     return DeliveryAttempt(Outcome.FAILED, error=error)
 
 
-def judge(status: int, retry_after: str = "") -> DeliveryAttempt:
+def judge(status: int, headers: Sequence[Header] = (), now_s: float | None = None) -> DeliveryAttempt:
     """Judge an answer.
 
     Args:
         status: the HTTP status.
-        retry_after: the value of the Retry-After header; only a number of seconds is read.
+        headers: Retry-After and Date, if the answer has them.
+        now_s: epoch seconds, for a Retry-After that is a date in an answer without Date.
     """
     if 200 <= status < 300:
         return DeliveryAttempt(Outcome.DELIVERED, status)
@@ -71,12 +76,8 @@ def judge(status: int, retry_after: str = "") -> DeliveryAttempt:
         return DeliveryAttempt(
             Outcome.FAILED, status, f"the receiver answered {status}: redirects are not followed"
         )
-    delay_s = (
-        float(retry_after)
-        if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 9
-        else None
-    )
-    return DeliveryAttempt(Outcome.FAILED, status, f"the receiver answered {status}", delay_s)
+    wanted_s = retry_after_s(headers, now_s)
+    return DeliveryAttempt(Outcome.FAILED, status, f"the receiver answered {status}", wanted_s)
 
 
 def delay_s(failures: int, noise: float, retry_after_s: float | None = None) -> float:

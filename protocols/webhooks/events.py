@@ -34,6 +34,8 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
 PING_EVENTS: Final = (PING_FAILED_DEVICES, DEVICE_INVALID, PING_COMPLETED)
 """Event types that settlements cause, in the order in which one ping causes them."""
 
+_MS_MAX: Final = 253_402_300_799_000
+"""The end of the year 9999: the last instant that a date can show. A damaged instant must not stop the messages."""
 MESSAGE_EVENTS: Final = 500
 """Number of events, some 100 KB, after which the next record begins another message."""
 
@@ -116,6 +118,6 @@ def trial_message(name: str, unique: str, now_ms: int) -> Message:
 
 
 def instant_text(epoch_ms: int) -> str:
-    """Return a time by RFC 3339, in UTC with milliseconds."""
-    text = datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    """Return a time by RFC 3339, in UTC with milliseconds; a time after the year 9999 is shown as its end."""
+    text = datetime.fromtimestamp(min(epoch_ms, _MS_MAX) / 1000, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")

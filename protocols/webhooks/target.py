@@ -9,6 +9,7 @@
 """
 
 import ipaddress
+import re
 from enum import Enum
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,7 @@ OWN_PREFIX: Final = "rhopush:"
 """The beginning of the gateway's own keys, which no stream may have."""
 NAME_CHARACTERS: Final = 512
 """Most characters in the name of a stream."""
+_BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
 class TargetKind(Enum):
@@ -70,6 +72,8 @@ def _server(url: str, *, insecure: bool) -> Target:
         port = parts.port
     except ValueError as error:
         raise InvalidField("not a URL") from error
+    if _BLANK.search(url):  # `urlsplit` removes some of them
+        raise InvalidField("the URL must contain neither blanks nor control characters")
     if not parts.hostname or port == 0:
         raise InvalidField("expected a URL with a host")
     if parts.username is not None or parts.password is not None or parts.fragment:
@@ -94,6 +98,8 @@ def _file(url: str, path: str) -> Target:
 def is_loopback(host: str) -> bool:
     """Whether a host of a URL names this machine by an address of its loopback interface, or as `localhost`."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host.lower().rstrip(".") == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback  # Python before 3.13 does not look into mapped addresses

@@ -31,6 +31,11 @@ XSS = "<img src=x onerror=document.title='broken'>"
 """A text that changes the page's title if a page does not escape it."""
 TIMEOUT_MS = 30_000
 DEAD_PIN = "d" * 64
+QUICK = {
+    "gateway.console.recorder.FINE": {"step_ms": 1_000},
+    "protocols.webhooks.attempts.RETRY_S": [1.0, 2.0],
+}
+"""Samples of the plots, and attempts at a webhook, at shorter intervals than those of an operator's gateway."""
 
 
 class Site(NamedTuple):
@@ -69,6 +74,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
                 settings,
                 app={"redis": server.address},
                 sources={"Product": {"push_notify": "true"}, XSS: {}},
+                constants=QUICK,
             )
             try:
                 await gateway.start()

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
@@ -26,6 +27,8 @@ RUN_AXE = {
 }
 REPEATED = "{exclude: [['section ~ section'], ['tr ~ tr'], ['li ~ li']]}"
 """axe checks only the first of the sections, rows and items of the same form: there are hundreds."""
+ALIVE_MS = 5_000
+"""Interval at which a page without live data asks for the gateway."""
 PAGES = (
     *("", "/ping", "/pings", "/users", "/users/alice", "/devices/a1", "/lanes", "/webhooks", "/settings"),
     *("/api", "/tokens", "/audit"),
@@ -160,6 +163,7 @@ async def test_a_dead_token_is_restored(window: Window, site: Site) -> None:
 
 async def test_a_failing_webhook_recovers_on_the_page_of_its_ping(window: Window, site: Site) -> None:
     page = window.page
+    await page.clock.install()
     site.receiver.status = 503
     await window.open("/ping")
     await send(page, "bob")
@@ -179,8 +183,10 @@ async def test_a_failing_webhook_recovers_on_the_page_of_its_ping(window: Window
     await expect(page.get_by_role("status")).to_contain_text("delivered (status 204)")
     window.lost = True
     await page.context.set_offline(True)
+    await page.clock.fast_forward(ALIVE_MS)
     await expect(page.get_by_text("The gateway does not answer")).to_be_visible()
     await page.context.set_offline(False)
+    await page.clock.fast_forward(ALIVE_MS)
     await expect(page.get_by_text("The gateway does not answer")).to_be_hidden()
     window.lost = False
 
@@ -212,6 +218,31 @@ async def test_a_lost_gateway_is_shown_and_the_page_resumes_by_itself(window: Wi
         await expect(banner).to_be_visible()
         await expect(banner).to_be_hidden()
     window.lost = False
+
+
+async def test_a_hidden_page_gives_its_stream_back(window: Window) -> None:
+    page = window.page
+    await expect(page.locator("#plot-depth path")).to_have_count(1)
+    for hidden in (True, False):
+        toggle = "Object.defineProperty(document, 'hidden', {value: %s, configurable: true})"
+        await page.evaluate(toggle % str(hidden).lower())
+        event = "document.dispatchEvent(new Event('visibilitychange'))"
+        if hidden:
+            async with page.expect_event("requestfailed", lambda request: "/live/" in request.url):
+                await page.evaluate(event)
+        else:
+            async with page.expect_response(re.compile("/console/series/")):  # when the stream is open again
+                await page.evaluate(event)
+
+
+async def test_a_sync_appears_on_the_page_of_a_finished_ping(window: Window, site: Site) -> None:
+    page = window.page
+    await window.open("/ping")
+    await send(page, "bob")
+    await expect(page.locator("#ping-state")).to_have_text("done")
+    await expect(page.locator("#devices")).not_to_contain_text("synchronised")
+    await site.redis.set("client:b1:last_sync", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S+0000"))
+    await expect(page.locator("#devices")).to_contain_text("synchronised after")
 
 
 async def test_pages_fit_a_small_phone(window: Window) -> None:

@@ -13,11 +13,11 @@ from redis.asyncio import Redis
 
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from tests.clients.senders import HERE, SENDERS
-from tests.conftest import StartGateway
-from tests.support.gateway import TOKEN, Gateway
+from tests.support.gateway import TOKEN
 from tests.support.providers import provider_settings
 from tests.support.requirements import need_program
 from tests.support.rhoconnect import android, apple, lay_user
+from tests.support.worker import Worker, working
 
 ADAPTER = HERE.parents[1] / "deploy" / "rhoconnect" / "rhopush.rb"
 GOOD_PIN = "ab" * 32
@@ -57,17 +57,23 @@ async def ruby(*arguments: str, **environ: str) -> str:
     return out.decode().strip()
 
 
-async def test_every_admin_and_device_route_works_by_rest_client(
-    redis_address: str, start_gateway: StartGateway, tmp_path: Path
-) -> None:
+async def test_every_admin_and_device_route_works_by_rest_client(redis_address: str, tmp_path: Path) -> None:
     SENDERS["ruby"].build(tmp_path)  # rest-client must be installed
-    app: dict[str, Any] = {"redis": redis_address, "push_server": "http://someapp:pass@localhost:8675/"}
+    app: dict[str, Any] = {"push_server": "http://someapp:pass@localhost:8675/"}
     sources: dict[str, Any] = {"Product": {}, "News": {}}
-    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
-        gateway = await start_gateway(
-            provider_settings(apns, fcm), app=app, sources=sources, environ={"PSWRD": "admin-secret"}
-        )
-        said = await ruby(str(HERE / "ruby" / "surface.rb"), gateway.url, TOKEN, "admin-secret")
+    async with (
+        ApnsSimulator() as apns,
+        FcmSimulator() as fcm,
+        working(
+            tmp_path,
+            redis_address,
+            provider_settings(apns, fcm),
+            app=app,
+            sources=sources,
+            environ={"PSWRD": "admin-secret"},
+        ) as worker,
+    ):
+        said = await ruby(str(HERE / "ruby" / "surface.rb"), worker.url, TOKEN, "admin-secret")
         pushes = await apns.received.wait(1)
     answers = [json.loads(line) for line in said.splitlines()]
     assert [(name, status) for name, status, _ in answers] == [(name, status) for name, status, _ in EXPECTED]
@@ -79,22 +85,25 @@ async def test_every_admin_and_device_route_works_by_rest_client(
 
 
 class Stage(NamedTuple):
-    gateway: Gateway
+    worker: Worker
     apns: ApnsSimulator
 
     async def act(self, act: str, user: str, **environ: str) -> str:
         """Run the RhoConnect app, and return its output."""
-        said = {"RHOPUSH_SERVER": self.gateway.url, "API_TOKEN": TOKEN} | environ
+        said = {"RHOPUSH_SERVER": self.worker.url, "API_TOKEN": TOKEN} | environ
         return await ruby(str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), act, user, **said)
 
 
 @pytest.fixture
-async def stage(redis_client: Redis, redis_address: str, start_gateway: StartGateway) -> AsyncIterator[Stage]:
+async def stage(redis_client: Redis, redis_address: str, tmp_path: Path) -> AsyncIterator[Stage]:
     await lay_user(redis_client, "bob", [apple(GOOD_PIN)])
     await lay_user(redis_client, "eve", [apple("not hex"), android("x" * 30), apple("cd" * 32)])
-    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
-        settings = provider_settings(apns, fcm)
-        yield Stage(await start_gateway(settings, app={"redis": redis_address}), apns)
+    async with (
+        ApnsSimulator() as apns,
+        FcmSimulator() as fcm,
+        working(tmp_path, redis_address, provider_settings(apns, fcm, drain_s=1)) as worker,
+    ):
+        yield Stage(worker, apns)
 
 
 async def test_a_source_that_announces_its_changes_syncs_the_device_through_the_gateway(stage: Stage) -> None:
@@ -107,7 +116,7 @@ async def test_a_source_that_announces_its_changes_syncs_the_device_through_the_
 async def test_the_servers_address_may_end_in_a_slash(stage: Stage, end: str) -> None:
     assert (
         await stage.act(
-            "announce", "bob", RHOPUSH_SERVER=stage.gateway.url + end, RAISE_ON="unreachable,refused"
+            "announce", "bob", RHOPUSH_SERVER=stage.worker.url + end, RAISE_ON="unreachable,refused"
         )
         == "done"
     )
@@ -155,12 +164,12 @@ async def test_a_rejected_device_raises_on_request_after_all_other_deliveries(st
 
 
 async def test_missing_apple_settings_are_logged_as_rhoconnect_does_and_never_raised(
-    redis_client: Redis, redis_address: str, start_gateway: StartGateway
+    redis_client: Redis, redis_address: str, tmp_path: Path
 ) -> None:
     await lay_user(redis_client, "bob", [apple(GOOD_PIN)])
-    gateway = await start_gateway(app={"redis": redis_address})
-    said = {"RHOPUSH_SERVER": gateway.url, "API_TOKEN": TOKEN, "RAISE_ON": "refused,unreachable,devices"}
-    out = await ruby(str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), "announce", "bob", **said)
+    async with working(tmp_path, redis_address, {}) as worker:
+        said = {"RHOPUSH_SERVER": worker.url, "API_TOKEN": TOKEN, "RAISE_ON": "refused,unreachable,devices"}
+        out = await ruby(str(HERE / "ruby" / "adapter.rb"), str(ADAPTER), "announce", "bob", **said)
     assert out == "log: Invalid APNS settings: ping is ignored.\ndone"
 
 

@@ -14,10 +14,11 @@ from redis.asyncio import Redis
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from tests.clients.senders import SENDERS, Sender
 from tests.clients.wiretap import Wiretap
-from tests.conftest import StartGateway
 from tests.support.gateway import TOKEN
 from tests.support.providers import provider_settings
+from tests.support.redis import RedisServer
 from tests.support.rhoconnect import android, apple, lay_user
+from tests.support.worker import working
 
 USERS = {"bob": ("b0b0" * 16, "bobs-registration-token"), "ann": ("a22a" * 16, "anns-registration-token")}
 TOLD_TO_APPLE = {
@@ -79,14 +80,17 @@ async def test_a_documented_sender_reaches_every_device(
     command: list[str],
     redis_client: Redis,
     redis_address: str,
-    start_gateway: StartGateway,
+    tmp_path: Path,
 ) -> None:
     await lay_phones(redis_client)
     logins = list(USERS) if sender.many else ["bob"]
-    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
-        gateway = await start_gateway(provider_settings(apns, fcm), app={"redis": redis_address})
-        async with Wiretap(gateway.host, gateway.port) as wire:
-            said = await run(command, wire.url, TOKEN, "Product", "5", *logins)
+    async with (
+        ApnsSimulator() as apns,
+        FcmSimulator() as fcm,
+        working(tmp_path, redis_address, provider_settings(apns, fcm)) as worker,
+        Wiretap("127.0.0.1", int(worker.url.rpartition(":")[2])) as wire,
+    ):
+        said = await run(command, wire.url, TOKEN, "Product", "5", *logins)
         to_apple = await apns.received.wait(len(logins))
         to_google = await fcm.received.wait(len(logins))
 
@@ -123,14 +127,15 @@ def check_answer(raw: bytes, *, expects_continue: bool) -> None:
 
 
 async def test_each_sender_reports_a_wrong_token_as_an_error(
-    sender: Sender, command: list[str], start_gateway: StartGateway
+    sender: Sender, command: list[str], tmp_path: Path
 ) -> None:
     """The control: the senders print "true" because of the gateway's response."""
-    gateway = await start_gateway()
     pipe = asyncio.subprocess.PIPE
-    arguments = (gateway.url, "no-such-token", "Product", "5", "bob")
-    process = await asyncio.create_subprocess_exec(*command, *arguments, stdout=pipe, stderr=pipe)
-    out, err = await process.communicate()
+    with RedisServer("valkey") as server:
+        async with working(tmp_path, server.address, {}) as worker:
+            arguments = (worker.url, "no-such-token", "Product", "5", "bob")
+            process = await asyncio.create_subprocess_exec(*command, *arguments, stdout=pipe, stderr=pipe)
+            out, err = await process.communicate()
     assert process.returncode != 0
     assert b"true" not in out
     assert b"422" in err

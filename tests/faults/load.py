@@ -106,9 +106,15 @@ class Senders:
     """Callers that send one ping after the other, until stopped, whatever the state of the gateway."""
 
     def __init__(
-        self, gateway: Gateway, choose: Callable[[int], Sequence[str]], callers: int, pause_s: float
+        self,
+        gateway: Gateway,
+        choose: Callable[[int], Sequence[str]],
+        callers: int,
+        pause_s: float,
+        name: str = "ping",
     ) -> None:
         self._gateway = gateway
+        self._name = name
         self._choose = choose
         self._callers = callers
         self._pause_s = pause_s
@@ -136,12 +142,12 @@ class Senders:
                     await self._ping(session)
                 except aiohttp.ClientError:
                     self.broken += 1
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.05)
 
     async def _ping(self, session: aiohttp.ClientSession) -> None:
         number = next(self._numbers)
         users = tuple(self._choose(number))
-        alert = f"ping {number}"
+        alert = f"{self._name} {number}"
         body = json.dumps({"user_id": list(users), "message": alert})
         async with session.post(f"{self._gateway.url}/rc/v1/users/ping", data=body) as answer:
             if answer.status == 200:

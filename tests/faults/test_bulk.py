@@ -19,12 +19,14 @@ from gateway.store import keys
 from tests.faults.test_memory import pss_kb
 from tests.support.gateway import TOKEN, Gateway
 from tests.support.providers import provider_settings
+from tests.support.redis import RedisServer
 from tests.support.rhoconnect import apple, lay_users
+from tests.support.worker import Worker, working
 from tests.support.worker_core import until
 
 USERS = 200
-PINGS = 4_000
-KILLS = 3
+PINGS = 2_000
+KILLS = 2
 NDJSON = {"Content-Type": "application/x-ndjson", "X-RhoConnect-API-TOKEN": TOKEN}
 
 
@@ -45,6 +47,14 @@ async def running(
             await gateway.close()
 
 
+@pytest.fixture
+async def worker(tmp_path: Path) -> AsyncIterator[Worker]:
+    """A worker in this process, for tests that neither kill nor measure it."""
+    with RedisServer("valkey") as server:
+        async with working(tmp_path, server.address, {}) as made:
+            yield made
+
+
 @pytest.fixture(autouse=True)
 def unconfigured() -> Iterator[None]:
     yield
@@ -59,7 +69,7 @@ def lines(*pings: dict[str, Any]) -> bytes:
     return b"".join(json.dumps(ping).encode() + b"\n" for ping in pings)
 
 
-async def post(gateway: Gateway, body: Any, **headers: str) -> list[dict[str, Any]]:
+async def post(gateway: Gateway | Worker, body: Any, **headers: str) -> list[dict[str, Any]]:
     async with (
         aiohttp.ClientSession() as session,
         session.post(f"{gateway.url}/rc/v1/pings", data=body, headers={**NDJSON, **headers}) as answer,
@@ -117,22 +127,20 @@ async def test_kill_9_in_mid_stream_loses_and_duplicates_no_ping(
     }
 
 
-async def test_repeats_in_a_request_and_over_two_are_one_ping_each(short_path: Path) -> None:
-    async with running(short_path) as (gateway, _):
-        keyed = [ping(number, idempotency_key=f"key {number}".replace(" ", "-")) for number in range(500)]
-        first = await post(gateway, lines(*keyed, *keyed[:100]))
-        assert len({one["ping_id"] for one in first}) == 500
-        assert first[500:] == first[:100]
-        again = await post(gateway, lines(*keyed[250:], ping(9999, idempotency_key="fresh"), *keyed[:250]))
-        assert again[:250] == first[250:500]
-        assert again[251:] == first[:250]
-        assert again[250] not in first
-        (conflict,) = await post(gateway, lines({**keyed[0], "message": "another"}))
-        assert (conflict["error"]["code"], conflict["line"]) == ("idempotency_conflict", 1)
-        headers = {"Idempotency-Key": keyed[0]["idempotency_key"]}
-        assert (
-            await gateway.request("POST", "/rc/v1/users/ping", json=ping(0), headers=headers)
-        ).status == 409
+async def test_repeats_in_a_request_and_over_two_are_one_ping_each(worker: Worker) -> None:
+    keyed = [ping(number, idempotency_key=f"key {number}".replace(" ", "-")) for number in range(500)]
+    first = await post(worker, lines(*keyed, *keyed[:100]))
+    assert len({one["ping_id"] for one in first}) == 500
+    assert first[500:] == first[:100]
+    again = await post(worker, lines(*keyed[250:], ping(9999, idempotency_key="fresh"), *keyed[:250]))
+    assert again[:250] == first[250:500]
+    assert again[251:] == first[:250]
+    assert again[250] not in first
+    (conflict,) = await post(worker, lines({**keyed[0], "message": "another"}))
+    assert (conflict["error"]["code"], conflict["line"]) == ("idempotency_conflict", 1)
+    headers = {"Idempotency-Key": keyed[0]["idempotency_key"]}
+    refused = await worker.request("POST", "/rc/v1/users/ping", json=ping(0), headers=headers)
+    assert refused.status == 409
 
 
 async def test_a_stream_of_100_mb_does_not_increase_the_memory(
@@ -188,8 +196,7 @@ async def test_sigterm_answers_the_read_lines_and_the_client_resumes(short_path:
     assert (last["error"]["code"], last["resume_from"]) == ("shutting_down", 101)
 
 
-async def test_a_gzip_stream(short_path: Path) -> None:
-    async with running(short_path) as (gateway, _):
-        packed = gzip.compress(lines(*(ping(number) for number in range(5_000))))
-        found = await post(gateway, packed, **{"Content-Encoding": "gzip"})
+async def test_a_gzip_stream(worker: Worker) -> None:
+    packed = gzip.compress(lines(*(ping(number) for number in range(5_000))))
+    found = await post(worker, packed, **{"Content-Encoding": "gzip"})
     assert len({one["ping_id"] for one in found}) == 5_000

@@ -50,7 +50,7 @@ class Stand:
         """Send a ping that is accepted immediately and one that Apple accepts at its second attempt."""
         await self.ping(f"{alert}, at once")
         await self.arrived(f"{alert}, at once")
-        self.apns.faults.add("503=1:next=1")
+        self.apns.faults.add("503:next=1")
         await self.ping(f"{alert}, again")
         await self.arrived(f"{alert}, again")
 

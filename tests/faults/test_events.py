@@ -28,8 +28,8 @@ from tests.support.rhoconnect import apple, lay_users
 from tests.support.worker_core import until
 
 CHANNEL = "rhoconnect:changes"
-EVENTS = 10_000
-USERS = 1_000
+EVENTS = 5_000
+USERS = 500
 SOURCES = ("Product", "Order", "Visit")
 WINDOW_MS = 250
 TAKEN_OVER_S = LEASE_S * 1.5 + 15

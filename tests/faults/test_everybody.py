@@ -27,10 +27,15 @@ from tests.support.rhoconnect import lay_users
 
 __all__ = ["dice", "store"]
 
-USERS = 24_000
+USERS = 6_000
 """More than the chunks that a scan may be ahead."""
+AHEAD = {
+    "gateway.fanout.everybody.AHEAD_CHUNKS": 4,
+    "gateway.fanout.everybody.STEP_USERS": 2 * keys.CHUNK_USERS,
+}
+"""A scan is ahead of the deliveries by a quarter of the users."""
 SLOW = ("delay=50",)
-"""A scan is ahead of the deliveries by some chunks only, and so lasts for some seconds."""
+"""The deliveries last for some seconds, and so does the scan."""
 KILLS = (kill_worker, kill_all)
 
 
@@ -61,7 +66,7 @@ async def test_a_kill_during_the_scan_loses_no_user(
 ) -> None:
     deliveries = Deliveries()
     interrupted = 0
-    async with running(short_path, store, SLOW, deliveries) as gateway:
+    async with running(short_path, store, SLOW, deliveries, AHEAD) as gateway:
         async with client(gateway, store) as redis:
             await lay_users(redis, {f"user{n}": (phone(n),) for n in range(CROWD, USERS)})
         body = {"to": {"all_users": True}, "message": "hello"}

@@ -10,16 +10,17 @@ import asyncio
 import os
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from redis.asyncio import Redis
 
 from gateway.delivery.unsaved import UNSAVED_MAX_S
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting
+from gateway.store import keys
 from tests.faults.load import Deliveries, Delivery, Senders
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
@@ -34,34 +35,46 @@ IN_FLIGHT = WORKERS * LANES * STREAMS
 """The sum over both workers, with one connection for each lane."""
 USERS = 400
 CROWD = 2000
+AUDIENCE = 1000
+"""Users of a broadcast: three chunks."""
 CROWDS = 2
-SLOW = ("delay=200",)
-"""Each lane of a worker takes five seconds for a thousand deliveries, and holds more."""
+SLOW = ("delay=100",)
+"""Each lane of a worker takes two and a half seconds for a thousand deliveries, and holds hundreds."""
 RECORDING_S = 0.25
 """The verdicts of this time may be unrecorded before Redis stops to answer: a pass of writing, on a slow machine."""
+
+
+class Callers(NamedTuple):
+    """Callers who ping at the same time, each after a pause."""
+
+    number: int
+    users_of: Callable[[int], Sequence[str]]
+    pause_s: float
 
 
 class Traffic(NamedTuple):
     """Work in progress while processes are killed."""
 
-    callers: int
-    users_of: Callable[[int], Sequence[str]]
-    faults: tuple[str, ...]
-    pause_s: float = 0.0
+    callers: tuple[Callers, ...]
+    faults: tuple[str, ...] = ()
 
 
 def one_user(number: int) -> Sequence[str]:
     return (f"user{number % USERS}",)
 
 
-def crowd(_: int) -> Sequence[str]:
-    return [f"user{number}" for number in range(CROWD)]
+def apple_user(number: int) -> Sequence[str]:
+    """A user of an Apple device, except every twentieth: each 429 slows FCM's lane to some pushes a second."""
+    return (f"user{number % USERS if number % 20 == 0 else (number | 1) % USERS}",)
+
+
+def audience(_: int) -> Sequence[str]:
+    return [f"user{number}" for number in range(AUDIENCE)]
 
 
 TRAFFIC = {
-    "small": Traffic(6, one_user, ()),
-    "retries": Traffic(6, one_user, ("503=1:every=3", "429=1:every=7,next=5")),  # each 429 slows FCM's lane
-    "broadcast": Traffic(1, crowd, (), pause_s=0.3),
+    "small pings and broadcasts": Traffic((Callers(6, one_user, 0.005), Callers(1, audience, 0.5))),
+    "retries": Traffic((Callers(6, apple_user, 0.01),), ("503=1:every=3", "429=1:every=7,next=2")),
 }
 
 
@@ -104,7 +117,11 @@ def dice() -> random.Random:
 
 @asynccontextmanager
 async def running(
-    folder: Path, store: RedisServer | None, faults: Sequence[str], deliveries: Deliveries
+    folder: Path,
+    store: RedisServer | None,
+    faults: Sequence[str],
+    deliveries: Deliveries,
+    constants: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway with two workers, both providers, and its users."""
     hosting = Hosting(on_push=deliveries.note)
@@ -115,7 +132,7 @@ async def running(
         settings = provider_settings(apns, fcm, retry={"unknown_s": 0.5, "jitter": 0.0})
         settings["apns"]["connections_max"] = settings["fcm"]["connections_max"] = 1
         app = {"redis": store.address} if store is not None else {}
-        gateway = Gateway(folder, settings, app=app, workers=WORKERS)
+        gateway = Gateway(folder, settings, app=app, workers=WORKERS, constants=constants)
         try:
             await gateway.start()
             socket = store.socket if store is not None else gateway.data_dir / "valkey" / "valkey.sock"
@@ -144,30 +161,38 @@ async def test_pings_answered_with_200_survive_kill_9(
     traffic = TRAFFIC[name]
     deliveries = Deliveries()
     async with running(short_path, store, traffic.faults, deliveries) as gateway:
-        senders = Senders(gateway, traffic.users_of, traffic.callers, traffic.pause_s)
-        senders.start()
+        groups = [
+            Senders(gateway, callers.users_of, callers.number, callers.pause_s, f"group {number}")
+            for number, callers in enumerate(traffic.callers)
+        ]
+        for senders in groups:
+            senders.start()
         for kill in KILLS:
             await deliveries.reach(len(deliveries.times) + dice.randrange(50, 250))
             await asyncio.sleep(dice.uniform(0.0, 0.1))  # the random time
             await kill(gateway, dice)
         await deliveries.reach(len(deliveries.times) + 100)
-        await senders.stop()
+        for senders in groups:
+            await senders.stop()
+        promises = [promise for senders in groups for promise in senders.promises]
         await deliveries.has(
             Delivery(promise.alert, phone(int(user.removeprefix("user"))).pin or "")
-            for promise in senders.promises
+            for promise in promises
             for user in promise.users
         )
-        await finished(gateway, [promise.ping_id for promise in senders.promises[-20:]])
+        await finished(gateway, [promise.ping_id for senders in groups for promise in senders.promises[-20:]])
     bound = len(KILLS) * (IN_FLIGHT + deliveries.busiest(SAVED_WITHIN_S))
     with capsys.disabled():
         print(
-            f"\n{name} on {store.kind if store else 'the embedded store'}: {len(senders.promises)} pings got"
+            f"\n{name} on {store.kind if store else 'the embedded store'}: {len(promises)} pings got"
             f" 200, {len(deliveries.counts)} deliveries, {deliveries.repeats} repeated (at most {bound}),"
-            f" {deliveries.refused} refused at first, {senders.broken} requests cut off, {len(KILLS)} kills"
+            f" {deliveries.refused} refused at first, {sum(senders.broken for senders in groups)} requests cut"
+            f" off, {len(KILLS)} kills"
         )
     assert deliveries.repeats <= bound
     assert bool(deliveries.refused) == bool(traffic.faults)
-    assert not senders.others
+    assert not any(senders.others for senders in groups)
+    assert all(senders.promises for senders in groups)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -178,9 +203,10 @@ async def test_a_kill_while_redis_does_not_answer_repeats_at_most_one_second_of_
     deliveries = Deliveries()
     with RedisServer(kind) as store:
         async with running(short_path, store, SLOW, deliveries) as gateway:
-            users = list(crowd(0))
+            users = [f"user{n}" for n in range(CROWD)]
             answers = [await gateway.ping(users, message=f"ping {number}") for number in range(CROWDS)]
-            await deliveries.reach(CROWD // 2)
+            await all_read(store)
+            await deliveries.reach(len(deliveries.times) + CROWD // 8)
             store.freeze()
             unsaved = await stopped(gateway)
             accepted = deliveries.accepted_by()
@@ -205,6 +231,17 @@ async def test_a_kill_while_redis_does_not_answer_repeats_at_most_one_second_of_
         assert repeats <= unsaved[name] <= bound
 
 
+async def all_read(store: RedisServer) -> None:
+    """Wait until the workers have all chunks of the broadcasts."""
+    async with Redis(unix_socket_path=str(store.socket)) as redis, asyncio.timeout(60):
+        while await redis.xlen(keys.BROADCASTS) or await redis.xlen(keys.CHUNKS) > await held(redis):
+            await asyncio.sleep(0.005)
+
+
+async def held(redis: Redis) -> int:
+    return int((await redis.xpending(keys.CHUNKS, keys.GROUP))["pending"])
+
+
 async def stopped(gateway: Gateway) -> dict[str, float]:
     """Wait until no lane has a request in flight though deliveries wait; the unrecorded verdicts by provider."""
     async with asyncio.timeout(60):
@@ -214,7 +251,7 @@ async def stopped(gateway: Gateway) -> dict[str, float]:
             in_flight, unsaved = _by_provider(shown, "lane_in_flight"), _by_provider(shown, "lane_unsaved")
             if stalls == WORKERS and not any(in_flight.values()) and all(unsaved.values()):
                 return unsaved
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.02)
 
 
 def _by_provider(shown: str, metric: str) -> dict[str, float]:

@@ -45,8 +45,8 @@ async def apart(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield Apart(worker, queue, registry, redis)
 
 
-async def says(worker: Worker, wanted: Mapping[str, str]) -> None:
-    """Wait until /readyz names exactly these parts, with texts that contain these words."""
+async def assert_readyz_names(worker: Worker, wanted: Mapping[str, str]) -> None:
+    """Assert that /readyz names exactly these parts in time, with texts that contain these words."""
     found: dict[str, Any] = {}
     try:
         async with asyncio.timeout(20):
@@ -69,12 +69,12 @@ def _fits(found: dict[str, Any], wanted: Mapping[str, str]) -> bool:
 
 
 async def test_a_full_queue_redis_is_named(apart: Apart) -> None:
-    await says(apart.worker, {})
+    await assert_readyz_names(apart.worker, {})
     await apart.redis.config_set("maxmemory", "1")
-    await says(apart.worker, {"queue.redis": "is full"})
+    await assert_readyz_names(apart.worker, {"queue.redis": "is full"})
     assert (await apart.worker.ping("bob")).status == 503  # the condition that readiness reports
     await apart.redis.config_set("maxmemory", "0")
-    await says(apart.worker, {})
+    await assert_readyz_names(apart.worker, {})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,13 +90,13 @@ async def test_a_redis_that_is_full_at_the_start_is_named_immediately(
 
 async def test_a_queue_redis_is_named_as_long_as_it_is_a_replica(apart: Apart) -> None:
     await apart.redis.execute_command("REPLICAOF", "127.0.0.1", "1")
-    await says(apart.worker, {"queue.redis": "read-only replica"})
+    await assert_readyz_names(apart.worker, {"queue.redis": "read-only replica"})
     for _ in range(50):  # also while connections to it are closed and opened again
         found = await _readiness(apart.worker)
         assert _fits(found, {"queue.redis": "read-only replica"}), found
         await asyncio.sleep(0.02)
     await apart.redis.execute_command("REPLICAOF", "NO", "ONE")
-    await says(apart.worker, {})
+    await assert_readyz_names(apart.worker, {})
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["killed", "frozen"])
@@ -104,17 +104,17 @@ async def test_an_unreachable_registry_redis_is_named(
     apart: Apart, frozen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "_STALE_S", 0.5)
-    await says(apart.worker, {})
+    await assert_readyz_names(apart.worker, {})
     if frozen:
         apart.registry.freeze()
     else:
         apart.registry.kill()
-    await says(apart.worker, {"redis": "does not answer"})
+    await assert_readyz_names(apart.worker, {"redis": "does not answer"})
     if frozen:
         apart.registry.thaw()
     else:
         apart.registry.start()
-    await says(apart.worker, {})
+    await assert_readyz_names(apart.worker, {})
 
 
 async def test_an_unresponsive_queue_redis_is_named_and_the_registrys_is_not(
@@ -122,26 +122,26 @@ async def test_an_unresponsive_queue_redis_is_named_and_the_registrys_is_not(
 ) -> None:
     monkeypatch.setattr(health, "_STALE_S", 0.5)
     apart.queue.freeze()
-    await says(apart.worker, {"queue.redis": "does not answer"})
+    await assert_readyz_names(apart.worker, {"queue.redis": "does not answer"})
     for _ in range(50):
         found = await _readiness(apart.worker)
         assert _fits(found, {"queue.redis": "does not answer"}), found
         await asyncio.sleep(0.02)
     apart.queue.thaw()
-    await says(apart.worker, {})
+    await assert_readyz_names(apart.worker, {})
 
 
 async def test_a_queue_that_cannot_be_created_is_named_with_the_error_of_redis(apart: Apart) -> None:
     await apart.redis.delete(keys.RETRIES)
     await apart.redis.set(keys.RETRIES, "another's")
-    await says(apart.worker, {"queue": "cannot be created or read: WRONGTYPE"})
+    await assert_readyz_names(apart.worker, {"queue": "cannot be created or read: WRONGTYPE"})
     await apart.redis.delete(keys.RETRIES)
-    await says(apart.worker, {})
+    await assert_readyz_names(apart.worker, {})
 
 
 async def test_a_redis_that_refuses_is_distinguished_from_an_unreachable_one(apart: Apart) -> None:
     await apart.redis.config_set("maxclients", "1")
     await apart.redis.client_kill_filter(_type="normal", skipme=True)
-    await says(apart.worker, {"queue.redis": "accepts no more connections"})
+    await assert_readyz_names(apart.worker, {"queue.redis": "accepts no more connections"})
     await apart.redis.config_set("maxclients", "100")
-    await says(apart.worker, {})
+    await assert_readyz_names(apart.worker, {})

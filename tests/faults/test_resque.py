@@ -16,7 +16,7 @@ from tests.support.resque import enqueue, overview
 from tests.support.rhoconnect import apple, lay_users
 from tests.support.worker_core import until
 
-JOBS = 10_000
+JOBS = 5_000
 USERS = 100
 MALFORMED = b'{"class":"Rhoconnect::PingJob","args":"user1"}'
 KILLS = 3

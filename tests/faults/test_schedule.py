@@ -64,14 +64,14 @@ async def state(gateway: Gateway, ping_id: str) -> str:
 async def reaches(gateway: Gateway, ping_id: str, wanted: str) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while await state(gateway, ping_id) != wanted:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
 
 
 async def jumps_noticed(gateway: Gateway, count: int) -> None:
     """Wait until the worker's reading of Redis' clock follows its changes: some tenths of a second."""
     async with asyncio.timeout(PATIENCE_S):
         while gateway.log.read_text().count("redis_clock_jumped") < count:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
 
 
 @pytest.fixture(params=KINDS)
@@ -85,7 +85,7 @@ async def test_kill_9_before_and_at_the_instant_loses_and_duplicates_nothing(
     deliveries = Deliveries()
     with RedisServer(kind) as store:
         async with running(short_path, store, deliveries) as gateway:
-            at_s = await redis_now_s(store) + 15
+            at_s = await redis_now_s(store) + 6
             alerts = [f"ping {number}" for number in range(PINGS)]
             await asyncio.gather(*(schedule(gateway, alert, at_s) for alert in alerts))
             assert not deliveries.counts
@@ -103,7 +103,7 @@ async def test_scheduled_pings_survive_a_restart_of_redis(kind: str, short_path:
     deliveries = Deliveries()
     with RedisServer(kind, persist=True, options={"appendfsync": "always"}) as store:
         async with running(short_path, store, deliveries) as gateway:
-            at_s = await redis_now_s(store) + 8
+            at_s = await redis_now_s(store) + 3
             ids = [await schedule(gateway, f"ping {number}", at_s) for number in range(5)]
             store.kill()
             store.start()

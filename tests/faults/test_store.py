@@ -153,7 +153,10 @@ async def test_a_ping_whose_append_was_prevented_is_not_reported_as_queued(stage
 # No Redis.
 
 
-async def test_without_redis_the_ingress_answers_503_and_recovers(stage: Stage) -> None:
+async def test_without_redis_the_ingress_answers_503_and_recovers(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.queue.producer.RESOLVE_S", 0.5)
     stage.store.kill()
     refused = await stage.worker.ping("bob", message="lost")
     assert (refused.status, refused.json()["error"]["code"]) in {

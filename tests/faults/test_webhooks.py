@@ -20,10 +20,12 @@ from tests.faults.test_kill import KILLS, finished
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
 from tests.support.rhoconnect import Client, android, apple, lay_users
-from tests.support.webhooks import receiving, repeats
+from tests.support.webhooks import assert_repeats_are_equal, receiving
 
 USERS = 200
 FAULTS = ("503=1:every=5",)
+SOON = {"protocols.webhooks.attempts.RETRY_S": [0.5, 1.0, 2.0]}
+"""Delays between attempts at a message."""
 BROADCAST = 450
 """Users of every tenth ping: more than an entry holds."""
 
@@ -60,13 +62,13 @@ async def test_no_completed_ping_lacks_its_event(
             retry={"unknown_s": 0.5, "apns_5xx_s": 0.2, "jitter": 0.0},
             webhooks={"crm": receiver.settings(PING_COMPLETED, PING_FAILED_DEVICES)},
         )
-        gateway = Gateway(short_path, settings, workers=2)
+        gateway = Gateway(short_path, settings, workers=2, constants=SOON)
         try:
             await gateway.start()
             socket = gateway.data_dir / "valkey" / "valkey.sock"
             async with Redis(unix_socket_path=str(socket)) as redis:
                 await lay_users(redis, {f"user{n}": (phone(n),) for n in range(BROADCAST)})
-            senders = Senders(gateway, choose, 4, 0.0)
+            senders = Senders(gateway, choose, 4, 0.01)
             senders.start()
             for kill in KILLS[:3]:
                 await deliveries.reach(len(deliveries.times) + dice.randrange(200, 600))
@@ -81,7 +83,7 @@ async def test_no_completed_ping_lacks_its_event(
             )
         finally:
             await gateway.close()
-    repeats(receiver.messages)
+    assert_repeats_are_equal(receiver.messages)
     counts = Counter(event["ping_id"] for event in receiver.events(PING_COMPLETED))
     assert set(counts.values()) == {1}
     with capsys.disabled():

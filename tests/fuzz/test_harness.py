@@ -1,5 +1,7 @@
 """The harness detects each kind of fault, reports its input, and repeats it."""
 
+import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -12,10 +14,13 @@ import pytest
 from tests.fuzz.__main__ import main
 from tests.fuzz.child import Outcome, table
 from tests.fuzz.judge import RSS_SLACK_BYTES, Judge, measured_slowness, memory
+from tests.fuzz.mutation import inputs
 from tests.fuzz.runner import ROOT, Plan, fuzz
 from tests.fuzz.target import Target, plain
 
 PLAN = Plan("tests.fuzz.faulty", seed=1, inputs=30, seconds=60.0, hang_cpu_s=6.0)
+PLANS = {"hang": PLAN._replace(hang_cpu_s=1.0), "square": PLAN._replace(inputs=5)}
+"""For the target whose only slow step is the one that hangs, and for the one that is slow for each long input."""
 KINDS = {
     "crash": "crash",
     "hang": "hang",
@@ -27,7 +32,10 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
-    return {outcome.name: outcome for outcome in fuzz(list(table(PLAN.table)), PLAN)}
+    found = fuzz([name for name in table(PLAN.table) if name not in PLANS], PLAN)
+    for name, plan in PLANS.items():
+        found += fuzz([name], plan)
+    return {outcome.name: outcome for outcome in found}
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS.items())
@@ -49,7 +57,7 @@ def test_a_sound_target_stays_green_and_its_errors_are_counted(outcomes: dict[st
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_a_kept_input_fails_again(outcomes: dict[str, Outcome], name: str) -> None:
     data = bytes.fromhex(outcomes[name].failures[0].data)
-    (again,) = fuzz([name], PLAN._replace(data=data))
+    (again,) = fuzz([name], PLANS.get(name, PLAN)._replace(data=data))
     assert [found.kind for found in again.failures] == [KINDS[name]]
 
 
@@ -82,27 +90,29 @@ def test_the_same_seed_gives_the_same_outcome() -> None:
     assert first[0].refused != other[0].refused
 
 
-_DIGESTS = """
-import hashlib, itertools, sys
-from tests.fuzz.child import table
-from tests.fuzz.mutation import inputs
-for name, target in table("tests.fuzz.targets").items():
-    made = itertools.islice(inputs(target, int(sys.argv[1])), len(target.seeds) + 30)
-    print(name, hashlib.sha256(repr(list(made)).encode()).hexdigest())
-"""
+def digests(seed: int) -> list[str]:
+    """The name of each target and a digest of its first inputs."""
+    found = []
+    for name, target in table("tests.fuzz.targets").items():
+        made = itertools.islice(inputs(target, seed), len(target.seeds) + 30)
+        found.append(f"{name} {hashlib.sha256(repr(list(made)).encode()).hexdigest()}")
+    return found
 
 
 def test_the_seed_alone_decides_the_inputs_of_every_target_in_every_process() -> None:
-    def digests(hash_seed: str) -> list[str]:
-        words = (sys.executable, "-c", _DIGESTS, "1")
-        environ = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        return subprocess.run(
-            words, cwd=ROOT, env=environ, capture_output=True, check=True, text=True
-        ).stdout.split()
-
-    first = digests("1")
-    assert len(first) == 2 * len(table("tests.fuzz.targets"))
-    assert digests("2") == first
+    """The other process has the texts of a set in another order."""
+    other_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    said = subprocess.run(
+        (sys.executable, "-c", "from tests.fuzz.test_harness import digests; print(*digests(1), sep='\\n')"),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": other_seed},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    here = digests(1)
+    assert len(here) == len(table("tests.fuzz.targets"))
+    assert said.stdout.splitlines() == here
 
 
 def _within(share: float) -> Target:

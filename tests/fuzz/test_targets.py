@@ -3,7 +3,7 @@
 from tests.fuzz.child import table
 from tests.fuzz.runner import Plan, fuzz
 
-PLAN = Plan(seed=0, inputs=100, seconds=60.0)
+PLAN = Plan(seed=0, inputs=50, seconds=60.0)
 WANTED = {
     *(
         "http-heads",

@@ -1,4 +1,4 @@
-"""A gateway with its simulated providers and one user of each kind, for tests of what sits in front of it."""
+"""A worker with its simulated providers and one user of each kind, for tests of what sits in front of it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmSimulator
-from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
+from tests.support.redis import RedisServer
 from tests.support.rhoconnect import apple, lay_user
+from tests.support.worker import Worker, working
 
 GOOD_PIN, DEAD_PIN, SLOW_PIN = "ab" * 32, "de" * 32, "51" * 32
 
@@ -18,20 +20,24 @@ GOOD_PIN, DEAD_PIN, SLOW_PIN = "ab" * 32, "de" * 32, "51" * 32
 class Delivered(NamedTuple):
     """Users `good`, `dead` (its device is gone), `slow` (its provider answers after 2 s) and `empty`."""
 
-    gateway: Gateway
+    gateway: Worker
     apns: ApnsSimulator
+    redis: Redis
 
 
 @asynccontextmanager
 async def delivered(folder: Path) -> AsyncIterator[Delivered]:
-    """The whole, running."""
+    """The whole, running, on one kind of Redis. The output is that of the tested command: the log is captured."""
     faults = (f"410:token={DEAD_PIN}", f"delay=2000:token={SLOW_PIN}")
-    async with ApnsSimulator(ApnsOptions(faults=faults)) as apns, FcmSimulator() as fcm:
-        said = provider_settings(apns, fcm, ping={"wait_max_s": 1.0})
-        async with Gateway(folder, said) as gateway:
-            socket = str(gateway.data_dir / "valkey" / "valkey.sock")
-            async with Redis(unix_socket_path=socket) as redis:
-                for login, pin in (("good", GOOD_PIN), ("dead", DEAD_PIN), ("slow", SLOW_PIN)):
-                    await lay_user(redis, login, [apple(pin, client_id=login * 8)])
-                await lay_user(redis, "empty")
-            yield Delivered(gateway, apns)
+    with RedisServer("valkey") as server, capture_logs():
+        async with (
+            ApnsSimulator(ApnsOptions(faults=faults)) as apns,
+            FcmSimulator() as fcm,
+            Redis(unix_socket_path=str(server.socket), driver_info=None) as redis,
+        ):
+            for login, pin in (("good", GOOD_PIN), ("dead", DEAD_PIN), ("slow", SLOW_PIN)):
+                await lay_user(redis, login, [apple(pin, client_id=login * 8)])
+            await lay_user(redis, "empty")
+            said = provider_settings(apns, fcm, ping={"wait_max_s": 1.0}, drain_s=1)
+            async with working(folder, server.address, said) as worker:
+                yield Delivered(worker, apns, redis)

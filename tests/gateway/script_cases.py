@@ -99,7 +99,9 @@ from tests.gateway.script_stores import (
 CASES: dict[str, Case] = {
     "append": Case(scripts.APPEND, put_append, APPEND_KEYS, APPEND),
     "append once": Case(scripts.APPEND, put_append, [*APPEND_KEYS, ONCE, OTHER_ONCE], APPEND_ONCE),
-    "append again": Case(scripts.APPEND, put_once, [*APPEND_KEYS, ONCE, OTHER_ONCE], APPEND_ONCE),
+    "append again": Case(
+        scripts.APPEND, put_once, [*APPEND_KEYS, ONCE, OTHER_ONCE], APPEND_ONCE, changes=False
+    ),
     "schedule": Case(schedule.SCHEDULE, put_scheduled, SCHEDULE_KEYS, SCHEDULE),
     "schedule once": Case(
         schedule.SCHEDULE, put_scheduled, [*SCHEDULE_KEYS, ONCE], [*SCHEDULE, 86400, f"ab:{BATCH}0000"]
@@ -143,6 +145,7 @@ CASES: dict[str, Case] = {
         lambda store: store.set(keys.marker(BATCH, 0), "1-0", ex=100),
         [keys.marker(BATCH, 0)],
         [600],
+        changes=False,
     ),
     "settle": Case(scripts.SETTLE, put_settle, SETTLE_KEYS, SETTLE),
     "settle nothing": Case(
@@ -213,7 +216,11 @@ CASES: dict[str, Case] = {
         webhook_outbox.SWEEP, put_outbox, [keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX], [1000, 100, 2, 3600]
     ),
     "sweep no events": Case(
-        webhook_outbox.SWEEP, put_counted, [keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX], [1000, 100, 2, 3600]
+        webhook_outbox.SWEEP,
+        put_counted,
+        [keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX],
+        [1000, 100, 2, 3600],
+        changes=False,
     ),
     "a lane is down": Case(
         webhook_outbox.CHANGE_CONDITION, put_outbox, CONDITION_KEYS, [150, "lane:one", "down", b"event"]

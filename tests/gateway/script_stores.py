@@ -20,6 +20,7 @@ class Case(NamedTuple):
         names: KEYS.
         words: ARGV.
         writes: whether it writes anything.
+        changes: whether what it writes differs from what the store holds before.
     """
 
     script: Script
@@ -27,6 +28,7 @@ class Case(NamedTuple):
     names: Sequence[str]
     words: Sequence[Word]
     writes: bool = True
+    changes: bool = True
 
 
 BATCH = "0" * 28

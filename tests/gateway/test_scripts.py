@@ -8,11 +8,13 @@ hold what it held before, to the byte. A script that succeeds all the same was n
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from weakref import WeakKeyDictionary
+from functools import partial
+from itertools import product
+from typing import NamedTuple
 
 import pytest
 import redis
+from redis.client import Pipeline
 
 import gateway
 from gateway.store.connection import Script
@@ -22,11 +24,25 @@ from tests.support.redis import RedisServer
 
 BAD_NUMBERS = ("", "x", "-0", "007", "1.5", "nan", "-1", "1" * 25, "9223372036854775807")
 BAD_STORED = ("x", "-0", "1" * 25, "9223372036854775807")
-WRONG: dict[str, Callable[[redis.Redis, str], object]] = {
+BAD_SCORES = ("inf", "-inf", "1e300", "0.5")
+BAD_MEMBERS = ("5", "null", "[]", '{"token":5,"appname":"app"}', '{"token":"t","appname":{}}', "\xff", "[")
+Content = dict[bytes, tuple[bytes, int]]
+"""Each key as Redis would dump it, and whether it ends."""
+Damage = Callable[[Pipeline], object]
+"""Sends the commands that damage a store."""
+WRONG: dict[str, Callable[[Pipeline, str], object]] = {
     "string": lambda store, name: store.set(name, "of another type"),
     "list": lambda store, name: store.rpush(name, "of another type"),
     "stream": lambda store, name: store.xadd(name, {"of": "another type"}),
 }
+CONTENT = """
+local found = {}
+for _, name in ipairs(redis.call('KEYS', '*')) do
+    found[#found + 1] = {name, redis.call('DUMP', name), redis.call('PTTL', name) >= 0 and 1 or 0}
+end
+return found
+"""
+"""Script that returns every key as Redis would dump it, and whether it ends."""
 
 
 def _scripts() -> Iterator[tuple[str, Script]]:
@@ -57,159 +73,163 @@ def store(redis_server: RedisServer) -> Iterator[redis.Redis]:
         yield client
 
 
-_laid: WeakKeyDictionary[redis.Redis, tuple[Case, dict[bytes, tuple[bytes, int]]]] = WeakKeyDictionary()
-"""By client: the case whose seed was written last, each of its keys as Redis dumped it, and its lifetime (0: none)."""
+class Trial(NamedTuple):
+    """The content before a run of the script, its outcome, and the content after it."""
+
+    before: Content
+    outcome: object
+    after: Content
 
 
-def _lay(store: redis.Redis, case: Case) -> None:
-    """Empty the store and write what the case has before. A test does this up to a thousand times: only the first
-    time by the commands of its seed, then by its dumps in one round trip."""
-    laid, keys = _laid.get(store, (None, {}))
-    if laid is not case:
-        store.flushall()
+class Trials:
+    """Runs a case again and again, up to a thousand times, each time on a store that has what the case has before.
+
+    Only the first time by the commands of its seed, then by its dumps; one trial is one round trip.
+
+    Attributes:
+        kinds: the types of the keys that the case has.
+        members: the fields of its hashes and the members of its sorted sets.
+        names: the keys that the case has, those that it writes, and those that it is called with.
+    """
+
+    def __init__(self, store: redis.Redis, case: Case) -> None:
+        self._case = case
         case.seed(store)
-        names = list(store.scan_iter(count=1000))
-        _laid[store] = case, {name: (_dump(store, name), max(0, store.pttl(name))) for name in names}
-        return
-    pipeline = store.pipeline(transaction=False).flushall()
-    for name, (dump, lifetime_ms) in keys.items():
-        pipeline.restore(name, lifetime_ms, dump)
-    pipeline.execute()
+        seeded = list(store.scan_iter(count=1000))
+        self._seed = [("RESTORE", name, max(0, store.pttl(name)), store.dump(name)) for name in seeded]
+        self.kinds = {name.decode(): store.type(name).decode() for name in seeded}
+        self.members = {
+            name: store.hkeys(name) if kind == "hash" else store.zrange(name, 0, -1)
+            for name, kind in self.kinds.items()
+            if kind in ("hash", "zset")
+        }
+        self._pipeline = store.pipeline(transaction=False)
+        self._content_sha = store.script_load(CONTENT)
+        store.script_load(case.script.text)
+        first = self.run()
+        assert not isinstance(first.outcome, Exception), first.outcome
+        self.names = sorted({name.decode() for name in (*first.before, *first.after)} | set(case.names))
+
+    def run(self, words: Sequence[Word] | None = None, damage: Damage | None = None) -> Trial:
+        """Run the script with these words, or its own, on the store that was damaged."""
+        pipeline, case = self._pipeline, self._case
+        pipeline.flushall()
+        for command in self._seed:
+            pipeline.execute_command(*command)
+        if damage is not None:
+            damage(pipeline)
+        given = case.words if words is None else words
+        pipeline.evalsha(self._content_sha, 0)
+        pipeline.evalsha(case.script.sha, len(case.names), *case.names, *given)
+        pipeline.evalsha(self._content_sha, 0)
+        *prepared, before, outcome, after = pipeline.execute(raise_on_error=False)
+        assert [reply for reply in (*prepared, before, after) if isinstance(reply, Exception)] == []
+        return Trial(_content(before), outcome, _content(after))
+
+    def check(self, words: Sequence[Word] | None = None, damage: Damage | None = None) -> None:
+        """Run the script; if it fails, nothing may have changed."""
+        found = self.run(words, damage)
+        if isinstance(found.outcome, Exception):
+            assert isinstance(found.outcome, redis.ResponseError), found.outcome
+            assert found.after == found.before, f"something was written before: {found.outcome}"
 
 
-def _dump(store: redis.Redis, name: bytes) -> bytes:
-    dump = store.dump(name)
-    assert dump is not None
-    return dump
+def _content(reply: Sequence[tuple[bytes, bytes, int]]) -> Content:
+    return {name: (dump, ends) for name, dump, ends in reply}
 
 
-def _run(store: redis.Redis, case: Case, words: Sequence[Word] | None = None) -> object:
-    given = case.words if words is None else words
-    return store.eval(case.script.text, len(case.names), *case.names, *given)
+@pytest.fixture
+def trials(store: redis.Redis, case: Case) -> Trials:
+    return Trials(store, case)
 
 
-def _all(store: redis.Redis) -> dict[bytes, tuple[bytes | None, bool]]:
-    """Every key as Redis would dump it, and whether it ends."""
-    names = list(store.scan_iter(count=1000))
-    pipeline = store.pipeline(transaction=False)  # one round trip for all keys: this runs some 50,000 times
-    for name in names:
-        pipeline.dump(name).ttl(name)
-    replies = iter(pipeline.execute())
-    return {name: (next(replies), next(replies) >= 0) for name in names}
+def test_a_script_runs_with_the_arguments_of_the_gateway(trials: Trials, case: Case) -> None:
+    trial = trials.run()
+    assert not isinstance(trial.outcome, Exception)
+    assert (trial.after != trial.before) is (case.writes and case.changes)
 
 
-def _fails_whole(store: redis.Redis, case: Case, words: Sequence[Word] | None = None) -> bool:
-    """Run it on a store that was damaged; whether it failed, and then nothing may have changed."""
-    before = _all(store)
-    try:
-        _run(store, case, words)
-    except redis.ResponseError as error:
-        assert _all(store) == before, f"something was written before: {error}"
-        return True
-    return False
+def test_a_key_of_another_type(trials: Trials) -> None:
+    def replace(kind: str, name: str, store: Pipeline) -> None:
+        store.delete(name)
+        WRONG[kind](store, name)
+
+    for name in trials.names:
+        for kind in WRONG:
+            if trials.kinds.get(name) != kind:
+                trials.check(damage=partial(replace, kind, name))
 
 
-def _touched(store: redis.Redis, case: Case) -> list[str]:
-    """The keys that a case has, and those that it writes."""
-    _lay(store, case)
-    before = _all(store)
-    _run(store, case)
-    return sorted({name.decode() for name in (*before, *_all(store))} | set(case.names))
+def _set_field(name: str, field: bytes, damage: str, store: Pipeline) -> None:
+    store.hset(name, field, damage)
 
 
-def test_a_script_runs_with_the_arguments_of_the_gateway(store: redis.Redis, case: Case) -> None:
-    _lay(store, case)
-    _run(store, case)
+def _set_text(name: str, damage: str, store: Pipeline) -> None:
+    store.set(name, damage)
 
 
-def test_a_key_of_another_type(store: redis.Redis, case: Case) -> None:
-    for name in _touched(store, case):
-        for kind, lay in WRONG.items():
-            _lay(store, case)
-            if store.type(name).decode() == kind:
-                continue
-            store.delete(name)
-            lay(store, name)
-            _fails_whole(store, case)
+def _set_scores(name: str, members: Sequence[bytes], score: str, store: Pipeline) -> None:
+    store.zadd(name, dict.fromkeys(members, score))
 
 
-def test_an_invalid_stored_number(store: redis.Redis, case: Case) -> None:
-    for name in _touched(store, case):
-        for damage in BAD_STORED:
-            _lay(store, case)
-            kind = store.type(name)
-            if kind == b"hash":
-                for field in store.hkeys(name):
-                    _lay(store, case)
-                    store.hset(name, field, damage)
-                    _fails_whole(store, case)
-            elif kind == b"string":
-                store.set(name, damage)
-                _fails_whole(store, case)
-            elif kind == b"zset":
-                for score in ("inf", "-inf", "1e300", "0.5"):
-                    _lay(store, case)
-                    store.zadd(name, dict.fromkeys(store.zrange(name, 0, -1), score))
-                    _fails_whole(store, case)
+def _bad_numbers(trials: Trials, name: str) -> Iterator[Damage]:
+    members = trials.members.get(name, [])
+    match trials.kinds[name]:
+        case "hash":
+            yield from (partial(_set_field, name, *each) for each in product(members, BAD_STORED))
+        case "string":
+            yield from (partial(_set_text, name, damage) for damage in BAD_STORED)
+        case "zset":
+            yield from (partial(_set_scores, name, members, score) for score in BAD_SCORES)
 
 
-def test_an_invalid_member(store: redis.Redis, case: Case) -> None:
-    for name in _touched(store, case):
-        for member in (
-            "5",
-            "null",
-            "[]",
-            '{"token":5,"appname":"app"}',
-            '{"token":"t","appname":{}}',
-            "\xff",
-            "[",
-        ):
-            _lay(store, case)
-            if store.type(name) == b"set":
-                store.sadd(name, member)
-            elif store.type(name) == b"zset":
-                store.zadd(name, {member: 1})
-            elif store.type(name) == b"list":
-                store.lpush(name, member)
-            else:
-                continue
-            _fails_whole(store, case)
+def test_an_invalid_stored_number(trials: Trials) -> None:
+    for name in trials.kinds:
+        for damage in _bad_numbers(trials, name):
+            trials.check(damage=damage)
 
 
-def test_an_argument_that_is_not_a_number(store: redis.Redis, case: Case) -> None:
+def test_an_invalid_member(trials: Trials) -> None:
+    adding: dict[str, Callable[[Pipeline, str, str], object]] = {
+        "set": lambda store, name, member: store.sadd(name, member),
+        "zset": lambda store, name, member: store.zadd(name, {member: 1}),
+        "list": lambda store, name, member: store.lpush(name, member),
+    }
+
+    def add(name: str, member: str, store: Pipeline) -> None:
+        adding[trials.kinds[name]](store, name, member)
+
+    for name, member in product(trials.kinds, BAD_MEMBERS):
+        if trials.kinds[name] in adding:
+            trials.check(damage=partial(add, name, member))
+
+
+def test_an_argument_that_is_not_a_number(trials: Trials, case: Case) -> None:
     for place in range(len(case.words)):
         for damage in BAD_NUMBERS:
             words = list(case.words)
             words[place] = damage
-            _lay(store, case)
-            _fails_whole(store, case, words)
+            trials.check(words)
 
 
-def test_an_argument_that_is_missing(store: redis.Redis, case: Case) -> None:
+def test_an_argument_that_is_missing(trials: Trials, case: Case) -> None:
     for count in range(len(case.words)):
-        _lay(store, case)
-        _fails_whole(store, case, case.words[:count])
+        trials.check(case.words[:count])
 
 
-def test_a_full_store(store: redis.Redis, case: Case) -> None:
+def test_a_full_store(store: redis.Redis, trials: Trials) -> None:
     """It refuses a script at its first write, or lets the whole of it through."""
-    _lay(store, case)
-    store.config_set("maxmemory", "1")
     try:
-        _fails_whole(store, case)
+        trials.check(damage=lambda store: store.config_set("maxmemory", "1"))
     finally:
         store.config_set("maxmemory", "0")
 
 
-def test_a_store_that_cannot_save(store: redis.Redis, case: Case) -> None:
+def test_a_store_that_cannot_save(store: redis.Redis, trials: Trials, case: Case) -> None:
     """`min-replicas-to-write`, which no replica meets, is refused at the same place as a failed save."""
-    _lay(store, case)
-    store.config_set("min-replicas-to-write", "1")
     try:
-        before = _all(store)
-        refused = pytest.raises(redis.ResponseError, match="NOREPLICAS") if case.writes else nullcontext()
-        with refused:
-            _run(store, case)
-        assert _all(store) == before
+        found = trials.run(damage=lambda store: store.config_set("min-replicas-to-write", "1"))
     finally:
         store.config_set("min-replicas-to-write", "0")
+    assert ("NOREPLICAS" in str(found.outcome)) is case.writes
+    assert found.after == found.before

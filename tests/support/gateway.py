@@ -14,12 +14,15 @@ from urllib.parse import urlsplit
 import aiohttp
 import yaml
 
+from tests.support import constants as tested_constants
+
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests"
 _READY_BUDGET_S = 30.0
 _STOP_BUDGET_S = 40.0
 _SETTINGS_OF_OURS = ("RHOPUSH_", "REDIS", "RHO_ENV", "RACK_ENV", "API_TOKEN", "PSWRD", "GOOGLE_APPLICATION")
 _RUN = "import sys; from gateway.cli import main; sys.exit(main())"
+_RUN_WITH_CONSTANTS = f"import sys; from {tested_constants.__name__} import main; sys.exit(main())"
 
 
 class Answer(NamedTuple):
@@ -50,6 +53,7 @@ class Gateway:
         workers: number of worker processes.
         environ: further environment variables.
         stderr: a descriptor for its log; None: the file `log`.
+        constants: other values of constants in the workers (`tests.support.constants`).
     """
 
     def __init__(  # all parameters that a test may need
@@ -62,6 +66,7 @@ class Gateway:
         workers: int = 1,
         environ: Mapping[str, str] | None = None,
         stderr: int | None = None,
+        constants: Mapping[str, Any] | None = None,
     ) -> None:
         self.data_dir = folder / "data"
         self.log = folder / "log"
@@ -71,6 +76,10 @@ class Gateway:
         self._workers = workers
         self._stderr = stderr
         self._environ = dict(environ or {})
+        self._program = _RUN
+        if constants is not None:
+            self._environ[tested_constants.VARIABLE] = json.dumps(constants)
+            self._program = _RUN_WITH_CONSTANTS
         self._process: asyncio.subprocess.Process | None = None
         settings = dict(settings or {})
         settings["rhoconnect_push"] = {"port": 0, **settings.get("rhoconnect_push", {})}
@@ -80,7 +89,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Start the process and wait for its `ready http://HOST:PORT` line."""
-        command = [sys.executable, "-c", _RUN, "serve", "--settings", str(self.settings_file)]
+        command = [sys.executable, "-c", self._program, "serve", "--settings", str(self.settings_file)]
         command += ["--env", "development", "--port", "0", "--workers", str(self._workers)]
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(

@@ -99,7 +99,7 @@ async def receiving(secret: str = SECRET, tls: ssl.SSLContext | None = None) -> 
         await runner.cleanup()
 
 
-def repeats(messages: Sequence[Received]) -> None:
+def assert_repeats_are_equal(messages: Sequence[Received]) -> None:
     """Assert that messages with one id have one body."""
     bodies: dict[str, bytes] = {}
     for message in messages:

@@ -19,10 +19,25 @@ _PATIENCE_S = 30.0
 
 
 class Worker:
-    """Access to a running worker through its HTTP API."""
+    """Access to a running worker through its HTTP API.
 
-    def __init__(self, url: str, task: asyncio.Task[None], session: aiohttp.ClientSession) -> None:
+    Args:
+        url: its URL.
+        task: it runs the worker.
+        session: for requests to it.
+        rhoconnect_push_url: the URL for RhoConnect Push devices; "" without a socket of its own for them.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        task: asyncio.Task[None],
+        session: aiohttp.ClientSession,
+        rhoconnect_push_url: str = "",
+    ) -> None:
         self.url = url
+        self.rhoconnect_push_url = rhoconnect_push_url
+        self.token = TOKEN
         self.task = task
         self._session = session
 
@@ -87,6 +102,10 @@ async def working(
     slot: int = 0,
     gateway_id: str = "tested",
     app: Mapping[str, Any] | None = None,
+    sources: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    workers: int = 1,
+    rhoconnect_push: bool = False,
 ) -> AsyncIterator[Worker]:
     """Run one worker until the block ends; it drains then, and its errors are raised here.
 
@@ -97,6 +116,10 @@ async def working(
         slot: its number.
         gateway_id: the same for a worker that is restarted.
         app: keys beside `:gateway:`.
+        sources: the `:sources:` part.
+        environ: environment variables with settings.
+        workers: number of workers of the gateway; the others are run by other calls.
+        rhoconnect_push: whether it has a socket for RhoConnect Push devices.
     """
     file = folder / f"settings-{gateway_id}-{slot}.yml"
     development = {
@@ -105,21 +128,27 @@ async def working(
         **(app or {}),
         "gateway": {"data_dir": str(folder), **settings},
     }
-    file.write_text(yaml.safe_dump({"development": development}))
+    file.write_text(yaml.safe_dump({"sources": dict(sources or {}), "development": development}))
     sock = socket.create_server(("127.0.0.1", 0))
+    push_sock = socket.create_server(("127.0.0.1", 0)) if rhoconnect_push else None
     stop, ready = asyncio.Event(), asyncio.Event()
-    work = run(WorkerContext(load(file, "development", {}), slot, gateway_id, sock, stop, ready.set))
-    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    said = load(file, "development", environ or {})
+    work = run(WorkerContext(said, slot, gateway_id, sock, stop, ready.set, push_sock, workers))
+    url, push_url = (
+        f"http://127.0.0.1:{one.getsockname()[1]}" if one is not None else "" for one in (sock, push_sock)
+    )
     task = asyncio.create_task(work, name=f"worker {slot}")
     opening = asyncio.create_task(ready.wait())
     await asyncio.wait((task, opening), return_when=asyncio.FIRST_COMPLETED)
     opening.cancel()
     if task.done():
         sock.close()
+        if push_sock is not None:
+            push_sock.close()
         await task
     try:
         async with aiohttp.ClientSession() as session:
-            yield Worker(url, task, session)
+            yield Worker(url, task, session, push_url)
     finally:
         stop.set()
         await task

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -42,6 +42,7 @@ from protocols.ping.model import Ping
 
 RECEIPT_S = 3600
 _PATIENCE_S = 30.0
+_Value = TypeVar("_Value")
 
 
 class ClaimingPlanner(Planner):
@@ -182,6 +183,17 @@ async def until(condition: Callable[[], Any], timeout_s: float = _PATIENCE_S) ->
             if found:
                 return
             await asyncio.sleep(0.005)
+
+
+async def read_until(
+    wanted: _Value, read: Callable[[], Awaitable[_Value]], timeout_s: float = _PATIENCE_S
+) -> _Value:
+    """Read a value until it is the wanted one, or the time has passed; return the last one, for an assert."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            while await read() != wanted:
+                await asyncio.sleep(0.005)
+    return await read()
 
 
 def now_ms() -> int:

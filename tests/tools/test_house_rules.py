@@ -112,3 +112,44 @@ def test_a_version_needs_its_section(tmp_path: Path) -> None:
     assert len(list(house_rules.unexplained_version(tmp_path))) == 1
     (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## [1.2.3] - 2026-11-24\n")
     assert list(house_rules.unexplained_version(tmp_path)) == []
+
+
+TREE = {
+    "pyproject.toml": '[project]\nversion = "1.2.3"\n',
+    "CHANGELOG.md": "# Changelog\n",
+    "gateway/a.py": "import ngh2\n\n\nclass Ping:\n    def f(self):\n" + "        x = 1\n" * 26,
+    "protocols/a.py": "'''Its value.'''\n\n\nclass Ping:\n    door = 1  # contract §99\n",
+    "gateway/b.py": "log.info('Bad')\nwrite = log.info\nlog.info('worker_started')\n",
+    "docs/a.md": "What is wrong. `rhopush_lost_total`\n",
+}
+"""A tree with a breach of every rule about the whole of it."""
+
+MESSAGES = (
+    "gateway/a.py:1: only protocols/http2 imports ngh2",
+    "gateway, protocols:0: one body in ten has 26 lines",
+    "protocols/a.py:4: gateway/a.py:4 has a class Ping, too",
+    "gateway/b.py:1: log event 'Bad': not in snake_case",
+    "gateway/b.py:2: call log.info where it is named",
+    "gateway/b.py:3: the event worker_started has no row in docs/operations.md",
+    "docs/a.md:1: the code has no metric rhopush_lost_total",
+    "docs/a.md:1: a sentence begins with 'What'",
+    "protocols/a.py:1: the docstring begins with 'Its'",
+    "protocols/a.py:5: door: 'door' is retired",
+    "protocols/a.py:5: contract §99: docs/reference/rhoconnect.md has no such heading",
+    "CHANGELOG.md:1: no section [1.2.3]",
+    "tools/rules/subjects.py:1: the rules find 0 metrics",
+    "gateway/a.py:1: its tests belong in tests/gateway/test_a.py",
+)
+
+
+def test_the_command_reads_the_tree_with_every_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in TREE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(house_rules, "__file__", str(tmp_path / "tools" / "house_rules.py"))
+    assert house_rules.main() == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [one for one in MESSAGES if not any(line.startswith(one) for line in lines)] == []
+    assert lines[-1] == f"house rules: {len(lines) - 1} breaches"

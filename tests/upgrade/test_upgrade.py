@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -26,8 +27,8 @@ from gateway.simulators.rhoconnect_push_device import RhoConnectPushDevice
 from gateway.store import keys
 from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
 from protocols.ping.model import CHANGE_EVENTS, HTTP
-from tests.conftest import StartGateway
-from tests.support.gateway import Gateway
+from tests.support.constants import SHORT_LEASES
+from tests.support.worker import Worker, working
 from tests.upgrade import dump
 from tests.upgrade.dump import Dump
 from tests.upgrade.stand import (
@@ -83,7 +84,7 @@ STREAMS = ("rhopush:{q}:pings", "rhopush:{q}:retries", "rhopush:{q}:broadcasts",
 class Upgraded:
     """A gateway of this version on what the earlier one left."""
 
-    gateway: Gateway
+    worker: Worker
     redis: Redis
     stand: Providers
     device: RhoConnectPushDevice
@@ -117,7 +118,7 @@ def what(push: SimulatedRecord) -> str:
 
 @pytest.fixture
 async def upgraded(
-    redis_client: Redis, redis_address: str, start_gateway: StartGateway
+    redis_client: Redis, redis_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Upgraded]:
     kept = dump.read(DUMP)
     [known] = [note["device"] for note in kept.named("device")]
@@ -127,16 +128,20 @@ async def upgraded(
         await dump.load(redis_client, kept.with_text(place_then, place(stand.apns.port)), AWAY_MS)
         async for key in redis_client.scan_iter(keys.login_attempts("*")):
             await redis_client.persist(key)  # a slow machine must not outlast their minute
-        settings = stand.settings(retry={"unknown_s": 0.2, "jitter": 0.0})
-        gateway = await start_gateway(settings, app={"redis": redis_address}, sources=SOURCES)
-        async with RhoConnectPushDevice(gateway.rhoconnect_push_url, "leo", PASSWORD, "") as device:
+        settings = stand.settings(retry={"unknown_s": 0.2, "jitter": 0.0}, drain_s=1)
+        for name, value in SHORT_LEASES.items():
+            monkeypatch.setattr(name, value)
+        async with (
+            working(tmp_path, redis_address, settings, sources=SOURCES, rhoconnect_push=True) as worker,
+            RhoConnectPushDevice(worker.rhoconnect_push_url, "leo", PASSWORD, "") as device,
+        ):
             device.instance, device.cookie, device.tokens = (
                 known["instance"],
                 known["cookie"],
                 known["tokens"],
             )
             polling = asyncio.create_task(device.run())
-            yield Upgraded(gateway, redis_client, stand, device, kept)
+            yield Upgraded(worker, redis_client, stand, device, kept)
             polling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await polling
@@ -177,13 +182,13 @@ async def payloads(redis: Redis, *streams: str) -> list[bytes]:
 
 @pytest.mark.timeout(PATIENCE_S * 4)
 async def test_work_of_an_earlier_version_is_finished(upgraded: Upgraded) -> None:
-    await refused(upgraded.gateway)
+    await refused(upgraded.worker)
     await all_delivered(upgraded)
     await all_drained(upgraded)
     assert upgraded.delivered() == upgraded.expected()
     same_ids(upgraded)
     for note in upgraded.notes("ping"):
-        await final(upgraded.gateway, note)
+        await final(upgraded.worker, note)
     await receipts_add_up(upgraded.redis)
     assert await upgraded.redis.xlen(keys.UNREADABLE) == UNREADABLE_BEFORE
     assert await upgraded.redis.get("resque:stat:processed") == b"4"
@@ -198,7 +203,7 @@ async def all_delivered(upgraded: Upgraded) -> None:
             while missing := upgraded.expected() - upgraded.delivered():
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise AssertionError(f"never came: {sorted(missing)}\n{upgraded.gateway.log_tail()}") from None
+        raise AssertionError(f"never came: {sorted(missing)}") from None
 
 
 async def all_drained(upgraded: Upgraded) -> None:
@@ -209,7 +214,7 @@ async def all_drained(upgraded: Upgraded) -> None:
             while left := await remaining(upgraded.redis):
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        raise AssertionError(f"left: {left}\n{upgraded.gateway.log_tail()}") from None
+        raise AssertionError(f"left: {left}") from None
 
 
 async def remaining(redis: Redis) -> dict[str, int]:
@@ -248,9 +253,9 @@ def same_ids(upgraded: Upgraded) -> None:
     assert len(tried) >= 3
 
 
-async def final(gateway: Gateway, note: dict[str, Any]) -> None:
+async def final(worker: Worker, note: dict[str, Any]) -> None:
     """The receipt of a ping says what became of each of its deliveries."""
-    answer = await gateway.request("GET", f"/rc/v1/pings/{note['ping']}")
+    answer = await worker.request("GET", f"/rc/v1/pings/{note['ping']}")
     report = answer.json()
     accepted, rejected = note["counts"]
     assert report["state"] == "done", (note, report)
@@ -277,9 +282,9 @@ def open_counts(receipt: dict[Any, Any]) -> Iterable[Any]:
     return (count for name, count in receipt.items() if name.endswith(b":open"))
 
 
-async def refused(gateway: Gateway) -> None:
+async def refused(worker: Worker) -> None:
     """Guesses of before the upgrade still count."""
-    async with aiohttp.ClientSession(gateway.url) as http:
+    async with aiohttp.ClientSession(worker.url) as http:
         answer = await http.post("/rc/v1/app/login", json={"login": GUESSED, "password": PASSWORD})
         assert answer.status == 429
 
@@ -288,14 +293,14 @@ async def known_again(upgraded: Upgraded) -> None:
     """An Idempotency-Key, a session and marked devices of before the upgrade hold."""
     [once] = [note["once"] for note in upgraded.notes("once")]
     before = upgraded.delivered()
-    answer = await upgraded.gateway.request(
+    answer = await upgraded.worker.request(
         "POST", "/rc/v1/users/ping", data=once["body"], headers=once["headers"]
     )
     assert (answer.status, answer.ping_id) == (200, once["ping"])
     assert upgraded.delivered() == before
     [session] = [note["session"] for note in upgraded.notes("session")]
     secret = await upgraded.redis.get(keys.SESSION_HMAC)
-    async with aiohttp.ClientSession(upgraded.gateway.url) as http:
+    async with aiohttp.ClientSession(upgraded.worker.url) as http:
         for cookie, status in (
             (prolonged(session["cookie"], secret), 200),
             (session["cookie"][:-1] + "x", 401),

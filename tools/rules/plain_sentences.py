@@ -40,10 +40,15 @@ _IDIOM: Final = re.compile(r"\b(" + "|".join(idiom.replace(" ", r"\s+") for idio
 def unclear_sentences(pages: Iterable[Document]) -> Iterator[Breach]:
     """Sentences in the pages of the root and of `docs/` that begin with a clause, and idioms in them."""
     for page in pages:
-        path = PurePosixPath(page.path)
-        if path.parent.as_posix() in _FOLDERS and path.suffix == ".md":
-            for line, text in _blocks(page.text):
-                yield from _breaches(page.path, line, text)
+        for line, text in paragraphs(page):
+            yield from _breaches(page.path, line, text)
+
+
+def paragraphs(page: Document) -> Iterator[tuple[int, str]]:
+    """Paragraphs, items, rows of tables and headings of a page for readers, each with its first line."""
+    path = PurePosixPath(page.path)
+    if path.parent.as_posix() in _FOLDERS and path.suffix == ".md":
+        yield from _blocks(page.text)
 
 
 def clauses(text: str) -> Iterator[tuple[int, str]]:

@@ -9,10 +9,9 @@ from types import TracebackType
 from typing import ClassVar, Final, NamedTuple, Self
 
 from gateway.bench.bench import Bench
-from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Ratio, Spread
 from gateway.bench.roles.load import LoadOrder
-from gateway.bench.testbed import BenchEnvironment, Window
+from gateway.bench.testbed import BenchEnvironment, Window, require_delivered
 from gateway.bench.wire import ping_template
 
 EFFECT_MAX_S: Final = 30.0
@@ -209,10 +208,7 @@ class Part(ABC):
         return self._cost_of(window, pings)
 
     def _cost_of(self, window: Window, pings: int) -> Cost:
-        if window.delivered != pings:
-            raise CannotMeasure(
-                f"{pings} pings were accepted and {window.delivered} pushes came to the provider"
-            )
+        require_delivered(window.delivered, pings)
         if not self._notes and (note := window.limit_note()):  # the figures of later ones differ a little
             self._notes.append(f"{self.name}: {note}")
         return Cost(window.cpu_us("gateway", pings), window.cpu_us("redis", pings))

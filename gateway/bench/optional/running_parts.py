@@ -3,7 +3,6 @@
 One gateway is measured with and without them in turn, so that both sides have the same process.
 """
 
-import http.client
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -137,14 +136,7 @@ class Syncs(RunningPart):
 
     def _effects(self) -> float:
         """The effects that the gateway has counted since its start."""
-        link = http.client.HTTPConnection("127.0.0.1", self.stand.gateway.port, timeout=EFFECT_MAX_S)
-        try:
-            link.request("GET", "/metrics")
-            text = link.getresponse().read().decode()
-        except OSError as error:
-            raise CannotMeasure(f"the gateway's metrics cannot be read: {error}") from error
-        finally:
-            link.close()
+        _, text = self.stand.gateway.get("/metrics", EFFECT_MAX_S)
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(_EFFECTS))
 
 

@@ -11,7 +11,6 @@ the cores with the gateway, so that part of the difference is the attacker's own
 largest worker's resident set during the attack (VmHWM), shared pages in full.
 """
 
-import http.client
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -159,14 +158,7 @@ def _round(stand: BenchEnvironment, first: int) -> list[int]:
 
 
 def _must_be_healthy(stand: BenchEnvironment) -> None:
-    client = http.client.HTTPConnection("127.0.0.1", stand.gateway.port, timeout=_HEALTH_S)
-    try:
-        client.request("GET", "/healthz")
-        status = client.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        raise CannotMeasure(f"/healthz was not answered: {error}") from error
-    finally:
-        client.close()
+    status, _ = stand.gateway.get("/healthz", _HEALTH_S)
     if status != 200:
         raise CannotMeasure(f"/healthz was answered with {status}")
 

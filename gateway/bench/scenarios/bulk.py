@@ -18,7 +18,7 @@ from gateway.bench.peers import Peers
 from gateway.bench.result import Comparison, Figure, Ratio, Result
 from gateway.bench.roles.bulk_load import BulkLoadResult, BulkOrder
 from gateway.bench.scenarios import endtoend
-from gateway.bench.testbed import PARTS, BenchEnvironment, Window
+from gateway.bench.testbed import PARTS, BenchEnvironment, Window, require_delivered
 from gateway.bench.usage import pss_bytes
 from gateway.bench.wire import CALLER_KEY
 
@@ -105,7 +105,7 @@ def _round(bench: Bench, stand: BenchEnvironment, load: Child, pings: int, numbe
     bench.progress.begin(f"{pings:,} pings, {LINES:,} a request")
     with stand.window(**{_PART: load.pid}) as window:
         done = _load(load, _order(stand, f"requests{number}", pings, CONNECTIONS, LINES), bench)
-    _all_came(window, pings)
+    require_delivered(window.delivered, pings)
     return _Round(single, window, done)
 
 
@@ -118,11 +118,6 @@ def _load(load: Child, order: BulkOrder, bench: Bench) -> BulkLoadResult:
     if (done.accepted, done.refused) != (order.pings, 0):
         raise CannotMeasure(f"{done.accepted} of {order.pings} lines were accepted, {done.refused} refused")
     return done
-
-
-def _all_came(window: Window, pings: int) -> None:
-    if window.delivered != pings:
-        raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
 
 
 def _stream(

@@ -14,12 +14,11 @@ notifications in a request.
 from typing import Final, NamedTuple
 
 from gateway.bench.bench import Bench, proves
-from gateway.bench.errors import CannotMeasure
 from gateway.bench.latencies import Latencies
 from gateway.bench.peers import Gorush, Peers
 from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.load import LoadResult
-from gateway.bench.testbed import PARTS, BenchEnvironment, Window
+from gateway.bench.testbed import PARTS, BenchEnvironment, Window, require_delivered
 
 PINGS: Final = 60_000
 USERS: Final = 10_000
@@ -129,8 +128,7 @@ def measure(bench: Bench, stand: BenchEnvironment, pings: int) -> tuple[Window, 
     bench.progress.begin(f"{pings:,} pings")
     with stand.window() as window:
         load = stand.load(pings, on_progress=bench.progress.on_progress)
-    if window.delivered != pings:
-        raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
+    require_delivered(window.delivered, pings)
     return window, load
 
 
@@ -146,8 +144,7 @@ def _measure_many(bench: Bench, stand: BenchEnvironment) -> _Many:
     bench.progress.begin(f"{requests:,} pings to {named} users each")
     with stand.window() as window:
         stand.load(requests, named=named, on_progress=bench.progress.on_progress)
-    if window.delivered != pushes:
-        raise CannotMeasure(f"{pushes} pushes were asked for and {window.delivered} came to the provider")
+    require_delivered(window.delivered, pushes)
     return _Many(named, pushes, window)
 
 

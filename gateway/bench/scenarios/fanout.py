@@ -14,11 +14,10 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from gateway.bench.bench import Bench, proves
-from gateway.bench.errors import CannotMeasure
 from gateway.bench.peers import Peers
 from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.scenarios.endtoend import figures
-from gateway.bench.testbed import PARTS, BenchEnvironment, Refilled, Window
+from gateway.bench.testbed import PARTS, BenchEnvironment, Refilled, Window, require_delivered
 from gateway.bench.wire import broadcast, everybody
 
 USERS: Final = 100_000
@@ -142,8 +141,7 @@ def _measured(stand: BenchEnvironment, request: bytes) -> Measured:
     with stand.window() as window:
         answered_s = stand.post(request)
         stand.store.emptied()
-    if window.delivered != users:
-        raise CannotMeasure(f"{window.delivered} pushes came to the provider; {users} were asked for")
+    require_delivered(window.delivered, users)
     return Measured(answered_s, window)
 
 

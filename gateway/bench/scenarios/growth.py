@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gateway.bench.bench import Bench, proves
-from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
-from gateway.bench.testbed import BenchEnvironment, Window
+from gateway.bench.testbed import BenchEnvironment, Window, require_delivered
 
 SIZES: Final = (10_000, 100_000)
 SIZES_FULL: Final = (*SIZES, 1_000_000)
@@ -99,8 +98,7 @@ def _cost(bench: Bench, stand: BenchEnvironment, how: str, pings: int) -> Window
     bench.progress.begin(f"{stand.plan.users:,} users, {stand.plan.workers} workers, {how}")
     with stand.window() as window:
         stand.load(pings, first=100, on_progress=bench.progress.on_progress)
-    if window.delivered != pings:
-        raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
+    require_delivered(window.delivered, pings)
     return window
 
 

@@ -12,13 +12,12 @@ from typing import Final
 
 from gateway.bench.bench import Bench, proves
 from gateway.bench.child import Child
-from gateway.bench.errors import CannotMeasure
 from gateway.bench.peers import Peers
 from gateway.bench.result import Comparison, Figure, Line, Plot, Ratio, Result
 from gateway.bench.roles.http_ingress import IngressOrder
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.scenarios.endtoend import answers
-from gateway.bench.testbed import BenchEnvironment, Window
+from gateway.bench.testbed import BenchEnvironment, Window, require_delivered
 
 PINGS: Final = 60_000
 USERS: Final = 10_000
@@ -105,6 +104,5 @@ def _measure(bench: Bench, stand: BenchEnvironment, pings: int) -> tuple[Window,
         bench.progress.begin(f"ingest, {pings:,} pings")
         with stand.window(ingress=ingress.pid) as window:
             load = stand.load(pings, port=port, on_progress=bench.progress.on_progress)
-    if window.delivered != pings:
-        raise CannotMeasure(f"{pings} pings were accepted and {window.delivered} pushes came to the provider")
+    require_delivered(window.delivered, pings)
     return window, load

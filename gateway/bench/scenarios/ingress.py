@@ -14,7 +14,7 @@ from typing import Final
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
-from gateway.bench.testbed import BenchEnvironment, Window
+from gateway.bench.testbed import BenchEnvironment, Window, require_delivered
 from gateway.bench.wire import USER
 from gateway.settings import EventSettings
 from gateway.store.keys import ResqueKeys
@@ -75,10 +75,7 @@ def _measure_ingress(
     with stand.window() as window:
         send()
         _until_delivered(stand, before + pings)
-    if window.delivered != pings:
-        raise CannotMeasure(
-            f"{pings} pings went in by {ingress} and {window.delivered} pushes came to the provider"
-        )
+    require_delivered(window.delivered, pings)
     return window
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from gateway.bench.bench import Bench, proves
 from gateway.bench.errors import CannotMeasure
 from gateway.bench.result import Figure, Line, Plot, Ratio, Result
-from gateway.bench.testbed import BenchEnvironment
+from gateway.bench.testbed import BenchEnvironment, require_delivered
 from gateway.bench.usage import pss_bytes
 
 PINGS: Final = 200_000
@@ -56,8 +56,7 @@ def run(bench: Bench) -> Result:
         stand.end_receipts()
         after = _held(stand)
         delivered = stand.delivered() - delivered
-    if delivered != part * PARTS:
-        raise CannotMeasure(f"{part * PARTS} pings were accepted and {delivered} pushes came to the provider")
+    require_delivered(delivered, part * PARTS)
     start, fifth, end = held[0], held[_FIFTH], held[-1]
     return Result(
         scenario="soak",

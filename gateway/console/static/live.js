@@ -15,35 +15,42 @@ export function showLost(lost, reason = "") {
 
 // Call `handlers[name](content)` for each event. `onOpen` is called at each connection.
 export function follow(path, handlers, { onOpen = () => {}, silentMs = 0 } = {}) {
-  let source = null;
+  let source = null; // null: the page is hidden, or following has ended
   let heard = Date.now();
   let ended = false;
 
   function connect() {
-    source = new EventSource(path);
-    source.addEventListener("open", () => {
+    source?.close();
+    heard = Date.now();
+    const stream = new EventSource(path);
+    source = stream;
+    stream.addEventListener("open", () => {
       heard = Date.now();
       showLost(false);
       onOpen();
     });
     for (const [name, handler] of Object.entries(handlers)) {
-      source.addEventListener(name, (event) => {
+      stream.addEventListener(name, (event) => {
         heard = Date.now();
         handler(JSON.parse(event.data));
       });
     }
-    source.onerror = () => {
-      if (ended) return;
+    stream.onerror = () => {
+      if (source !== stream) return;
       showLost(true);
-      if (source.readyState === EventSource.CLOSED) again();
+      if (stream.readyState === EventSource.CLOSED) again(stream);
     };
   }
 
+  function stop() {
+    source?.close();
+    source = null;
+  }
+
   // The browser gives up after a response that is no stream: the session ended, or a proxy answered.
-  async function again() {
-    source.close();
+  async function again(stream) {
     await new Promise((done) => setTimeout(done, AGAIN_MS));
-    if (ended) return;
+    if (source !== stream) return;
     try {
       const answer = await fetch(path, { headers: { Accept: "text/event-stream" }, signal: AbortSignal.timeout(5000) });
       answer.body?.cancel();
@@ -54,23 +61,28 @@ export function follow(path, handlers, { onOpen = () => {}, silentMs = 0 } = {})
     } catch {
       // The gateway is still lost.
     }
-    connect();
+    if (source === stream) connect();
   }
 
   if (silentMs) {
     setInterval(() => {
-      if (!ended && Date.now() - heard > silentMs) {
+      if (source && Date.now() - heard > silentMs) {
         showLost(true);
-        heard = Date.now();
-        source.close();
         connect();
       }
     }, CHECK_MS);
   }
 
-  connect();
+  // All tabs of a browser share six connections to a gateway (HTTP/1.1): a hidden page gives its own back.
+  document.addEventListener("visibilitychange", () => {
+    if (ended) return;
+    if (document.hidden) stop();
+    else connect();
+  });
+
+  if (!document.hidden) connect();
   return () => {
     ended = true;
-    source.close();
+    stop();
   };
 }

@@ -28,7 +28,7 @@ from gateway.delivery.route import Route, token_scope
 from gateway.errors import CredentialError
 from gateway.settings import ApnsSettings, RetrySettings, Settings
 from gateway.transport.feed import Endpoint
-from protocols.apns.credentials import Certificate
+from protocols.apns.credentials import PushCertificate
 from protocols.apns.message import ApnsTarget
 from protocols.apns.message import compose as compose_apns
 from protocols.apns.verdicts import REASONS
@@ -143,7 +143,7 @@ class ApnsProvider(PushProvider):
         )
 
 
-def _servers(settings: ApnsSettings, certificate: Certificate | None) -> list[tuple[str, int]]:
+def _servers(settings: ApnsSettings, certificate: PushCertificate | None) -> list[tuple[str, int]]:
     """The hosts and ports that may accept an app's device tokens, in the order of attempts."""
     here, sandbox = (settings.server, settings.port), settings.sandbox
     if sandbox is None:

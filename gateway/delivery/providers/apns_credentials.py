@@ -16,7 +16,7 @@ from gateway.delivery.provider import REFUSALS_S
 from gateway.errors import CredentialError
 from gateway.settings import ApnsSettings
 from gateway.transport.tls import client_context, try_certificate
-from protocols.apns.credentials import Certificate, ProviderKey
+from protocols.apns.credentials import ProviderKey, PushCertificate
 from protocols.errors import InputError
 from protocols.http2.client import Header
 
@@ -92,7 +92,7 @@ class ApnsAccess(NamedTuple):
 
     topic: str
     key: ProviderKey | None
-    certificate: Certificate | None
+    certificate: PushCertificate | None
     ca_file: Path | None
 
     def context(self) -> SSLContext:
@@ -160,7 +160,7 @@ def read_apns_key(settings: ApnsSettings) -> ProviderKey:
         raise CredentialError(f"apns.key: {error.message}", field="apns.key") from error
 
 
-def read_certificate(settings: ApnsSettings) -> Certificate:
+def read_certificate(settings: ApnsSettings) -> PushCertificate:
     """Read the certificate in the settings.
 
     Raises:
@@ -169,6 +169,6 @@ def read_certificate(settings: ApnsSettings) -> Certificate:
     path, passphrase = settings.certificate_file, settings.certificate_passphrase
     data = text_of_setting(None, path, "apns.certificate_file")
     try:
-        return Certificate.load(data, passphrase.reveal() if passphrase else None)
+        return PushCertificate.load(data, passphrase.reveal() if passphrase else None)
     except InputError as error:
         raise CredentialError(f"{path}: {error.message}", field="apns.certificate_file") from error

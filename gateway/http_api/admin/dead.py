@@ -4,7 +4,14 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.http_api.admin.admin_route import CALLER, AdminRoute, Parameters, responds, stores_of
+from gateway.http_api.admin.admin_route import (
+    CALLER,
+    SUBJECT,
+    AdminRoute,
+    Parameters,
+    responds,
+    stores_of,
+)
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.openapi.values import (
     FLAG,
@@ -24,6 +31,8 @@ from gateway.registry.scopes import Scope
 from protocols.errors import InvalidField
 from protocols.ping.fields import instant_ms
 
+_SHOWN_DEVICES: Final = 3
+"""Devices that the audit names of a request that restores many: a record has some 100 characters."""
 _NAME: Final = TEXT | {"minLength": 1}
 _NAMES: Final = {
     "app": _NAME | {"description": "Only devices of this app."},
@@ -126,11 +135,8 @@ class DeadRoutes:
 
     async def list(self, request: web.Request, found: Parameters) -> object:
         """One page of the marks."""
-        limit = found.get("limit")
-        if limit is not None and not isinstance(limit, str | int):
-            raise InvalidField("limit must be a whole number", field="limit")
         wanted, cursor = _filter(request, found), optional_text(found, "cursor")
-        return await stores_of(self._context).dead_marks.page(wanted, limit, cursor)
+        return await stores_of(self._context).dead_marks.page(wanted, found.get("limit"), cursor)
 
     async def restore(self, request: web.Request, found: Parameters) -> object:
         """Remove marks."""
@@ -138,6 +144,7 @@ class DeadRoutes:
         if every not in (True, False, "true", "false"):
             raise InvalidField("all must be true or false", field="all")
         marks = stores_of(self._context).dead_marks
+        request[SUBJECT] = _subject(found)
         if devices is not None:
             return await marks.restore_devices(_texts(devices), wanted)
         if wanted.empty and every not in (True, "true"):
@@ -157,6 +164,14 @@ def _filter(request: web.Request, found: Parameters) -> DeadFilter:
         None if since is None else instant_ms(since, "since"),
         request[CALLER].apps,
     )
+
+
+def _subject(found: Parameters) -> str:
+    """Return the selection of devices, for the audit."""
+    devices = found.get("devices")
+    named = [f"{name}={found[name]}" for name in ("app", "provider", "reason", "since") if found.get(name)]
+    listed = map(str, devices[:_SHOWN_DEVICES]) if isinstance(devices, list) else ()
+    return " ".join((*named, *listed)) or "all"
 
 
 def _texts(devices: Any) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.errors import NotFound
-from gateway.http_api.admin.admin_route import AdminRoute, Parameters, responds
+from gateway.http_api.admin.admin_route import SUBJECT, AdminRoute, Parameters, responds
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.dependencies import WebhookOperations
 from gateway.http_api.openapi.values import (
@@ -23,12 +23,13 @@ from gateway.registry.scopes import Scope
 from protocols.errors import InvalidField
 from protocols.ping.fields import instant_ms
 
+_STATE: Final = TEXT | {"enum": ["delivering", "failing", "disabled"]}
 _ENDPOINT: Final = members(
     {
         "name": TEXT,
         "url": TEXT | {"description": "The address without its query."},
         "events": list_of(TEXT),
-        "state": TEXT | {"enum": ["delivering", "failing", "disabled"]},
+        "state": _STATE,
         "oldest_age_s": WHOLE
         | {
             "description": "Age of the oldest event that the endpoint has not accepted, while deliveries fail."
@@ -44,6 +45,7 @@ _LIST: Final = members({"webhooks": list_of(_ENDPOINT)})
 _REPLAY: Final = members(
     {
         "endpoint": TEXT,
+        "state": _STATE | {"description": "disabled: the events wait until the endpoint is enabled."},
         "since": TIME,
         "oldest": OPTIONAL_TIME | {"description": "The oldest record of the outbox; null: it is empty."},
     }
@@ -107,7 +109,12 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             on.replay,
             responds(
                 _REPLAY,
-                {"endpoint": "orders", "since": _EXAMPLE_TIME, "oldest": _EXAMPLE_TIME},
+                {
+                    "endpoint": "orders",
+                    "state": "delivering",
+                    "since": _EXAMPLE_TIME,
+                    "oldest": _EXAMPLE_TIME,
+                },
                 "The delivery begins within a second",
                 requestBody=json_body(_SINCE, {"since": _EXAMPLE_TIME}, form=False),
             ),
@@ -144,6 +151,7 @@ class WebhookRoutes:
         if since is None:
             raise InvalidField("since is missing: RFC 3339 or seconds since 1970", field="since")
         since_ms = instant_ms(since, "since")
+        request[SUBJECT] = f"since {since}"
         return await self._operations().replay(request.match_info["name"], since_ms)
 
     async def test(self, request: web.Request, _found: Parameters) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from gateway.errors import (
     AppNotAllowed,
     AuthenticationBusy,
     BodiesFull,
+    ConnectionsFull,
     ExpectationRefused,
     HeadTooLarge,
     LoginRefused,
@@ -23,6 +24,7 @@ from gateway.errors import (
     StoreRefused,
     TooManyDevices,
     TooManyRequests,
+    UnexpectedFailure,
 )
 from gateway.http_api.aiohttp_parser import MalformedRequest
 from gateway.http_api.openapi.values import JSON, PLAIN, TEXT, WHOLE, Part, header, reference
@@ -38,6 +40,8 @@ _EVERY_REQUEST: Final[Errors] = (
     BodyTooLarge,
     RequestTimeout,
     ExpectationRefused,
+    ConnectionsFull,
+    UnexpectedFailure,
 )
 _STORE: Final[Errors] = (StoreDown, StoreRefused, StoreBusy)
 _PARAMETERS: Final[Errors] = (MalformedBody, InvalidField, UnsupportedCoding, BodiesFull)

@@ -20,7 +20,7 @@ from gateway.http_api.sessions import Session, Sessions
 from gateway.logs.redaction import scrub
 from gateway.settings import ApnsSettings, FcmSettings, Secret
 from gateway.transport.tls import server_context
-from protocols.apns.credentials import Certificate, ProviderKey
+from protocols.apns.credentials import ProviderKey, PushCertificate
 from protocols.credential_text import is_path, json_object, pem_blocks
 from protocols.fcm.credentials import ServiceAccount
 from tests.fuzz.target import Open, Step, Target, plain
@@ -107,7 +107,7 @@ def _p8(data: bytes) -> None:
 
 
 def _load(data: bytes) -> None:
-    repr(Certificate.load(data, "a passphrase"))
+    repr(PushCertificate.load(data, "a passphrase"))
 
 
 def _service_account(data: bytes) -> None:
@@ -228,7 +228,23 @@ def _slow(name: str, opened: Open, *seeds: bytes) -> Target:
     return Target(name, opened, seeds, _WORDS, base_s=_KEY_S)
 
 
+def _log_text(data: bytes) -> None:
+    scrub(data.decode("utf-8", "replace"))
+
+
 TARGETS: Final = (
+    Target(
+        "log-texts",
+        plain(_log_text),
+        (
+            b"eyJ-" * 4_000,
+            (b"eyJ-" * 128 + b"." + b"a" * 4_000 + b" ") * 3,
+            b"redis://user:pw@host Bearer abc",
+            b"eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJUIn0.c2ln",
+        ),
+        (b"eyJ", b".", b"://", b"@", b"Bearer ", b"ya29.", b"-" * 99),
+        largest=16_384,
+    ),
     _slow("apns-keys", plain(_p8), _pem(), b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----"),
     _slow(
         "apns-certificates",

@@ -65,6 +65,8 @@ JSON_SEEDS: Final = (
     b"[]",
     b"",
 )
+_LATE_FAULT: Final = b'{"user_id":[' + b"[1]," * 16_000
+"""JSON whose fault is at its end, after many steps of the search for it."""
 FORM_SEEDS: Final = (
     b"user_id=a&message=hi&badge=5",
     b"user_id[]=a&user_id[]=b&sources[]=P&message=a+b%20c&vibrate=2000",
@@ -170,7 +172,7 @@ def _keyspace(data: bytes) -> None:
 
 _CHANNEL: Final = b"__keyspace@0__:source:application:bob:Product:md:a1"
 TARGETS: Final = (
-    Target("ping-json", plain(_json), JSON_SEEDS, WORDS, tree="json", largest=262_144),
+    Target("ping-json", plain(_json), (*JSON_SEEDS, _LATE_FAULT), WORDS, tree="json", largest=262_144),
     Target("ping-json-query", plain(_json_and_query), (*JSON_SEEDS, b'{"message":"x"}?user_id=a'), WORDS),
     Target(
         "ping-lines",

@@ -116,6 +116,12 @@ HTTP_WORDS: Final = (
 TARGETS: Final = (
     Target("rps-lines", plain(_line), LINES, WORDS, largest=8_192),
     Target("rps-cookies", plain(_cookies), (COOKIES.encode(), BASIC, f"{COOKIES}, b=c; d".encode()), WORDS),
-    Target("rps-messages", plain(_message), MESSAGES, (b"data", b"collapseId"), tree="json"),
+    Target(
+        "rps-messages",
+        plain(_message),
+        (*MESSAGES, b'{"data":[' + b"[1]," * 16_000),
+        (b"data", b"collapseId"),
+        tree="json",
+    ),
     Target("rps-requests", plain(_request), REQUESTS, HTTP_WORDS),
 )

@@ -21,6 +21,10 @@ def test_it_runs_until_it_is_closed() -> None:
             assert gateway.port
             assert gateway.push_port
             assert gateway.push_port != gateway.port
+            status, text = gateway.get("/metrics", 10.0)
+            assert status == 200
+            assert "\nrhopush_" in text
+            assert gateway.get("/rc/v1/users", 10.0)[0] == 422  # without a token
             pids = gateway.pids
             assert len(pids) == 3  # a supervisor and two workers, without the embedded store
         for pid in pids:
@@ -28,6 +32,8 @@ def test_it_runs_until_it_is_closed() -> None:
                 os.kill(pid, 0)
         with pytest.raises(CannotMeasure, match="the gateway ended with 0"):
             gateway.check()
+        with pytest.raises(CannotMeasure, match=r"/healthz was not answered: .*refused"):
+            gateway.get("/healthz", 10.0)
 
 
 def test_a_gateway_that_does_not_start_is_reported_with_its_last_line(tmp_path: Path) -> None:

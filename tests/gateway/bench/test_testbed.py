@@ -31,7 +31,7 @@ def test_an_equal_number_of_pushes_and_pings_is_complete() -> None:
 @pytest.mark.parametrize("after", [14, 16])
 def test_a_lost_or_duplicated_ping_is_reported(after: int) -> None:
     with (
-        pytest.raises(CannotMeasure, match=f"10 pings were accepted and {after - 5} pushes"),
+        pytest.raises(CannotMeasure, match=f"10 pushes were due and {after - 5} came to the provider"),
         Counted(5, after).all_delivered(10),
     ):
         pass

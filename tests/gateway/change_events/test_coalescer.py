@@ -215,8 +215,5 @@ async def test_a_users_key_of_another_type_does_not_delay_other_users(
     async with listening(redis_address) as made:
         await writing(made)
         await told(redis_client, "Product", ["odd", "bob"])
-        await until(lambda: _pinged(redis_client, "bob"))
-
-
-async def _pinged(redis: Redis, user: str) -> bool:
-    return any(user in one.ping.users for one in await queued(redis))
+        found = await pings(redis_client, 1)
+    assert [one.pair for one in found if one.pair[0] == "bob"] == [("bob", ("Product",))]

@@ -272,3 +272,27 @@ async def test_a_lease_with_a_future_time_ends(
     seconds, micros = await redis_client.time()
     until_ms = int(await redis_client.hget(keys.CHANGE_EVENTS, "until") or 0)
     assert until_ms <= seconds * 1000 + micros // 1000 + LEASE_MS
+
+
+async def test_texts_that_are_not_utf8_stop_no_other_user(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    made = windows(connection)
+    await made.write([change("Product", "bob", "\u00e9", "\U0001f600", "\uffff")])
+    for bad in (b"\xff", b"a\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe0\x80\x80"):
+        await redis_client.zadd(keys.WINDOWS, {bad: 1})
+        await redis_client.zadd(keys.WINDOW.encode() + bad, {b"Product": 1})
+    await redis_client.zadd(f"{keys.WINDOW}bob", {b"\xff": 1})
+    closed = await made.close()
+    assert (closed.pings, closed.refused) == (4, 7)
+    users = ("bob", "\u00e9", "\U0001f600", "\uffff")
+    assert {one.pair for one in await queued(redis_client)} == {(user, ("Product",)) for user in users}
+    assert await redis_client.zcard(keys.WINDOWS) == 0
+
+
+async def test_a_damaged_mark_of_the_lease_is_no_error(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    made = windows(connection)
+    await redis_client.hset(keys.CHANGE_EVENTS, "mark", b"\xff")
+    assert (await made.hold("one", "", 0)).held

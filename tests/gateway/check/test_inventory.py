@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from gateway.check import inventory as module
 from gateway.check.inventory import take_inventory
@@ -39,6 +41,7 @@ async def test_a_large_installation_is_examined_in_part(
 
 
 async def test_an_unreachable_redis_is_reported(tmp_path: Path) -> None:
-    async with Redis(unix_socket_path=str(tmp_path / "none")) as nowhere:
+    once = Retry(NoBackoff(), 0)  # by default, the client tries for some seconds
+    async with Redis(unix_socket_path=str(tmp_path / "none"), retry=once) as nowhere:
         with pytest.raises(StoreDown, match="Redis does not answer: it "):
             await take_inventory(nowhere, nowhere, Settings())

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gateway.cli import main
-from tests.support.gateway import Gateway
+from tests.support.worker import Worker
 
 
 class Ended(NamedTuple):
@@ -41,7 +41,7 @@ Command = Callable[..., Awaitable[Ended]]
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs `rhopush WORDS...` against a gateway: `await command(gateway, "lanes", "list")`."""
 
-    async def run(gateway: Gateway | str, *words: str) -> Ended:
+    async def run(gateway: Worker | str, *words: str) -> Ended:
         url, token = (gateway, "hush") if isinstance(gateway, str) else (gateway.url, gateway.token)
         try:
             status = await asyncio.to_thread(main, [*words, "--server", url, "--token", token])

@@ -65,8 +65,9 @@ class Demo:
         self.process.communicate(timeout=START_S)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def demo() -> Iterator[Demo]:
+    """One demo; the last of the tests that use it ends it."""
     running = Demo(0)
     yield running
     running.close()
@@ -83,7 +84,7 @@ def _processes(folder: str) -> list[str]:
     return [command for command in commands if folder in command]
 
 
-def test_the_printed_curl_command_reaches_all_three_devices_and_ctrl_c_ends_the_demo(demo: Demo) -> None:
+def test_the_printed_curl_command_reaches_all_three_devices(demo: Demo) -> None:
     need_program("curl", "curl")
     url = demo.line(r"ready http://127\.0\.0\.1:\d+$").removeprefix("ready ")
     curl = shlex.split(demo.line("curl "))
@@ -100,10 +101,6 @@ def test_the_printed_curl_command_reaches_all_three_devices_and_ctrl_c_ends_the_
     subprocess.run([*own, "--silent", "--max-time", "20"], capture_output=True, check=True)
     assert re.search(r"'own' sync=Product vibrate=2000 \d{1,6} ms$", demo.line("apns .* 'own'"))
     assert re.search(r"'own' sync=Product vibrate=2000$", demo.line("fcm .* 'own'"))
-    assert _processes("rhopush-demo-")
-    demo.process.send_signal(signal.SIGINT)
-    assert demo.process.wait(40) == 0
-    assert not _processes("rhopush-demo-")
 
 
 def test_a_stalled_reader_blocks_nothing(demo: Demo) -> None:
@@ -124,6 +121,14 @@ def test_a_stalled_reader_blocks_nothing(demo: Demo) -> None:
     demo.line("apns .* 'number 199'")
     shown = [line for line in demo.lines if "'number " in line]
     assert len(shown) == 200
+
+
+def test_ctrl_c_ends_the_demo(demo: Demo) -> None:
+    demo.line(r"ready http")
+    assert _processes("rhopush-demo-")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(40) == 0
+    assert not _processes("rhopush-demo-")
 
 
 def test_a_port_in_use_is_reported_in_one_line() -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from gateway.cli.devices import table
 from tests.gateway.cli.conftest import Command
 from tests.gateway.delivered import GOOD_PIN, delivered
 from tests.support.command import rhopush
@@ -63,3 +64,22 @@ async def test_the_devices_of_a_user(tmp_path: Path, command: Command) -> None:
 async def test_wrong_usage_gives_exit_status_2(command: Command) -> None:
     for words in ([], ["explain"], ["one", "two"], ["one", "--message", "hello"]):
         assert (await command("http://127.0.0.1:1", "devices", *words)).status == 2, words
+
+
+def test_a_name_cannot_control_the_terminal() -> None:
+    answer = {
+        "devices": [],
+        "left_out": [],
+        "unknown_users": ["\x1b[2Jbob"],
+        "totals": {"devices": 0, "left_out": 0},
+    }
+    assert table(answer).splitlines()[1].startswith(r"\x1b[2Jbob ")
+
+
+def test_texts_of_devices_are_printed_without_control_characters() -> None:
+    row = dict.fromkeys(("user_id", "client_id", "provider", "app", "token", "lane"), "\x1b[2J")
+    device = row | {"bytes": 1, "host": "", "validation": {"verdict": "rejected", "reason": "\x1b]0;x\x07"}}
+    answer = {"devices": [device], "left_out": [], "unknown_users": ["\x1b[2J"]}
+    text = table(answer | {"totals": {"devices": 1, "left_out": 0}})
+    assert "\x1b" not in text
+    assert len(text.splitlines()) == 4

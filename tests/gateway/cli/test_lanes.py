@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.gateway.cli.conftest import Command, Ended
 from tests.gateway.delivered import delivered
 
@@ -14,8 +16,18 @@ async def until(command: Command, words: tuple[object, ...], fits: Callable[[End
     """Repeat a command until its output fits."""
     async with asyncio.timeout(PATIENCE_S):
         while not fits(ended := await command(*words)):
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.02)
     return ended
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers report, and read the operators' requests, at short intervals; a parked delivery is tried again early. A
+    breaker closes at an operator's request alone."""
+    monkeypatch.setattr("gateway.server.worker_reports.POLL_S", 0.05)
+    monkeypatch.setattr("gateway.server.worker_reports.REPORT_S", 0.1)
+    monkeypatch.setattr("gateway.delivery.backlog.PARK_S", 1.0)
+    monkeypatch.setattr("gateway.delivery.circuit_breaker.BREAKER_OPEN_S", 3_600.0)
 
 
 async def test_the_commands_lead_to_a_refused_credential_and_back(tmp_path: Path, command: Command) -> None:

@@ -64,7 +64,7 @@ async def test_server_and_token_come_from_options_or_settings(running: Delivered
     url, token = running.gateway.url, running.gateway.token
     common = ["--user", "good", "--message", "hello", "--server", url]
     assert (await rhopush_ping(tmp_path, *common, "--token", token))[0] == 0
-    assert (await rhopush_ping(tmp_path, *common, "--settings", "settings.yml"))[0] == 0
+    assert (await rhopush_ping(tmp_path, *common, "--settings", "settings-tested-0.yml"))[0] == 0
     status, out, err = await rhopush_ping(tmp_path, *common, "--token", "wrong-token")
     assert (status, out, err) == (1, "", "rhopush ping: No API token provided\n")
 

@@ -6,23 +6,25 @@ import json
 import os
 import pty
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from gateway.cli.ping_file import FileLines
-from tests.conftest import StartGateway
 from tests.support.command import RUN
-from tests.support.gateway import Gateway
+from tests.support.gateway import TOKEN
+from tests.support.redis import RedisServer
+from tests.support.worker import working
 
 
 async def run(
-    gateway: Gateway, *words: str, stdin: bytes = b"", terminal: bool = False
+    url: str, *words: str, stdin: bytes = b"", terminal: bool = False
 ) -> tuple[int | None, str, str]:
     master, slave = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", RUN, "ping", *words),
-        env={"RHOPUSH_SERVER": gateway.url, "API_TOKEN": gateway.token},
+        env={"RHOPUSH_SERVER": url, "API_TOKEN": TOKEN},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=slave if terminal else asyncio.subprocess.PIPE,
@@ -34,18 +36,24 @@ async def run(
     return process.returncode, out.decode(), shown.decode()
 
 
-async def test_a_file_and_standard_input(start_gateway: StartGateway, tmp_path: Path) -> None:
-    gateway = await start_gateway()
+@pytest.fixture
+async def url(tmp_path: Path) -> AsyncIterator[str]:
+    with RedisServer("valkey") as server:
+        async with working(tmp_path, server.address, {}) as worker:
+            yield worker.url
+
+
+async def test_a_file_and_standard_input(url: str, tmp_path: Path) -> None:
     good = b"".join(json.dumps({"user_id": f"user{number}"}).encode() + b"\n" for number in range(1_500))
     file = tmp_path / "pings.ndjson"
     file.write_bytes(good)
-    assert await run(gateway, "--file", str(file)) == (0, "1500 accepted, 0 refused\n", "")
-    status, out, shown = await run(gateway, "--file", str(file), terminal=True)
+    assert await run(url, "--file", str(file)) == (0, "1500 accepted, 0 refused\n", "")
+    status, out, shown = await run(url, "--file", str(file), terminal=True)
     assert (status, out) == (0, "1500 accepted, 0 refused\n")
     assert "%" in shown
 
     wrong = good[:200] + b'\n{"badge": -1}\n\n{no json\n'
-    status, out, err = await run(gateway, "--file", "-", stdin=wrong)
+    status, out, err = await run(url, "--file", "-", stdin=wrong)
     assert status == 1
     assert out.endswith(" accepted, 3 refused\n")
     first, second, third = err.splitlines()
@@ -55,15 +63,14 @@ async def test_a_file_and_standard_input(start_gateway: StartGateway, tmp_path: 
     assert first.endswith("(malformed_body)")
 
 
-async def test_wrong_usage(start_gateway: StartGateway, tmp_path: Path) -> None:
-    gateway = await start_gateway()
+async def test_wrong_usage(tmp_path: Path) -> None:
     for words, message in (
         (("--file", str(tmp_path / "nothing")), "cannot be read"),
         (("--file", "-", "--message", "hello"), "the lines of the file contain the parameters"),
         (("--file", "-", "--user", "bob"), "the lines of the file contain the parameters"),
         ((), "required"),
     ):
-        status, out, err = await run(gateway, *words)
+        status, out, err = await run("http://127.0.0.1:1", *words)
         assert (status, out) == (2, "")
         assert message in err
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from gateway.store import keys
 from tests.gateway.cli.conftest import Command
@@ -15,40 +14,40 @@ async def test_the_numbers_and_the_records(
 ) -> None:
     async with delivered(tmp_path) as running:
         gateway = running.gateway
-        async with Redis(unix_socket_path=str(gateway.data_dir / "valkey" / "valkey.sock")) as redis:
-            await redis.hset(keys.PARKED, "apns:A", 3)
-            shown = await command(gateway, "queue", "show")
-            assert (shown.status, shown.err) == (0, "")
-            assert ["pings", "0", "0", "-"] in shown.rows
-            assert ["pings", "0", "1000000"] in shown.rows
-            assert ["parked for apns:A", "3", ""] in shown.rows
-            (queue,) = (await command(gateway, "queue", "show", "--json")).json
-            assert queue["parked"] == {"apns:A": 3}
+        redis = running.redis
+        await redis.hset(keys.PARKED, "apns:A", 3)
+        shown = await command(gateway, "queue", "show")
+        assert (shown.status, shown.err) == (0, "")
+        assert ["pings", "0", "0", "-"] in shown.rows
+        assert ["pings", "0", "1000000"] in shown.rows
+        assert ["parked for apns:A", "3", ""] in shown.rows
+        (queue,) = (await command(gateway, "queue", "show", "--json")).json
+        assert queue["parked"] == {"apns:A": 3}
 
-            await redis.xadd(keys.PINGS, {"e": b"\xc1", "n": 0, "s": 0})
-            records: list[list[str]] = []
-            while not records:
-                records = (await command(gateway, "queue", "unreadable", "list")).rows
-            record = records[0][0]
-            assert (records[0][1], records[0][4]) == ("pings", "0")
-            assert "not a queue entry" in records[0][5]
-            (listed,) = (await command(gateway, "queue", "unreadable", "list", "--json")).json
-            assert listed["record"] == record
-            one = await command(gateway, "queue", "unreadable", "show", record)
-            assert ["field e", "1 bytes: wQ=="] in one.rows
-            (one_json,) = (await command(gateway, "queue", "unreadable", "show", record, "--json")).json
-            assert one_json["stored"] is True
-            done = await command(gateway, "queue", "unreadable", "requeue", record)
-            assert (done.status, done.out.split()[:2]) == (0, ["requeued", record])
-            again = await command(gateway, "queue", "unreadable", "requeue", record)
-            assert (again.status, again.out) == (1, "")
-            assert "no such record" in again.err
-            records = []
-            while not records:
-                records = (await command(gateway, "queue", "unreadable", "list")).rows
-            done = await command(gateway, "queue", "unreadable", "drop", records[0][0])
-            assert done.out == f"dropped {records[0][0]}\n"
-            assert (await command(gateway, "queue", "unreadable", "list")).out == ""
+        await redis.xadd(keys.PINGS, {"e": b"\xc1", "n": 0, "s": 0})
+        records: list[list[str]] = []
+        while not records:
+            records = (await command(gateway, "queue", "unreadable", "list")).rows
+        record = records[0][0]
+        assert (records[0][1], records[0][4]) == ("pings", "0")
+        assert "not a queue entry" in records[0][5]
+        (listed,) = (await command(gateway, "queue", "unreadable", "list", "--json")).json
+        assert listed["record"] == record
+        one = await command(gateway, "queue", "unreadable", "show", record)
+        assert ["field e", "1 bytes: wQ=="] in one.rows
+        (one_json,) = (await command(gateway, "queue", "unreadable", "show", record, "--json")).json
+        assert one_json["stored"] is True
+        done = await command(gateway, "queue", "unreadable", "requeue", record)
+        assert (done.status, done.out.split()[:2]) == (0, ["requeued", record])
+        again = await command(gateway, "queue", "unreadable", "requeue", record)
+        assert (again.status, again.out) == (1, "")
+        assert "no such record" in again.err
+        records = []
+        while not records:
+            records = (await command(gateway, "queue", "unreadable", "list")).rows
+        done = await command(gateway, "queue", "unreadable", "drop", records[0][0])
+        assert done.out == f"dropped {records[0][0]}\n"
+        assert (await command(gateway, "queue", "unreadable", "list")).out == ""
 
         monkeypatch.setattr("sys.stdout.isatty", lambda: True)
         table = (await command(gateway, "queue", "show")).out.splitlines()

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.options import api_token
-from gateway.cli.remote import add_gateway_arguments, pages_of, server_of
+from gateway.cli.remote import (
+    add_action_arguments,
+    add_gateway_arguments,
+    call_gateway,
+    pages_of,
+    server_of,
+    token_of,
+    write_list,
+)
+from gateway.client.errors import PingError
 from gateway.client.sync_client import SyncClient
 from gateway.errors import BadSetting
 
@@ -30,10 +38,11 @@ def test_the_token_comes_from_the_settings_or_the_data_folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("API_TOKEN", raising=False)
     with pytest.raises(BadSetting, match="no API token"):
-        api_token(parsed())
+        token_of(parsed())
     file = tmp_path / "settings.yml"
     file.write_text(":development: {:api_token: sesame}\n")
-    assert api_token(parsed("--settings", str(file))) == "sesame"
+    assert token_of(parsed("--settings", str(file))) == "sesame"
+    assert token_of(parsed("--settings", str(file), "--token", "given")) == "given"
 
 
 def test_pages_are_read_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,3 +62,32 @@ def test_pages_are_read_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     client = SyncClient("http://a", "hush", 1.0)
     assert list(pages_of(client, "/things", {"app": "x"}, "things")) == [1, 2, 3]
     assert asked == [("GET", "/rc/v1/admin/things", "x")] * 3
+
+
+def listing(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_action_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_a_list_is_lines_with_tabs_or_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    values = [{"name": "a", "size": 1}, {"name": "b", "size": 2}]
+
+    def row(value: dict[str, Any]) -> tuple[str, str]:
+        return value["name"], str(value["size"])
+
+    assert write_list(listing(), ("NAME", "SIZE"), iter(values), row) == 0
+    assert capsys.readouterr().out == "a\t1\nb\t2\n"
+    assert write_list(listing("--json"), ("NAME", "SIZE"), iter(values), row) == 0
+    assert capsys.readouterr().out == '{"name": "a", "size": 1}\n{"name": "b", "size": 2}\n'
+
+
+@pytest.mark.parametrize(("status", "hint"), [(None, True), (422, False)])
+def test_a_hint_follows_only_the_error_of_an_unreachable_gateway(status: int | None, hint: bool) -> None:
+    def fails(*_: object) -> int:
+        raise PingError(["no"], refused_with=status)
+
+    with pytest.raises(PingError) as caught:
+        call_gateway(listing("--token", "hush"), fails)
+    assert ("start a gateway with `rhopush serve`" in caught.value.message) is hint
+    assert call_gateway(listing("--token", "hush"), lambda *_: 3) == 3

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from tests.gateway.rhoconnect_push.harness import APP, old_id, rhoconnect
 from tests.support.gateway import ROOT
+from tests.support.redis import RedisServer
 
 BUDGET_S = 30.0
 RUN = "import sys; from gateway.cli import main; sys.exit(main())"
@@ -86,13 +87,16 @@ async def test_it_serves_the_data_of_rhoconnect_push(
 
 @pytest.mark.parametrize("how", ["option", "environment"])
 async def test_its_metrics_have_a_separate_listener(
-    tmp_path: Path, redis_address: str, how: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["-p", "0", "-r", redis_address]
-    if how == "option":
-        options += ["--metrics-port", "0"]
-    else:
+    more = ["--metrics-port", "0"] if how == "option" else []
+    if how == "environment":
         monkeypatch.setenv("RHOPUSH_METRICS_PORT", "0")
+    with RedisServer("valkey") as server:
+        await assert_metrics(tmp_path, "-p", "0", "-r", server.address, *more)
+
+
+async def assert_metrics(tmp_path: Path, *options: str) -> None:
     async with rhoconnect_push(tmp_path, *options), aiohttp.ClientSession() as session:
         (line,) = [
             line for line in (tmp_path / "log").read_text().splitlines() if "metrics_listening" in line

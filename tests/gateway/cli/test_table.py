@@ -18,6 +18,6 @@ def test_a_table_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert capsys.readouterr().out == ""
 
 
-def test_control_characters_are_removed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     write_table(("NAME",), [("a\x1b[2Jb\tc\nd",), ("Jürgen…",)])
-    assert capsys.readouterr().out == "a?[2Jb?c?d\nJürgen…\n"
+    assert capsys.readouterr().out == "a\\x1b[2Jb\\tc\\nd\nJürgen…\n"

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.client import sync_client as module
 from gateway.client.errors import PingError
+from gateway.client.messages import ClientResponse, refusal
 from gateway.client.sync_client import SyncClient
 from tests.gateway.client.http_server import ID, serving
 
@@ -36,7 +37,11 @@ def test_a_ping_that_does_not_finish_in_time_is_reported_with_its_id() -> None:
 
 
 @pytest.mark.parametrize(
-    "server", ["127.0.0.1:9292", "ftp://gateway", "http://", "", "http://g:99999", "http://[::1"]
+    "server",
+    [
+        *("127.0.0.1:9292", "ftp://gateway", "http://", ""),
+        *("http://[::1", "http://gateway:port", "http://gateway:99999", "http://gateway/ä"),
+    ],
 )
 def test_a_server_is_an_http_url(server: str) -> None:
     with pytest.raises(PingError, match="must be an http or https URL"):
@@ -49,6 +54,16 @@ def test_an_unreachable_server_is_reported_without_its_password() -> None:
     with pytest.raises(PingError) as failed:
         SyncClient(f"http://ann:secret@127.0.0.1:{port}", "", 5).send({})
     assert str(failed.value) == f"http://127.0.0.1:{port} cannot be reached: connection refused"
+
+
+def test_a_name_that_is_no_host_is_reported() -> None:
+    with pytest.raises(PingError, match="cannot be reached: not a valid host name"):
+        SyncClient("http://gateway..example", "", 5).send({})
+
+
+def test_the_page_of_another_server_is_shown_in_part() -> None:
+    answer = ClientResponse(404, {}, b"\n<html>\n<body>" + b"x" * 10_000)
+    assert refusal(answer).message == "<html>"
 
 
 def test_pings_are_listed_and_shown() -> None:

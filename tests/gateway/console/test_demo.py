@@ -31,7 +31,10 @@ async def test_a_reported_push_reaches_the_page(redis_client: Redis, redis_addre
         assert "alice" in (await browser.get("/console/demo"))[1]
         push = {"user": "alice", "provider": "apns", "alert": "hello", "badge": "3"}
         assert (await browser.post(PUSHES, json=push))[0] == 422  # a session is no API token
-        assert (await browser.post(PUSHES, json={"user": 5}, headers=HEADERS))[0] == 400
+        for wrong in (b'{"user":5}', b'{"user":"\xff"}', b"[" * 5_000, b"{"):
+            status, _, text = await browser.post(PUSHES, data=wrong, headers=HEADERS)
+            assert status == 400
+            assert "the body must be a push of a simulated device" in text
         assert (await browser.post(PUSHES, json=push, headers=HEADERS))[0] == 200
         async with browser.session.get("/console/live/demo") as answer, asyncio.timeout(30):
             found = []

@@ -13,12 +13,13 @@ ADMIN = ("/console/tokens", "/console/audit")
 @pytest.mark.parametrize(
     ("scopes", "allowed"),
     [
-        (["read"], {*READ, "/console/pings"}),
+        (["read"], {*READ, *PING, "/console/pings"}),
         (["ping"], {*PING}),
+        (["broadcast"], {*PING}),
         (["devices"], set()),
         (["admin"], {*READ, *PING, *ADMIN, "/console/pings"}),
     ],
-    ids=["read", "ping", "devices", "admin"],
+    ids=["read", "ping", "broadcast", "devices", "admin"],
 )
 async def test_a_page_needs_its_scope(console: Console, scopes: list[str], allowed: set[str]) -> None:
     async with console.operator(await console.named_token("ci", scopes)) as browser:
@@ -108,3 +109,25 @@ async def test_a_token_of_the_api_alone_opens_no_page(console: Console) -> None:
     async with console.browser(headers={"X-RhoConnect-API-TOKEN": TOKEN}) as browser:
         assert (await browser.get("/console"))[0] == 303
         assert (await browser.get(f"/console?api_token={TOKEN}"))[0] == 303
+
+
+async def test_refused_actions_are_in_the_audit(console: Console) -> None:
+    async with console.operator(await console.named_token("reader", ["read"])) as reader:
+        data = {"client_id": "c1"}
+        assert (await reader.submit("/console", "/console/users/bob/restore", data))[0] == 403
+        assert (await reader.post("/console/logout", data={}))[0] == 403
+    async with console.operator() as browser:
+        for path, name in (("/console/lanes/reset", "lane"), ("/console/tokens/revoke", "name")):
+            assert (await browser.submit("/console", path, {name: "nothing"}))[0] == 404
+        log = console.api.services.audit_log
+        assert log is not None
+        records = (await log.page())["records"]
+    found = [
+        (one["who"], one["action"], one["outcome"]) for one in reversed(records) if one["action"] != "login"
+    ]
+    assert found == [
+        ("reader", "POST /console/users/bob/restore", "scope_missing"),
+        ("reader", "POST /console/logout", "not_allowed"),
+        ("api_token", "POST /console/lanes/reset nothing", "not_found"),
+        ("api_token", "POST /console/tokens/revoke nothing", "not_found"),
+    ]

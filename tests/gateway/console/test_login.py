@@ -3,6 +3,8 @@
 import pytest
 from redis.asyncio import Redis
 
+from gateway.console.identities import Identities
+from gateway.errors import TooManyRequests
 from gateway.registry.login_limits import PAIR_ATTEMPTS
 from gateway.settings import Settings
 from gateway.settings.model import HttpSettings
@@ -150,3 +152,17 @@ async def test_logins_are_in_the_audit(console: Console) -> None:
         text = (await browser.get("/console/audit"))[1]
         assert "not_authenticated" in text or "login_refused" in text
         assert "done" in text
+
+
+async def test_a_login_that_is_not_checked_is_in_the_audit(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(*_: object) -> None:
+        raise TooManyRequests("too many failed logins")
+
+    monkeypatch.setattr(Identities, "log_in_by_token", busy)
+    async with console.browser() as browser:
+        assert (await browser.log_in(token=TOKEN))[0] == 429
+    log = console.api.services.audit_log
+    assert log is not None
+    assert [one["outcome"] for one in (await log.page())["records"]] == ["too_many_requests"]

@@ -14,6 +14,8 @@ SESSION = ConsoleSession("token", "ci", "", "csrf")
     ("scopes", "apps", "texts"),
     [
         ([Scope.PING], None, ["Ping", "API"]),
+        ([Scope.BROADCAST], None, ["Ping", "API"]),
+        ([Scope.READ], frozenset({"a"}), ["Ping", "Pings", "API"]),
         ([Scope.READ, Scope.PING], frozenset({"a"}), ["Ping", "Pings", "API"]),
         ([Scope.DEVICES], None, ["API"]),
         ([Scope.ADMIN], None, [link.text for link in LINKS if link.path != DEMO]),

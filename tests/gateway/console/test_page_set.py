@@ -1,9 +1,5 @@
-"""The common part of pages: results and errors of actions, the macros of tables, and pages that do not exist."""
+"""The common part of pages: results and errors of actions, and pages that do not exist."""
 
-import re
-
-from gateway.console.assets import Assets
-from gateway.console.pages import Pages
 from tests.gateway.console.harness import Console
 
 XSS = "<script>alert(1)</script>"
@@ -32,19 +28,3 @@ async def test_a_page_asks_whether_gateway_and_session_are_there(console: Consol
         assert await browser.get("/console/alive") == (204, "")
     async with console.browser() as browser:
         assert (await browser.get("/console/alive"))[0] == 401
-
-
-def test_a_table_has_headings_rows_and_a_text_in_their_place() -> None:
-    made = Pages(Assets())._environment.from_string(
-        '{% from "table.html" import table %}'
-        "{% call(one) table(name, ['A', 'B'], rows, empty, numbers=('B',), id='x') %}"
-        "<tr><td>{{ one }}</td></tr>{% endcall %}"
-    )
-    text = made.render(name=XSS, rows=[XSS, 2], empty="None")
-    assert XSS not in text
-    assert re.findall(r'<th scope="col"[^<]*', text) == [
-        '<th scope="col">A',
-        '<th scope="col" class="text-end">B',
-    ]
-    assert text.count("<tr>") == 3
-    assert '<td colspan="2">&lt;script' in made.render(name="", rows=[], empty=XSS)

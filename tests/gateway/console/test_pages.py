@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.console.pages import CONTENT_SECURITY_POLICY, duration, instant, number, size
+from gateway.console.pages import CONTENT_SECURITY_POLICY
 from gateway.errors import StoreDown
 from tests.gateway.console.harness import Console
 
@@ -56,17 +56,3 @@ async def test_a_lost_redis_is_a_page_that_says_so(console: Console, monkeypatch
             assert answer.status == 503
             assert answer.headers["Retry-After"]
             assert "&lt;b&gt;does not answer" in await answer.text()
-
-
-def test_filters() -> None:
-    assert instant(1_700_000_000_000) == "2023-11-14 22:13:20 UTC"
-    assert [instant(value) for value in (None, 0, -1, 1e18)] == ["", "", "", ""]
-    assert [size(value) for value in (10, 2048, 5 * 2**20, 3 * 2**30)] == [
-        "10 B",
-        "2 KiB",
-        "5 MiB",
-        "3.0 GiB",
-    ]
-    assert [duration(value) for value in (5, 600, 7200, 86_400 * 9)] == ["5 s", "10 min", "2 h", "9 d"]
-    assert duration(float("inf")) == ""
-    assert number(1234567) == "1,234,567"

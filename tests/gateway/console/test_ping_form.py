@@ -10,7 +10,7 @@ from gateway.errors import QueueFull
 from gateway.settings import Settings
 from gateway.settings.model import Source
 from protocols.errors import InvalidField
-from protocols.ping.addressees import Addressees
+from protocols.ping.addressees import Addressees, RawToken
 from protocols.ping.model import Ping
 from tests.gateway.console.harness import NONCE, Browser, Console, open_console
 
@@ -112,6 +112,23 @@ async def test_further_recipients_and_options(console: Console) -> None:
     assert "<details open>" in text
 
 
+async def test_push_tokens_without_a_user(console: Console) -> None:
+    async with console.operator() as browser:
+        await send(browser, users="", tokens="apns 740f47 com.example.a\r\n\r\n  fcm  tok:en \r\n")
+        status, _, text = await send(browser, users="", tokens=f"apns 740f47\r\napns {XSS}")
+        unknown = await send(browser, users="", tokens="mqtt 740f47")
+    (ping,) = console.api.queue.pings
+    assert ping.to == Addressees(
+        tokens=(RawToken("apns", "740f47", "com.example.a"), RawToken("fcm", "tok:en"))
+    )
+    assert ping.users == ()
+    assert status == unknown[0] == 400
+    assert "<strong>to.tokens[1]</strong>" in text
+    assert "<script>alert" not in text
+    assert "<details open>" in text
+    assert "mqtt" in unknown[2]
+
+
 async def test_a_ping_to_all_users_needs_the_scope_broadcast(console: Console) -> None:
     async with console.operator(await console.named_token("sender", ["ping"])) as browser:
         status, _, text = await send(browser, users="", all_users="true")
@@ -165,6 +182,21 @@ async def test_a_sender_that_may_not_read_gets_the_id_in_the_form(console: Conso
         assert f"{0:032x}" in text
         assert (await send(browser, action="explain"))[0] in (403, 404)
         assert len(console.api.queue.pings) == 1
+
+
+async def test_a_reader_explains_and_does_not_send(redis_client: Redis, redis_address: str) -> None:
+    async with open_console(redis_client, redis_address, explanations=Explanations()) as console:
+        async with console.operator(await console.named_token("reader", ["read"])) as browser:
+            text = (await browser.get("/console/ping"))[1]
+            assert (">Explain<" in text, ">Send<" in text) == (True, False)
+            assert (await send(browser, action="explain"))[0] == 200
+            status, _, text = await send(browser)
+            assert (status, "lacks the scope ping" in text) == (403, True)
+        async with console.operator(await console.named_token("all", ["broadcast"])) as browser:
+            assert ">Send<" in (await browser.get("/console/ping"))[1]
+            await send(browser, users="", all_users="true")
+            assert (await send(browser))[0] == 403
+    assert [ping.to for ping in console.api.queue.pings] == [Addressees(True)]
 
 
 async def test_the_apps_of_a_caller_limit_its_ping(console: Console) -> None:

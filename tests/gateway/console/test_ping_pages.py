@@ -5,6 +5,8 @@ import json
 import pytest
 from redis.asyncio import Redis
 
+from gateway.clock import SHARED_CLOCK
+from gateway.console import ping_pages
 from gateway.console.ping_pages import DEVICES_SHOWN, accepted_ms
 from gateway.queue.receipt_tries import Try
 from tests.gateway.console.harness import Browser, Console
@@ -116,7 +118,7 @@ async def test_a_stream_follows_the_receipt_to_its_end(
     states = iter(["queued", "open", "open", "done"])
 
     async def changing(_: str) -> dict[str, object]:
-        return report(next(states))
+        return report(next(states)) | {"counts": {"accepted": 0, "rejected": 2, "later": 0}}
 
     async with console.operator() as browser:
         monkeypatch.setattr(console.api.reports, "report", changing)
@@ -126,6 +128,42 @@ async def test_a_stream_follows_the_receipt_to_its_end(
         ("changed", {"state": "done"}),
         ("done", {"state": "done"}),
     ]
+
+
+async def test_the_syncs_after_a_ping_are_followed_until_all_devices_have_synced(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recent = f"{SHARED_CLOCK.now_ms() - 5_000:012x}" + PING[12:]
+    monkeypatch.setattr(ping_pages, "FOLLOW_SLOW_S", 0.01)
+    console.api.reports.known[recent] = report()
+    synced = iter([{}, {}, {}, {"synced": 1}])
+
+    async def changing(_: str) -> dict[str, object]:
+        return report() | next(synced)
+
+    async with console.operator() as browser:
+        assert "data-live" in (await browser.get(f"/console/pings/{recent}"))[1]
+        monkeypatch.setattr(console.api.reports, "report", changing)
+        found = await events(browser, f"/console/pings/{recent}/live")
+    done = {"state": "done"}
+    assert found == [("changed", done), ("changed", done), ("done", done)]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "age_ms", "followed"),
+    [(1, 1_000, True), (1, ping_pages.EFFECTS_MS + 1, False), (0, 1_000, False)],
+    ids=["recent", "old", "no device"],
+)
+async def test_a_finished_ping_is_followed_while_its_devices_may_sync(
+    console: Console, accepted: int, age_ms: int, followed: bool
+) -> None:
+    counts = {"accepted": accepted, "rejected": 0, "later": 0}
+    console.api.reports.known[PING] = report() | {"counts": counts}
+    last = Try("first", SHARED_CLOCK.now_ms() - age_ms, accepted, ())
+    scheduled = Try("first", 1_700_000_000_000, accepted, ())
+    console.tries.known[PING] = [scheduled, last]
+    async with console.operator() as browser:
+        assert ("data-live" in (await browser.get(f"/console/pings/{PING}"))[1]) is followed
 
 
 async def test_a_caller_that_is_limited_to_apps_reads_only_pings_with_its_limit(console: Console) -> None:

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from gateway.console.history import FINE, SERIES, Sample
+from gateway.console.history import FINE, SERIES, Sample, joined
 from gateway.console.recorder import LEASE_MS, History, QueueSize, Recorder
 from gateway.metrics import Metrics
 from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection
-from gateway.telemetry.worker_report import WorkerCounts, WorkerReport
+from gateway.telemetry.worker_report import DeliverySeconds, WorkerCounts, WorkerReport
 
 
 @pytest.fixture
@@ -120,3 +120,53 @@ async def test_it_runs_until_it_is_cancelled_and_counts_failures(connection: Red
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert made._metrics.store_errors("console").value >= 1
+
+
+class HugeReports:
+    """Two workers whose numbers only damaged values have."""
+
+    def __init__(self) -> None:
+        self.sign = -1
+
+    async def read(self) -> list[WorkerReport]:
+        self.sign = -self.sign
+        counts = WorkerCounts(
+            accepted={"http": self.sign * (2**63 - 1)},
+            rejections={"x": self.sign * (2**63 - 1)},
+            delivery_seconds={"apns": DeliverySeconds(0.0, (self.sign * (2**63 - 1),) * 3)},
+        )
+        return [WorkerReport("g", slot, 1, counts=counts) for slot in range(2)]
+
+
+async def test_numbers_of_any_size_are_recorded(connection: RedisConnection) -> None:
+    history = History(connection, "one")
+    made = Recorder(history, HugeReports(), lambda: QueueSize(2**62, 1e300), Metrics())
+    for _ in range(4):
+        await made.step()
+        await asyncio.sleep(0.002)
+    samples = await history.read(FINE)
+    assert max(sample.pings for sample in samples) == 2**63 - 1
+    assert joined(samples).pings == 2**63 - 1
+    assert await history.add(SERIES[1], joined(samples))
+
+
+async def test_it_continues_after_an_unexpected_error(connection: RedisConnection) -> None:
+    class Broken:
+        async def read(self) -> list[WorkerReport]:
+            raise UnicodeDecodeError("utf-8", b"x", 0, 1, "damaged")
+
+    made = Recorder(History(connection, "one"), Broken(), lambda: QueueSize(0, 0.0), Metrics())
+    again = asyncio.Event()
+    count = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            again.set()
+        await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(made.run(sleep))
+    await asyncio.wait_for(again.wait(), 30)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

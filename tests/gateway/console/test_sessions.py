@@ -1,5 +1,7 @@
 """Sessions: stored under a digest, encrypted, with an end."""
 
+import asyncio
+
 from redis.asyncio import Redis
 
 from gateway.console.sessions import ConsoleSessions
@@ -48,3 +50,16 @@ async def test_its_text_has_no_secret(redis_client: Redis) -> None:
     sessions = ConsoleSessions(redis_client)
     found = await sessions.read(await sessions.begin("token", "ci", "fingerprint"))
     assert "fingerprint" not in repr(found)
+
+
+async def test_many_invented_ids_take_one_round_trip(redis_client: Redis) -> None:
+    sessions = ConsoleSessions(redis_client)
+    session_id = await sessions.begin("api_token", "", "the-token")
+    before = (await redis_client.info("stats"))["total_commands_processed"]
+    flood = [sessions.read(f"{number:043}", "flood") for number in range(1_000)]
+    *invented, found = await asyncio.gather(*flood, sessions.read(session_id, "operator"))
+    after = (await redis_client.info("stats"))["total_commands_processed"]
+    assert set(invented) == {None}
+    assert found is not None
+    assert after - before < 20
+    await sessions.close()

@@ -63,6 +63,11 @@ def test_values_as_text() -> None:
     assert len(shown(values[-1])) == 400
 
 
+def test_a_url_is_shown_without_credentials_and_query() -> None:
+    assert shown("https://collector.example:4318/v1/traces") == "https://collector.example:4318/v1/traces"
+    assert shown("http://app:pass@word@host/a?key=secret") == f"http://{HIDDEN}@host/a?{HIDDEN}"
+
+
 async def test_the_page_shows_them_escaped(redis_client: Redis, redis_address: str) -> None:
     settings = Settings(sources={"<script>x</script>": Source()}, warnings=("<b>beware</b>",))
     async with (

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from gateway.console import streams
+from gateway.console import overview, streams
 from gateway.console.guard import Guard
 from gateway.errors import StoreDown
 from gateway.http_api import HttpTimeouts
@@ -36,6 +36,7 @@ async def test_a_process_serves_a_limited_number(
     redis_client: Redis, redis_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams.LiveStreams.__init__, "__defaults__", (2,))
+    monkeypatch.setattr(overview, "EVERY_S", 0.1)  # the second line to a closed connection fails
     async with open_console(redis_client, redis_address) as console, console.operator() as browser:
         first, second = await opened(browser), await opened(browser)
         refused = await opened(browser)
@@ -50,8 +51,9 @@ async def test_a_process_serves_a_limited_number(
 
 
 async def test_a_stream_outlives_the_limit_of_idle_connections(
-    redis_client: Redis, redis_address: str
+    redis_client: Redis, redis_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(overview, "EVERY_S", 1.0)  # ten times the limits below
     timeouts = HttpTimeouts(head_s=0.1, idle_s=0.1, read_s=0.1, body_s=0.1, tick_s=0.02)
     async with (
         open_console(redis_client, redis_address, timeouts=timeouts) as console,
@@ -62,8 +64,9 @@ async def test_a_stream_outlives_the_limit_of_idle_connections(
         async with asyncio.timeout(30):
             async for line in answer.content:
                 lines += line.startswith(b"event: state")
-                if lines == 2:  # the second comes two seconds later
+                if lines == 2:  # the second comes a second later
                     break
+        assert lines == 2
         answer.close()
 
 
@@ -73,6 +76,7 @@ async def test_a_stream_ends_with_its_session(console: Console, monkeypatch: pyt
         answer = await opened(browser)
         await browser.submit("/console", "/console/logout", {})
         await rest(answer)
+        assert answer.content.at_eof()
 
 
 async def test_a_stream_survives_a_redis_that_is_down_for_a_moment(
@@ -99,4 +103,6 @@ async def test_the_shutdown_ends_streams(redis_client: Redis, redis_address: str
         answer = await opened(browser)
         closing = asyncio.create_task(console.api.api.close(20.0))
         await rest(answer)
+        assert answer.content.at_eof()
         await asyncio.wait_for(closing, 10)
+        assert console.api.services.connections.main == 0

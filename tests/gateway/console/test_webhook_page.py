@@ -20,6 +20,7 @@ class Endpoints:
     def __init__(self) -> None:
         self.replays: list[tuple[str, int]] = []
         self.messages: list[dict[str, Any]] = []
+        self.state = "delivering"
 
     async def listing(self) -> list[dict[str, Any]]:
         texts = dict.fromkeys(("name", "url", "state", "error", "next_attempt"), XSS)
@@ -29,7 +30,8 @@ class Endpoints:
         if name != XSS:
             raise NotFound(f"there is no webhook {name}")
         self.replays.append((name, since_ms))
-        return {"endpoint": name, "since": "1970-01-01T00:00:02Z", "oldest": XSS}
+        found = {"endpoint": name, "state": self.state, "oldest": XSS}
+        return found | {"since": "1970-01-01T00:00:02Z"}
 
     async def test(self, name: str) -> dict[str, Any]:
         if name != XSS:
@@ -93,6 +95,10 @@ async def test_a_test_message_shows_its_result_and_a_replay_its_begin(
         assert (status, endpoints.replays) == (200, [(XSS, 2_000)])
         assert "receives the events since 1970-01-01T00:00:02Z again" in text
         assert XSS not in text
+        assert "disabled" not in text
+        endpoints.state = "disabled"
+        text = (await browser.submit(page, f"{page}/replay", {"name": XSS, "since": "2"}))[2]
+        assert "It is disabled: a test that succeeds enables it." in text
         status, _, text = await browser.submit(page, f"{page}/replay", {"name": XSS, "since": "soon"})
         assert status == 400
         assert "<strong>since</strong>" in text
@@ -102,4 +108,4 @@ async def test_a_test_message_shows_its_result_and_a_replay_its_begin(
         audit = (await browser.get("/console/audit"))[1]
     for path in ("test", "replay"):
         assert f"POST /console/webhooks/{path} &lt;script&gt;" in audit
-        assert f"POST /console/webhooks/{path} none" not in audit
+        assert f"POST /console/webhooks/{path} none</td><td>not_found<" in audit

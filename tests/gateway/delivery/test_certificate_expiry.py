@@ -15,11 +15,11 @@ from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, App, Secret, Settings
 from gateway.simulators.authority import Authority
 from gateway.transport.tls import client_context
-from protocols.apns.credentials import Certificate
+from protocols.apns.credentials import PushCertificate
 
 AUTHORITY = Authority()
 CERTIFICATE = AUTHORITY.client_certificate(["com.example.app"])
-EXPIRES_S = Certificate.load(CERTIFICATE.pem).expires_s
+EXPIRES_S = PushCertificate.load(CERTIFICATE.pem).expires_s
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_pkcs12_file_works_like_a_pem_file(tmp_path: Path) -> None:
     file.write_bytes(
         pkcs12.serialize_key_and_certificates(b"push", key, leaf, None, BestAvailableEncryption(b"hush"))
     )
-    assert client_context(certificate=Certificate.load(file.read_bytes(), "hush"))
+    assert client_context(certificate=PushCertificate.load(file.read_bytes(), "hush"))
     expiries = CertificateExpiryMonitor(
         Settings(apns=ApnsSettings(certificate_file=file, certificate_passphrase=Secret("hush"))),
         metrics := Metrics(),

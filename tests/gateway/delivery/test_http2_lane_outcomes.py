@@ -14,6 +14,7 @@ from gateway.delivery.http2_lane import UNTRIED_MAX, Http2Lane, LaneOptions
 from gateway.delivery.providers.apns import PROVIDER
 from gateway.delivery.providers.apns_credentials import CertificateCredential
 from gateway.delivery.rate_limiter import RateLimiter
+from gateway.delivery.retry import EXPIRED
 from gateway.delivery.route import Route, token_scope
 from gateway.delivery.throttle import RAMP_S, Throttle, ThrottleState
 from gateway.metrics import Metrics
@@ -23,8 +24,10 @@ from gateway.settings import RetrySettings
 from gateway.store import keys
 from gateway.transport.feed import Endpoint
 from protocols.devices import Device
+from protocols.errors import InvalidToken, RhoPushError
 from protocols.http2.outcome import OutcomeKind, RequestOutcome
 from protocols.ping.model import Ping
+from protocols.verdict import Verdict
 from tests.support.worker_core import now_ms
 
 LEASE = Lease(keys.PINGS, "1-0", b"", 1, 1, redelivered=False)
@@ -152,3 +155,36 @@ class FewTokens:
     def consume(self, requests: int) -> None:
         """Spend tokens."""
         self.tokens -= requests
+
+
+class Unsendable(Message):
+    """A message that cannot be made for a device."""
+
+    def body(self, pin: str, phone_id: str) -> bytes:
+        """Raise an error that depends on the token."""
+        raise InvalidToken("too long") if pin else RuntimeError("a defect")
+
+
+async def test_a_delivery_without_a_body_is_rejected_and_the_others_are_sent() -> None:
+    lane = lane_of("one")
+    waiting = first, bad, worse, last = deliveries(route_of(lane), 4)
+    for delivery, device in ((bad, Device("phone1", pin="x")), (worse, Device("phone2"))):
+        delivery.device, delivery.message = device, cast(Any, Unsendable())
+    lane._backlog.add(waiting, bulk=False)
+    assert [taken for *_, taken in lane.take(8)] == [first, last]
+    reasons = [reason for _, reason in first.batch.other_verdicts.values()]
+    assert reasons == [InvalidToken.label, RhoPushError.label]
+
+
+async def test_an_answer_that_cannot_be_judged_is_a_temporary_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def judge(*_: object) -> Verdict:
+        raise KeyError("a defect")
+
+    lane = lane_of("one")
+    monkeypatch.setattr(PROVIDER, "judge", judge)
+    one, other = deliveries(route_of(lane), 2)
+    lane.on_outcomes([refused(one, b""), refused(other, b"")])
+    reasons = [reason for _, reason in one.batch.other_verdicts.values()]
+    assert reasons == [EXPIRED, EXPIRED]  # after the delay of a retry

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.asyncio import Redis
 
 from gateway.delivery.quota import Quota
 from gateway.delivery.rate_limiter import BATCH_S, RateLimiter
+from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection
 from tests.gateway.delivery.test_rate_limiter import PER_MINUTE
@@ -49,3 +51,11 @@ async def test_two_processes_share_one_quota(quotas: list[Quota]) -> None:
     most = PER_MINUTE / 60 * (1 + loop.time() - began) + 2 * PER_MINUTE / 60 * BATCH_S
     assert 0 < sum(sent) <= most
     assert min(sent) > 0
+
+
+async def test_a_bucket_of_another_type_stops_no_lane(quotas: list[Quota], redis_client: Redis) -> None:
+    await redis_client.set(keys.quota("fcm:p"), "of another program")
+    granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    quotas[0].draw("fcm:p", 5, 10.0, granted.set_result)
+    assert await asyncio.wait_for(granted, 30) == 5
+    assert await redis_client.type(keys.quota("fcm:p")) == b"hash"

@@ -28,10 +28,15 @@ class Outside:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.port = 0
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
         kept = {name: request.headers.get(name, "") for name in ("Content-Type", "Authorization")}
         self.requests.append((request.raw_path, kept, await request.read()))
         status = request.match_info["token"].rpartition("-")[2]
+        if status == "endless":
+            response = web.StreamResponse(headers={"Content-Encoding": "gzip"})
+            await response.prepare(request)
+            while True:
+                await response.write(b"x" * 10_000)
         headers = {"Retry-After": "40"} if status in ("429", "503") else {}
         return web.Response(status=int(status) if status.isdecimal() else 204, headers=headers)
 
@@ -99,6 +104,30 @@ async def test_every_answer_is_a_verdict(
     assert await batch.through(lane) == ({} if fate is None else {0: fate})
     assert buried == ([f"tok-{status}"] if dead else [])
     assert (0 in batch.batch.postponed) is (fate is not None and fate[0] is VerdictKind.LATER)
+    await lane.close(1.0)
+
+
+async def test_an_endless_answer_is_cut(outside: Outside) -> None:
+    lane = client_lane(outside.port)
+    batch = Batch("tok-endless", "tok-200")
+    assert await batch.through(lane) == {}
+    assert not batch.batch.postponed
+    await lane.close(1.0)
+
+
+async def test_an_unexpected_error_ends_no_worker_of_the_lane(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane = client_lane(outside.port)
+
+    def fail(*_: object) -> None:
+        raise KeyError("a defect")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(lane, "_on_response", fail)
+        batch = Batch(*(f"tok-x{number}" for number in range(10)))
+        assert set((await batch.through(lane)).values()) == {(VerdictKind.REJECTED, "internal")}
+    assert await Batch("tok-200").through(lane) == {}
     await lane.close(1.0)
 
 

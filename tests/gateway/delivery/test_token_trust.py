@@ -1,6 +1,5 @@
 """Marks of dead tokens over real lanes and complete workers: their conditions, their scope and their end."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
@@ -23,10 +22,11 @@ from tests.support.apns_environments import apples
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, apple, lay_user
 from tests.support.worker import Worker, working
-from tests.support.worker_core import WorkerCore, pipeline, until
+from tests.support.worker_core import WorkerCore, pipeline, read_until, until
 
 GOOD, BAD = "aa" * 32, "bb" * 32
 SYNCED = "2026-11-24T10:00:00+0000"
+ACCEPTED = [("accepted", "")]
 BAD_HERE = [("rejected", "BadDeviceToken")]
 
 
@@ -46,7 +46,7 @@ async def ping(one: WorkerCore, user: str = "bob") -> list[tuple[str, str]]:
 async def prove(one: WorkerCore, redis: Redis) -> None:
     """Let the provider accept a send."""
     await lay_user(redis, "somebody", [apple(GOOD)])
-    assert await ping(one, "somebody") == [("accepted", "")]
+    assert await ping(one, "somebody") == ACCEPTED
 
 
 async def marked(redis: Redis, phone: Client) -> bool:
@@ -103,7 +103,7 @@ async def test_another_topic_or_host_ends_the_effect_at_once_and_the_way_back_ha
         one.lanes.apply_settings(loaded(tmp_path, {**settings, "apns": {**settings["apns"], **more}}))
         fate = await ping(one)
         if changed == "host":
-            assert fate == [("accepted", "")]
+            assert fate == ACCEPTED
         else:
             assert fate == BAD_HERE  # asked, and nothing was accepted for this topic: nothing is marked
             assert apns.received[-1].topic == "com.example.other"
@@ -143,7 +143,7 @@ async def test_the_older_record_of_a_device_is_used_if_the_newer_has_a_bad_token
         await prove(one, redis_client)
         assert await ping(one) == BAD_HERE
         await until(lambda: marked(redis_client, newer))
-        assert await ping(one) == [("accepted", "")]
+        assert await ping(one) == ACCEPTED
         ping_id = await one.append("bob", *nobodies)
         (lease,) = await one.read(keys.BROADCASTS)
         await one.splitter.split(lease)
@@ -313,7 +313,7 @@ class Stage:
     async def mark(self, one: Worker, phone: Client) -> None:
         """A ping after an acceptance, and one that is skipped."""
         await lay_user(self.redis, "somebody", [apple(GOOD)])
-        assert await one.verdicts(await one.accepted("somebody")) == [("accepted", "")]
+        assert await one.verdicts(await one.accepted("somebody")) == ACCEPTED
 
         async def skipped() -> bool:
             report = await one.done(await one.accepted("bob"))
@@ -341,6 +341,10 @@ async def write_again(redis: Redis, phone: Client) -> None:
     await redis.mset(phone.keys("bob"))
 
 
+async def ping_bob(one: Worker) -> list[tuple[str, str]]:
+    return await one.verdicts(await one.accepted("bob"))
+
+
 @pytest.mark.parametrize("reason", ["BadDeviceToken", "Unregistered"])
 @pytest.mark.parametrize("act", [sync, write_again])
 async def test_a_sync_and_a_registration_with_the_same_token_end_a_mark(
@@ -355,11 +359,7 @@ async def test_a_sync_and_a_registration_with_the_same_token_end_a_mark(
     await stage.mark(one, phone)
     await act(stage.redis, phone)
     apns.faults.clear()
-
-    async def reached() -> bool:
-        return await one.verdicts(await one.accepted("bob")) == [("accepted", "")]
-
-    await until(reached)
+    assert await read_until(ACCEPTED, lambda: ping_bob(one)) == ACCEPTED
 
 
 @pytest.mark.parametrize(("act", "ends"), [(sync, True), (write_again, False)])
@@ -380,7 +380,7 @@ async def test_a_mark_ends_with_the_next_sync_if_no_gateway_received_the_registr
     assert (report["counts"]["accepted"], report["skipped"]) == ((1, {}) if ends else (0, {"dead_token": 1}))
     if not ends:
         await sync(stage.redis, phone)
-        await until(lambda: _reached(one))
+        assert await read_until(ACCEPTED, lambda: ping_bob(one)) == ACCEPTED
 
 
 async def _alone(stack: AsyncExitStack, stage: Stage) -> Worker:
@@ -389,10 +389,6 @@ async def _alone(stack: AsyncExitStack, stage: Stage) -> Worker:
         return await stage.worker()
     finally:
         stage._stack = before
-
-
-async def _reached(one: Worker) -> bool:
-    return await one.verdicts(await one.accepted("bob")) == [("accepted", "")]
 
 
 async def test_two_workers_mark_each_device_once_and_both_end_it(
@@ -416,4 +412,5 @@ async def test_two_workers_mark_each_device_once_and_both_end_it(
         assert len(apns.received) == asked
         apns.faults.clear()
         await sync(stage.redis, phone)
-        await asyncio.gather(*(until(partial(_reached, worker)) for worker in (one, two)))
+        for worker in (one, two):
+            assert await read_until(ACCEPTED, partial(ping_bob, worker)) == ACCEPTED

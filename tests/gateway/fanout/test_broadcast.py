@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.errors import UnreadableEntry
 from gateway.queue.entries import Lease, decode_chunk
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
@@ -103,6 +104,17 @@ async def test_splitting_resumes_at_its_cursor_after_a_kill(
         report = await back.report(ping_id)
     assert (report["state"], report["counts"]["accepted"]) == ("done", USERS // 2)
     assert len({record.token for record in apns.received}) == len(apns.received) == USERS // 2
+
+
+async def test_a_cursor_beyond_the_last_chunk_settles_nothing(opened: Open, redis_client: Redis) -> None:
+    await lay_crowd(redis_client, lambda n: apple(pin(n)))
+    async with opened() as one:
+        await one.append(*names())
+        lease = await begin(one)
+        await redis_client.hset(keys.progress(lease.stream, lease.entry), "cursor", 99)
+        with pytest.raises(UnreadableEntry, match="the stored cursor 99 exceeds 3 chunks"):
+            await one.splitter.split(lease)
+        assert not await redis_client.xlen(keys.CHUNKS)
 
 
 async def test_two_workers_split_one_broadcast_once(
@@ -263,6 +275,8 @@ async def test_broadcasts_that_are_taken_over_do_not_delay_chunks(
             await until(lambda ping_id=ping_id: _is_done(successor, ping_id))
         await successor.consumer.close()
         await successor.in_flight.close()
+        reports = [await successor.report(ping_id) for ping_id in (held, own)]
+    assert [report["counts"]["accepted"] for report in reports] == [USERS, USERS]
 
 
 async def _is_done(one: WorkerCore, ping_id: str) -> bool:

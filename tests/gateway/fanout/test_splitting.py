@@ -303,3 +303,54 @@ async def test_devices_of_other_apps_are_in_no_chunk(
     assert report["counts"] == {"accepted": len(wanted), "rejected": 0, "later": 0}
     assert report["skipped"] == {"app_not_allowed": DEVICES - len(wanted)}
     assert report["apps"] == ["a"]
+
+
+async def test_several_large_pings_of_one_entry_are_split_at_once(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    await lay_users(redis_client, {"a": crowd(200), "b": crowd(200, 1_000), "c": crowd(200, 2_000)})
+    async with opened() as one:
+        ids = await asyncio.gather(*(one.append(user) for user in "abc"))
+        leases = await one.read(keys.PINGS)
+        assert [lease.pings for lease in leases] == [3]
+        await one.planner.deliver(leases)
+        assert await one.in_flight.wait_empty(10)
+        assert not await redis_client.xlen(keys.PINGS)  # it is settled; a lost lease ends after 20 s only
+        one.consumer.start()
+        reports = [await finished(one, ping_id) for ping_id in ids]
+        await one.consumer.close()
+    assert [report["counts"]["accepted"] for report in reports] == [200] * 3
+    assert set(reached(apns).values()) == {1}
+
+
+@pytest.mark.parametrize("damaged", [b"\xff", b"99:0:c", b"00:0:"])
+async def test_a_damaged_cursor_stops_no_ping(
+    opened: Open,
+    redis_client: Redis,
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    damaged: bytes,
+) -> None:
+    await lay_users(redis_client, {"shared": crowd(200)})
+    async with opened() as one:
+        split_devices, begun = one.targets.store.split_devices, asyncio.Event()
+
+        async def dies(*args: Any) -> int:
+            if begun.is_set():
+                await asyncio.Event().wait()
+            ahead = await split_devices(*args)
+            begun.set()
+            return ahead
+
+        monkeypatch.setattr(one.targets.store, "split_devices", dies)
+        ping_id = await one.append("shared")
+        (lease,) = await one.read(keys.PINGS)
+        await one.planner.deliver([lease])
+        await begun.wait()
+        await one.planner.close()
+    await redis_client.hset(keys.progress(lease.stream, lease.entry), "cursor", damaged)
+    async with opened() as back:
+        back.consumer.start()
+        report = await finished(back, ping_id)
+        await back.consumer.close()
+    assert report["counts"]["accepted"] == 200

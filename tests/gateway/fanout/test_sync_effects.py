@@ -15,7 +15,7 @@ from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from tests.support.rhoconnect import Client, apple, lay_user
 from tests.support.worker import Worker, working
-from tests.support.worker_core import until
+from tests.support.worker_core import read_until, until
 
 PHONE = apple("ab" * 32, device_app_id="com.example.app")
 COUNT = "rhopush_sync_after_ping_seconds_count"
@@ -109,7 +109,7 @@ async def test_each_ping_that_waits_for_a_device_has_its_effect(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     async with working(tmp_path, redis_address, settings) as worker:
-        ids = [await worker.accepted("bob", sources="Product") for _ in range(awaited.PINGS_MAX + 1)]
+        ids = [await worker.accepted("bob", sources="Product") for _ in range(awaited.BATCHES_MAX + 1)]
         for ping_id in ids:
             await worker.done(ping_id)
         await sync(redis_client)
@@ -138,8 +138,7 @@ async def test_a_restarted_worker_awaits_the_same_devices_and_repeats_no_effect(
         if not meanwhile:
             await sync(redis_client)
         await synced_report(worker, ping_id)
-        await until(lambda: effects(worker))
-        assert await effects(worker) == 1
+        assert await read_until(1, lambda: effects(worker)) == 1
 
 
 async def test_a_killed_worker_loses_no_awaited_device_that_it_has_written(
@@ -154,7 +153,9 @@ async def test_a_killed_worker_loses_no_awaited_device_that_it_has_written(
     await redis_client.restore(keys.awaited_syncs("tested:0"), 0, kept, replace=True)
     async with working(tmp_path, redis_address, settings) as worker:
         await sync(redis_client, datetime.now(UTC) + timedelta(seconds=1))
-        await synced_report(worker, ping_id)
+        report = await synced_report(worker, ping_id)
+        assert 0 <= report["devices"][0]["synced_after_s"] <= 30
+        assert await read_until(1, lambda: effects(worker)) == 1
 
 
 async def test_a_broadcasts_syncs_are_counted_without_a_list(
@@ -181,7 +182,9 @@ async def test_a_log_that_cannot_be_read_does_not_stop_a_worker(
         ping_id = await worker.accepted("bob", sources="Product")
         await worker.done(ping_id)
         await sync(redis_client)
-        await synced_report(worker, ping_id)
+        report = await synced_report(worker, ping_id)
+        assert 0 <= report["devices"][0]["synced_after_s"] <= 30
+        assert await read_until(1, lambda: effects(worker)) == 1
 
 
 async def test_the_log_is_bounded(

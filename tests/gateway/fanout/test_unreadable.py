@@ -3,7 +3,7 @@
 In the run in which they come, and by a worker that finds them among what it held before.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from gateway.queue.receipts import Receipts
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from protocols.ping.model import Ping
-from tests.support.gateway import Gateway
 from tests.support.rhoconnect import apple, lay_user
+from tests.support.worker import working
 from tests.support.worker_core import WorkerCore, pipeline, until
 
 PIN = "ab" * 32
@@ -184,20 +184,13 @@ async def test_a_ping_without_users_is_settled(
     assert await redis_client.hmget(keys.STATS, "pings", "bytes") == [b"0", b"0"]
 
 
-@pytest.mark.parametrize("body", [b"{}", b"", b'{"user_id":[]}'])
-async def test_an_empty_body_is_a_ping_to_nobody_with_a_receipt(
-    start_gateway: Callable[..., Awaitable[Gateway]], redis_address: str, body: bytes
-) -> None:
-    gateway = await start_gateway({"redis": redis_address})
+async def test_an_empty_body_is_a_ping_to_nobody_with_a_receipt(redis_address: str, tmp_path: Path) -> None:
     headers = {"Content-Type": "application/json"}
-    answer = await gateway.request("POST", "/rc/v1/users/ping", data=body, headers=headers)
-    assert answer.status == 200
-
-    async def over() -> bool:
-        told = await gateway.request("GET", f"/rc/v1/pings/{answer.ping_id}")
-        return told.status == 200 and told.json()["state"] == "done"
-
-    await until(over)
+    async with working(tmp_path, redis_address, {}) as worker:
+        for body in (b"{}", b"", b'{"user_id":[]}'):
+            answer = await worker.request("POST", "/rc/v1/users/ping", data=body, headers=headers)
+            assert answer.status == 200, body
+            await worker.done(answer.ping_id)
 
 
 WRONG = {

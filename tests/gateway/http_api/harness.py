@@ -264,9 +264,19 @@ class Wire:
 
 
 @contextlib.asynccontextmanager
-async def wire(port: int) -> AsyncIterator[Wire]:
-    """Connect."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def wire(port: int, *, receive_bytes: int | None = None) -> AsyncIterator[Wire]:
+    """Connect.
+
+    Args:
+        port: on 127.0.0.1.
+        receive_bytes: SO_RCVBUF: how many bytes of unread answers the kernel takes at most.
+    """
+    sock = socket.socket()
+    sock.setblocking(False)
+    if receive_bytes is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=sock)
     try:
         yield Wire(reader, writer)
     finally:

@@ -92,8 +92,10 @@ class Stream:
 
 
 @asynccontextmanager
-async def stream(api: House, **headers: str | None) -> AsyncIterator[Stream]:
-    async with wire(api.port) as connection:
+async def stream(
+    api: House, *, receive_bytes: int | None = None, **headers: str | None
+) -> AsyncIterator[Stream]:
+    async with wire(api.port, receive_bytes=receive_bytes) as connection:
         found = Stream(connection)
         found.begin(**headers)
         yield found

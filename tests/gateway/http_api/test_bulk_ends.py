@@ -118,7 +118,7 @@ async def test_a_client_that_stops_sending_gets_request_timeout(redis_client: Re
 async def test_a_client_that_reads_nothing_is_dropped(redis_client: Redis) -> None:
     async with (
         house(redis_client, send_bytes=4096, timeouts=HttpTimeouts(stream_s=0.4)) as api,
-        stream(api) as client,
+        stream(api, receive_bytes=4096) as client,
     ):
         client.wire.read_nothing()
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
+from gateway.registry import logins
 from gateway.registry.accounts import TokenRole
 from gateway.scheduling.lookups import Lookups
 from gateway.settings import AuthSettings, HttpSettings, Secret, Settings
@@ -44,7 +45,10 @@ async def test_concurrent_logins_get_no_more_guesses(redis_client: Redis, path: 
         assert statuses == {401: 10, 429: count - 10}
 
 
-async def test_a_client_cannot_lock_an_account_for_others(redis_client: Redis) -> None:
+async def test_a_client_cannot_lock_an_account_for_others(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logins, "SPACING_S", 0.05)
     async with behind_a_proxy(redis_client) as api:
         await add(api, "bob")
         for number in range(40):  # more than `ACCOUNT_ATTEMPTS`: from then on they are spaced out

@@ -275,7 +275,8 @@ async def test_a_cookie_is_secure_where_the_client_used_tls(
 async def test_all_processes_take_each_others_sessions(redis_client: Redis) -> None:
     async with house(redis_client) as one, house(redis_client) as other:
         await add(one, "bob")
-        await new_client(other, await log_in(one, "bob"))
+        client_id = await new_client(other, await log_in(one, "bob"))
+        assert (await keys_of(redis_client, client_id))["user_id"] == "bob"
 
 
 async def test_a_wrong_password(api: House) -> None:

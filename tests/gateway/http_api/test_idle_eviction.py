@@ -308,6 +308,8 @@ async def test_unread_last_answers_do_not_keep_a_connection_forever(redis_client
             await loop.sock_sendall(deaf, last)
             await until(unread.is_closing)
             await until(lambda: not api.services.connections.main)
+            assert unread.get_write_buffer_size() == 0
+            assert handed not in list(api.api._fast_path.connections)
 
 
 async def test_closed_connections_free_their_places(api: House) -> None:

@@ -5,9 +5,12 @@ import json
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 from redis.asyncio import Redis
 
 from gateway.errors import IdempotencyConflict, PossiblyAccepted, QueueFull, StoreDown
+from gateway.http_api.ping import traceparent_of
 from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
 from protocols.ping.fields import USERS_STEP
@@ -486,3 +489,11 @@ async def test_a_long_list_of_users_is_read_in_the_turns_of_broadcasts(
 
 
 # Scheduled pings.
+
+
+@pytest.mark.parametrize(
+    ("values", "found"), [([], None), (["one"], "one"), (["one", "two"], None), (["one", "one"], None)]
+)
+def test_a_repeated_traceparent_is_ignored(values: list[str], found: str | None) -> None:
+    headers = CIMultiDict(("traceparent", value) for value in values)
+    assert traceparent_of(make_mocked_request("POST", PING, headers=headers)) == found

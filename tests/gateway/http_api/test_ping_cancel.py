@@ -1,9 +1,11 @@
 """The route that cancels a ping."""
 
 import pytest
+from redis.asyncio import Redis
 
 from gateway.errors import CancellationsFull, NotFound, PingFinished, RhoPushError, StoreDown
 from gateway.http_api.context import HandlerContext
+from gateway.registry.audit_log import AuditLog
 from gateway.registry.scopes import Principal, Scope
 from tests.gateway.http_api.harness import House, call
 
@@ -64,12 +66,20 @@ async def test_a_caller_that_is_limited_to_apps_cancels_its_own_pings_alone(
     async def limited(*_: object) -> Principal:
         return caller
 
-    monkeypatch.setattr(HandlerContext, "require_scope", limited)
+    monkeypatch.setattr(HandlerContext, "principal_of", limited)
     canceller = api.services.canceller = Canceller("open")
     limit = {} if apps is None else {"apps": list(apps)}
     api.reports.known[ID] = {"ping_id": ID, "state": "open", **limit}
     assert (await call(api, method="DELETE", path=PATH)).status == status
     assert canceller.asked == ([ID] if status == 202 else [])
+
+
+async def test_refusals_are_in_the_audit(api: House, redis_client: Redis) -> None:
+    log = api.services.audit_log = AuditLog(redis_client)
+    api.services.canceller = Canceller(PingFinished("finished", field="ping_id"))
+    await call(api, method="DELETE", path=PATH)
+    (record,) = (await log.page())["records"]
+    assert (record["action"], record["outcome"]) == (f"DELETE {PATH}", "ping_finished")
 
 
 async def test_a_process_that_cancels_no_pings(both: House) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from tests.gateway.http_api.harness import PING, TOKEN, Answer, House, house, wire
+from gateway.http_api.token_cache import TokenCache
+from tests.gateway.http_api.harness import PING, TOKEN, Answer, House, call, house, request, wire
 from tests.support.redis import RedisServer
 
 GOOD = b'{"user_id":["a","b"],"message":"hi"}'
@@ -225,22 +226,38 @@ def server() -> Any:
         yield running
 
 
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def running(server: RedisServer, runner: asyncio.Runner) -> Iterator[tuple[House, House]]:
+    """Doors for all examples: to open them takes longer than an example."""
+    opened = pair(server)
+    yield runner.run(opened.__aenter__())
+    runner.run(opened.__aexit__(None, None, None))
+
+
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     streams=st.lists(st.tuples(STREAMS, st.lists(st.integers(0, 10_000), max_size=4)), min_size=1, max_size=4)
 )
-def test_the_answers_never_differ(server: RedisServer, streams: list[tuple[bytes, list[int]]]) -> None:
+def test_the_answers_never_differ(
+    runner: asyncio.Runner, running: tuple[House, House], streams: list[tuple[bytes, list[int]]]
+) -> None:
     async def compare() -> None:
-        async with pair(server) as (fast, slow):
-            for stream, cuts in streams:
-                ours, theirs = await asyncio.gather(see(fast, stream, cuts), see(slow, stream, cuts))
-                if ours.reset or theirs.reset:
-                    # A refused request's later pieces met a closed socket, and the reset overtook the answer.
-                    ours, theirs = await see(fast, stream, []), await see(slow, stream, [])
-                assert ours.facts == theirs.facts, stream
-                assert not ours.reset
+        fast, slow = running
+        for stream, cuts in streams:
+            ours, theirs = await asyncio.gather(see(fast, stream, cuts), see(slow, stream, cuts))
+            if ours.reset or theirs.reset:
+                # A refused request's later pieces met a closed socket, and the reset overtook the answer.
+                ours, theirs = await see(fast, stream, []), await see(slow, stream, [])
+            assert ours.facts == theirs.facts, stream
+            assert not ours.reset
 
-    asyncio.run(compare())
+    runner.run(compare())
 
 
 def test_the_comparison_can_fail(server: RedisServer) -> None:
@@ -255,3 +272,30 @@ def test_the_comparison_can_fail(server: RedisServer) -> None:
             assert ours.facts != theirs.facts
 
     asyncio.run(compare())
+
+
+async def test_no_request_is_read_while_a_token_is_looked_up(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    first, released = asyncio.Event(), asyncio.Event()
+    resolve = TokenCache.resolve
+
+    async def held(cache: TokenCache, header: str, parameter: str, client: str = "") -> Any:
+        begun.append(header)
+        first.set()
+        await released.wait()
+        return await resolve(cache, header, parameter, client)
+
+    monkeypatch.setattr(TokenCache, "resolve", held)
+    async with house(redis_client, fast_path=True) as api, wire(api.port) as connection:
+        connection.send(
+            b"".join(request({"user_id": "a"}, token=f"invented-{number}") for number in range(5))
+        )
+        await asyncio.wait_for(first.wait(), 30)
+        assert (await call(api, path="/healthz", method="GET")).status == 200
+        assert begun == ["invented-0"]
+        released.set()
+        assert [(await connection.answer()).status for _ in range(5)] == [422] * 5
+        connection.send(request({"user_id": "a"}))
+        assert (await connection.answer()).status == 200

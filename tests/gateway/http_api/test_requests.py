@@ -3,8 +3,9 @@
 from collections.abc import Generator
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
-from gateway.http_api.requests import run_in_steps, text_of
+from gateway.http_api.requests import cookie, run_in_steps, text_of
 from gateway.scheduling.scheduler import Scheduler
 from protocols.errors import InvalidField
 from tests.gateway.http_api.harness import House, call, request, wire
@@ -20,6 +21,24 @@ def test_a_parameter_is_a_text_or_is_missing() -> None:
     with pytest.raises(InvalidField, match="login must be a text") as refused:
         text_of({"login": ["bob"]}, "login")
     assert refused.value.field == "login"
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        (None, ""),
+        ("a=1", "1"),
+        ("b=2; a=1;c", "1"),
+        ("a=1;a=2", "2"),
+        (' a = "x=y" ; aa=3', "x=y"),
+        ("a", ""),
+        ('a="', '"'),
+        ("aa=1; b a=2; A=3", ""),
+    ],
+)
+def test_a_cookie_is_found_by_its_name(header: str | None, value: str) -> None:
+    headers = {} if header is None else {"Cookie": header}
+    assert cookie(make_mocked_request("GET", "/", headers=headers), "a") == value
 
 
 async def test_steps_end_with_their_result() -> None:

@@ -72,3 +72,14 @@ def test_a_warning_counts_the_omitted_names() -> None:
     text = responses.warning(from_params({f"x{number}": 1 for number in range(40)} | {"user_id": 7}))
     assert text.endswith(" and 21 more")
     assert responses.warning(from_params({"user_id": "bob"})) == ""
+
+
+def test_an_integer_beyond_64_bits_becomes_the_nearest_one() -> None:
+    value = {"counts": [2**70, -(2**70), True], "pair": (2**64, "x"), 5: None}
+    answer = responses.of_json(value)
+    assert json.loads(answer.body) == {
+        "counts": [2**64 - 1, -(2**63), True],
+        "pair": [2**64 - 1, "x"],
+        "5": None,
+    }
+    assert json.loads(responses.html_safe_json([2**70, "<"])) == [2**64 - 1, "<"]

@@ -34,3 +34,9 @@ def test_on_a_terminal_it_is_readable() -> None:
     assert (
         stream.getvalue().rstrip().endswith("[warning ] worker_unresponsive            [supervisor] worker=1")
     )
+
+
+def test_on_a_terminal_a_value_cannot_look_like_another_line() -> None:
+    stream = Terminal()
+    PlainLog("supervisor", stream).error("worker_exited", reason="a\nb\x1b[2J", exception="one\ntwo")
+    assert stream.getvalue().rstrip().endswith(r"reason=a\nb\x1b[2J exception=one" + "\ntwo")

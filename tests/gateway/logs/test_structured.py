@@ -5,6 +5,8 @@ import subprocess
 import sys
 from typing import Any
 
+from gateway.logs import structured
+
 PROGRAM = """
 import logging
 import structlog
@@ -50,3 +52,11 @@ def test_every_line_is_one_json_object_with_the_same_fields() -> None:
         "bad redis://***@db",
         3,
     )
+
+
+def test_a_line_with_values_that_json_cannot_hold_is_not_lost() -> None:
+    assert json.loads(structured._json({"event": "x", "user": "\ud800", "number": 2**70})) == {
+        "event": "x",
+        "user": "\ud800",
+        "number": 2**70,
+    }

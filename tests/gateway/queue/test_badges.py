@@ -65,3 +65,15 @@ async def test_a_full_redis_still_counts(connection: RedisConnection, redis_clie
         assert await store.count(ping(1), [ONE, TWO]) == [1, 1]
     finally:
         await redis_client.config_set("maxmemory", 0)
+
+
+async def test_a_counter_of_another_type_counts_as_missing(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    store = BadgeStore(connection)
+    await store.count(ping(1), [TWO])
+    await redis_client.set(keys.badge("c1"), "of another program")
+    assert await store.preview([ONE, TWO]) == [1, 2]
+    assert await store.count(ping(2), [ONE, TWO]) == [1, 2]
+    assert await store.count(ping(3), [ONE, TWO]) == [2, 3]
+    assert 0 < await redis_client.ttl(keys.badge("c1")) <= keys.BADGE_S

@@ -3,6 +3,7 @@
 import pytest
 from redis.asyncio import Redis
 
+from gateway.errors import UnreadableEntry
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.queue.consumer import (
     ReachedChunk,
@@ -52,6 +53,17 @@ async def test_chunks_and_cursor_are_written_in_one_step(
     assert [decode_chunk(one.payload) for one in split_users] == [*first, *then]
     await settled(streams, Settlement(lease))
     assert await store.split_users(lease, "0" * 28, 3, then, 5000) == -1
+
+
+@pytest.mark.parametrize("damaged", ["x", "-1", "03", "\u0663", "9" * 5_000])
+async def test_a_cursor_that_no_step_would_find_is_an_error(
+    streams: Streams, store: BroadcastStore, reader: RedisConnection, redis_client: Redis, damaged: str
+) -> None:
+    await add(redis_client, keys.BROADCASTS)
+    (lease,) = await streams.read(reader, (keys.BROADCASTS,), 1, 1)
+    await redis_client.hset(keys.progress(lease.stream, lease.entry), "cursor", damaged)
+    with pytest.raises(UnreadableEntry):
+        await store.cursor(lease)
 
 
 async def test_a_device_stays_with_the_chunk_that_claimed_it(

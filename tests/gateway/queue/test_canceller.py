@@ -3,7 +3,7 @@
 import pytest
 from redis.asyncio import Redis
 
-from gateway.errors import CancellationsFull, NotFound, PingFinished, StoreDown
+from gateway.errors import CancellationsFull, NotFound, NotStored, PingFinished, StoreDown
 from gateway.queue import canceller as module
 from gateway.queue import schedule
 from gateway.queue.canceller import PingCanceller
@@ -190,3 +190,13 @@ async def test_without_a_replica_the_cancellation_is_not_reported(
     ping_id = (await queue.append(BOB, 10)).ping_id
     with pytest.raises(StoreDown, match="no replica"):
         await PingCanceller(connection, receipts, 60, EventPlan(), replicas=1).cancel(ping_id)
+
+
+async def test_a_scheduled_batch_that_cannot_be_read_is_reported_as_such(
+    canceller: PingCanceller, redis_client: Redis
+) -> None:
+    batch = "0" * 28
+    await redis_client.zadd(keys.SCHEDULED_PINGS, {batch: 4_000_000_000_000})
+    await redis_client.hset(keys.SCHEDULED_BODIES, batch, b"of another program")
+    with pytest.raises(NotStored, match="cannot be read"):
+        await canceller.cancel(batch + "0000")

@@ -173,8 +173,20 @@ def test_progress_has_a_bit_for_each_index(places: int, size: int, fits: bool) -
         BatchProgress((("c1",),), b"\0", ((-1, 1, "Unregistered"),)),
         BatchProgress((("c1",),), b"\0", ((0, 99, "Unregistered"),)),
         BatchProgress((("c1",),), b"\0", (), ({}, {})),
+        BatchProgress((("c1",),), b"\0", (), ({"x": -1},)),
+        BatchProgress((("c1",),), b"\0", (), ({"x": 2**63, "y": 2**63},)),
+        BatchProgress((("c1",),), bytes(1_000), ()),
     ],
-    ids=["another number of pings", "no place", "a negative place", "no kind", "skipped of another number"],
+    ids=[
+        "another number of pings",
+        "no place",
+        "a negative place",
+        "no kind",
+        "skipped of another number",
+        "a negative number",
+        "numbers whose sum cannot be stored",
+        "too many bits",
+    ],
 )
 def test_progress_of_another_plan_does_not_fit(progress: BatchProgress) -> None:
     assert not progress.fits(1)

@@ -3,14 +3,15 @@
 import pytest
 from redis.asyncio import Redis
 
-from gateway.queue.effects import AwaitedLogEntry, EffectStore, add_effects
+from gateway.queue.effects import AwaitedLogEntry, EffectStore, PingedDevices, add_effects
+from gateway.queue.entries import encode
 from gateway.queue.receipts import PingRecord, Receipts, pack_base
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 
 BATCH = "0190" + "a" * 24
 PINGS = [f"{BATCH}{number:04x}" for number in range(2)]
-ADDED = ("phone", PINGS[0], 1_000, "apns", "", False)
+ADDED = PingedDevices(BATCH, 1_000, "apns", "", False, ["phone"], [0])
 
 
 @pytest.fixture
@@ -93,6 +94,24 @@ async def test_the_log_drops_its_oldest_entries_and_ends(store: EffectStore, red
     await redis_client.rpush(keys.awaited_syncs("one:0"), b"\xff")
     assert await store.awaited_log() == entries[2:]
     assert 0 < await redis_client.ttl(keys.awaited_syncs("one:0")) <= 1_200
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        (BATCH[:-1], 1, "apns", "", False, ["phone"], [0]),
+        (BATCH.upper(), 1, "apns", "", False, ["phone"], [0]),
+        (BATCH, 1, "apns", "", False, ["phone"], [-1]),
+        (BATCH, 1, "apns", "", False, ["phone"], [65_536]),
+        (BATCH, 1, "apns", "", False, ["phone"], []),
+        (BATCH, 1, "apns", "", False, [], [0]),
+    ],
+)
+async def test_a_damaged_entry_of_the_log_is_omitted(
+    store: EffectStore, redis_client: Redis, group: tuple[object, ...]
+) -> None:
+    await redis_client.rpush(keys.awaited_syncs("one:0"), encode((1, 1, (group,))))
+    assert await store.awaited_log() == []
 
 
 def test_a_damaged_field_counts_nothing() -> None:

@@ -42,7 +42,23 @@ def test_a_cursor_has_a_text_form(cursor: ScanCursor) -> None:
     assert ScanCursor.parse(str(cursor)) == cursor
 
 
-@pytest.mark.parametrize("text", ["x", "1:ab", "1:ab:x", "-1:ab:0", f"{CHUNKS_MAX + 1}:ab:0", "1:ab:"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "1:ab",
+        "1:ab:x",
+        "-1:ab:0",
+        f"{CHUNKS_MAX + 1}:ab:0",
+        "1:ab:",
+        f"1:ab:{2**64}",
+        "1:ab:" + "9" * 5_000,
+        "1:ab:\u0663",
+        "01:ab:0",
+        "1:ab:00",
+    ],
+    ids=lambda text: text[:12],
+)
 def test_a_damaged_cursor_is_an_error(text: str) -> None:
     with pytest.raises(UnreadableEntry):
         ScanCursor.parse(text)

@@ -49,7 +49,19 @@ def test_a_broadcast_may_look_like_an_empty_ping() -> None:
     assert (batch.is_broadcast, batch.has(0), batch.without(0)) == (True, True, None)
 
 
-@pytest.mark.parametrize("damaged", [b"", b"3 30 x", b"3 30 p ", b"-1 30 p \x90", body(*PINGS)[:-3]])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"3 30 x",
+        b"3 30 p ",
+        b"-1 30 p \x90",
+        body(*PINGS)[:-3],
+        body(EMPTY, kind="b", chunks=2**62),
+        body(EMPTY, kind="b", chunks=-1),
+        body(*PINGS, kind="b", chunks=1),
+    ],
+)
 def test_a_damaged_batch_is_unreadable(damaged: bytes) -> None:
     with pytest.raises(UnreadableEntry):
         parse_scheduled(5, damaged)

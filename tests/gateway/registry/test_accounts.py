@@ -9,16 +9,25 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import RecordRefused, StoreDown
+from gateway.registry import passwords
 from gateway.registry.accounts import Accounts, TokenRole
+from gateway.registry.clients import Clients
 from gateway.registry.passwords import hash_for_rhoconnect
 from gateway.settings import Secret
 from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
+from gateway.store.keys import SESSION_HMAC
 from gateway.store.redis_py_pool import with_bounded_pool
 from protocols.errors import InvalidField
 from tests.support.redis import RedisServer
 
 TOKEN = "configured"
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrypt of a thirtieth of the work: the tests count the hashes and see where they are computed."""
+    monkeypatch.setattr(passwords, "_N", 2**10)
 
 
 def accounts(redis: Redis, *, owns_store: bool = False, admin_password: str | None = None) -> Accounts:
@@ -271,3 +280,23 @@ async def test_a_recently_valid_token_is_looked_up_on_the_reserved_connection(
         await pipe.watch("key")  # takes the only connection
         async with asyncio.timeout(30):
             assert await ours.token_role(TOKEN) is TokenRole.ADMIN
+
+
+@pytest.mark.parametrize("damaged", [b"", b"zz" * 32, b"ab" * 15, b"\xff" * 64, b"ab" * 33])
+async def test_a_damaged_session_secret_is_replaced(redis_client: Redis, damaged: bytes) -> None:
+    await redis_client.set(SESSION_HMAC, damaged)
+    found = await asyncio.gather(*(accounts(redis_client).session_secret() for _ in range(5)))
+    assert len(set(found)) == 1
+    assert len(found[0]) == 32
+    assert await redis_client.get(SESSION_HMAC) == found[0].hex().encode()
+
+
+async def test_a_damaged_counter_fails_no_change(redis_client: Redis) -> None:
+    for name in ("user:count", "client:count"):
+        await redis_client.set(name, "not a number")
+    users = accounts(redis_client)
+    await users.create("bob", "secret")
+    client_id = await Clients(redis_client).create("bob", {"device_pin": "t"})
+    await Clients(redis_client).delete("bob", client_id)
+    await users.delete("bob")
+    assert await users.user("bob") is None

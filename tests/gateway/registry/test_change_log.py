@@ -18,7 +18,7 @@ from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection
 from tests.gateway.conftest import MakeLink
 from tests.support.redis import RedisServer
-from tests.support.worker_core import until
+from tests.support.worker_core import read_until, until
 
 # Decisions, without Redis.
 
@@ -289,6 +289,13 @@ async def test_listeners_in_a_swapped_in_database_find_each_other(
             await until(
                 lambda listener=listener, count=count: not listener.change_log.is_current(count, ["ab"])
             )
+        wanted = {name.encode() for name in names}
+        assert await read_until(wanted, lambda: listeners_in(redis_client)) == wanted
+
+
+async def listeners_in(redis: Redis) -> set[bytes]:
+    """The listeners that the present database names."""
+    return set(await redis.hkeys(keys.LISTENERS))
 
 
 async def _beaten(redis: Redis, name: str, before: bytes | None) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from math import inf
 
 import pytest
@@ -19,7 +20,7 @@ from gateway.store.connection import RedisConnection
 from tests.support.proxy import Proxy
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, apple, lay_user
-from tests.support.worker_core import until
+from tests.support.worker_core import read_until, until
 
 
 class Watched:
@@ -55,12 +56,9 @@ class Watched:
         (device,) = (one for one in found.devices if one.client_id == phone.client_id)
         assert await self.registry.mark_dead(device, "Unregistered", None, 1000)
 
-    async def becomes(self, pins: list[str], user: str = "bob") -> None:
-        """Wait until the change was heard of; sooner than a cached entry ends by itself (`cache.LIFE_S`)."""
-        await until(lambda: self._are(pins, user))
-
-    async def _are(self, pins: list[str], user: str) -> bool:
-        return await self.pins(user) == pins
+    async def assert_pins(self, pins: list[str], user: str = "bob") -> None:
+        """Assert that a look-up soon finds these push tokens, before a cached entry expires (`cache.LIFE_S`)."""
+        assert await read_until(pins, partial(self.pins, user)) == pins
 
 
 @pytest.fixture
@@ -92,7 +90,7 @@ async def phone(redis_client: Redis) -> Client:
 
 async def test_cached_users_are_not_read_again(watched: Watched, phone: Client) -> None:
     await watched.noted(phone)
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
     asked = await watched.asked()
     assert [await watched.pins() for _ in range(3)] == [["aa"]] * 3
     assert await watched.asked() == asked
@@ -101,53 +99,53 @@ async def test_cached_users_are_not_read_again(watched: Watched, phone: Client) 
 async def test_a_new_pin_counts_at_the_next_ping(
     watched: Watched, phone: Client, redis_client: Redis
 ) -> None:
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
     await redis_client.set(f"client:{phone.client_id}:device_pin", "bb")
-    await watched.becomes(["bb"])
+    await watched.assert_pins(["bb"])
 
 
 async def test_an_added_and_a_removed_device_are_detected(
     watched: Watched, phone: Client, redis_client: Redis
 ) -> None:
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
     other = apple("bb")
     await redis_client.mset(other.keys("bob"))
     await redis_client.sadd("user:bob:clients", other.client_id)
-    await watched.becomes(["aa", "bb"])
+    await watched.assert_pins(["aa", "bb"])
     await redis_client.srem("user:bob:clients", phone.client_id)
-    await watched.becomes(["bb"])
+    await watched.assert_pins(["bb"])
     await redis_client.delete(f"client:{other.client_id}:rho__id")
-    await watched.becomes([])
+    await watched.assert_pins([])
     await redis_client.set(f"client:{other.client_id}:rho__id", other.client_id)
-    await watched.becomes(["bb"])
+    await watched.assert_pins(["bb"])
 
 
 async def test_a_new_user_is_detected(watched: Watched, redis_client: Redis) -> None:
-    await watched.becomes([], "eve")
+    await watched.assert_pins([], "eve")
     await lay_user(redis_client, "eve", [apple("ee")])
-    await watched.becomes(["ee"], "eve")
+    await watched.assert_pins(["ee"], "eve")
 
 
 async def test_a_dead_mark_and_its_end_are_detected(
     watched: Watched, phone: Client, redis_client: Redis
 ) -> None:
     await watched.noted(phone)
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
     await watched.mark(phone)
-    await watched.becomes([])
+    await watched.assert_pins([])
     await redis_client.delete(keys.dead(phone.client_id))
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
 
 
 async def test_a_sync_ends_a_mark_that_is_cached(
     watched: Watched, phone: Client, redis_client: Redis
 ) -> None:
     await watched.noted(phone)
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
     await watched.mark(phone)
-    await watched.becomes([])
+    await watched.assert_pins([])
     await redis_client.set(keys.client(phone.client_id, "last_sync"), "2026-01-01 00:00:00 +0000")
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
 
 
 async def test_a_mark_before_the_record_of_a_registration_is_deleted_by_it(
@@ -156,34 +154,34 @@ async def test_a_mark_before_the_record_of_a_registration_is_deleted_by_it(
     """Nothing tells which of the two was first, and a device that lives must not stay without pings."""
     watched.proxy.hold()
     await lay_user(redis_client, "bob", [phone := apple("aa")])
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
     await watched.mark(phone)
     watched.proxy.release()
     await watched.noted(phone)
     assert not await redis_client.exists(keys.dead(phone.client_id))
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
     await watched.mark(phone)  # the next ping that the provider refuses
-    await watched.becomes([])
+    await watched.assert_pins([])
 
 
 async def test_a_flush_is_detected(watched: Watched, phone: Client, redis_client: Redis) -> None:
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
     await redis_client.flushall()
-    await watched.becomes([])
+    await watched.assert_pins([])
 
 
 async def test_a_swapped_database_is_detected(
     watched: Watched, phone: Client, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_log_module, "HEARTBEAT_S", 0.01)
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
 
     async def beaten(before: bytes | None) -> bool:
         return await redis_client.get(keys.heartbeat("tested:0")) not in (None, before)
 
     for pins in ([], ["aa"], [], ["aa"]):
         await redis_client.swapdb(0, 1)
-        await watched.becomes(pins)
+        await watched.assert_pins(pins)
         # Who swaps and swaps back between two beats is not seen.
         word = await redis_client.get(keys.heartbeat("tested:0"))
         await until(lambda word=word: beaten(word))
@@ -192,7 +190,7 @@ async def test_a_swapped_database_is_detected(
 async def test_without_the_connection_nothing_is_cached(
     watched: Watched, phone: Client, redis_client: Redis
 ) -> None:
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
     watched.proxy.vanish()
     await until(lambda: not watched.registry.cache.enabled)
     await redis_client.set(f"client:{phone.client_id}:device_pin", "bb")
@@ -201,7 +199,7 @@ async def test_without_the_connection_nothing_is_cached(
     assert await watched.pins() == ["cc"]
     await watched.proxy.restore()
     await until(lambda: watched.registry.cache.enabled)
-    await watched.becomes(["cc"])
+    await watched.assert_pins(["cc"])
 
 
 async def test_changes_of_documents_are_not_received() -> None:
@@ -214,7 +212,7 @@ async def test_clients_with_untracked_ids_are_never_cached(watched: Watched, red
     """A client id that is no hex is under no prefix: what is read of it holds once."""
     odd = apple("aa", client_id="application")
     await lay_user(redis_client, "bob", [odd])
-    await watched.becomes(["aa"])
+    await watched.assert_pins(["aa"])
     await redis_client.set("client:application:device_pin", "bb")
     assert await watched.pins() == ["bb"]
 

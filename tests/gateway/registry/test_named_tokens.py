@@ -107,6 +107,14 @@ async def test_the_last_use_is_written_once_a_minute(redis_client: Redis) -> Non
     assert [one.last_used_at for one in await first.all()] == [NOW_S + 60]
 
 
+async def test_a_session_of_a_token_is_a_use(redis_client: Redis) -> None:
+    ours = named(redis_client)
+    digest = digest_of(await ours.create(token()))
+    (caller,) = await ours.find_digests([digest])
+    assert caller is not None
+    assert [one.last_used_at for one in await ours.all()] == [NOW_S]
+
+
 async def test_a_redis_that_takes_no_writes_refuses_no_token(redis_client: Redis) -> None:
     ours = named(redis_client)
     text = await ours.create(token())

@@ -15,7 +15,7 @@ from gateway.registry.snapshots import SnapshotStore
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from tests.support.rhoconnect import apple, lay_users
-from tests.support.worker_core import until
+from tests.support.worker_core import read_until, until
 
 USERS = 700  # SSCAN gives them in several parts
 
@@ -46,13 +46,14 @@ async def count(redis: Redis) -> int:
     return len([name async for name in redis.scan_iter(keys.snapshot("*"), 1000)])
 
 
-async def all_made(redis: Redis) -> bool:
-    return await count(redis) == USERS
+async def assert_all_made(redis: Redis) -> None:
+    """Assert that all users soon have a snapshot."""
+    assert await read_until(USERS, lambda: count(redis)) == USERS
 
 
 async def test_all_users_are_read(refill: SnapshotWarmup, redis_client: Redis) -> None:
     refill.begin()
-    await until(lambda: all_made(redis_client))
+    await assert_all_made(redis_client)
 
 
 async def test_a_later_lapse_restarts_it(refill: SnapshotWarmup, redis_client: Redis) -> None:
@@ -60,7 +61,7 @@ async def test_a_later_lapse_restarts_it(refill: SnapshotWarmup, redis_client: R
     await until(lambda: count(redis_client))
     await redis_client.unlink(*[keys.snapshot(f"user{n}") for n in range(USERS)])
     refill.begin()
-    await until(lambda: all_made(redis_client))
+    await assert_all_made(redis_client)
 
 
 async def test_it_waits_for_an_unavailable_store(
@@ -77,7 +78,7 @@ async def test_it_waits_for_an_unavailable_store(
 
     monkeypatch.setattr(registry, "devices_of_many", away)
     refill.begin()
-    await until(lambda: all_made(redis_client))
+    await assert_all_made(redis_client)
     assert failures == 0
 
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 import msgspec
 import pytest
@@ -20,7 +21,7 @@ from protocols.devices import Device
 from tests.gateway.conftest import MakeLink
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, apple, lay_user
-from tests.support.worker_core import until
+from tests.support.worker_core import read_until, until
 
 
 class Reader:
@@ -39,11 +40,9 @@ class Reader:
         assert set(also.devices) == set(found.devices)
         return sorted(device.pin for device in found.devices)
 
-    async def becomes(self, pins: list[str], user: str = "bob") -> None:
-        async def is_so() -> bool:
-            return await self.pins(user) == sorted(pins)
-
-        await until(is_so)
+    async def assert_pins(self, pins: list[str], user: str = "bob") -> None:
+        """Assert that a look-up soon finds these push tokens."""
+        assert await read_until(sorted(pins), partial(self.pins, user)) == sorted(pins)
 
 
 Open = Callable[[str], Awaitable[Reader]]
@@ -125,8 +124,8 @@ async def test_every_change_invalidates_a_snapshot(opened: Open, redis_client: R
         (lambda: redis_client.delete("user:bob:clients"), []),
     ):
         await act()
-        await one.becomes(pins)
-        await two.becomes(pins)
+        await one.assert_pins(pins)
+        await two.assert_pins(pins)
 
 
 async def test_a_snapshot_of_another_layout_is_rebuilt(opened: Open, redis_client: Redis) -> None:
@@ -151,14 +150,14 @@ async def test_a_user_with_a_mark_has_no_snapshot(
     phone = apple("aa", last_sync="2026-11-24T10:00:00+0000")
     await lay_user(redis_client, "bob", [phone])
     one = await opened("one:0")
-    await one.becomes(["aa"])
+    await one.assert_pins(["aa"])
     await one.registry.mark_dead(_device(phone, "aa"), "Reason", None, 1, places)
     await until(lambda: _marked(one))
     await redis_client.delete(keys.snapshot("bob"))
     await one.pins()
     assert not await kept(redis_client)
     await redis_client.set(keys.client(phone.client_id, "last_sync"), "2026-11-25T10:00:00+0000")
-    await one.becomes(["aa"])
+    await one.assert_pins(["aa"])
     (found,) = await one.registry.devices_of(["bob"])
     assert (found.dead, found.marked) == (0, False)
 
@@ -236,7 +235,7 @@ async def test_a_snapshot_made_during_a_lapse_is_invalid(opened: Open, redis_cli
     late = await redis_client.get(keys.snapshot("bob"))
     two = await opened("two:0")
     await redis_client.set(keys.client(phone.client_id, "device_pin"), "bb")
-    await two.becomes(["bb"])
+    await two.assert_pins(["bb"])
     await one.invalidations.close()
     await redis_client.set(keys.snapshot("bob"), late)
     assert await two.pins() == ["bb"]
@@ -322,4 +321,4 @@ async def test_no_sequence_of_events_leaves_a_stale_snapshot(
             await readers.pop(shop.chance.randrange(len(readers))).invalidations.close()
         for user in USERS:
             for reader in readers:
-                await reader.becomes(await shop.pins(user), user)
+                await reader.assert_pins(await shop.pins(user), user)

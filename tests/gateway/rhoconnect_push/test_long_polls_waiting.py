@@ -158,6 +158,7 @@ async def test_a_closed_connection_leaves_no_poll(service: House) -> None:
         ask(wire, phone)
         await service.waits()
     await service.waits(0)
+    assert len(service.service.polls) == 0
 
 
 async def test_the_end_of_the_process_answers_all_polls(redis_client: Redis, redis_address: str) -> None:

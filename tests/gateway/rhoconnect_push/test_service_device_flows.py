@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from redis.asyncio import Redis
 
 from gateway.rhoconnect_push import PushTimeouts
@@ -23,8 +24,10 @@ from tests.gateway.rhoconnect_push.harness import APP, SESSION, USER, House, bas
 from tests.support import rhoconnect
 from tests.support.gateway import Gateway
 from tests.support.ports import free_port
+from tests.support.redis import KINDS, RedisServer
 
 HASTE = 100.0
+SHARED = pytest.mark.asyncio(loop_scope="module")
 FLAVOURS = pytest.mark.parametrize("behaviour", [ANDROID, WINDOWS], ids=["android", "windows"])
 
 
@@ -129,14 +132,34 @@ async def log_in(gateway: Gateway, login: str, password: str) -> str:
 
 
 async def owner_of(
-    gateway: Gateway, redis: Redis, behaviour: DeviceBehaviour = ANDROID
+    gateway: Gateway, redis: Redis, behaviour: DeviceBehaviour = ANDROID, login: str = "bob"
 ) -> RhoConnectPushDevice:
     """A user of the gateway's own accounts, with a device."""
-    await rhoconnect.lay_user(redis, "bob", [], password="pw")
-    session = await log_in(gateway, "bob", "pw")
+    await rhoconnect.lay_user(redis, login, [], password="pw")
+    session = await log_in(gateway, login, "pw")
     return RhoConnectPushDevice(
-        gateway.rhoconnect_push_url, "bob", "pw", session, behaviour=behaviour, speed_up=HASTE
+        gateway.rhoconnect_push_url, login, "pw", session, behaviour=behaviour, speed_up=HASTE
     )
+
+
+class Site(NamedTuple):
+    """A gateway with two workers that several tests share, each with users of its own."""
+
+    gateway: Gateway
+    redis: Redis
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=KINDS)
+async def site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Site]:
+    with RedisServer(request.param) as server:
+        app = {"redis": server.address, "push_server": "http://someapp:secret@localhost:8675/"}
+        async with (
+            Redis(unix_socket_path=str(server.socket)) as redis,
+            Gateway(tmp_path_factory.mktemp("g"), app=app, workers=2) as gateway,
+        ):
+            yield Site(gateway, redis)
 
 
 async def finished(gateway: Gateway, ping_id: str) -> dict[str, Any]:
@@ -149,21 +172,21 @@ async def finished(gateway: Gateway, ping_id: str) -> dict[str, Any]:
             await asyncio.sleep(0.02)
 
 
+@SHARED
 @FLAVOURS
 async def test_a_ping_reaches_a_device_without_a_hop(
-    start_gateway: StartGateway, redis_client: Redis, redis_address: str, behaviour: DeviceBehaviour
+    site: Site, request: pytest.FixtureRequest, behaviour: DeviceBehaviour
 ) -> None:
-    gateway = await start_gateway(app={"redis": redis_address}, workers=2)
-    async with await owner_of(gateway, redis_client, behaviour) as device:
+    gateway, redis = site
+    login = request.node.callspec.id
+    async with await owner_of(gateway, redis, behaviour, login) as device:
         token = await device.register("someapp")
-        await rhoconnect.lay_user(
-            redis_client, "bob", [rhoconnect.rhoconnect_push_client(token)], password="pw"
-        )
+        await rhoconnect.lay_user(redis, login, [rhoconnect.rhoconnect_push_client(token)], password="pw")
         async with switched_on(device):
             # Enough for each worker's poll to receive a message that another worker queued.
             for number in range(10):
                 answer = await gateway.ping(
-                    "bob", message=f"hello {number}", badge=3, vibrate=2000, sources="A"
+                    login, message=f"hello {number}", badge=3, vibrate=2000, sources="A"
                 )
                 assert answer.status == 200
                 got = await device.wait(number + 1)
@@ -173,24 +196,21 @@ async def test_a_ping_reaches_a_device_without_a_hop(
     assert report["devices"][0]["provider"] == "rhoconnect_push"
 
 
-async def test_an_ended_registration_is_rejected_and_not_retried(
-    start_gateway: StartGateway, redis_client: Redis, redis_address: str
-) -> None:
-    gateway = await start_gateway(app={"redis": redis_address})
-    await rhoconnect.lay_user(redis_client, "bob", [rhoconnect.rhoconnect_push_client("no:token")])
-    answer = await gateway.ping("bob", message="hello")
+@SHARED
+async def test_an_ended_registration_is_rejected_and_not_retried(site: Site) -> None:
+    gateway, redis = site
+    await rhoconnect.lay_user(redis, "eve", [rhoconnect.rhoconnect_push_client("no:token")])
+    answer = await gateway.ping("eve", message="hello")
     report = await finished(gateway, answer.ping_id)
     [device] = report["devices"]
     assert (device["verdict"], device["reason"]) == ("rejected", "NotRegistered")
-    assert not await redis_client.keys("rhopush:dead:*"), "the device may register again with its token"
+    assert not await redis.keys("rhopush:dead:*"), "the device may register again with its token"
 
 
-async def test_the_apps_of_push_server_may_post(
-    start_gateway: StartGateway, redis_client: Redis, redis_address: str
-) -> None:
-    app = {"redis": redis_address, "push_server": "http://someapp:secret@localhost:8675/"}
-    gateway = await start_gateway(app=app)
-    async with await owner_of(gateway, redis_client) as device:
+@SHARED
+async def test_the_apps_of_push_server_may_post(site: Site) -> None:
+    gateway, redis = site
+    async with await owner_of(gateway, redis, login="ann") as device:
         token = await device.register("someapp")
         statuses = []
         async with aiohttp.ClientSession(gateway.rhoconnect_push_url) as session:

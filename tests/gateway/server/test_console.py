@@ -2,12 +2,18 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import aiohttp
 
 from gateway.console.history import FINE
 from tests.conftest import StartGateway
 from tests.support.gateway import TOKEN
+from tests.support.redis import RedisServer
+from tests.support.worker import working
+
+QUICK = {"gateway.console.recorder.FINE": {"step_ms": 500}}
+"""Samples at short intervals, so that the first one comes soon."""
 
 
 async def log_in(session: aiohttp.ClientSession) -> int:
@@ -20,14 +26,14 @@ async def log_in(session: aiohttp.ClientSession) -> int:
 
 
 async def test_a_gateway_serves_it_and_records_the_time_series(start_gateway: StartGateway) -> None:
-    gateway = await start_gateway(workers=2)
+    gateway = await start_gateway(workers=2, constants=QUICK)
     jar = aiohttp.CookieJar(unsafe=True)
     async with aiohttp.ClientSession(gateway.url, cookie_jar=jar) as session:
         assert await log_in(session) == 303
         async with asyncio.timeout(60):
             points: list[object] = []
             while not points:
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.05)
                 async with session.get(f"/console/series/{FINE.name}") as answer:
                     points = (await answer.json())["points"]
         async with session.get("/console") as answer:
@@ -36,6 +42,9 @@ async def test_a_gateway_serves_it_and_records_the_time_series(start_gateway: St
     assert table.count('<th scope="row"') == 2  # both workers, regardless of which of them answered
 
 
-async def test_it_can_be_disabled(start_gateway: StartGateway) -> None:
-    gateway = await start_gateway({"console": {"enabled": False}})
-    assert (await gateway.request("GET", "/console/login")).status == 404
+async def test_it_can_be_disabled(tmp_path: Path) -> None:
+    with RedisServer("valkey") as server:
+        for enabled, status in ((True, 200), (False, 404)):
+            settings = {"console": {"enabled": enabled}}
+            async with working(tmp_path, server.address, settings) as worker:
+                assert (await worker.request("GET", "/console/login")).status == status

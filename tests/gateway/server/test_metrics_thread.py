@@ -115,8 +115,14 @@ async def test_a_stopped_worker_delays_no_scrape(house: House) -> None:
 async def test_concurrent_scrapes_are_all_answered(house: House) -> None:
     metrics, asked = house.worker()
     metrics.pings_accepted("http").inc(3)
-    texts = await asyncio.gather(*(asked.scrape() for _ in range(50)))
-    assert {samples(text.decode())[ACCEPTED] for text in texts} == {3}
+    early = asyncio.gather(*(asked.scrape() for _ in range(50)))
+    while not asked._scrapes:
+        await asyncio.sleep(0)
+    metrics.pings_accepted("http").inc()
+    late = await asyncio.gather(*(asked.scrape() for _ in range(50)))
+    assert {samples(text.decode())[ACCEPTED] for text in late} == {4}
+    assert {samples(text.decode())[ACCEPTED] for text in await early} <= {3, 4}
+    assert asked._scrape_number == 2
 
 
 async def test_a_channel_with_invalid_data_is_closed_and_the_thread_continues(house: House) -> None:

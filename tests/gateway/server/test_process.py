@@ -30,17 +30,17 @@ class Process:
         self.status, self.status_fd = os.pipe()
         self.process: Any = None
 
-    async def start(self, topic: str = "") -> None:
+    async def start(self, topic: str = "", module: str = "tests.gateway.server.stand_in_worker") -> None:
         order = WorkerConfig(
             slot=3,
             gateway_id="tested",
-            module="tests.gateway.server.stand_in_worker",
+            module=module,
             socket_fd=self.listener.fileno(),
             status_fd=self.status_fd,
             metrics_fd=self.theirs.fileno(),
         )
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway.server.process"),
+            *(sys.executable, "-m", "gateway.server.worker_start"),
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -122,7 +122,7 @@ async def test_it_ends_with_its_supervisor(worker: Process) -> None:
 
 async def test_an_incomplete_configuration_starts_nothing(worker: Process) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway.server.process"), cwd=ROOT, stdin=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "gateway.server.worker_start"), cwd=ROOT, stdin=asyncio.subprocess.PIPE
     )
     worker.process = process
     await process.communicate(b'{"slot":0}\n{"redis"')

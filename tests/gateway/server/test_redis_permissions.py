@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,6 @@ from gateway.simulators import ANDROID, ApnsSimulator, FcmSimulator, RhoConnectP
 from gateway.store.address import RedisAddress
 from tests.conftest import StartGateway
 from tests.support import rhoconnect
-from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
 from tests.support.redis import KINDS, RedisServer
 from tests.support.rhoconnect import apple, lay_user
@@ -58,30 +57,17 @@ async def limited(admin: Redis, server: RedisServer, *rules: str) -> str:
     return server.address.replace("unix://", "unix://few:pw@")
 
 
-def logged(gateway: Gateway) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in gateway.log.read_text().splitlines() if line.startswith("{")]
-
-
-async def finished(gateway: Gateway, ping_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(30):
-        while True:
-            report: dict[str, Any] = (await gateway.request("GET", f"/rc/v1/pings/{ping_id}")).json()
-            if report["state"] == "done":
-                return report
-            await asyncio.sleep(0.02)
-
-
 @asynccontextmanager
-async def rhoconnect_push_device(gateway: Gateway) -> AsyncIterator[RhoConnectPushDevice]:
+async def rhoconnect_push_device(worker: Worker) -> AsyncIterator[RhoConnectPushDevice]:
     """A device of bob, registered and polling."""
     async with (
-        aiohttp.ClientSession(gateway.url) as session,
+        aiohttp.ClientSession(worker.url) as session,
         session.post("/rc/v1/app/login", json={"login": "bob", "password": "pw"}) as answer,
     ):
         assert answer.status == 200
         cookie = f"rhoconnect_session={answer.cookies['rhoconnect_session'].value}"
     async with RhoConnectPushDevice(
-        gateway.rhoconnect_push_url, "bob", "pw", cookie, behaviour=ANDROID, speed_up=100.0
+        worker.rhoconnect_push_url, "bob", "pw", cookie, behaviour=ANDROID, speed_up=100.0
     ) as device:
         await device.register("someapp")
         task = asyncio.create_task(device.run())
@@ -92,11 +78,13 @@ async def rhoconnect_push_device(gateway: Gateway) -> AsyncIterator[RhoConnectPu
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def all_ways(gateway: Gateway, admin: Redis, apns: ApnsSimulator, *, channels: bool) -> None:
+async def all_ways(
+    worker: Worker, address: str, admin: Redis, apns: ApnsSimulator, *, channels: bool
+) -> None:
     """A ping, an event, a job of Resque, a registration and a RhoConnect Push device under a limited user."""
-    assert (await gateway.request("GET", "/readyz")).json() == {"ready": True, "missing": {}, "degraded": {}}
+    assert (await worker.request("GET", "/readyz")).json() == {"ready": True, "missing": {}, "degraded": {}}
     login = {"login": "bob", "password": "pw"}
-    async with aiohttp.ClientSession(gateway.url) as session:
+    async with aiohttp.ClientSession(worker.url) as session:
         async with session.post("/rc/v1/app/login", json=login) as answer:
             assert answer.status == 200
             cookie = {"rhoconnect_session": answer.cookies["rhoconnect_session"].value}
@@ -109,7 +97,7 @@ async def all_ways(gateway: Gateway, admin: Redis, apns: ApnsSimulator, *, chann
         ) as answer:
             assert answer.status == 200, await answer.text()
 
-    waited = await gateway.request(
+    waited = await worker.request(
         "POST", "/rc/v1/users/ping?wait=true", json={"user_id": ["bob"], "message": "one"}
     )
     assert (waited.status, apns.received.total) == (200, 1), waited.body
@@ -117,22 +105,19 @@ async def all_ways(gateway: Gateway, admin: Redis, apns: ApnsSimulator, *, chann
         await admin.publish("rhoconnect:changes", json.dumps({"source": "Product", "user_id": "bob"}))
         await until(lambda: apns.received.total == 2)
     before = apns.received.total
-    address = RedisAddress.parse(
-        str(yaml.safe_load(gateway.settings_file.read_text())["development"]["redis"])
-    )
-    await asyncio.to_thread(push, address, {"user_id": ["bob"], "message": "job"})
+    job = {"user_id": ["bob"], "message": "job"}
+    await asyncio.to_thread(push, RedisAddress.parse(address), job)
     await until(lambda: apns.received.total == before + 1)
 
-    async with rhoconnect_push_device(gateway) as phone:
+    async with rhoconnect_push_device(worker) as phone:
         await lay_user(
             admin, "bob", [rhoconnect.rhoconnect_push_client(phone.tokens["someapp"])], password="pw"
         )
-        answered = await gateway.ping("bob", message="to the old one")
-        assert answered.status == 200
+        ping_id = await worker.accepted("bob", message="to the old one")
         got = await phone.wait(1)
         assert got[0].data["alert"] == "to the old one"
-        assert (await finished(gateway, answered.ping_id))["counts"]["accepted"] >= 1
-    created = await gateway.request(
+        assert (await worker.done(ping_id))["counts"]["accepted"] >= 1
+    created = await worker.request(
         "POST", "/rc/v1/users", json={"attributes": {"login": "eve", "password": "secret"}}
     )
     assert created.status == 200, created.body
@@ -140,7 +125,7 @@ async def all_ways(gateway: Gateway, admin: Redis, apns: ApnsSimulator, *, chann
 
 @pytest.mark.parametrize("rights", ["documented", "no-channels", "no-dangerous", "read-all"])
 async def test_a_limited_user_suffices(
-    server: RedisServer, admin: Redis, start_gateway: StartGateway, rights: str
+    server: RedisServer, admin: Redis, tmp_path: Path, rights: str
 ) -> None:
     rules = {
         "documented": documented(),
@@ -150,12 +135,18 @@ async def test_a_limited_user_suffices(
     }[rights]
     await lay_user(admin, "bob", [], password="pw")
     address = await limited(admin, server, *rules)
-    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
-        said = provider_settings(apns, fcm, events={"window_ms": 0}, resque={"queues": ["ping"]})
+    async with ApnsSimulator() as apns, FcmSimulator() as fcm, AsyncExitStack() as stack:
+        said = provider_settings(apns, fcm, events={"window_ms": 0}, resque={"queues": ["ping"]}, drain_s=1)
         said["rhoconnect_push"] = {"wait_s": 30}
-        gateway = await start_gateway(said, app={"redis": address}, sources=SOURCES, workers=2)
-        await all_ways(gateway, admin, apns, channels=rights != "no-channels")
-    texts = " ".join(line["text"] for line in logged(gateway) if line["event"] == "redis_commands_refused")
+        logged = stack.enter_context(capture_logs())
+        first, _ = [
+            await stack.enter_async_context(
+                working(tmp_path, address, said, slot=slot, workers=2, rhoconnect_push=True, sources=SOURCES)
+            )
+            for slot in range(2)
+        ]
+        await all_ways(first, address, admin, apns, channels=rights != "no-channels")
+    texts = " ".join(line["text"] for line in logged if line["event"] == "redis_commands_refused")
     named = {
         "documented": ["SORT"],
         "read-all": [],
@@ -165,33 +156,33 @@ async def test_a_limited_user_suffices(
     assert all(name in texts for name in named[rights]), texts
     assert bool(texts) is bool(named[rights]), texts
     if rights == "documented":
-        assert (
-            len({line["text"] for line in logged(gateway) if line["event"] == "redis_commands_refused"}) == 1
-        )
+        assert len({line["text"] for line in logged if line["event"] == "redis_commands_refused"}) == 1
 
 
 async def test_a_user_without_channels_is_logged_rarely(
-    server: RedisServer, admin: Redis, start_gateway: StartGateway
+    server: RedisServer, admin: Redis, tmp_path: Path
 ) -> None:
     address = await limited(admin, server, "~*", "resetchannels", "+@all")
-    gateway = await start_gateway(app={"redis": address})
-    # The connection with the refused channels stands, and proves itself twice a second.
-    await until(
-        lambda: any(
-            line["event"] == "redis_channel_refused" and line["channel"] == "rhoconnect:changes"
-            for line in logged(gateway)
-        )
-    )
-    connected = {line["id"] for line in await admin.client_list() if line["name"] == "rhopush:events"}
-    assert len(connected) == 1
-    for _ in range(3):
-        assert (await gateway.request("GET", "/readyz")).status == 200
-        await asyncio.sleep(0.5)  # the time in which there were fifteen lines
-    assert {line["id"] for line in await admin.client_list() if line["name"] == "rhopush:events"} == connected
-    refused = [line for line in logged(gateway) if line["event"] == "redis_channel_refused"]
+    with capture_logs() as said:
+        async with working(tmp_path, address, {"drain_s": 1}) as worker:
+            # The connection with the refused channels stands, and proves itself twice a second.
+            await until(
+                lambda: any(
+                    line["event"] == "redis_channel_refused" and line["channel"] == "rhoconnect:changes"
+                    for line in said
+                )
+            )
+            connected = {line["id"] for line in await admin.client_list() if line["name"] == "rhopush:events"}
+            assert len(connected) == 1
+            for _ in range(3):
+                assert (await worker.request("GET", "/readyz")).status == 200
+                await asyncio.sleep(0.5)  # the time in which there were fifteen lines
+            after = {line["id"] for line in await admin.client_list() if line["name"] == "rhopush:events"}
+            assert after == connected
+    refused = [line for line in said if line["event"] == "redis_channel_refused"]
     assert len(refused) == len({line["channel"] for line in refused})
     assert any(line["channel"] == "rhoconnect:changes" and "NOPERM" in line["error"] for line in refused)
-    lines = [line for line in logged(gateway) if line["level"] in ("warning", "error")]
+    lines = [line for line in said if line["log_level"] in ("warning", "error")]
     assert len(lines) < 20, lines
 
 

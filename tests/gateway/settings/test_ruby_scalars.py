@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gateway.settings.document import read
+from gateway.settings.yaml_document import read
 
 
 def test_a_text_that_looks_like_a_date_or_time_stays_as_it_was_written(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import cast
 
 import jwt
@@ -72,12 +72,14 @@ class Client(asyncio.Protocol):
         """Send a request and wait for its outcome."""
         return await self.begin(headers, body)
 
-    async def capacity(self, streams: int) -> None:
-        """Wait until the peer's limit lets so many streams be opened."""
-        async with asyncio.timeout(30):
-            while self.machine.capacity != streams:
-                self._changed.clear()
-                await self._changed.wait()
+    async def assert_capacity(self, streams: int) -> None:
+        """Assert that the peer's limit soon lets so many streams be opened."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(30):
+                while self.machine.capacity != streams:
+                    self._changed.clear()
+                    await self._changed.wait()
+        assert self.machine.capacity == streams
 
     def _settle(self, outcomes: Sequence[RequestOutcome]) -> None:
         for outcome in outcomes:

@@ -13,19 +13,19 @@ from tests.support.requirements import need_program
 
 async def test_one_stream_until_a_valid_token_was_posted_then_as_many_as_configured() -> None:
     async with ApnsSimulator(ApnsOptions(streams=7)) as apns, connected(apns) as client:
-        await client.capacity(1)
+        await client.assert_capacity(1)
         refused = await client.send(push("no.token.here"))
         assert (refused.status, client.machine.capacity) == (403, 1)
         accepted = await client.send(push(provider_token(apns.signing_key)))
         assert accepted.status == 200
-        await client.capacity(7)
+        await client.assert_capacity(7)
 
 
 async def test_a_certificate_needs_no_first_request() -> None:
     async with ApnsSimulator(ApnsOptions(streams=7)) as apns:
         context = apns.authority.client_context(certificate=apns.client_certificate(["com.example.app"]))
         async with connected(apns, context) as client:
-            await client.capacity(7)
+            await client.assert_capacity(7)
             headers = [header for header in push("") if header[0] not in (b"authorization", b"apns-topic")]
             assert (await client.send(headers)).status == 200
             assert apns.received[0].topic == "com.example.app"
@@ -76,9 +76,9 @@ async def test_a_limit_fault_changes_the_live_limit() -> None:
     async with ApnsSimulator(ApnsOptions(faults=["limit=3:after=1"])) as apns, connected(apns) as client:
         token = provider_token(apns.signing_key)
         await client.send(push(token))
-        await client.capacity(1000)
+        await client.assert_capacity(1000)
         await client.send(push(token))
-        await client.capacity(3)
+        await client.assert_capacity(3)
 
 
 async def test_silence_answers_all_but_its_own() -> None:
@@ -95,7 +95,7 @@ async def test_held_answers_keep_their_order_and_survive_a_goaway() -> None:
     async with ApnsSimulator() as apns, connected(apns) as client:
         token = provider_token(apns.signing_key)
         await client.send(push(token))
-        await client.capacity(1000)
+        await client.assert_capacity(1000)
         apns.hold()
         futures = [client.begin(push(token), b'{"aps":{"alert":"x"}}') for _ in range(3)]
         await apns.received.wait(4)
@@ -118,21 +118,21 @@ async def test_a_cut_leaves_requests_unanswered() -> None:
 async def test_the_limit_can_be_changed_from_outside() -> None:
     async with ApnsSimulator() as apns, connected(apns) as client:
         await client.send(push(provider_token(apns.signing_key)))
-        await client.capacity(1000)
+        await client.assert_capacity(1000)
         apns.limit_streams(2)
-        await client.capacity(2)
+        await client.assert_capacity(2)
         apns.limit_streams(50)
-        await client.capacity(50)
+        await client.assert_capacity(50)
 
 
 async def test_too_many_errors_end_the_connection() -> None:
     async with ApnsSimulator(ApnsOptions(errors_max=4)) as apns, connected(apns) as client:
         token = provider_token(apns.signing_key)
         await client.send(push(token))
-        await client.capacity(1000)
+        await client.assert_capacity(1000)
         for _ in range(2):
             await client.send(push(token, "zz"))
-        await client.capacity(500)
+        await client.assert_capacity(500)
         for _ in range(2):
             assert (await client.send(push(token, "zz"))).status == 400
         await client.lost

@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 
 from gateway.simulators.authority import TOPICS_OID, Authority, encode_topics
-from protocols.apns.credentials import Certificate, topics_of
+from protocols.apns.credentials import PushCertificate, topics_of
 
 AUTHORITY = Authority(["simulator.test"])
 
@@ -16,7 +16,7 @@ AUTHORITY = Authority(["simulator.test"])
 )
 def test_the_topics_can_be_read_from_a_provider_certificate(topics: list[str]) -> None:
     made = AUTHORITY.client_certificate(topics)
-    assert Certificate.load(made.pem).topics == made.topics == tuple(topics)
+    assert PushCertificate.load(made.pem).topics == made.topics == tuple(topics)
 
 
 def test_without_the_extension_the_uid_is_the_topic() -> None:

@@ -14,7 +14,7 @@ async def test_goaway_has_the_last_processed_stream_and_the_reason() -> None:
     ):
         token = provider_token(apns.signing_key)
         await client.send(push(token))
-        await client.capacity(1000)
+        await client.assert_capacity(1000)
         futures = [client.begin(push(token), b'{"aps":{"alert":"x"}}') for _ in range(5)]
         outcomes = await asyncio.gather(*futures)
         assert [outcome.status for outcome in outcomes] == [200, 200, 0, 0, 0]
@@ -66,7 +66,7 @@ async def test_nothing_is_taken_after_a_cut() -> None:
     ):
         token = provider_token(apns.signing_key)
         await client.send(push(token))
-        await client.capacity(1000)
+        await client.assert_capacity(1000)
         client.hold_output = True
         futures = [client.begin(push(token), b'{"aps":{"alert":"x"}}') for _ in range(4)]
         client.hold_output = False
@@ -81,7 +81,7 @@ async def test_a_second_goaway_changes_nothing() -> None:
     async with ApnsSimulator(ApnsOptions(faults=faults)) as apns, connected(apns) as client:
         token = provider_token(apns.signing_key)
         await client.send(push(token))
-        await client.capacity(1000)
+        await client.assert_capacity(1000)
         apns.hold()
         futures = [client.begin(push(token, pin), b'{"aps":{"alert":"x"}}') for pin in (PIN, "dead")]
         await apns.received.wait(3)

@@ -182,9 +182,12 @@ async def test_authorities_that_cannot_be_read_are_waited_for(tmp_path: Path, un
     address = RedisAddress.parse(f"rediss://127.0.0.1:{unused_tcp_port}?ssl_ca_certs={tmp_path}/ca.pem")
     connection = RedisConnection(address, "one")
     connection.start()
-    await until(lambda: "ca.pem: no such file" in str(connection.error))
+    await until(lambda: connection.error)
+    missing = str(connection.error)
+    assert "ca.pem: no such file" in missing
     (tmp_path / "ca.pem").write_text("half a fi")
-    await until(lambda: "not usable as PEM" in str(connection.error))
+    await until(lambda: str(connection.error) != missing)
+    assert "not usable as PEM" in str(connection.error)
     await connection.close()
 
 

@@ -10,7 +10,7 @@ from gateway.store.connection import RedisConnection
 from gateway.store.health import RedisHealth, redis_healths
 from tests.gateway.conftest import MakeLink
 from tests.support.redis import KINDS, RedisServer
-from tests.support.worker_core import until
+from tests.support.worker_core import read_until, until
 
 
 async def probed(health: RedisHealth, connection: RedisConnection) -> str | None:
@@ -62,14 +62,15 @@ async def test_a_frozen_redis_is_named_once_it_has_not_answered_for_some_time(
         health = RedisHealth("redis", connection, read=True)
         server.freeze()
         health.probe()
-        await until(lambda: health.error_text == "does not answer")
+        await until(lambda: health.error_text)
+        assert health.error_text == "does not answer"
         server.thaw()
 
-        def answers() -> bool:
+        async def probe() -> str | None:
             health.probe()
-            return health.error_text is None
+            return health.error_text
 
-        await until(answers)
+        assert await read_until(None, probe) is None
 
 
 async def test_each_redis_is_probed_for_its_uses(connection: RedisConnection) -> None:

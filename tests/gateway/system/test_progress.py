@@ -57,7 +57,11 @@ def test_a_terminal_has_a_bar_if_it_can_overwrite_a_line(
 
 
 def test_an_output_without_a_reader_ends_no_measurement() -> None:
-    Progress(Unread()).begin("pings")
+    out = Unread()
+    shown = Progress(out)
+    shown.begin("warming up")
+    shown.begin("pings")
+    assert out.getvalue() == "warming up\npings\n"
 
 
 def test_rich_is_imported_for_a_bar_alone() -> None:

@@ -11,7 +11,7 @@ from gateway.transport.dial import probe
 from gateway.transport.feed import Endpoint
 from gateway.transport.pool import ConnectionPool, Tuning
 from gateway.transport.tls import client_context
-from protocols.apns.credentials import Certificate
+from protocols.certificate import Certificate
 from tests.support.provider import ListFeed, Provider, deaf_port
 
 

@@ -12,7 +12,7 @@ import trustme
 from gateway.errors import CredentialError
 from gateway.transport import tls
 from gateway.transport.tls import client_context, server_context, try_certificate
-from protocols.apns.credentials import Certificate
+from protocols.certificate import Certificate
 
 AUTHORITY = trustme.CA()
 ISSUED = AUTHORITY.issue_cert("com.example.app")

@@ -12,6 +12,7 @@ from gateway.errors import NotFound
 from gateway.metrics import Metrics
 from gateway.queue.outbox import EventPlan, FinishedPing
 from gateway.settings import Secret, Settings, WebhookSettings
+from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.webhooks import endpoint_delivery
 from gateway.webhooks.conditions import ConditionMonitor
@@ -191,3 +192,12 @@ async def test_a_full_redis_at_the_start_does_not_stop_it(
     await listed(running, lambda one: one["state"] == "delivering")
     await settling.settle(batch_id(1), FinishedPing(0, 1))
     await receiver.until(lambda: receiver.accepted)
+    assert [event["ping_id"] for event in receiver.events(PING_COMPLETED)] == [f"{batch_id(1)}0000"]
+
+
+async def test_a_damaged_instant_of_an_endpoint_is_shown_as_the_last_one(
+    running: Running, receiver: Receiver, redis_client: Redis
+) -> None:
+    await running.dispatcher.open(settings(crm=receiver.url))
+    await redis_client.hset(keys.webhook_endpoint("crm"), mapping={"due": 2**62, "oldest": 2**62})
+    assert (await running.dispatcher.listing())[0]["next_attempt"] == "9999-12-31T23:59:59.000Z"

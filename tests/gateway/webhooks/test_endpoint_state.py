@@ -83,3 +83,11 @@ async def test_a_full_redis_keeps_its_leaders(states: EndpointStates, redis_clie
     finally:
         await redis_client.config_set("maxmemory", 0)
     assert (await states.read("crm")).cursor == "9-0"
+
+
+async def test_a_cursor_that_redis_refuses_begins_again(states: EndpointStates, redis_client: Redis) -> None:
+    for cursor in ("5000-18446744073709551616", "5000-" + "9" * 20, "5000-x"):
+        await redis_client.hset(STATE, "cursor", cursor)
+        assert (await states.read("crm")).cursor == NO_RECORD
+    await redis_client.hset(STATE, "cursor", "5000-18446744073709551615")
+    assert (await states.read("crm")).cursor == "5000-18446744073709551615"

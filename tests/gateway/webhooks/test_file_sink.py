@@ -1,8 +1,12 @@
 """Lines in a file, and the replacement of a long one."""
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
+
+import pytest
 
 from gateway.webhooks.file_sink import KEPT_FILES, FileSink
 from protocols.webhooks.attempts import Outcome
@@ -39,3 +43,29 @@ async def test_a_file_that_cannot_be_written_fails(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "other")
     assert (await FileSink(tmp_path / "link").send(MESSAGE)).outcome is Outcome.FAILED
     assert not (tmp_path / "other").exists()
+
+
+async def test_a_pipe_or_device_fails_and_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        attempt = await FileSink(path).send(MESSAGE)
+        assert attempt.outcome is Outcome.FAILED
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+async def test_a_full_disk_fails_and_leaves_no_part_of_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events"
+    await FileSink(path).send(MESSAGE)
+    before, write = path.read_bytes(), os.write
+
+    def short(descriptor: int, data: bytes) -> int:
+        if len(data) < 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[:-5])
+
+    monkeypatch.setattr(os, "write", short)
+    attempt = await FileSink(path).send(MESSAGE)
+    assert (attempt.outcome, "No space left" in attempt.error) == (Outcome.FAILED, True)
+    assert path.read_bytes() == before

@@ -28,6 +28,23 @@ async def test_the_stream_is_bounded(connection: RedisConnection, redis_client: 
     assert 100 <= await redis_client.xlen("events") < 300
 
 
+async def test_the_size_of_the_stream_is_bounded(connection: RedisConnection, redis_client: Redis) -> None:
+    large = MESSAGE._replace(data=[{"ping_id": "x" * 20_000}])
+    sink = StreamSink(connection, "events", most_bytes=200_000)
+    for number in range(100):
+        assert (await sink.send(large._replace(id=f"msg_{number}"))).outcome is Outcome.DELIVERED
+    assert 5 <= await redis_client.xlen("events") <= 10
+    successor = StreamSink(connection, "events", most_bytes=200_000)
+    for number in range(100, 105):
+        await successor.send(large._replace(id=f"msg_{number}"))
+        assert await redis_client.xlen("events") <= 10
+    ((_, fields),) = await redis_client.xrevrange("events", count=1)
+    assert fields[b"id"] == b"msg_104"
+    for number in range(40):
+        await successor.send(MESSAGE._replace(id=f"msg_small_{number}"))
+    assert await redis_client.xlen("events") >= 40
+
+
 async def test_a_key_of_another_type_fails(connection: RedisConnection, redis_client: Redis) -> None:
     await redis_client.set("events", "text")
     attempt = await StreamSink(connection, "events").send(MESSAGE)

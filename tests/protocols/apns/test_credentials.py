@@ -1,31 +1,17 @@
 """Provider tokens and push certificates, with keys generated here."""
 
-import base64
-import datetime
 from itertools import pairwise
 
 import jwt
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import pkcs12
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from protocols.apns.credentials import BUCKET_S, LAG_S, Certificate, ProviderKey
+from protocols.apns.credentials import BUCKET_S, LAG_S, ProviderKey, PushCertificate
 from protocols.errors import InvalidCredential
+from tests.support.certificates import PRIVATE, RSA, as_pem, certificate, pem
 
 KEY_ID, TEAM_ID = "ABC123DEFG", "DEF123GHIJ"
-PRIVATE = ec.generate_private_key(ec.SECP256R1())
 START_S = 1_700_001_000 // BUCKET_S * BUCKET_S
-
-
-def pem(key: PrivateKeyTypes, passphrase: bytes | None = None) -> bytes:
-    encryption = (
-        serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
-    )
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
 def key() -> ProviderKey:
@@ -77,9 +63,6 @@ def test_text_and_bytes_and_blank_lines_are_the_same_key() -> None:
     assert ProviderKey(text, KEY_ID, TEAM_ID).token(START_S) == key().token(START_S)
 
 
-RSA = rsa.generate_private_key(65537, 2048)
-
-
 @pytest.mark.parametrize(
     ("key_pem", "says"),
     [
@@ -114,93 +97,21 @@ def test_the_key_is_not_shown() -> None:
 
 # -- certificates --------------------------------------------------------------------------------------------
 
-EXPIRES = datetime.datetime(2030, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 # SEQUENCE { "com.example.app" { "app" } "com.example.app.voip" { "voip" } }, written out by hand.
 TOPICS = b"\x30\x36\x0c\x0fcom.example.app\x30\x05\x0c\x03app\x0c\x14com.example.app.voip\x30\x06\x0c\x04voip"
 LONG_TOPIC = "com.example." + "x" * 200
 
 
-def certificate(uid: str | None = "com.example.app", *extensions: tuple[str, bytes]) -> x509.Certificate:
-    names = [x509.NameAttribute(NameOID.COMMON_NAME, "Apple Push Services")]
-    if uid is not None:
-        names.append(x509.NameAttribute(NameOID.USER_ID, uid))
-    name = x509.Name(names)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(PRIVATE.public_key())
-        .serial_number(1)
-        .not_valid_before(datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
-        .not_valid_after(EXPIRES)
-    )
-    for oid, value in extensions:
-        builder = builder.add_extension(
-            x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value), critical=False
-        )
-    return builder.sign(PRIVATE, hashes.SHA256())
-
-
-def as_pem(one: x509.Certificate) -> bytes:
-    return one.public_bytes(serialization.Encoding.PEM)
-
-
 TOPICS_OID = "1.2.840.113635.100.6.3.6"
 
 
-def test_rhoconnects_pem_of_certificate_and_key() -> None:
-    one = as_pem(certificate())
-    for data in (one + pem(PRIVATE), pem(PRIVATE) + one):
-        loaded = Certificate.load(data)
-        assert loaded.topics == ("com.example.app",)
-        assert loaded.expires_s == EXPIRES.timestamp()
-        assert loaded.environments == ()
-        assert loaded.certificate_pem == one
-
-
-def test_the_passphrase() -> None:
-    data = as_pem(certificate()) + pem(PRIVATE, b"secret")
-    assert Certificate.load(data, "secret").topics == ("com.example.app",)
-    assert Certificate.load(as_pem(certificate()) + pem(PRIVATE), "not needed").topics == ("com.example.app",)
-    for wrong in (None, "", "other"):
-        with pytest.raises(InvalidCredential, match="passphrase is wrong"):
-            Certificate.load(data, wrong)
-
-
-def test_old_forms_of_a_key() -> None:
-    old = PRIVATE.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.BestAvailableEncryption(b"secret"),
-    )
-    assert b"BEGIN EC PRIVATE KEY" in old
-    assert Certificate.load(as_pem(certificate()) + old, "secret").topics == ("com.example.app",)
-
-
-def test_apples_export() -> None:
-    exported = pkcs12.serialize_key_and_certificates(
-        b"push", PRIVATE, certificate(), None, serialization.BestAvailableEncryption(b"secret")
-    )
-    loaded = Certificate.load(exported, "secret")
-    assert loaded.topics == ("com.example.app",)
-    assert (
-        serialization.load_pem_private_key(loaded.key_pem, None).private_numbers()
-        == PRIVATE.private_numbers()
-    )
-    with pytest.raises(InvalidCredential, match=r"neither PEM nor PKCS#12"):
-        Certificate.load(exported, "other")
-
-
-def test_an_export_without_the_key() -> None:
-    exported = pkcs12.serialize_key_and_certificates(
-        b"push", None, certificate(), None, serialization.NoEncryption()
-    )
-    with pytest.raises(InvalidCredential, match="holds no private key"):
-        Certificate.load(exported)
+def test_without_apples_extensions_the_uid_is_the_topic() -> None:
+    loaded = PushCertificate.load(as_pem(certificate()) + pem(PRIVATE))
+    assert (loaded.topics, loaded.environments) == (("com.example.app",), ())
 
 
 def test_the_topics_of_apples_extension() -> None:
-    loaded = Certificate.load(
+    loaded = PushCertificate.load(
         as_pem(
             certificate("com.example.uid", (TOPICS_OID, TOPICS), ("1.2.840.113635.100.6.3.2", b"\x05\x00"))
         )
@@ -214,7 +125,7 @@ def test_a_topic_whose_length_takes_two_bytes() -> None:
     text = LONG_TOPIC.encode()
     inner = b"\x0c\x81" + bytes([len(text)]) + text
     value = b"\x30\x81" + bytes([len(inner)]) + inner
-    loaded = Certificate.load(as_pem(certificate(None, (TOPICS_OID, value))) + pem(PRIVATE))
+    loaded = PushCertificate.load(as_pem(certificate(None, (TOPICS_OID, value))) + pem(PRIVATE))
     assert loaded.topics == (LONG_TOPIC,)
 
 
@@ -222,52 +133,18 @@ def test_a_topic_whose_length_takes_two_bytes() -> None:
     "value", [b"", b"\x30", b"\x30\x7f", b"\x30\x84\xff\xff\xff\xff\x0c\x01a", b"\x0c\x01a"]
 )
 def test_an_extension_that_is_garbage_does_no_harm(value: bytes) -> None:
-    loaded = Certificate.load(as_pem(certificate(None, (TOPICS_OID, value))) + pem(PRIVATE))
+    loaded = PushCertificate.load(as_pem(certificate(None, (TOPICS_OID, value))) + pem(PRIVATE))
     assert all(type(topic) is str for topic in loaded.topics)
 
 
 def test_no_topics_at_all() -> None:
-    assert Certificate.load(as_pem(certificate(None)) + pem(PRIVATE)).topics == ()
-
-
-@pytest.mark.parametrize(
-    ("data", "says"),
-    [
-        (b"", "neither PEM nor"),
-        (b"garbage", "neither PEM nor"),
-        (pem(PRIVATE), "holds no certificate"),
-        (as_pem(certificate()), "no private key in it"),
-        (as_pem(certificate()) + pem(ec.generate_private_key(ec.SECP256R1())), "do not match"),
-        (as_pem(certificate()) + pem(RSA), "do not match"),
-        (b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n" + pem(PRIVATE), "cannot be read"),
-    ],
-)
-def test_a_file_that_is_not_a_certificate_is_refused_by_name(data: bytes, says: str) -> None:
-    with pytest.raises(InvalidCredential, match=says) as refused:
-        Certificate.load(data)
-    assert refused.value.field == "certificate_file"
+    assert PushCertificate.load(as_pem(certificate(None)) + pem(PRIVATE)).topics == ()
 
 
 def test_the_certificates_key_is_not_shown() -> None:
-    shown = repr(Certificate.load(as_pem(certificate()) + pem(PRIVATE)))
+    shown = repr(PushCertificate.load(as_pem(certificate()) + pem(PRIVATE)))
     assert "BEGIN" not in shown
     assert "com.example.app" in shown
-
-
-def test_a_certificate_of_an_unknown_kind_is_refused() -> None:
-    """The key of the certificate is parsed only on access, and OpenSSL's error is raised then."""
-    known, unknown = bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d4201")  # id-ecPublicKey
-    der = certificate().public_bytes(serialization.Encoding.DER)
-    assert known in der
-    damaged = x509.load_der_x509_certificate(der.replace(known, unknown))
-    with pytest.raises(InvalidCredential, match="cannot be read"):
-        Certificate.load(pem(ec.generate_private_key(ec.SECP256R1())) + as_pem(damaged))
-
-
-@pytest.mark.parametrize("data", [b"-----BEGIN PRIVATE KEY-----" * 40_000, b"-----BEGIN " * 90_000])
-def test_many_truncated_keys_are_refused(data: bytes) -> None:
-    with pytest.raises(InvalidCredential):
-        Certificate.load(data)
 
 
 @pytest.mark.parametrize("jump_s", [-86_400, -3_600, 3_600, 86_400])
@@ -276,29 +153,3 @@ def test_a_token_counts_at_its_time_alone(jump_s: int) -> None:
     one, right_s = key(), START_S + 1000
     one.token(right_s + jump_s)
     assert one.token(right_s) == key().token(right_s)
-
-
-@pytest.mark.parametrize(
-    ("extensions", "known", "damaged"),
-    [
-        pytest.param((), "a003020102", "a003020101", id="a version that there is not"),
-        pytest.param(
-            (("1.2.3.1", b"\5\0"), ("1.2.3.2", b"\5\0")), "06032a0302", "06032a0301", id="one extension twice"
-        ),
-        pytest.param(
-            (("2.5.29.17", b"\x30\x04\xa3\x02\5\0"),), "", "", id="a kind of alternative name without support"
-        ),
-    ],
-)
-def test_a_damaged_certificate_is_refused_by_name(
-    extensions: tuple[tuple[str, bytes], ...], known: str, damaged: str
-) -> None:
-    """Exceptions of cryptography that do not inherit from ValueError."""
-    der = certificate("com.example.app", *extensions).public_bytes(serialization.Encoding.DER)
-    assert bytes.fromhex(known) in der
-    data = der.replace(bytes.fromhex(known), bytes.fromhex(damaged))
-    text = base64.encodebytes(data)
-    with pytest.raises(InvalidCredential, match="cannot be read"):
-        Certificate.load(
-            pem(PRIVATE) + b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n"
-        )

@@ -330,6 +330,8 @@ def test_any_push_token_is_encoded_as_a_json_text(message: FcmMessage, pin: str)
 def test_an_invalid_push_token_is_refused(message: FcmMessage, pin: str) -> None:
     with pytest.raises(InvalidToken, match="push token"):
         message.body(pin)
+    with pytest.raises(InvalidToken, match="push token"):
+        message.path(pin)  # before a lane has the delivery
 
 
 def test_the_repr_of_a_message(message: FcmMessage) -> None:

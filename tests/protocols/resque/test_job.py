@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +70,26 @@ def test_an_item_that_is_not_a_job_is_shown_as_text(text: bytes) -> None:
         "class": "Rhoconnect::PingJob",
         "args": [text.decode("utf-8", "replace")[:SHOWN_CHARACTERS]],
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"class":"PingJob","args":[{"api_token":"hush","user_id":"a"}',
+        b'{"class":"PingJob","args":[{"api_token" : "hu\\"sh',
+        b'[{"api_token":"hush"}]',
+        b'{"class":"PingJob","args":[{"api_token":"hush"},' + b"9" * 400 + b"]}",
+        b'{"class":"PingJob","args":[{"api_token":"hush"},' + b"[" * 300 + b"]" * 300 + b"]}",
+    ],
+)
+def test_the_text_of_a_job_shows_no_token(text: bytes) -> None:
+    payload = shown(text)
+    assert "hu" not in str(payload)
+    assert b"hu" not in msgspec.json.encode(payload)
+
+
+def test_the_class_of_a_failure_is_cut() -> None:
+    assert shown(item({}, klass="x" * 5_000))["class"] == "x" * SHOWN_CHARACTERS
 
 
 @given(st.one_of(st.binary(), st.recursive(st.none() | st.text() | st.integers(), st.lists).map(item)))

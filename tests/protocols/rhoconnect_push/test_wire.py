@@ -224,22 +224,9 @@ def test_invalid_messages_are_refused(content_type: str, body: bytes, error: typ
         read_message(content_type, body)
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (b'{"data":"\xff"}', r"^the body is not JSON: is not UTF-8 \(byte 9, line 1, column 10\)$"),
-        (
-            b'{"data":{},}',
-            r"^the body is not JSON: trailing comma in an object \(byte 11, line 1, column 12\)$",
-        ),
-        (
-            b'{"data":"\\ud800"}',
-            r"^the body is not JSON: an escaped surrogate .* \(byte 9, line 1, column 10\)$",
-        ),
-    ],
-)
-def test_invalid_json_is_refused_with_its_position(body: bytes, words: str) -> None:
-    with pytest.raises(MalformedBody, match=words):
+@pytest.mark.parametrize("body", [b'{"data":"\xff"}', b'{"data":{},}', b'{"data":"\\ud800"}'])
+def test_invalid_json_is_refused_in_our_own_words(body: bytes) -> None:
+    with pytest.raises(MalformedBody, match=r"^the body is not JSON$"):
         read_message("application/json", body)
 
 

@@ -27,10 +27,21 @@ def test_an_answer_is_judged_by_its_status(status: int, outcome: Outcome) -> Non
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("120", 120.0), ("", None), ("soon", None), ("-5", None), ("1e9", None), ("9" * 30, None), ("²", None)],
+    [
+        (b"120", 120.0),
+        (b"Tue, 01 Dec 2026 12:02:00 GMT", 120.0),
+        (b"", None),
+        (b"soon", None),
+        (b"-5", None),
+        (b"1e9", None),
+        (b"9" * 30, None),
+        ("²".encode(), None),
+    ],
 )
-def test_retry_after_in_seconds_is_read(header: str, seconds: float | None) -> None:
-    assert judge(503, header).retry_after_s == seconds
+def test_retry_after_is_read_as_seconds_or_a_date(header: bytes, seconds: float | None) -> None:
+    noon = (b"date", b"Tue, 01 Dec 2026 12:00:00 GMT")
+    assert judge(503, [(b"retry-after", header), noon]).retry_after_s == seconds
+    assert judge(503).retry_after_s is None
 
 
 def test_delays_grow_to_the_last_one_and_have_jitter() -> None:

@@ -52,6 +52,11 @@ def test_a_url_names_its_kind(url: str, found: tuple[TargetKind, str, str]) -> N
         "file:///",
         "file:///a%00b",
         "https://[::1/",
+        "https://crm.example.com/a b",
+        "https://crm.example.com/\n",
+        "http://localhost\t.example.com/",
+        "http://127.1/",
+        "http://[::ffff:10.0.0.1]/",
     ],
 )
 def test_other_urls_are_refused_without_being_shown(url: str) -> None:
@@ -71,6 +76,8 @@ def test_http_to_another_machine_must_be_allowed() -> None:
         ("LOCALHOST.", True),
         ("127.1.2.3", True),
         ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:10.0.0.1", False),
         ("localhost.example.com", False),
         ("10.0.0.1", False),
         ("0.0.0.0", False),

@@ -8,8 +8,6 @@ from rules.source import sources
 
 from tests.tools.rules.conftest import Tree
 
-ROOT = Path(__file__).parents[3]
-
 
 def found(root: Path) -> list[str]:
     return [str(breach) for breach in duplicate_class_names(sources(root))]
@@ -38,7 +36,3 @@ def test_a_name_twice_in_one_file_is_found(tree: Tree) -> None:
 )
 def test_tests_and_private_classes_are_free(tree: Tree, change: tuple[str, str, str]) -> None:
     assert found(tree(change)) == []
-
-
-def test_the_product_has_no_name_twice() -> None:
-    assert found(ROOT) == []

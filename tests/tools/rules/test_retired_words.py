@@ -8,7 +8,6 @@ from rules.source import documents, sources
 
 from tests.tools.rules.conftest import Tree
 
-ROOT = Path(__file__).parents[3]
 WORDS = read_list(
     """
 [parts]
@@ -142,12 +141,6 @@ def test_a_retired_word_elsewhere_is_found(change: tuple[str, str, str], where: 
 )
 def test_exemptions(file: str, text: str, kept: bool, tree: Tree) -> None:
     assert (found(tree((file, "", text))) == []) is kept
-
-
-def test_the_product_has_no_retired_word() -> None:
-    words = read_list(LIST.read_text())
-    assert len(words.parts) > 30
-    assert [str(one) for one in retired_words(words, sources(ROOT), documents(ROOT))] == []
 
 
 def test_no_retired_event_is_one_that_is_to_be_used() -> None:

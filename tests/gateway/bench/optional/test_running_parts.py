@@ -21,6 +21,7 @@ def test_pages_are_open_and_syncs_have_effects_while_pings_are_measured(
     monkeypatch.setattr("gateway.bench.scenarios.optional.WITH_SETTINGS", ())
     monkeypatch.setattr("gateway.bench.scenarios.optional.PAIRS", 1)
     monkeypatch.setattr(ConsoleAndScrapes, "factor", 1)
+    monkeypatch.setattr("gateway.bench.optional.running_parts.SYNC_AFTER_S", 0.1)
     for part in (ConsoleAndScrapes, Syncs):  # about a second: long enough for a scrape
         monkeypatch.setattr(part, "rate", RATE)
     options = Options(pings=PINGS, users=USERS, connections=4, peers=False)

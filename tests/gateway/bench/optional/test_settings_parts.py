@@ -1,4 +1,7 @@
-"""The parts that a setting switches on, measured in one pair each, as small as they can be."""
+"""The parts that a setting switches on, measured in one pair each, as small as they can be.
+
+The gateway without a part is the same for all of them.
+"""
 
 import importlib.util
 import io
@@ -15,13 +18,13 @@ from gateway.bench.result import Result
 from gateway.bench.roles.receiver import WEBHOOKS, ReceiverCounts
 from gateway.bench.scenarios import run_scenario
 from gateway.system.progress import Progress
+from tests.gateway.bench.conftest import CONNECTIONS, USERS
 
-PINGS = 2_000
-USERS = 50
+PINGS = 1_000
 
 
 def small() -> Result:
-    options = Options(pings=PINGS, users=USERS, connections=4, peers=False)
+    options = Options(pings=PINGS, users=USERS, connections=CONNECTIONS, peers=False)
     return run_scenario("optional", Bench(options, Progress(io.StringIO())))
 
 
@@ -32,13 +35,13 @@ def one_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.bench.optional.settings_parts.AFTER_S", 0.1)
 
 
-@pytest.mark.usefixtures("one_pair")
+@pytest.mark.usefixtures("one_pair", "shared_stand")
 def test_events_and_spans_come_to_the_receiver_and_an_unused_webhook_receives_none() -> None:
     result = small()
     figures = {figure.name: figure.value for figure in result.figures}
     assert figures[f"{Webhook.name}: events received"] == PINGS + USERS
     assert figures[f"{UnusedWebhook.name}: events received"] == 0
-    # 1 % of 2,050 pings with four spans each; the share is random
+    # 1 % of 3,000 pings with four spans each; the share is random
     assert 4 <= figures[f"{Tracing.name}: spans exported"] <= 4 * (PINGS + USERS) // 10
     assert [(ratio.name.partition(":")[0], ratio.bar) for ratio in result.ratios] == [
         (part.name, part.bar) for part in WITH_SETTINGS

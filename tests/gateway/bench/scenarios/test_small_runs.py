@@ -1,8 +1,9 @@
-"""Scenarios from end to end with a gateway of their own, as small as they can be."""
+"""Scenarios from end to end, as small as they can be. Those with the same options share a running gateway."""
 
 import io
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,15 +17,51 @@ from gateway.bench.peers import Gorush, PeerMeasurement, Peers
 from gateway.bench.result import Result
 from gateway.bench.roles.load import LoadResult
 from gateway.bench.scenarios import attacks, run_scenario
+from gateway.bench.scenarios.endtoend import NAMED
 from gateway.bench.testbed import BenchEnvironment
 from gateway.system.progress import Progress
+from tests.gateway.bench.conftest import CONNECTIONS, USERS
 
-USERS: Final = 50
+FEW_USERS: Final = 50
 
 
 def small(scenario: str, pings: int, users: int = USERS, *, peers: bool = True) -> Result:
-    options = Options(pings=pings, users=users, connections=4, peers=peers)
-    return run_scenario(scenario, Bench(options, Progress(io.StringIO())))
+    options = Options(pings=pings, users=users, connections=CONNECTIONS, peers=peers)
+    bench = Bench(options, Progress(io.StringIO()))
+    if peers:
+        bench.peers = one_run()
+    return run_scenario(scenario, bench)
+
+
+@cache
+def one_run() -> Peers:
+    """The peers of one run, which measures each of them once."""
+    return Peers(Progress(io.StringIO()), CONNECTIONS)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the measurements whose length no option sets."""
+    monkeypatch.setattr("gateway.bench.peers._REQUESTS", 8_000)
+    monkeypatch.setattr("gateway.bench.peers._ONE_BY_ONE", 500)
+    monkeypatch.setattr("gateway.bench.peers._PACED", 50)
+    monkeypatch.setattr("gateway.bench.scenarios.mixed.WARM_UP", 50)
+    monkeypatch.setattr("gateway.bench.scenarios.fanout.ROUNDS", 1)
+    monkeypatch.setattr("gateway.bench.scenarios.rhoconnect_push._IDLE_S", 0.1)
+
+
+@pytest.fixture
+def roles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The roles whose processes are started."""
+    started: list[str] = []
+    begin = Child.__init__
+
+    def noted(child: Child, role: str, *rest: Any, **more: Any) -> None:
+        started.append(role)
+        begin(child, role, *rest, **more)
+
+    monkeypatch.setattr(Child, "__init__", noted)
+    return started
 
 
 @pytest.fixture
@@ -40,7 +77,7 @@ def figures(result: Result) -> dict[str, float]:
 
 
 def test_soak_sends_all_pings_and_leaves_no_key_without_expiry() -> None:
-    result = small("soak", 1_000)
+    result = small("soak", 1_000, FEW_USERS)
     on_progress = figures(result)
     assert on_progress["pings"] == 1_000
     assert on_progress["Redis CPU a ping"] > 0
@@ -48,12 +85,14 @@ def test_soak_sends_all_pings_and_leaves_no_key_without_expiry() -> None:
     assert on_progress["gateway memory (PSS), at the end"] > 10
     lasting = "Redis keys without a lifetime"
     # 15 keys a user; streams, consumer groups and what workers say of themselves are few
-    assert USERS * 15 <= on_progress[f"{lasting}, at the start"] < USERS * 15 + 50
+    keys = FEW_USERS * 15
+    assert keys <= on_progress[f"{lasting}, at the start"] < keys + 50
     assert on_progress[f"{lasting}, at the end"] == pytest.approx(
         on_progress[f"{lasting}, at the start"], abs=5
     )
 
 
+@pytest.mark.usefixtures("shared_stand")
 def test_mixed_measures_awaited_pings_during_broadcasts() -> None:
     pytest.importorskip("hdrh")
     if shutil.which("h2load") is None:
@@ -67,6 +106,7 @@ def test_mixed_measures_awaited_pings_during_broadcasts() -> None:
     assert 0 < on_progress["during broadcasts, p50"] <= on_progress["during broadcasts, p99"]
 
 
+@pytest.mark.usefixtures("shared_stand")
 def test_bulk_brings_every_line_to_its_verdict_beside_as_many_notifications(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -74,7 +114,7 @@ def test_bulk_brings_every_line_to_its_verdict_beside_as_many_notifications(
     monkeypatch.setattr(Peers, "optional", lambda *_: Gorush(theirs, 30.0))
     monkeypatch.setattr("gateway.bench.scenarios.bulk.ROUNDS", 1)
     monkeypatch.setattr("gateway.bench.scenarios.bulk.STREAM_FACTOR", 2)
-    result = small("bulk", 5_000)
+    result = small("bulk", 2_000)
     measured, ratios = figures(result), {ratio.name: ratio for ratio in result.ratios}
     assert measured["one long request: first answer"] > 0
     assert measured["one long request: gateway memory at the end"] > 10
@@ -88,8 +128,9 @@ def test_bulk_brings_every_line_to_its_verdict_beside_as_many_notifications(
     assert "one long request: memory at the end, to 20 %" in ratios
 
 
+@pytest.mark.usefixtures("shared_stand")
 def test_every_ingress_brings_its_pings_to_the_last_verdict() -> None:
-    result = small("ingress", 1_000)
+    result = small("ingress", USERS)  # the scenario registers as many users as it sends pings
     on_progress = figures(result)
     for ingress in ("REST", "Resque", "data changes"):
         assert on_progress[f"{ingress}: pings"] > 0
@@ -101,19 +142,20 @@ def test_every_ingress_brings_its_pings_to_the_last_verdict() -> None:
     ]
 
 
-def held_against_one_that_is_answered_unread(result: Result, part: str, ratio: str) -> None:
+def assert_compared_with_a_bare_protocol(result: Result, part: str, ratio: str) -> None:
     on_progress, ratios = figures(result), {ratio.name: ratio for ratio in result.ratios}
     assert ratios[ratio].value == on_progress[part] / on_progress["bare protocol: CPU a request"]
     assert ratios["aiohttp's CPU a request, to the bare protocol's"].bar is ratios[ratio].bar is None
 
 
-@pytest.mark.usefixtures("without_go")
+@pytest.mark.usefixtures("shared_stand", "without_go")
 def test_the_ingress_is_compared_with_a_bare_protocol() -> None:
     result = small("ingest", 2_000)
     ratio = "ingress CPU a request, to the bare protocol's"
-    held_against_one_that_is_answered_unread(result, "ingress CPU a request", ratio)
+    assert_compared_with_a_bare_protocol(result, "ingress CPU a request", ratio)
 
 
+@pytest.mark.usefixtures("shared_stand")
 def test_the_gateway_is_compared_with_a_bare_protocol_and_many_users_with_as_many_notifications(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -121,14 +163,15 @@ def test_the_gateway_is_compared_with_a_bare_protocol_and_many_users_with_as_man
     monkeypatch.setattr(Peers, "optional", lambda *_: Gorush(theirs, 30.0))
     result = small("endtoend", 2_000)
     ratio = "gateway CPU a ping, to the bare protocol's a request"
-    held_against_one_that_is_answered_unread(result, "gateway CPU a ping", ratio)
+    assert_compared_with_a_bare_protocol(result, "gateway CPU a ping", ratio)
     ratios = {ratio.name: ratio for ratio in result.ratios}
-    ours = ratios[f"pushes/s with {USERS} users a request, to those of gorush, 100 a request"]
-    assert ours.value == figures(result)[f"{USERS} users a request: pushes"] / theirs.rate
+    ours = ratios[f"pushes/s with {NAMED} users a request, to those of gorush, 100 a request"]
+    assert ours.value == figures(result)[f"{NAMED} users a request: pushes"] / theirs.rate
     assert ours.bar == 2.0
     assert "pushes/s, to those of gorush, 100 a request" in ratios
 
 
+@pytest.mark.usefixtures("shared_stand")
 def test_one_push_too_many_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     load = BenchEnvironment.load
 
@@ -136,7 +179,7 @@ def test_one_push_too_many_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -> N
         return load(stand, requests + (more.get("named", 1) > 1), **more)
 
     monkeypatch.setattr(BenchEnvironment, "load", once_too_often)
-    with pytest.raises(CannotMeasure, match="2000 pushes were asked for and 2050 came to the provider"):
+    with pytest.raises(CannotMeasure, match="2000 pushes were due and 2100 came to the provider"):
         small("endtoend", 2_000)
 
 
@@ -145,43 +188,36 @@ def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
         small("soak", 9)
 
 
-def test_fewer_messages_than_connections_are_posted_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.bench.scenarios.rhoconnect_push._IDLE_S", 0.1)
-    assert figures(small("rhoconnect_push", 3, users=2_000))["Redis traffic a message from inside"] > 0
+def test_fewer_messages_than_connections_are_posted_nevertheless() -> None:
+    assert figures(small("rhoconnect_push", 3))["Redis traffic a message from inside"] > 0
 
 
-def test_good_pings_are_measured_during_each_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_good_pings_are_measured_during_each_attack_and_a_fault_of_the_gateway_is_noted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("hdrh")
     names = ["A1: pings with numbers of 3,600 digits", "A6: stored markup"]
     monkeypatch.setattr("gateway.bench.scenarios.attacks.ATTACKS", names)
     monkeypatch.setattr("gateway.bench.scenarios.attacks._SECONDS", 0.5)
-    result = small("attacks", 50, peers=False)
+    under = attacks.under_attack
+
+    def faulty(*given: Any) -> attacks.Attacked:
+        found = under(*given)
+        return found._replace(faults=[*found.faults, "markup came back"]) if names[1] in given else found
+
+    monkeypatch.setattr(attacks, "under_attack", faulty)
+    result = small("attacks", 50, FEW_USERS, peers=False)
     on_progress = figures(result)
     for when in ("idle", *names):
         assert 0 < on_progress[f"{when}, p50"] <= on_progress[f"{when}, p99"]
     peaks = [on_progress[f"{name}, peak memory"] for name in names]
     assert 10 < max(peaks) == result.ratios[0].value < 400
-    assert result.notes == ()
+    assert result.notes == (f"{names[1]}: markup came back",)
     ((bars,),) = [plot.lines for plot in result.plots]
     assert [name for name, _ in bars.points] == ["idle", *names]
 
 
-def test_a_fault_that_an_attack_shows_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("hdrh")
-    name = "A6: stored markup"
-    monkeypatch.setattr("gateway.bench.scenarios.attacks.ATTACKS", [name])
-    monkeypatch.setattr("gateway.bench.scenarios.attacks._SECONDS", 0.0)
-    under = attacks.under_attack
-
-    def faulty(*given: Any) -> attacks.Attacked:
-        return under(*given)._replace(faults=["markup came back"])
-
-    monkeypatch.setattr(attacks, "under_attack", faulty)
-    assert small("attacks", 50, peers=False).notes == (f"{name}: markup came back",)
-
-
 PEER_PROGRAMS: Final = ("h2load", "nginx", "go")
-PEER_ROLES: Final = {"empty", "bare", "longpoll", "aioapns_peer", "pyfcm_peer", "apns2", "gorush"}
 PEER_NAMES: Final = (
     "aiohttp",
     "bare protocol",
@@ -202,7 +238,7 @@ ALONE: Final = {
     },
     "endtoend": {
         *(f"{part} CPU a ping" for part in ("gateway", "redis", "provider", "load")),
-        *(f"{USERS} users a request: {part} CPU a push" for part in ("gateway", "Redis")),
+        *(f"{NAMED} users a request: {part} CPU a push" for part in ("gateway", "Redis")),
     },
     "push": {"gateway CPU a push", "simulator CPU a push"},
     "fanout": {
@@ -217,9 +253,20 @@ ALONE: Final = {
 """The figures in µs of each scenario that has peers, without those of the peers."""
 
 
+ROLES: Final = {
+    "ingest": {"http_ingress"},
+    "push": {"provider", "sender"},
+    "rhoconnect_push": {"rhoconnect_push", "polling_devices"},
+}
+"""The processes that a scenario starts beside its stand."""
+PINGS: Final = {"mixed": 100}
+"""Pings of the scenarios that send them at a fixed rate."""
+
+
+@pytest.mark.usefixtures("shared_stand")
 @pytest.mark.parametrize("scenario", ALONE)
 def test_without_peers_a_scenario_measures_the_gateway_alone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scenario: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, roles: list[str], scenario: str
 ) -> None:
     """No program of a peer is run, no peer's process is started, and all figures of the gateway are still reported."""
     for name in PEER_PROGRAMS:
@@ -227,22 +274,9 @@ def test_without_peers_a_scenario_measures_the_gateway_alone(
         program.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\nexit 1\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr("gateway.bench.scenarios.rhoconnect_push._IDLE_S", 0.1)
-    monkeypatch.setattr("gateway.bench.scenarios.fanout.ROUNDS", 1)
-    started = []
-    begin = Child.__init__
-
-    def noted(child: Child, role: str, *rest: Any, **more: Any) -> None:
-        started.append(role)
-        begin(child, role, *rest, **more)
-
-    monkeypatch.setattr(Child, "__init__", noted)
-    result = small(
-        scenario, 2_000, 2_000 if scenario in ("rhoconnect_push", "fanout") else USERS, peers=False
-    )
+    result = small(scenario, PINGS.get(scenario, 2_000), peers=False)
     assert not (tmp_path / "was-run").exists()
-    assert started
-    assert not PEER_ROLES & set(started)
+    assert set(roles) == ROLES.get(scenario, set())
     assert {figure.name for figure in result.figures if figure.unit == "µs"} == ALONE[scenario]
     on_progress = [*figures(result), *(ratio.name for ratio in result.ratios), *result.notes]
     on_progress += [str(point[0]) for plot in result.plots for line in plot.lines for point in line.points]

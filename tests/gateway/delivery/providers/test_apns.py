@@ -12,7 +12,7 @@ from gateway.errors import CredentialError
 from gateway.settings import ApnsSettings, App, Secret, Settings
 from gateway.simulators.authority import Authority
 from gateway.simulators.keys import make_team_key
-from protocols.apns.credentials import Certificate
+from protocols.apns.credentials import PushCertificate
 
 
 def test_a_key_is_named_without_its_text() -> None:
@@ -71,5 +71,5 @@ def test_a_certificate_of_one_environment_has_only_its_server(
     environments: tuple[str, ...], hosts: list[str]
 ) -> None:
     section = ApnsSettings(environment="auto", host="production", sandbox_host="sandbox")
-    certificate = cast("Certificate", SimpleNamespace(environments=environments))
+    certificate = cast("PushCertificate", SimpleNamespace(environments=environments))
     assert [host for host, _ in _servers(section, certificate)] == hosts

@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -218,10 +218,13 @@ def user_at(address: str) -> GoogleCredential:
     return GoogleCredential.read(json.dumps({**said, "token_uri": f"{address}/token"}))
 
 
-async def no_thread_left() -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while threads():
-            await asyncio.sleep(0)
+async def lasting_threads() -> list[threading.Thread]:
+    """The threads of google-auth that do not end in time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_S):
+            while threads():
+                await asyncio.sleep(0)
+    return threads()
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n"], ids=["silent", "endless"])
@@ -231,7 +234,7 @@ async def test_an_unresponsive_server_blocks_neither_the_loop_nor_a_thread(answe
         with pytest.raises(NoAccessToken):
             await tokens.fetch(0.5)
         assert asked.is_set()
-        await no_thread_left()
+        assert await lasting_threads() == []
 
 
 async def test_a_silent_metadata_server_holds_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,17 +247,19 @@ async def test_a_silent_metadata_server_holds_no_thread(monkeypatch: pytest.Monk
         with pytest.raises(NoAccessToken):
             await tokens.fetch(0.5)
         assert asked.is_set()
-        await no_thread_left()
+        assert await lasting_threads() == []
     assert len(pauses) <= 1
 
 
-async def test_the_end_of_the_gateway_cancels_pending_requests() -> None:
+async def test_the_end_of_the_gateway_cancels_pending_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcm_credentials, "_FETCH_S", 10.0 * PATIENCE_S)
     async with standing() as (address, asked):
         found = FcmAccount(user_at(address), ssl.create_default_context(), asked.clear)
         found.authorization()
         await asyncio.wait_for(asked.wait(), PATIENCE_S)
         await found.close()
-        await no_thread_left()
+        assert await lasting_threads() == []
+        assert (found.authorization(), found.error) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,9 @@ async def check_tokens(ask: Described) -> None:
     await ask("GET", "/tokens")
     await ask("DELETE", "/tokens/{name}", name="ci")
     await ask("DELETE", "/tokens/{name}", name="ci", status=404)
-    assert (await ask("GET", "/audit"))["records"]
+    records = (await ask("GET", "/audit"))["records"]
+    actions = [(record["action"], record["outcome"]) for record in records]
+    assert (f"POST {PREFIX}/dead/restore {CLIENT}", "done") in actions
 
 
 async def check_lanes_and_webhooks(ask: Described) -> None:

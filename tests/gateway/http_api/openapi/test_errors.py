@@ -63,6 +63,13 @@ def test_a_response_without_the_usual_errors_has_the_names_of_all_its_errors() -
     assert refusals([NotFound])["404"].name == "NotFound"
 
 
+def test_every_route_may_be_refused_by_the_connection_limit_or_fail_unexpectedly() -> None:
+    described = refusals(errors_of("/healthz", "anyone"))
+    for status, code in (("503", "connections_full"), ("500", "internal")):
+        assert code in described[status].response["content"]["application/json"]["examples"]
+    assert "Retry-After" in described["503"].response["headers"]
+
+
 def test_the_callers_of_a_route_decide_its_errors() -> None:
     assert ApiTokenRefused in errors_of("/a", "token")
     assert ApiTokenRefused not in errors_of("/a", "anyone")

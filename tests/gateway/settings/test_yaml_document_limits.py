@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import BadSetting
-from gateway.settings.document import FILE_BYTES, VALUES_MAX, read
+from gateway.settings.yaml_document import FILE_BYTES, VALUES_MAX, read
 
 
 def laughs(first: str, each: str, levels: int = 9, width: int = 10) -> str:

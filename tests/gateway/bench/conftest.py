@@ -1,0 +1,45 @@
+"""One running stand for the scenarios of a file: to start a gateway and its surroundings takes seconds."""
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
+from typing import Final
+
+import pytest
+
+from gateway.bench.bench import Bench, Options
+from gateway.bench.testbed import BenchEnvironment
+from gateway.system.progress import Progress
+
+USERS: Final = 2_000
+CONNECTIONS: Final = 4
+
+
+@pytest.fixture(scope="module")
+def running_stand() -> Iterator[BenchEnvironment]:
+    """A stand with `USERS` users, the settings that a scenario has by default, and one worker."""
+    bench = Bench(Options(users=USERS, connections=CONNECTIONS, peers=False), Progress(io.StringIO()))
+    with bench.stand(USERS) as stand:
+        yield stand
+
+
+@pytest.fixture
+def shared_stand(running_stand: BenchEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the running stand to a scenario that asks for one of this size without further variables."""
+    own = Bench.stand
+
+    def stand(
+        bench: Bench,
+        users: int,
+        *,
+        workers: int | None = None,
+        exact: bool = False,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> AbstractContextManager[BenchEnvironment]:
+        registered = users if exact else bench.options.users or users
+        if (registered, bench.options.connections, workers, {**environ}) == (USERS, CONNECTIONS, None, {}):
+            return nullcontext(running_stand)
+        return own(bench, users, workers=workers, exact=exact, environ=environ)
+
+    monkeypatch.setattr(Bench, "stand", stand)
