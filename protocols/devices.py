@@ -181,6 +181,11 @@ def dedupe_key(device: Device) -> str:
     return f"{device.phone_id}\0{device.app_id}" if device.phone_id else "\0" + installation(device.pin)
 
 
+def token_key(device: Device) -> str:
+    """The key of a device by its token, also if it has a phone id: the `dedupe_key` of a device without one."""
+    return "\0" + installation(device.pin)
+
+
 def _choose(device: Device, seen: set[str], chosen: list[Chosen], device_types: DeviceTypes) -> str:
     """Select the device, or return the reason for skipping it."""
     platform, reason = fit(device, device_types)

@@ -14,10 +14,11 @@ from gateway.client.messages import (
     Parameters,
     cancel_request,
     cancelled_of,
-    failure,
     ping_request,
     report_of,
     report_request,
+    server_url,
+    unreachable,
 )
 
 
@@ -28,6 +29,7 @@ async def deliver(server: str, token: str, timeout_s: float, parameters: Paramet
         PingError: the ping was not accepted, or not finished in time.
     """
     ping_id: str | None = None
+    url = server_url(server)
     try:
         async with asyncio.timeout(timeout_s), aiohttp.ClientSession(server.rstrip("/") + "/") as session:
             answer = await _ask(session, ping_request(parameters, token, wait=True))
@@ -40,7 +42,7 @@ async def deliver(server: str, token: str, timeout_s: float, parameters: Paramet
     except TimeoutError as error:
         raise PingError([f"not every device has a verdict after {timeout_s:g} s"], ping_id) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise PingError([f"{server} cannot be reached: {failure(error)}"], ping_id) from error
+        raise unreachable(url, error, ping_id) from error
 
 
 async def cancel(server: str, token: str, timeout_s: float, ping_id: str) -> dict[str, Any]:
@@ -49,11 +51,12 @@ async def cancel(server: str, token: str, timeout_s: float, ping_id: str) -> dic
     Raises:
         PingError: the ping is unknown or finished, or the gateway refuses or cannot be reached.
     """
+    url = server_url(server)
     try:
         async with asyncio.timeout(timeout_s), aiohttp.ClientSession(server.rstrip("/") + "/") as session:
             return cancelled_of(await _ask(session, cancel_request(ping_id, token)))
     except (aiohttp.ClientError, OSError, ValueError) as error:  # includes TimeoutError
-        raise PingError([f"{server} cannot be reached: {failure(error)}"], ping_id) from error
+        raise unreachable(url, error, ping_id) from error
 
 
 async def _ask(session: aiohttp.ClientSession, request: ClientRequest) -> ClientResponse:

@@ -13,7 +13,7 @@ import aiohttp
 
 from gateway.client.bulk_lines import BULK_PATH, MEDIA_TYPE, BulkItem, BulkLines, BulkResult
 from gateway.client.errors import PingError
-from gateway.client.messages import ClientResponse, failure, refusal, token_header
+from gateway.client.messages import ClientResponse, refusal, server_url, token_header, unreachable
 
 WINDOW: Final = 1_000
 """Most lines whose results the caller has not taken; beyond it no further line is read from the iterable."""
@@ -37,6 +37,9 @@ class BulkSession:
         items: the pings, in a plain or an asynchronous iterable.
         timeout_s: longest time without a result while lines wait for one.
         window: most lines whose results the caller has not taken.
+
+    Raises:
+        PingError: the URL or the token cannot be used.
     """
 
     def __init__(
@@ -47,9 +50,9 @@ class BulkSession:
         timeout_s: float,
         window: int = WINDOW,
     ) -> None:
+        self._server = server_url(server)
         self._url = server.rstrip("/") + BULK_PATH
         self._headers = {"Content-Type": MEDIA_TYPE, **token_header(token)}
-        self._server = server
         self._timeout_s = timeout_s
         self._window = window
         self._lines = BulkLines()
@@ -88,6 +91,8 @@ class BulkSession:
             async for item in _asynchronous(items):
                 async with self._changed:
                     await self._changed.wait_for(lambda: len(self._lines) < self._window)
+                    if not self._lines.waiting:
+                        self._since_s = time.monotonic()
                     self._lines.add(item)
                     self._changed.notify_all()
         finally:
@@ -130,14 +135,19 @@ class BulkSession:
         try:
             await self._exchange(session, request)
         except (aiohttp.ClientError, OSError, TimeoutError, LookupError, ValueError) as error:
-            if time.monotonic() - self._since_s > self._timeout_s:
-                raise PingError([f"{self._server} cannot be reached: {failure(error)}"]) from error
+            if self._overdue:
+                raise unreachable(self._server, error) from error
             return _PAUSE_S
         finally:
             await self._stop(request, 0.0)
-        if request.pause_s and time.monotonic() - self._since_s > self._timeout_s:
+        if request.pause_s and self._overdue:
             raise PingError([f"the gateway accepted no line for {self._timeout_s:g} s"])
         return request.pause_s
+
+    @property
+    def _overdue(self) -> bool:
+        """Whether a line has waited too long for its result. A request may also end because the iterable pauses."""
+        return self._lines.waiting and time.monotonic() - self._since_s > self._timeout_s
 
     async def _exchange(self, session: aiohttp.ClientSession, request: "_Request") -> None:
         async with session.post(self._url, headers=self._headers, data=self._body(request)) as response:

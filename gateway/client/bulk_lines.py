@@ -4,6 +4,7 @@ Each line has an idempotency key, so that a line without an answer may be sent a
 a temporary refusal by the gateway. Results are returned in the order of the lines.
 """
 
+import codecs
 import json
 import secrets
 from collections import deque
@@ -51,6 +52,7 @@ class BulkLines:
         self._unsent: deque[_Line] = deque()
         self._sent: deque[_Line] = deque()
         self._count = 0
+        self._open = 0
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -63,6 +65,7 @@ class BulkLines:
             line = _Line(self._count, data)
             self._lines.append(line)
             self._unsent.append(line)
+            self._open += 1
 
     def begin(self) -> None:
         """Begin a new request, which sends all lines without a result, in order."""
@@ -76,8 +79,13 @@ class BulkLines:
 
     @property
     def unanswered(self) -> bool:
-        """Whether there are lines without a result."""
+        """Whether lines of this request have no answer."""
         return bool(self._unsent or self._sent)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are lines without a result, in this request or a later one."""
+        return self._open > 0
 
     def send(self) -> bytes:
         """Return the lines to send now, as bytes, and count them as sent."""
@@ -98,12 +106,14 @@ class BulkLines:
         error = answer.get("error")
         if error is None:
             line.result = BulkResult(line.number, str(answer["ping_id"]))
+            self._open -= 1
             return None
         after_s: float | None = error.get("retry_after_s")
         if after_s is None:
             line.result = BulkResult(
                 line.number, None, str(error["code"]), str(error["message"]), error["field"]
             )
+            self._open -= 1
         return after_s
 
     def take(self) -> list[BulkResult]:
@@ -120,8 +130,8 @@ def encode(item: BulkItem) -> bytes:
     unchanged: the gateway reports the error."""
     if isinstance(item, Mapping):
         said = {name: value for name, value in item.items() if value is not None}
-        return json.dumps({KEY: new_key(), **said}).encode() + b"\n"
-    raw = (item.encode() if isinstance(item, str) else bytes(item)).strip()
+        return _dumped({KEY: new_key(), **said})
+    raw = (item.encode() if isinstance(item, str) else bytes(item)).strip().removeprefix(codecs.BOM_UTF8)
     if not raw:
         return b""
     try:
@@ -129,8 +139,16 @@ def encode(item: BulkItem) -> bytes:
     except (ValueError, RecursionError):
         return raw.replace(b"\n", b" ") + b"\n"
     if isinstance(found, dict) and found.get(KEY) is None:
-        return json.dumps({**found, KEY: new_key()}).encode() + b"\n"
+        return _dumped({**found, KEY: new_key()})
     return raw.replace(b"\n", b" ") + b"\n"
+
+
+def _dumped(parameters: Mapping[str, Any]) -> bytes:
+    """Return a line in its shortest form: it must not become longer than `limits.line_bytes` because of escapes."""
+    try:
+        return json.dumps(parameters, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    except UnicodeEncodeError:  # an unpaired surrogate
+        return json.dumps(parameters, separators=(",", ":")).encode() + b"\n"
 
 
 def new_key() -> str:

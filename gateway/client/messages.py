@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from gateway.client.errors import PingError
 from gateway.system.network_errors import describe
@@ -45,6 +45,31 @@ class ClientResponse(NamedTuple):
     def ping_id(self) -> str | None:
         """The id that the gateway assigned to the ping."""
         return self.headers.get("x-ping-id")
+
+
+def server_url(server: str) -> SplitResult:
+    """Return the parts of a gateway's URL.
+
+    Raises:
+        PingError: it is not an http or https URL with a valid port.
+    """
+    try:
+        url = urlsplit(server)
+        valid = (
+            url.scheme in ("http", "https") and bool(url.hostname) and url.path.isascii() and url.port != 0
+        )
+    except ValueError:  # a port out of range, or an invalid IPv6 address
+        valid = False
+    if not valid:
+        without_password = server.rpartition("@")[2]
+        raise PingError([f"the server must be an http or https URL, not {without_password!r}"])
+    return url
+
+
+def unreachable(url: SplitResult, error: Exception, ping_id: str | None = None) -> PingError:
+    """Return the error of a gateway that cannot be reached; its text does not contain a password in the URL."""
+    where = f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+    return PingError([f"{where} cannot be reached: {failure(error)}"], ping_id)
 
 
 def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientRequest:

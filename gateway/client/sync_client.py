@@ -3,7 +3,6 @@
 import time
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from gateway.client.errors import PingError
 from gateway.client.messages import (
@@ -17,12 +16,13 @@ from gateway.client.messages import (
     cancelled_of,
     explain_request,
     explanation_of,
-    failure,
     json_of,
     list_request,
     ping_request,
     report_of,
     report_request,
+    server_url,
+    unreachable,
 )
 
 _CONNECTIONS: Final[dict[str, type[HTTPConnection]]] = {"http": HTTPConnection, "https": HTTPSConnection}
@@ -38,14 +38,7 @@ class SyncClient:
     """
 
     def __init__(self, server: str, token: str, timeout_s: float) -> None:
-        try:
-            url = urlsplit(server)
-            self._port = url.port
-        except ValueError as error:
-            raise _no_server(server) from error
-        if url.scheme not in _CONNECTIONS or not url.hostname or not url.path.isascii():
-            raise _no_server(server)
-        self._url, self._token, self._timeout_s = url, token, timeout_s
+        self._url, self._token, self._timeout_s = server_url(server), token, timeout_s
 
     def send(self, parameters: Parameters) -> str:
         """Make a ping durable and return its id.
@@ -118,7 +111,9 @@ class SyncClient:
         return explanation_of(self._ask(explain_request(parameters, self._token), self._timeout_s))
 
     def _ask(self, request: ClientRequest, timeout_s: float) -> ClientResponse:
-        connection = _CONNECTIONS[self._url.scheme](self._url.hostname or "", self._port, timeout=timeout_s)
+        connection = _CONNECTIONS[self._url.scheme](
+            self._url.hostname or "", self._url.port, timeout=timeout_s
+        )
         try:
             path = self._url.path.rstrip("/") + request.path
             connection.request(request.method, path, body=request.body, headers=request.headers)
@@ -126,11 +121,6 @@ class SyncClient:
             headers = {name.lower(): value for name, value in answer.getheaders()}
             return ClientResponse(answer.status, headers, answer.read())
         except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: the name of the host
-            where = f"{self._url.scheme}://{self._url.netloc.rpartition('@')[2]}"
-            raise PingError([f"{where} cannot be reached: {failure(error)}"]) from error
+            raise unreachable(self._url, error) from error
         finally:
             connection.close()
-
-
-def _no_server(server: str) -> PingError:
-    return PingError([f"the server must be an http or https URL, not {server!r}"])

@@ -329,7 +329,8 @@ class Lane(ABC):
 
     def _may_begin(self, wanted: int) -> int:
         """Number of the `wanted` requests that may begin now. Called once for many deliveries."""
-        if self.unsaved.stalled:
+        unsaved = self.unsaved
+        if unsaved.stalled or time.monotonic() > unsaved.fresh_until_s:
             return 0
         if self._breaker.state is not _CLOSED:
             # One delivery tests the credential.

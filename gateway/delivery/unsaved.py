@@ -7,6 +7,7 @@ answer.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -34,14 +35,28 @@ class UnsavedVerdicts:
             `hold` was called.
         number: number of the next pass, which records the present verdicts.
         recorded: the passes below this number have ended.
-        on_resumed: called after `stalled` became false.
+        on_resumed: called after lanes may begin requests again.
+        fresh_until_s: monotonic time after which no lane may begin a request, because the cancelled pings that the
+            worker knows are too old by then. After a time in which the process did not run, its lanes have this limit
+            before the timer that sets `stalled`.
     """
 
-    __slots__ = ("_held", "_late", "_metrics", "_timer", "number", "on_resumed", "recorded", "stalled")
+    __slots__ = (
+        "_held",
+        "_late",
+        "_metrics",
+        "_timer",
+        "fresh_until_s",
+        "number",
+        "on_resumed",
+        "recorded",
+        "stalled",
+    )
 
     def __init__(self, metrics: Metrics | None = None) -> None:
         self._metrics = Metrics() if metrics is None else metrics
         self.stalled = False
+        self.fresh_until_s = float("inf")
         self.number = 0
         self.recorded = 0
         self.on_resumed: Callable[[], None] = _nothing
@@ -54,6 +69,13 @@ class UnsavedVerdicts:
         """Let no lane begin a request, since the cancelled pings cannot be read, until this is called with False."""
         self._held = held
         self._update()
+
+    def extend(self, fresh_until_s: float) -> None:
+        """Let lanes begin requests until this time; see the attribute."""
+        was_over = time.monotonic() > self.fresh_until_s
+        self.fresh_until_s = fresh_until_s
+        if was_over and not self.stalled:
+            self.on_resumed()
 
     def begin_pass(self) -> None:
         """Begin to write the verdicts up to now. The previous pass has ended."""

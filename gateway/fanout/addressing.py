@@ -5,7 +5,7 @@ alone (`raw_device`). Both count as the devices of one further user of the ping,
 order are those of every ping (`fanout.recipients`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gateway.delivery.lane_manager import LaneManager
@@ -16,7 +16,7 @@ from gateway.registry.registry import DeviceRegistry
 from gateway.registry.token_marks import DEAD_ON_ALL_HOSTS
 from gateway.registry.user_devices import MARKED_DEAD, SYNC, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, slices
-from protocols.devices import REPEATED, Device, DeviceTypes, LeftOut
+from protocols.devices import REPEATED, Chosen, Device, DeviceTypes, LeftOut, token_key
 from protocols.ping.addressees import DIGEST_PREFIX, RawToken
 from protocols.ping.model import Ping
 
@@ -81,7 +81,8 @@ class Addressing:
             known = [*known, UserDevices(tuple(listed.devices), marked=marked)]
         elif not ping.users:
             add(skipped, EMPTY_AUDIENCE)
-        chosen = _permitted(ping, choose(known, lanes, set(), skipped), skipped)
+        permitted = _permitted(ping, choose(known, lanes, set(), skipped), skipped)
+        chosen = once_a_token(permitted, skipped)
         return [recipient(device, provider, lanes) for device, provider in chosen], skipped
 
     def narrowed(
@@ -129,13 +130,7 @@ class Addressing:
                 omitted.append((one, USER_EXCLUDED))
             else:
                 devices.append(one)
-        pins = {device.pin for device in devices}
-        for token in ping.to.tokens:
-            raw = raw_device(token, self._lane_manager.device_types)
-            if token.token in pins:
-                omitted.append((raw, REPEATED))
-            else:
-                devices.append(raw)
+        devices += [raw_device(token, self._lane_manager.device_types) for token in ping.to.tokens]
         for _, reason in omitted:
             add(skipped, reason)
         if left_out is not None:
@@ -192,6 +187,42 @@ def raw_device(token: RawToken, device_types: DeviceTypes) -> Device:
     return Device(
         token.client_id, served or token.provider, served or token.provider, token.token, "", token.app
     )
+
+
+def once_a_token(
+    chosen: Sequence[Chosen],
+    skipped: dict[str, int],
+    reached: Container[str] = frozenset(),
+    left_out: LeftOut | None = None,
+) -> Sequence[Chosen]:
+    """The selected devices without the raw tokens of registered devices that the ping reaches.
+
+    The selection compares a registered device that has a phone id by that, and not by its token.
+
+    Args:
+        chosen: the selected devices.
+        skipped: numbers by reason; extended here.
+        reached: token keys of devices that the ping reaches in addition to `chosen`.
+        left_out: each omitted token is added with its reason; None: only the numbers matter.
+    """
+    if not any(is_raw(one.device) for one in chosen):
+        return chosen
+    own = {token_key(one.device) for one in chosen if not is_raw(one.device)}
+    kept = []
+    for one in chosen:
+        key = token_key(one.device)
+        if is_raw(one.device) and (key in own or key in reached):
+            add(skipped, REPEATED)
+            if left_out is not None:
+                left_out.append((one.device, REPEATED))
+        else:
+            kept.append(one)
+    return kept
+
+
+def is_raw(device: Device) -> bool:
+    """Whether a device stands for a raw token."""
+    return device.client_id.startswith(DIGEST_PREFIX)
 
 
 def split_users(ping: Ping) -> Sequence[str]:

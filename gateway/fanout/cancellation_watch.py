@@ -2,8 +2,8 @@
 
 Every worker reads the version of the set every `POLL_S`, one command. When it has changed, the worker reads the set,
 and immediately gives the waiting deliveries of the cancelled pings their verdict. Therefore no worker begins a request
-for a ping later than `STALE_S` after its cancellation: a worker that cannot read the version for this time begins no
-request until it can.
+for a ping later than `STALE_S` after its cancellation: a worker that cannot read the version for this time, or does not
+run, begins no request until it has read it.
 
 One worker of all gateways sweeps a new version, as soon as all have read it: retries of the cancelled pings become due,
 and messages in mailboxes are withdrawn. A worker that reads a version late may have scheduled a retry in the meantime;
@@ -84,6 +84,7 @@ class CancellationWatch:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._timer is not None:
             self._timer.cancel()
+        self._unsaved.extend(float("inf"))
 
     async def poll(self) -> None:
         """Read the version of the set, and the set if it has changed. Raises StoreDown."""
@@ -153,6 +154,7 @@ class CancellationWatch:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(self._read_s + STALE_S, self._stall)
+        self._unsaved.extend(self._read_s + STALE_S)
         if self._stalled:
             self._stalled = False
             _log.info("cancellation_reads_resumed")

@@ -17,7 +17,7 @@ from gateway.delivery.http2_lane import Http2Lane
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.route import LaneInterface
 from gateway.delivery.validation import VALIDATIONS_MAX, ValidationRequest, validate
-from gateway.fanout.addressing import Addressing
+from gateway.fanout.addressing import Addressing, once_a_token
 from gateway.fanout.batch_plan import BatchPlan
 from gateway.fanout.device_planner import NOTHING_TO_SEND, DevicePlanner
 from gateway.fanout.explanation import (
@@ -36,7 +36,7 @@ from gateway.registry.user_devices import DANGLING_CLIENT, MARKED_DEAD, UserDevi
 from gateway.registry.user_scan import UserScan
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
-from protocols.devices import REPEATED, Chosen, Device, LeftOut, dedupe_key, platform_of
+from protocols.devices import REPEATED, Chosen, Device, LeftOut, dedupe_key, platform_of, token_key
 from protocols.errors import BodyTooLarge, InputError
 from protocols.ping.model import Ping
 
@@ -197,7 +197,7 @@ class _Work:
             narrowed = self._narrowing.of_user(user, registration, {}, left_out)
         chosen = choose((narrowed,), self._lane_manager, seen, {}, left_out)
         chosen, left_out = self._shown(chosen, left_out)
-        reached |= {dedupe_key(one.device): one.device.client_id for one in chosen}
+        reached |= _by_key(chosen)
         self._add_left_out(left_out, {}, reached, user)
         await self._add_unreadable(user, registration)
         await self._plan_devices(chosen, {}, user)
@@ -209,10 +209,11 @@ class _Work:
         marked = any(device.bad_at for device in devices)
         registration = UserDevices(tuple(devices), marked=marked)
         chosen = choose((registration,), self._lane_manager, seen, {}, left_out)
-        chosen, left_out = self._shown(chosen, left_out)
-        reached |= {dedupe_key(one.device): one.device.client_id for one in chosen}
+        shown, left_out = self._shown(chosen, left_out)
+        once = once_a_token(shown, {}, reached, left_out)
+        reached |= _by_key(once)
         self._add_left_out(left_out, owners, reached, "")
-        await self._plan_devices(chosen, owners, "")
+        await self._plan_devices(once, owners, "")
 
     def _add_left_out(
         self, left_out: LeftOut, owners: Mapping[str, str], reached: Mapping[str, str], user: str
@@ -328,6 +329,11 @@ class _Work:
             verdicts = await validate(lane, [request for _, request in asked])
             for (row, _), verdict in zip(asked, verdicts, strict=True):
                 row["validation"] = verdict_row(verdict)
+
+
+def _by_key(chosen: Sequence[Chosen]) -> dict[str, str]:
+    """The clients of selected devices, by each key under which another registration or a raw token may repeat them."""
+    return {key(one.device): one.device.client_id for one in chosen for key in (dedupe_key, token_key)}
 
 
 def _too_long() -> BodyTooLarge:

@@ -305,14 +305,14 @@ class Planner(DevicePlanner):
         ping = chunk.ping
         narrowing = self._addressing.narrowing(ping)
         chosen, skipped = await self._targets.of(ping.id, chunk.chunk_index, large, narrowing)
+        if ping.apps is not None:
+            chosen = within_apps(chosen, ping.apps, skipped)
         badges = None
         if ping.badge_increment:
             badges = await self._addressing.badges(ping, [device.client_id for device, _ in chosen])
         by_lane: dict[LaneInterface, list[Delivery]] = defaultdict(list)
         plan = BatchPlan(batch, SHARED_CLOCK.now_ms(), by_lane)
         plan.begin_ping(0, skipped)
-        if plan.ping.apps is not None:
-            chosen = within_apps(chosen, plan.ping.apps, skipped)
         for part in slices(chosen, LIGHT_SLICE):
             await self._scheduler.turn()
             for device, platform in part:

@@ -89,7 +89,8 @@ def split_broadcast(lease: Lease, batch_id: str, ping: Ping, plan: EventPlan = N
     The count of chunks that are still to come held one more, for the splitting itself (`scripts.SPLIT_USERS`).
     """
     field = ReceiptField(keys.receipt(batch_id), "0:open", -1)
-    return _of_broadcast(lease, field, ping, broadcast_events(batch_id, ping, plan))
+    settlement = _of_broadcast(lease, field, ping, broadcast_events(batch_id, ping, plan))
+    return settlement._replace(receipts=[field, *_limit_of_broadcast(lease, field.key, ping)])
 
 
 def broadcast_without_users(
@@ -144,7 +145,7 @@ def scanned_broadcast(
     # The number of open chunks is written in any case: it shows that the ping is finished.
     field = ReceiptField(keys.receipt(ping.id[:28]), "0:open", -1 if begun else 0)
     settlement = _of_broadcast(lease, field, ping, broadcast_events(ping.id[:28], ping, plan, skipped))
-    receipts = list(settlement.receipts)
+    receipts = [*settlement.receipts, *_limit_of_broadcast(lease, field.key, ping)]
     if skipped:
         name = field_of(0, keys.CHUNKS, lease.entry)
         receipts.append(
@@ -152,6 +153,16 @@ def scanned_broadcast(
         )
     reached = ReachedChunk.of(ping.id, SCAN_CHUNK)
     return settlement._replace(receipts=receipts, reached_chunks=[reached])
+
+
+def _limit_of_broadcast(lease: Lease, key: str, ping: Ping) -> list[ReceiptField]:
+    """The limit of a broadcast to apps, which decides who may read and cancel it: from the settlement of its entry on,
+    only the receipt has the limit, possibly before the first chunk is settled."""
+    if ping.apps is None:
+        return []
+    # One number more than in the name of a chunk's record, so that no chunk has the same name.
+    name = f"{field_of(0, keys.CHUNKS, lease.entry)}-0"
+    return [ReceiptField(key, name, pack_delta(PingRecord(apps=ping.apps)))]
 
 
 def _of_broadcast(

@@ -20,7 +20,7 @@ import structlog
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import DeliveryBatch
 from gateway.delivery.cancelled import CancelledPings
-from gateway.fanout.addressing import LISTED
+from gateway.fanout.addressing import LISTED, once_a_token
 from gateway.fanout.background_tasks import BackgroundTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets, digest
 from gateway.fanout.in_flight import InFlight
@@ -33,7 +33,7 @@ from gateway.registry.registry import AllDevices, DeviceRegistry
 from gateway.registry.user_devices import DANGLING_CLIENT, MARKED_DEAD, UNKNOWN_USER, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
-from protocols.devices import REPEATED, Device, DeviceTypes, dedupe_key, fit
+from protocols.devices import REPEATED, Chosen, Device, DeviceTypes, dedupe_key, fit
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("fanout")
@@ -208,7 +208,11 @@ class LargePingSplitter:
                     skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + 1
                 else:
                     _keep_newest(best, device, skipped, self._targets.device_types)
-        return sorted(best.values(), key=_client_id)
+        selected = list(best.values())
+        if user == LISTED:
+            once = once_a_token([Chosen(device, "") for device in selected], skipped)
+            selected = [one.device for one in once]
+        return sorted(selected, key=_client_id)
 
 
 class _ChunkWriter:

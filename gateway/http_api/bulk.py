@@ -15,10 +15,10 @@ from collections.abc import Awaitable
 from typing import Any, Final, Protocol
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
-from gateway.errors import LineTooLong, RhoPushError, UnsupportedMediaType
+from gateway.errors import LineTooLong, RhoPushError, StoreDown, UnsupportedMediaType
 from gateway.http_api import responses
 from gateway.http_api.admission import LineKeys
 from gateway.http_api.aiohttp_handler import AiohttpConnection, trust
@@ -217,18 +217,23 @@ class _BulkRequest:
         body, feed = self._body, self._splitter.feed
         while piece := await body.next():
             self._watch.moved()
-            if isinstance(self._grant, Principal):
-                await self._renew_grant()
+            await self._renew_grant()
             await self._take(feed(piece))
         await self._take(self._splitter.finish())
 
     async def _renew_grant(self) -> None:
-        """Read from the cache what the named token grants now: a long request does not outlast its token.
+        """Read from the cache what the token grants now: a long request does not outlast its token.
 
         Raises:
-            ApiTokenRefused: the token was revoked or has expired.
+            ApiTokenRefused: the token was revoked, replaced or has expired.
+            StoreDown: Redis does not answer about a named token. While it does not answer about another token, the
+                lines are refused one by one.
         """
-        self._grant = await self._tokens.role(self._token, client_of(self._request))
+        try:
+            self._grant = await self._tokens.role(self._token, client_of(self._request))
+        except StoreDown:
+            if isinstance(self._grant, Principal):
+                raise
         principal_of(self._grant)
 
     async def _take(self, lines: list[bytes | None]) -> None:
@@ -298,6 +303,10 @@ class _AnswerStream:
         self._window = window
         self._request = request
         self._response = web.StreamResponse(headers=CIMultiDict(_HEADERS))
+        if (
+            request.version < HttpVersion11
+        ):  # without chunks, the end of the connection is the end of the response
+            self._response.force_close()
         self._ready = asyncio.Event()
         self._writer = asyncio.create_task(self._write())
 

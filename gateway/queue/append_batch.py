@@ -116,6 +116,10 @@ class AppendBatch:
         self.sizes.append(size)
         return self.add(ping, size, done)
 
+    def has(self, scope: bytes) -> bool:
+        """Whether a ping of the batch has a key of this scope."""
+        return self.keyed is not None and scope in self.keyed
+
     def admits(self, key: IdempotencyKey) -> bool:
         """Whether the batch does not have this key yet, or has it with the same body."""
         first = None if self.keyed is None else self.keyed.get(key.scope)
@@ -180,6 +184,24 @@ class AppendBatch:
                 done(IdempotencyConflict("this Idempotency-Key was used with a different body before"))
             else:
                 done(Accepted(outcome.decode(), repeated=True))
+
+    def split_off(self, number: int, first: "AppendBatch") -> Sequence[OnAppended]:
+        """Move the first pings to a batch that is still to be appended, and return the callbacks of the others.
+
+        Args:
+            number: number of pings to move.
+            first: an empty batch.
+        """
+        first.renumbered = True
+        scopes = list((self.keyed or {}).items())
+        size = self.size // len(self.pings)
+        for index, (ping, done) in enumerate(zip(self.pings[:number], self.callbacks, strict=False)):
+            if scopes:
+                scope, (_, body) = scopes[index]
+                first.add_keyed(ping, self.sizes[index], done, IdempotencyKey(scope, body))
+            else:
+                first.add(ping, size, done)
+        return self.callbacks[number:]
 
     def _notify_renumbered(self, outcome: RhoPushError | None) -> None:
         for index, done in enumerate(self.callbacks):

@@ -226,7 +226,7 @@ class _QueuedPings:
         ms, _, sequence = entry_id.partition("-")
         key = f"{self._stream}{stored(sequence):020}"
         return [
-            ListedPing(Position(stored(ms), key, index), _queued_item(entry, index))
+            ListedPing(Position(stored(ms), key, index), waiting_item(entry, index, QUEUED))
             for index in reversed(range(len(entry.pings)))
             if index not in known
         ]
@@ -316,9 +316,10 @@ async def _merge(sources: Sequence[AsyncIterator[ListedPing]]) -> AsyncIterator[
             heads[number] = following, source
 
 
-def _queued_item(entry: Entry, index: int) -> dict[str, Any]:
+def waiting_item(entry: Entry, index: int, state: str) -> dict[str, Any]:
+    """A ping of the list that has no verdict yet, by its entry and its index there."""
     ping = entry.pings[index]
-    report = {"ping_id": entry.batch_id + PING_INDEXES[index], "state": QUEUED, "counts": {}}
+    report = {"ping_id": entry.batch_id + PING_INDEXES[index], "state": state, "counts": {}}
     return item_of(report if ping.apps is None else report | {"apps": [*ping.apps]}, ping.ingress)
 
 

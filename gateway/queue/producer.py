@@ -2,7 +2,8 @@
 
 All pings that arrive during an append go together into the next one: one XADD, one round trip and one marker for
 up to `ENTRY_PINGS` pings. Pings with an Idempotency-Key share entries of their own: the script either writes the
-entry and all of its keys, or nothing if one of them was used before (`_regroup`).
+entry and all of its keys, or nothing if one of them was used before (`_regroup`). Of a commit that is larger than the
+room that is left, the first pings are appended that fit (`_append_what_fits`).
 
 The callback of a ping runs once the append is durable. A lost reply never leads to a blind retry: the marker is
 read first (`_resolve`), and that read also prevents the append for all time if it has not happened yet.
@@ -30,11 +31,13 @@ from gateway.queue.append_reply import lease_of, outcome_of, plain_error
 from gateway.queue.broadcast_users import BroadcastUsers
 from gateway.queue.entries import Entry, Lease
 from gateway.queue.everybody import is_to_everybody
+from gateway.queue.keyed_batches import KeyedBatches
 from gateway.queue.ping_queue import BacklogLimits, PendingAppend, PingQueue
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisConnection, Reply, Script
 from gateway.telemetry.values import Histogram
+from protocols.numbers import stored
 from protocols.ping.model import Ping
 
 RESOLVE_S: Final = 4.0
@@ -105,7 +108,9 @@ class QueueProducer:
         self.seconds: Histogram | None = None  # counts the stage `APPEND` of the pings
         self._replicas = replicas
         self._open: AppendBatch | None = None
-        self._open_keyed: AppendBatch | None = None
+        self._keyed = KeyedBatches(self._small_batch)
+        self._due_ms = 0
+        """The instant of the batches that are made; 0: they are not scheduled."""
         self._ready: list[AppendBatch] = []
         self._waiting_bytes = 0
         self._broadcast_users = BroadcastUsers(connection)
@@ -136,7 +141,7 @@ class QueueProducer:
             if batch is None:
                 batch = self._open = self._small_batch()
         elif key is not None and ping.reply_to is None:
-            batch = self._keyed_batch(key)
+            batch = self._keyed.batch_of(key, self._due_ms)
         else:
             # In an entry of its own: a waiting caller should not wait for slow devices of unrelated pings.
             batch = self._small_batch()
@@ -178,25 +183,13 @@ class QueueProducer:
     def _new_batch(self, stream: str) -> AppendBatch:
         return AppendBatch(stream)
 
-    def _keyed_batch(self, key: IdempotencyKey) -> AppendBatch:
-        """The open batch of pings with keys; a new batch if the open one has the key with another body."""
-        batch = self._open_keyed
-        if batch is not None and not batch.admits(key):
-            self._close_batch(batch)
-            batch = None
-        if batch is None:
-            batch = self._open_keyed = self._small_batch()
-        return batch
-
     def _close_batch(self, batch: AppendBatch) -> None:
         """Close a batch to further pings."""
         if batch is self._open:
             self._open = None
-        elif batch is self._open_keyed:
-            self._open_keyed = None
+            self._ready.append(batch)
         else:
-            return
-        self._ready.append(batch)
+            self._keyed.close(batch)
 
     def _notify(self, batch: AppendBatch, outcome: RhoPushError | None) -> None:
         """Report the outcome of a batch."""
@@ -214,14 +207,37 @@ class QueueProducer:
             batch: the batch whose append was refused.
             outcomes: for each key: empty, `conflict`, or the id of the first ping with that key.
         """
-        rest = self._small_batch() if batch.stream == keys.PINGS else AppendBatch(batch.stream)
-        rest.due_ms = batch.due_ms
+        rest = self._following(batch)
         self._finish(batch)
         batch.regroup(outcomes, rest)
         if rest.pings:
             self._send(rest, Entry(rest.id, rest.accepted_ms, tuple(rest.pings)))
         else:
             self._finish(rest)
+
+    def _following(self, batch: AppendBatch) -> AppendBatch:
+        """A new batch for pings of a batch that Redis refused."""
+        following = self._small_batch() if batch.stream == keys.PINGS else AppendBatch(batch.stream)
+        following.due_ms = batch.due_ms
+        return following
+
+    def _append_what_fits(self, batch: AppendBatch, held: int, error: RhoPushError) -> bool:
+        """Append the first pings of a batch that is larger than the room that is left; False: none of them fits.
+
+        Args:
+            batch: the batch whose append was refused.
+            held: number of pings that Redis has.
+            error: the outcome of the others.
+        """
+        room = self.limits.pings - held
+        if not 0 < room < len(batch.pings):  # else there is no room, or too little for the bytes
+            return False
+        first = self._following(batch)
+        self._finish(batch)
+        for done in batch.split_off(room, first):
+            done(error)
+        self._send(first, Entry(first.id, first.accepted_ms, tuple(first.pings)))
+        return True
 
     # -- committing ------------------------------------------------------------------------------------------
 
@@ -255,7 +271,7 @@ class QueueProducer:
                 local_consumer.take(lease_of(batch, payload, entry, reply))
             if not self._committing:
                 self._idle.set()
-                if self._open is not None or self._open_keyed is not None or self._ready:
+                if self._open is not None or self._ready or self._keyed.waiting:
                     self._commit()
 
         self._connection.eval_then(script, names, words, replied)
@@ -317,8 +333,13 @@ class QueueProducer:
     def _settle(self, batch: AppendBatch, reply: Reply) -> None:
         if not isinstance(reply, StoreDown) and reply[0] == b"known":
             self._regroup(batch, reply[1])
-        else:
-            self._notify(batch, outcome_of(reply))
+            return
+        outcome = outcome_of(reply)
+        if isinstance(outcome, QueueFull | ScheduleFull) and self._append_what_fits(
+            batch, stored(reply[1]), outcome
+        ):
+            return
+        self._notify(batch, outcome)
 
     async def _replicated(self) -> bool:
         """Whether replicas have this connection's last write (WAIT returns their number even after its time-out)."""
@@ -340,15 +361,15 @@ class QueueProducer:
         self._idle.set()
 
     def _refuse_all(self, error: RhoPushError) -> None:
-        for batch in self._take_waiting():
-            self._notify(batch, error)
+        while batches := self._take_waiting():
+            for batch in batches:
+                self._notify(batch, error)
 
     def _take_waiting(self) -> list[AppendBatch]:
-        """All batches that wait for a commit."""
-        for batch in (self._open, self._open_keyed):
-            if batch is not None:
-                self._close_batch(batch)
-        batches, self._ready = self._ready, []
+        """The batches of the next commit."""
+        if self._open is not None:
+            self._close_batch(self._open)
+        batches, self._ready = [*self._ready, *self._keyed.take()], []
         self._waiting_bytes = 0
         return batches
 

@@ -19,9 +19,9 @@ import structlog
 from gateway.errors import UnreadableEntry
 from gateway.queue import batch_search, schedule
 from gateway.queue.effects import add_effects
-from gateway.queue.entries import decoder
+from gateway.queue.entries import decoder, leases_of
 from gateway.queue.scheduled_batch import read_scheduled
-from gateway.queue.waiting_pings import ATTEMPTS, waiting_apps
+from gateway.queue.waiting_pings import ATTEMPTS, has_ping, waiting_apps
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.store.former_words import present_provider
@@ -141,7 +141,7 @@ class Receipts:
             if not await self._is_scheduled(batch, ping_index):
                 return None
             return _blank(ping_id, SCHEDULED) | {"deliver_at": schedule.instant_text(due_ms)}
-        if known is None and await self._is_queued(ping_id, batch):
+        if known is None and await self._is_queued(ping_id, batch, ping_index):
             return _blank(ping_id, QUEUED)
         # Read again, since the ping may have been settled between the two reads.
         return known or await self._read_report(ping_id, batch, ping_index)
@@ -174,16 +174,16 @@ class Receipts:
             return True
         return found is None or found.has(ping_index)
 
-    async def _is_queued(self, ping_id: str, batch: str) -> bool:
-        """Whether the entry of the batch is still in its stream: the marker may outlive the entry and the receipt, and
-        a ping may wait for longer than its marker lives."""
+    async def _is_queued(self, ping_id: str, batch: str, ping_index: int) -> bool:
+        """Whether the entry of the batch is still in its stream, with this ping: the marker may outlive the entry and
+        the receipt, and a ping may wait for longer than its marker lives."""
         markers = [keys.marker(batch, attempt) for attempt in range(ATTEMPTS)]
         for entry in await self.connection.call("MGET", *markers):
             if entry in (None, keys.VOID, keys.IN_SCHEDULE):
                 continue
             for stream in (keys.PINGS, keys.BROADCASTS):
-                if await self.connection.call("XRANGE", stream, entry, entry):
-                    return True
+                if found := await self.connection.call("XRANGE", stream, entry, entry):
+                    return has_ping(leases_of(stream, found, redelivered=True), ping_index)
         if await batch_search.is_in_stream(self.connection, keys.PINGS, batch):
             return True
         # The users of a broadcast are stored beside the queue, but those of a failed append may be stored there, too:

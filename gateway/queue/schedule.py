@@ -8,8 +8,10 @@ The instant is absolute. A change of Redis' clock therefore moves no entry of th
 is relative: after a change forward, the pings of the skipped time are due; after a change back, the pings that were not
 released wait until Redis' clock reaches their instant.
 
-A step releases pings only as far as the length of the queue permits, so that pings that are due at the same instant do
-not delay others. A small number is released in any case, so that a permanently long queue does not delay them forever.
+A step releases pings only as far as the gateways finish them, so that pings that are due at the same instant delay
+neither retries nor other pings: the unfinished pings of the queue stay below the number that was finished in
+`RELEASE_WINDOW_MS`. That number is measured from step to step. A batch is released in any case after a pause, so that a
+permanently long queue does not delay scheduled pings forever.
 
 A batch keeps the ids of its pings. Its entry gets the instant of its release as that of its acceptance, so that times
 to live and latencies count from there.
@@ -27,9 +29,14 @@ from gateway.store.lua import CHECKS
 from protocols.numbers import stored
 
 RELEASED_PINGS: Final = 2_000
-"""Unfinished pings of the queue beyond which a step releases only `RELEASED_LEAST`: some tenths of a second's work."""
+"""Unfinished pings of the queue beyond which no step releases more, however fast they are finished."""
 RELEASED_LEAST: Final = keys.ENTRY_PINGS
-"""Pings that each step releases however long the queue is: one entry."""
+"""Unfinished pings of the queue up to which a step releases pings, however slowly they are finished."""
+RELEASE_WINDOW_MS: Final = 500
+"""Time in which the unfinished pings of the queue are finished; also the period over which their rate is averaged. A
+provider whose responses take longer than the window less the interval of the steps slows the release down."""
+RELEASE_PAUSES_MS: Final = (400, 2_000)
+"""Pauses after which a batch is released although the queue is too long; the second one beyond `RELEASED_PINGS`."""
 RELEASED_ENTRIES: Final = 500
 """Most entries of one step, during which Redis serves no other client for some milliseconds."""
 INSTANT_AT: Final = encode(Entry("0" * 28, 0, ())).index(0)
@@ -87,10 +94,11 @@ RELEASE_SCHEDULED: Final = Script(
     CHECKS
     + _lua("""
 -- KEYS: schedule, bodies, stats, pings, broadcasts
--- ARGV: unfinished pings of the queue up to which pings are released, pings released in any case, most entries,
---       life of a marker s, life of a broadcast's users s
+-- ARGV: most unfinished pings of the queue, number up to which pings are released in any case, most entries, life of a
+--       marker s, life of a broadcast's users s, window ms, pause ms, pause ms of a longer queue
 local most, least, most_entries = natural(ARGV[1]), natural(ARGV[2]), natural(ARGV[3])
 local life, users_life = seconds(ARGV[4]), seconds(ARGV[5])
+local window, pause, long_pause = natural(ARGV[6]), natural(ARGV[7]), natural(ARGV[8])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local names = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, most_entries)
@@ -98,8 +106,17 @@ if #names == 0 then return {0, 0} end
 redis.call('HLEN', KEYS[2])
 redis.call('XLEN', KEYS[4])
 redis.call('XLEN', KEYS[5])
-local held = redis.call('HMGET', KEYS[3], 'pings', 'bytes', 'scheduled_pings', 'scheduled_bytes')
-local room = math.max(least, most - stored(held[1]))
+local held = redis.call(
+    'HMGET', KEYS[3], 'pings', 'bytes', 'scheduled_pings', 'scheduled_bytes',
+    'release_step', 'release_held', 'release_rate', 'release_last'
+)
+local unfinished, rate, last = stored(held[1]), stored(held[7]), stored(held[8])
+local age = math.max(1, now - stored(held[5]))
+local share = math.min(1, age / window)
+rate = rate * (1 - share) + math.max(0, stored(held[6]) - unfinished) * 1000 / age * share
+local room = math.max(least, math.min(most, rate * window / 1000)) - unfinished
+if unfinished >= most then pause = long_pause end
+if room <= 0 and (now < last or now - last >= pause) then room = 1 end
 redis.call('PERSIST', KEYS[1])  -- first, so that a full Redis takes the rest (see the docstring of `scripts`)
 local entries, pings, bytes = 0, 0, 0
 for _, name in ipairs(names) do
@@ -129,7 +146,9 @@ redis.call(
     'pings', count(stored(held[1]) + pings),
     'bytes', count(stored(held[2]) + bytes),
     'scheduled_pings', empty and 0 or count(stored(held[3]) - pings),
-    'scheduled_bytes', empty and 0 or count(stored(held[4]) - bytes)
+    'scheduled_bytes', empty and 0 or count(stored(held[4]) - bytes),
+    'release_step', now, 'release_held', count(unfinished + pings), 'release_rate', count(math.floor(rate)),
+    'release_last', pings > 0 and now or last
 )
 return {entries, pings}
 """)
@@ -176,7 +195,7 @@ async def release(connection: RedisConnection) -> int:
     """
     names = [keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES, keys.STATS, keys.PINGS, keys.BROADCASTS]
     words: list[Argument] = [RELEASED_PINGS, RELEASED_LEAST, RELEASED_ENTRIES]
-    words += [keys.RELEASED_S, keys.BROADCAST_S]
+    words += [keys.RELEASED_S, keys.BROADCAST_S, RELEASE_WINDOW_MS, *RELEASE_PAUSES_MS]
     _, pings = await connection.eval(RELEASE_SCHEDULED, names, words)
     return int(pings)
 

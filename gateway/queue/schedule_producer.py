@@ -53,8 +53,6 @@ class ScheduleProducer(QueueProducer):
         self._queue = queue
         queue.schedule = self.at
         self._clock = clock
-        self._due_ms = 0
-        """The instant of the batches that are open."""
 
     def at(self, deliver_at_ms: int) -> PingQueue:
         """The queue for pings of this instant, epoch milliseconds: the ordinary queue if the instant has passed.
@@ -74,9 +72,8 @@ class ScheduleProducer(QueueProducer):
     ) -> str:
         """Submit a ping for this instant, as `submit` does."""
         if due_ms != self._due_ms:
-            for batch in (self._open, self._open_keyed):
-                if batch is not None:
-                    self._close_batch(batch)
+            if self._open is not None:
+                self._close_batch(self._open)
             self._due_ms = due_ms
         return self.submit(ping, size, done, key=key)
 

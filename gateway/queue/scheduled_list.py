@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from gateway.errors import UnreadableEntry
-from gateway.queue.entries import PING_INDEXES
-from gateway.queue.ping_list import ListedPing, ListQuery, Position, ScoredBatch, item_of, walk_batches
+from gateway.queue.ping_list import ListedPing, ListQuery, Position, ScoredBatch, waiting_item, walk_batches
 from gateway.queue.receipts import SCHEDULED
 from gateway.queue.schedule import instant_text
 from gateway.queue.scheduled_batch import ScheduledBatch, parse_scheduled
@@ -50,9 +49,5 @@ def _pings_of(due_ms: int, body: bytes | None) -> Sequence[ListedPing]:
 
 
 def _listed(batch: ScheduledBatch, index: int) -> ListedPing:
-    batch_id = batch.entry.batch_id
-    report = {"ping_id": batch_id + PING_INDEXES[index], "state": SCHEDULED, "counts": {}}
-    item = item_of(report, batch.entry.pings[index].ingress)
-    return ListedPing(
-        Position(batch.due_ms, batch_id, index), item | {"deliver_at": instant_text(batch.due_ms)}
-    )
+    item = waiting_item(batch.entry, index, SCHEDULED) | {"deliver_at": instant_text(batch.due_ms)}
+    return ListedPing(Position(batch.due_ms, batch.entry.batch_id, index), item)

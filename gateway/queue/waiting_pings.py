@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.errors import BAD_DATA
-from gateway.queue.entries import leases_of, read_entry
+from gateway.queue.entries import Lease, leases_of, read_entry
 from gateway.queue.scheduled_batch import read_scheduled
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
@@ -42,6 +42,15 @@ async def _queued(connection: RedisConnection, batch_id: str) -> list[Sequence[P
                 if batch_id.encode() in lease.payload
             ]
     return found
+
+
+def has_ping(leases: Sequence[Lease], ping_index: int) -> bool:
+    """Whether one of these entries has a ping with this index. An entry that cannot be read may have it: a worker
+    quarantines it."""
+    if not ping_index:
+        return True
+    found = [_pings(lease.payload) for lease in leases]
+    return any(not pings or ping_index < len(pings) for pings in found)
 
 
 def _pings(payload: bytes) -> Sequence[Ping]:

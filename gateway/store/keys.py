@@ -41,7 +41,8 @@ its entry, without the instant of acceptance."""
 STATS: Final = "rhopush:{q}:stats"
 """HASH: `pings` and `bytes` accepted and not settled; `scheduled_pings` and `scheduled_bytes` that wait for their
 `deliver_at`; `receipt_bytes`; `clock`: Redis' TIME in ms at the last check of the schedule, by which a change of Redis'
-clock is detected."""
+clock is detected; `release_*`: of the release of scheduled pings, epoch ms of its last step, pings that were unfinished
+then, pings finished per second, and epoch ms of the last release."""
 PARKED: Final = "rhopush:{q}:parked"
 """HASH: lane -> number of its deliveries that are parked in the schedule because the lane is down."""
 RECEIPTS: Final = "rhopush:{q}:receipts"

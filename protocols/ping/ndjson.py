@@ -1,13 +1,15 @@
 """Newline-delimited JSON: bytes in, lines out (https://github.com/ndjson/ndjson-spec).
 
-A line ends with LF; a CR before it is white space of JSON. The last line may have no LF. A line is stored only up to
-the limit: of a longer line, only its number is reported.
+A line ends with LF; a CR before it is white space of JSON. The last line may have no LF. A byte order mark at the
+beginning of the stream is ignored, as RFC 8259 §8.1 allows. A line is stored only up to the limit: of a longer line,
+only its number is reported.
 """
 
 from typing import Final
 
 MEDIA_TYPE: Final = "application/x-ndjson"
 _LF: Final = b"\n"
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class LineSplitter:
@@ -58,8 +60,9 @@ class LineSplitter:
         """End the stream, and return its last line if it has no LF."""
         if not self._rest and not self._skipping:
             return []
+        last = self._complete(b"")
         self.lines += 1
-        return [self._complete(b"")]
+        return [last]
 
     def _complete(self, end: bytes) -> bytes | None:
         """Join the first line that ends in a piece with its stored beginning."""
@@ -69,7 +72,7 @@ class LineSplitter:
         if self._rest:
             end = bytes(self._rest) + end
             self._rest.clear()
-        return self._within(end)
+        return self._within(end if self.lines else end.removeprefix(_BOM))
 
     def _within(self, line: bytes | None) -> bytes | None:
         if line is None or len(line) <= self._line_bytes:

@@ -1,6 +1,8 @@
 """A broadcast that is cancelled while three gateways deliver it: when they stop, and that every user is counted."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,6 +30,8 @@ PROMISED_S = 1.0
 SLOW = ("delay=300",)
 """All gateways together take about five seconds for the broadcast."""
 PATIENCE_S = 60
+FROZEN_S = 2 * PROMISED_S
+"""Less than the supervisor grants a worker that does not respond."""
 IN_FLIGHT = GATEWAYS * 2 * STREAMS
 
 
@@ -75,15 +79,21 @@ async def finished(gateway: Gateway, ping_id: str) -> dict[str, Any]:
             await asyncio.sleep(0.02)
 
 
+def signal_all(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
 @pytest.mark.timeout(240)
 async def test_a_cancelled_broadcast_stops_and_counts_every_user(
     short_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At first all gateways live; then the one that answered the cancellation is killed."""
+    """At first all gateways live, one of them frozen for a while; then the one that answered the cancellation is
+    killed."""
     deliveries = Deliveries()
     with RedisServer("valkey") as store:
         async with running(short_path, store, deliveries) as gateways:
-            for text, kills in (("all live", False), ("one is killed", True)):
+            for text, kills in (("one is frozen", False), ("one is killed", True)):
                 found = await assert_cancelled(text, gateways, store, deliveries, kills=kills)
                 with capsys.disabled():
                     print(f"\n{USERS} users, {GATEWAYS} gateways, {text}: {found}")
@@ -93,17 +103,22 @@ async def assert_cancelled(
     text: str, gateways: Sequence[Gateway], store: RedisServer, deliveries: Deliveries, *, kills: bool
 ) -> str:
     """Cancel a broadcast of this text, and check it; returns a summary."""
-    first, second, _ = gateways
+    first, second, third = gateways
     answer = await first.ping([f"user{n}" for n in range(USERS)], message=text)
     await deliveries.reach(len(deliveries.times) + USERS // 10)
     small = await asyncio.gather(
         *(second.ping(f"user{n}", message=f"{text}, small {n}") for n in range(SMALL))
     )
+    if not kills:
+        signal_all(third.workers, signal.SIGSTOP)
     deleted = await first.request("DELETE", f"/rc/v1/pings/{answer.ping_id}")
     answered_s = time.time()
     assert deleted.status == 202, deleted
     if kills:
         first.kill_all()
+    else:  # the providers have answered the requests in flight when it runs again
+        await asyncio.sleep(FROZEN_S)
+        signal_all(third.workers, signal.SIGCONT)
     report = await finished(second, answer.ping_id)
     for ping in small:
         assert (await finished(second, ping.ping_id))["counts"]["accepted"] == 1

@@ -110,7 +110,7 @@ CASES: dict[str, Case] = {
         schedule.RELEASE_SCHEDULED,
         put_scheduled,
         [keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES, keys.STATS, keys.PINGS, keys.BROADCASTS],
-        [2000, 200, 500, 600, 3600],
+        [2000, 200, 500, 600, 3600, 500, 400, 2000],
     ),
     "cancel": Case(
         cancellation_scripts.CANCEL,

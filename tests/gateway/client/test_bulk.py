@@ -155,14 +155,14 @@ class Breaking:
 
 
 @asynccontextmanager
-async def serving(server: "Breaking | Busy") -> AsyncIterator[None]:
+async def serving(server: "Breaking | Busy | Patient", timeout_s: float = 30.0) -> AsyncIterator[None]:
     app = web.Application(client_max_size=0)
     app.router.add_post("/rc/v1/pings", server.pings)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    with configured(runner.addresses[0][1]):
+    with configured(runner.addresses[0][1], timeout_s=timeout_s):
         yield
     await runner.cleanup()
 
@@ -219,6 +219,59 @@ async def test_no_line_follows_a_temporarily_refused_line() -> None:
         results = await _all(pings())
     assert [result.ping_id for result in results] == ["1", "2"]
     assert server.requests[0] == [1]
+
+
+class Patient:
+    """A server that answers each line, and waits for the next one without end."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def pings(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        try:
+            async for line in request.content:
+                await answer.write(b'{"ping_id":"%d"}\n' % json.loads(line)["badge"])
+        finally:
+            self.ended.set()
+        return answer
+
+
+async def test_an_iterable_may_pause_for_longer_than_the_time_limit_of_a_result() -> None:
+    server = Patient()
+
+    async def pings() -> AsyncIterator[dict[str, Any]]:
+        yield {"badge": 1}
+        await server.ended.wait()  # nothing came for so long that the client ended the request
+        yield {"badge": 2}
+
+    async with serving(server, timeout_s=1.0):
+        results = await _all(pings())
+    assert [result.ping_id for result in results] == ["1", "2"]
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1:9292", "http://", "http://127.0.0.1:99999", "http://[::1"])
+async def test_a_server_that_is_no_url_is_refused_at_once(server: str) -> None:
+    PingJob.configure(server=server, token=TOKEN)
+    try:
+        with pytest.raises(PingError, match="must be an http or https URL"):
+            await _all([{"user_id": "a"}])
+        with pytest.raises(PingError, match="must be an http or https URL"):
+            await PingJob.acancel("0" * 32)
+    finally:
+        PingJob.configure()
+
+
+async def test_an_error_does_not_contain_the_password_of_the_url() -> None:
+    PingJob.configure(server="http://ann:secret@127.0.0.1:1", token=TOKEN, timeout_s=0.2)
+    try:
+        for failing in (_all([{"user_id": "a"}]), PingJob.acancel("0" * 32), PingJob.aperform(user_id="a")):
+            with pytest.raises(PingError) as failed:
+                await failing
+            assert "secret" not in str(failed.value)
+    finally:
+        PingJob.configure()
 
 
 async def _all(pings: Any) -> list[Any]:

@@ -28,12 +28,24 @@ def test_each_line_has_a_key_of_its_own() -> None:
         (b'{"idempotency_key":\n"k"}', b'{"idempotency_key": "k"}\n'),
         (b"{no json", b"{no json\n"),
         ("[]", b"[]\n"),
+        (b'\xef\xbb\xbf{"idempotency_key": "k"}', b'{"idempotency_key": "k"}\n'),
         (b" \n", b""),
         ("", b""),
     ],
 )
 def test_a_line_with_a_key_or_without_json_is_unchanged(item: bytes | str, line: bytes) -> None:
     assert encode(item) == line
+
+
+def test_a_line_does_not_become_longer_by_escapes() -> None:
+    for item in (
+        {"message": "\u0436" * 1_000},
+        json.dumps({"message": "\u0436" * 1_000}, ensure_ascii=False),
+    ):
+        line = encode(item)
+        assert len(line) < 2_100
+        assert json.loads(line)["message"] == "\u0436" * 1_000
+    assert json.loads(encode({"message": "\ud800"}))["message"] == "\ud800"
 
 
 def sent(*items: bytes) -> BulkLines:
@@ -62,9 +74,11 @@ def test_a_temporarily_refused_line_is_sent_again_and_keeps_its_position() -> No
     assert lines.answer(FULL) == 2
     lines.answer(ACCEPTED)
     assert [result.line for result in lines.take()] == [1]
+    assert (lines.unanswered, lines.waiting) == (False, True)
     lines.begin()
     assert lines.send() == b'{"idempotency_key":"k"}\n'
     lines.answer({"ping_id": "2"})
+    assert not lines.waiting
     assert lines.take() == [BulkResult(2, "2"), BulkResult(3, "1")]
 
 

@@ -1,5 +1,6 @@
 """The rules that all kinds of lanes have in common, on a lane without a provider."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,6 +78,15 @@ async def test_nothing_begins_while_verdicts_cannot_be_recorded() -> None:
     assert (lane._may_begin(5), lane._stands_still()) == (5, False)
     lane.unsaved.stalled = True
     assert (lane._may_begin(5), lane._stands_still()) == (0, True)
+
+
+async def test_nothing_begins_with_cancelled_pings_that_are_too_old() -> None:
+    """After a time in which the process did not run, before any timer."""
+    lane = IdleLane()
+    lane.unsaved.extend(time.monotonic() + 3_600)
+    assert lane._may_begin(5) == 5
+    lane.unsaved.extend(time.monotonic() - 0.001)
+    assert lane._may_begin(5) == 0
 
 
 @pytest.mark.parametrize(("begun", "may_begin"), [(0, 1), (1, 0)])

@@ -105,3 +105,16 @@ async def test_the_reasons_are_exported(monkeypatch: pytest.MonkeyPatch) -> None
     unsaved.hold(held=False)
     unsaved.end_pass()
     assert exported() == [0, 0]
+
+
+async def test_lanes_resume_when_a_limit_that_was_over_is_extended() -> None:
+    unsaved, resumed = UnsavedVerdicts(), []
+    unsaved.on_resumed = lambda: resumed.append(unsaved.fresh_until_s)
+    unsaved.extend(0.0)
+    assert not resumed
+    unsaved.hold(held=True)
+    unsaved.extend(1.0)
+    assert not resumed
+    unsaved.hold(held=False)
+    unsaved.extend(float("inf"))
+    assert resumed == [1.0, float("inf")]

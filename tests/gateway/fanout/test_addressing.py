@@ -93,6 +93,18 @@ async def deliver(one: WorkerCore, *users: str, **fields: Any) -> dict[str, Any]
         (["bob"], Addressees(tokens=(raw(1), raw(7))), [1, 7], {"repeated": 1}),
         ([], Addressees(devices=(EVE.client_id,), tokens=(raw(2),)), [2], {"repeated": 1}),
         (
+            ["eve"],
+            Addressees(tokens=(raw(2),), providers=("apns",)),
+            [2],
+            {"provider_excluded": 1, "repeated": 1},
+        ),
+        (
+            [],
+            Addressees(devices=(EVE.client_id,), tokens=(raw(2, "three"),), apps=("three",)),
+            [2],
+            {"app_excluded": 1},
+        ),
+        (
             [],
             Addressees(tokens=(raw(7), raw(8, "three")), apps=("three",), providers=("apns",)),
             [8],
@@ -275,6 +287,24 @@ async def test_a_badge_counts_in_the_chunks_of_a_split_ping(opened: Open, apns: 
     found = badges(apns)
     assert found.pop(pin(1)) == [1, 2]
     assert list(found.values()) == [[1]] * 70
+
+
+@pytest.mark.parametrize("users", [["bob", "eve"], ["bob", "eve", *(f"user{n}" for n in range(201))]])
+async def test_a_badge_counts_no_device_that_the_sender_may_not_reach(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator, users: list[str]
+) -> None:
+    """Also if the ping is a broadcast."""
+    async with opened() as one:
+        ping_id = await one.append(*users, badge=1, badge_increment=1, apps=("one",))
+        for lease in one.in_flight.claim(await one.read(keys.BROADCASTS)):
+            await one.splitter.split(lease)
+        for stream in (keys.PINGS, keys.CHUNKS):
+            await one.planner.deliver(await one.read(stream))
+        report = await one.done(ping_id)
+    assert [record.token for record in apns.received] == [pin(1)]
+    assert report["skipped"]["app_not_allowed"] == 2
+    assert await redis_client.hget(keys.badge(BOB.client_id), "count") == b"1"
+    assert not await redis_client.exists(keys.badge(EVE.client_id), keys.badge(EVE_ANDROID.client_id))
 
 
 async def test_pings_without_a_counting_badge_make_no_counter(opened: Open, redis_client: Redis) -> None:

@@ -1,5 +1,6 @@
 """How a worker follows the set of cancelled pings, and what it does when it cannot."""
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -147,6 +148,18 @@ async def test_lanes_stop_while_the_set_cannot_be_read(
         await watched.watch.close()
     events = [line["event"] for line in logs]
     assert {"cancellation_reads_stalled", "cancellation_reads_resumed"} <= set(events)
+
+
+async def test_the_limit_of_the_lanes_follows_each_reading(watched: Watched) -> None:
+    """It holds also if the process does not run and no timer can fire."""
+    begun_s = time.monotonic()
+    await watched.watch.poll()
+    first_s = watched.unsaved.fresh_until_s
+    assert begun_s - 1 <= first_s - module.STALE_S <= time.monotonic()
+    await watched.watch.poll()
+    assert first_s <= watched.unsaved.fresh_until_s < float("inf")
+    await watched.watch.close()
+    assert watched.unsaved.fresh_until_s == float("inf")
 
 
 async def test_a_defect_does_not_end_the_watch(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:

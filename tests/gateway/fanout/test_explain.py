@@ -26,6 +26,8 @@ _BY_THE_CLOCK = (
     b"resque:",
     b"rhopush:listeners",
     b"rhopush:beat:",
+    b"rhopush:{q}:workers",
+    b"rhopush:{q}:console:",
 )
 
 
@@ -185,6 +187,18 @@ async def test_the_same_device_and_the_same_token(running: Setup) -> None:
     found = await running.explain("eve", "sue")
     assert [row["user_id"] for row in found["devices"]] == ["eve"]
     assert [(row["user_id"], row["reason"]) for row in found["left_out"]] == [("sue", "repeated")]
+
+
+async def test_a_raw_token_of_a_registered_device(running: Setup) -> None:
+    device = apple(APPLE_PIN, phone_id="p")
+    await lay_user(running.redis, "bob", [device])
+    token = {"provider": "apns", "token": APPLE_PIN}
+    for users, to in ((["bob"], {}), ([], {"devices": [device.client_id]})):
+        found = await running.explain(*users, message="hello", to=to | {"tokens": [token]})
+        assert [row["client_id"] for row in found["devices"]] == [device.client_id]
+        assert [(row["reason"], row["same_as"]) for row in found["left_out"]] == [
+            ("repeated", device.client_id)
+        ]
 
 
 async def test_a_token_that_is_marked_as_dead(running: Setup) -> None:

@@ -12,6 +12,7 @@ from gateway.fanout.in_flight import InFlight
 from gateway.fanout.settlement import (
     broadcast_without_users,
     build_settlement,
+    scanned_broadcast,
     split_broadcast,
     without_own_keys,
 )
@@ -77,6 +78,14 @@ def test_a_split_broadcast_subtracts_the_count_of_its_splitting() -> None:
     assert split_broadcast(lease, BATCH, ping) == Settlement(
         lease, [ReceiptField(key, "0:open", -1)], (), [PingWaiter("door", ping.id, key, "0:open")]
     )
+
+
+def test_a_broadcast_with_a_limit_to_apps_has_it_in_its_receipt_before_its_chunks() -> None:
+    lease = Lease(keys.BROADCASTS, "1-0", b"", 1, 9, False)
+    ping = Ping(id=f"{BATCH}0000", apps=("a",))
+    limit = ReceiptField(keys.receipt(BATCH), "0+0-1-0-0", pack_delta(PingRecord(apps=("a",))))
+    for found in (split_broadcast(lease, BATCH, ping), scanned_broadcast(lease, ping, {})):
+        assert limit in found.receipts
 
 
 def test_the_receipt_of_a_broadcast_without_users_states_this() -> None:

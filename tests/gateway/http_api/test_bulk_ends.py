@@ -7,8 +7,8 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.http_api import HttpTimeouts
-from tests.gateway.http_api.harness import WAIT_S, House, house
-from tests.gateway.http_api.test_bulk import chunk, numbered, stream
+from tests.gateway.http_api.harness import WAIT_S, House, house, request, wire
+from tests.gateway.http_api.test_bulk import BULK, NDJSON, chunk, lines, numbered, stream
 
 
 async def test_a_half_closed_client_is_answered(api: House) -> None:
@@ -18,6 +18,17 @@ async def test_a_half_closed_client_is_answered(api: House) -> None:
         client.wire.writer.write_eof()
         await client.head()
         assert (await client.wire.rest()).count(b"ping_id") == 2
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", None])
+async def test_a_response_of_http_1_0_ends_with_its_connection(api: House, connection: str | None) -> None:
+    body = lines(*numbered(2))
+    headers = {"Content-Type": NDJSON, "Content-Length": str(len(body)), "Connection": connection}
+    async with wire(api.port) as old:
+        old.send(request(b"", path=BULK, headers=headers).replace(b"HTTP/1.1", b"HTTP/1.0") + body)
+        head, _, answer = (await old.rest()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200")
+    assert answer.count(b"ping_id") == 2
 
 
 async def test_a_drain_ends_a_summary_with_resume_from(api: House) -> None:

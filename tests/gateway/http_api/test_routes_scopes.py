@@ -15,7 +15,8 @@ from gateway.http_api.admission import BROADCAST_OVER
 from gateway.registry.audit_log import AuditLog
 from gateway.registry.named_tokens import NamedTokens, new_token
 from gateway.registry.scopes import API_TOKEN, Scope
-from tests.gateway.http_api.harness import PING, Answer, House, call, house, request, wire
+from gateway.store import keys
+from tests.gateway.http_api.harness import PING, TOKEN, Answer, House, call, house, request, wire
 
 BULK = "/rc/v1/pings"
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -155,12 +156,14 @@ async def test_each_line_of_many_pings_needs_its_scope(redis_client: Redis, fast
         assert (only.json["accepted"], only.json["refused"]) == (1, 2)
 
 
+@pytest.mark.parametrize("named", [True, False])
 async def test_a_revoked_token_ends_a_request_with_many_pings(
-    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
+    """A named token is revoked; the configured token is replaced by that of an admin in Redis."""
     monkeypatch.setattr(token_cache, "CACHE_S", 0.2)
     async with guarded(redis_client) as api:
-        token = await make(api, "ping")
+        token = await make(api, "ping") if named else TOKEN
         head = request(
             b"",
             path=BULK,
@@ -172,7 +175,10 @@ async def test_a_revoked_token_ends_a_request_with_many_pings(
         async with wire(api.port) as connection:
             connection.send(head + chunk)
             await api.queue.has(1)
-            await tokens_of(api).revoke("ci")
+            if named:
+                await tokens_of(api).revoke("ci")
+            else:
+                await redis_client.set(keys.user(keys.ADMIN_LOGIN, "token_id"), "another")
             reading = asyncio.create_task(connection.until(b'"resume_from"'))
             while not reading.done():
                 connection.send(chunk)

@@ -285,10 +285,10 @@ async def test_repeats_and_conflicts_among_fresh_keys(queue: QueueProducer, redi
     assert await redis_client.hgetall(keys.STATS) == {b"pings": b"5", b"bytes": b"50"}
 
 
-async def test_a_full_queue_refuses_all_keys_of_a_commit_and_leaves_them_free(
+async def test_a_full_queue_refuses_the_keys_of_a_commit_and_leaves_them_free(
     connection: RedisConnection, redis_client: Redis
 ) -> None:
-    queue, told = QueueProducer(connection, BacklogLimits(2, 1000)), Told()
+    queue, told = QueueProducer(connection, BacklogLimits(1000, 20)), Told()
     for name in "abc":
         told.submit(queue, named(name), 10, key=key_of(name))
     await queue.close()

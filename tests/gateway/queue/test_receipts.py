@@ -80,6 +80,16 @@ async def test_a_small_ping_that_waits_longer_than_its_marker_lives_is_queued(
     assert (found and found["state"]) == state
 
 
+@pytest.mark.parametrize("users", [1, keys.BROADCAST_USERS + 1])
+async def test_an_index_that_the_entry_does_not_have_is_unknown(
+    receipts: Receipts, connection: RedisConnection, users: int
+) -> None:
+    queue = QueueProducer(connection, BacklogLimits(100, 1_000_000))
+    ping_id = (await queue.append(Ping(users=("bob",) * users), 100)).ping_id
+    assert await receipts.report(ping_id) is not None
+    assert await receipts.report(f"{ping_id[:28]}0001") is None
+
+
 @pytest.mark.parametrize(("appended", "state"), [(True, "queued"), (False, None)])
 async def test_a_broadcast_that_waits_longer_than_its_marker_lives_is_queued(
     receipts: Receipts, redis_client: Redis, connection: RedisConnection, appended: bool, state: str | None

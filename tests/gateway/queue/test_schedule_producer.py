@@ -1,5 +1,7 @@
 """The way into the schedule: instants, limits, Idempotency-Keys and lost replies."""
 
+from unittest.mock import ANY
+
 import pytest
 from redis.asyncio import Redis
 
@@ -93,6 +95,18 @@ async def test_a_full_schedule_refuses_and_leaves_the_queue_alone(
     assert "limits.scheduled_pings" in refused.message
     assert await redis_client.zcard(keys.SCHEDULED_PINGS) == 2
     assert isinstance(await add(queue, 0), Accepted)
+
+
+async def test_the_first_pings_of_a_commit_that_is_too_large_are_scheduled(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    queue = await producer(connection, BacklogLimits(3, 1000))
+    due_ms = SHARED_CLOCK.now_ms() + HOUR_MS
+    pending = [PendingAppend(queue.at(due_ms), BOB, 10) for _ in range(5)]
+    outcomes = [type(await one.outcome()) for one in pending]
+    assert outcomes == [Accepted] * 3 + [ScheduleFull] * 2
+    assert await redis_client.hget(keys.STATS, "scheduled_pings") == b"3"
+    assert await redis_client.zrange(keys.SCHEDULED_PINGS, 0, -1, withscores=True) == [(ANY, due_ms)]
 
 
 async def test_a_key_is_honoured_while_its_ping_waits_and_a_day_longer(

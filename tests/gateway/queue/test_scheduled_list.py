@@ -1,5 +1,6 @@
 """The list of scheduled pings."""
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -12,7 +13,7 @@ from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.queue.scheduled_list import ScheduledPings
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
-from tests.gateway.queue.test_schedule import HOUR_MS, ROOMY, add, soon_ms
+from tests.gateway.queue.test_schedule import BOB, HOUR_MS, ROOMY, add, soon_ms
 
 
 @pytest.fixture
@@ -59,3 +60,14 @@ async def test_a_batch_that_cannot_be_read_hides_no_other(
     await redis_client.zadd(keys.SCHEDULED_PINGS, {"lost": 5, "damaged": 6})
     await redis_client.hset(keys.SCHEDULED_BODIES, "damaged", "x")
     assert [ping["ping_id"] for ping in (await pings.page("scheduled"))["pings"]] == ids
+
+
+async def test_a_caller_that_is_limited_to_apps_sees_its_own(
+    pings: PingList, scheduled: ScheduleProducer
+) -> None:
+    (own,) = await add(scheduled, msgspec.structs.replace(BOB, apps=("a",)))
+    await add(scheduled, msgspec.structs.replace(BOB, apps=("b",)))
+    await add(scheduled)
+    for state in ("scheduled", None):
+        (found,) = (await pings.page(state, apps=frozenset({"a"})))["pings"]
+        assert (found["ping_id"], found["apps"]) == (own, ["a"])

@@ -27,6 +27,8 @@ def split(pieces: list[bytes], line_bytes: int = 100) -> list[bytes | None]:
         (b"12345\r\n123456\r\n", [b"12345", None]),
         (b"1234567890", [None]),
         (b"12345678901234567890\na\n", [None, b"a"]),
+        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb", [b"a", b"\xef\xbb\xbfb"]),
+        (b"\xef\xbb\xbfa", [b"a"]),
     ],
 )
 def test_lines(body: bytes, lines: list[bytes | None]) -> None:
