@@ -47,7 +47,7 @@ def limit_collections() -> None:
     """Reduce the work of the collector, once all long-lived objects exist.
 
     The threshold of the young generation rises from 700 new objects, because a worker creates and drops thousands per
-    millisecond. Measured on a broadcast: 12 % of the CPU. `FullCollections` schedules the old generation.
+    millisecond. `FullCollections` schedules the old generation.
     """
     gc.collect()
     gc.set_threshold(YOUNG_OBJECTS, 20, _NEVER)
