@@ -34,7 +34,23 @@ _ITEM: Final = (
     rb'\s*(?:"[^"\\]*(?:\\.[^"\\]*){0,%d}"|-?[0-9][0-9.eE+-]*|true|false|null)\s*' % NAME_CHARACTERS
 )
 _ITEMS: Final = re.compile(rb"(?:%b,){1,%d}" % (_ITEM, STEP_ITEMS), re.DOTALL)
-_raws: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class _Name:
+    """The name of a parameter. Equal names are different keys, so that each value of a repeated parameter is decoded: a
+    value that is only located may have invalid UTF-8 or a number out of range."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _named(_: type, text: str) -> _Name:
+    return _Name(text)
+
+
+_raws: Final = msgspec.json.Decoder(dict[_Name, msgspec.Raw], dec_hook=_named).decode
 _decode: Final = msgspec.json.Decoder(Any).decode
 _list: Final = msgspec.json.Decoder(list[Any]).decode
 
@@ -74,14 +90,14 @@ class LargeBodyReader:
         yield
         values = _raws(body)
         yield
-        if len(values) > NAMES_MAX:
+        if len({name.text for name in values}) > NAMES_MAX:
             raise MalformedBody(f"{self._where} has more than {NAMES_MAX} parameters")
         found: dict[str, Any] = {}
         for name, raw in values.items():
-            if name == "user_id":
-                found[name] = yield from _users(raw)
+            if name.text == "user_id":
+                found[name.text] = yield from _users(raw)
             else:
-                found[name] = _value(name, raw)
+                found[name.text] = _value(name.text, raw)
         return found
 
     def _refuse_long_rest(self, body: bytes) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.errors import InputError
+from protocols.errors import InputError, InvalidField, MalformedBody
 from protocols.ping.large import LARGE_BYTES, STEP_ITEMS
 from protocols.ping.parse import Submission, from_json, json_in_steps
 from tests.protocols.ping.test_limits import whole
@@ -41,6 +41,22 @@ def outcome(read: Callable[[bytes], Submission], body: bytes) -> object:
         return read(body)
     except InputError as error:
         return type(error)
+
+
+@pytest.mark.parametrize("name", ["user_id", "message", "fcm", "odd"])
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (b'"\xb8"', MalformedBody),
+        (b'{"a":"\xb8"}', MalformedBody),
+        (b'[{"\xb8":1}]', MalformedBody),
+        (b"1e999", InvalidField),
+        (b"[-1e999]", InvalidField),
+    ],
+)
+def test_each_value_of_a_repeated_parameter_is_checked(name: str, value: bytes, fault: type) -> None:
+    body = b'{"%b":%b,"user_id":"bob","%b":"{}"}' % (name.encode(), value, name.encode())
+    assert outcome(whole, body) == outcome(from_json, body) == fault
 
 
 @pytest.mark.parametrize("escaped", [False, True])
