@@ -18,8 +18,7 @@ from gateway.queue.receipts import split
 AWAIT_S: Final = 900
 """Longest time from the acceptance of a ping to a sync that counts as its effect."""
 DEVICES_MAX: Final = 50_000
-"""Most devices that one worker waits for, at 60 to 340 bytes each (`tracemalloc`, 64 devices or one in a group);
-beyond it, those that were pinged earliest are dropped."""
+"""Most devices that one worker waits for; beyond it, those that were pinged earliest are dropped."""
 BATCHES_MAX: Final = 4
 """Batches whose pings wait for the sync of one device, at least; beyond twice this number, the oldest is dropped."""
 GROUP_MAX: Final = 64

@@ -1,7 +1,7 @@
 """The recorder: one at a time, bounded lists, and coarser series from finer ones."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -100,25 +100,29 @@ async def test_a_sample_of_another_version_is_left_out(
     assert [one.at_ms for one in await history.read(FINE)] == [1]
 
 
-async def test_it_runs_until_it_is_cancelled_and_counts_failures(connection: RedisConnection) -> None:
-    made = recorder(History(connection, "one"))
-    steps = asyncio.Event()
-    count = 0
+async def run_steps(made: Recorder, number: int, close: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Run a recorder until it has slept so many times; close the connection at the second one."""
+    enough = asyncio.Event()
+    intervals: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        nonlocal count
-        assert seconds == 5
-        count += 1
-        if count == 2:
-            await connection.close()
-        if count == 3:
-            steps.set()
+        intervals.append(seconds)
+        if len(intervals) == 2 and close is not None:
+            await close()
+        if len(intervals) == number:
+            enough.set()
         await asyncio.sleep(0.01)
 
     task = asyncio.create_task(made.run(sleep))
-    await asyncio.wait_for(steps.wait(), 30)
+    await asyncio.wait_for(enough.wait(), 30)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    assert set(intervals) == {5}
+
+
+async def test_it_runs_until_it_is_cancelled_and_counts_failures(connection: RedisConnection) -> None:
+    made = recorder(History(connection, "one"))
+    await run_steps(made, 3, connection.close)
     assert made._metrics.store_errors("console").value >= 1
 
 
@@ -152,21 +156,13 @@ async def test_numbers_of_any_size_are_recorded(connection: RedisConnection) -> 
 
 async def test_it_continues_after_an_unexpected_error(connection: RedisConnection) -> None:
     class Broken:
+        reads = 0
+
         async def read(self) -> list[WorkerReport]:
+            self.reads += 1
             raise UnicodeDecodeError("utf-8", b"x", 0, 1, "damaged")
 
-    made = Recorder(History(connection, "one"), Broken(), lambda: QueueSize(0, 0.0), Metrics())
-    again = asyncio.Event()
-    count = 0
-
-    async def sleep(_: float) -> None:
-        nonlocal count
-        count += 1
-        if count == 2:
-            again.set()
-        await asyncio.sleep(0.01)
-
-    task = asyncio.create_task(made.run(sleep))
-    await asyncio.wait_for(again.wait(), 30)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    broken = Broken()
+    made = Recorder(History(connection, "one"), broken, lambda: QueueSize(0, 0.0), Metrics())
+    await run_steps(made, 2)
+    assert broken.reads >= 2
