@@ -6,8 +6,10 @@
 | `1m` | 1 min | 61 | 1 h |
 | `15m` | 15 min | 97 | 24 h |
 
-A sample contains counts and no rates, so that a sample of a coarser series is the sum of finer ones. A sample has at
-most `SAMPLE_BYTES`: all series together have less than 1 MiB.
+A sample contains counts and no rates, so that a sample of a coarser series is the sum of finer ones. Its length is the
+time between the reports that it was made from, not that between two calls: of workers that report every 2 s, a sample
+every 5 s has two reports or three, and the rate would differ by half although the load does not. A sample has at most
+`SAMPLE_BYTES`: all series together have less than 1 MiB.
 """
 
 import math
@@ -56,7 +58,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
     Attributes:
         at_ms: end of the interval, epoch ms by Redis' clock.
-        span_ms: length of the interval.
+        span_ms: length of the interval: the mean time between the first and the last report of each worker in it.
         pings: accepted pings.
         refused: refused pings.
         accepted: deliveries that a provider accepted.
@@ -80,9 +82,10 @@ class Sample(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 class WorkerTotals(NamedTuple):
-    """Counts of one worker since its start."""
+    """Counts of one worker from its start to its report at `at_ms`."""
 
     started_ms: int
+    at_ms: int
     pings: int = 0
     refused: int = 0
     accepted: int = 0
@@ -97,6 +100,7 @@ def totals(report: WorkerReport) -> WorkerTotals:
     verdicts = counts.deliveries.values()
     return WorkerTotals(
         report.started_ms,
+        report.at_ms,
         sum(counts.accepted.values()),
         sum(counts.refused.values()),
         sum(one.get("accepted", 0) for one in verdicts),
@@ -114,7 +118,7 @@ class Sampler:
         self._at_ms = 0
 
     def sample(self, reports: Sequence[WorkerReport], at_ms: int, depth: int, age_s: float) -> Sample | None:
-        """Return the sample of the time since the last call; None: this is the first call.
+        """Return the sample of the time since the last one; None: the first call, or no report is new.
 
         Args:
             reports: of all workers.
@@ -124,11 +128,15 @@ class Sampler:
         """
         current = {report.name: totals(report) for report in reports}
         deltas = [_delta(self._known.get(name), now) for name, now in current.items()]
-        span_ms, first = at_ms - self._at_ms, self._at_ms == 0
+        span_ms = _span_ms(self._known, current, at_ms - self._at_ms)
+        first = self._at_ms == 0
         # A worker whose report is missing for a moment must not count as new.
-        self._known, self._at_ms = {**self._known, **current}, at_ms
+        self._known = {**self._known, **current}
+        if first or span_ms < 0:  # or the clock of Redis was set back
+            self._at_ms = at_ms
         if first or span_ms <= 0:
             return None
+        self._at_ms = at_ms
         return Sample(
             at_ms,
             span_ms,
@@ -143,13 +151,31 @@ class Sampler:
         )
 
 
+def _span_ms(before: Mapping[str, WorkerTotals], now: Mapping[str, WorkerTotals], elapsed_ms: int) -> int:
+    """Return the mean time between two reports of a worker; 0: no worker has reported since.
+
+    `elapsed_ms`, the time since the last sample, is returned if no worker has two reports. A worker that has not
+    reported again has no part in the mean: it counts nothing either.
+    """
+    spans = [
+        one.at_ms - before[name].at_ms
+        for name, one in now.items()
+        if name in before and before[name].started_ms == one.started_ms
+    ]
+    if not spans:
+        return elapsed_ms
+    moved = [span for span in spans if span] or [0]
+    return _bounded(sum(moved) // len(moved))
+
+
 def _delta(before: WorkerTotals | None, now: WorkerTotals) -> WorkerTotals:
     if before is None:
-        return WorkerTotals(now.started_ms)
+        return WorkerTotals(now.started_ms, now.at_ms)
     if before.started_ms != now.started_ms:
         return now
     return WorkerTotals(
         now.started_ms,
+        now.at_ms,
         max(0, now.pings - before.pings),
         max(0, now.refused - before.refused),
         max(0, now.accepted - before.accepted),

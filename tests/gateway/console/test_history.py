@@ -22,12 +22,19 @@ from gateway.telemetry.worker_report import DeliverySeconds, WorkerCounts, Worke
 
 
 def report(
-    slot: int, pings: int, accepted: int = 0, *, gateway: str = "g", started_ms: int = 1, **counts: int
+    slot: int,
+    pings: int,
+    accepted: int = 0,
+    *,
+    at_ms: int = 1_000,
+    gateway: str = "g",
+    started_ms: int = 1,
+    **counts: int,
 ) -> WorkerReport:
     return WorkerReport(
         gateway,
         slot,
-        1_000,
+        at_ms,
         started_ms=started_ms,
         counts=WorkerCounts(
             accepted={"http": pings},
@@ -41,8 +48,32 @@ def report(
 def test_a_sample_is_the_difference_of_the_sums_of_all_workers() -> None:
     sampler = Sampler()
     assert sampler.sample([report(0, 10), report(1, 20)], 1_000, 0, 0.0) is None
-    found = sampler.sample([report(0, 15, 3), report(1, 40, 4, Gone=2)], 6_000, 7, 1.25)
+    now = [report(0, 15, 3, at_ms=5_000), report(1, 40, 4, at_ms=7_000, Gone=2)]
+    found = sampler.sample(now, 6_000, 7, 1.25)
     assert found == Sample(6_000, 5_000, 25, 0, 7, 2, (7, 0, 0), 7, 1.2, {"Gone": 2})
+
+
+@pytest.mark.parametrize("step_ms", [700, 1_000, 5_000, 7_300])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_steady_load_gives_the_same_rate_in_every_sample(step_ms: int, workers: int) -> None:
+    """Reports come every 2 s: a sample has none, two or three of each worker."""
+    sampler, rates = Sampler(), set()
+    for now_ms in range(step_ms, 100_000, step_ms):
+        at_ms = now_ms // 2_000 * 2_000
+        reports = [report(slot, at_ms // 100, at_ms=at_ms) for slot in range(workers)]
+        sample = sampler.sample(reports, now_ms, 0, 0.0)
+        if sample is not None:
+            rates.add(point(sample)["pings"])
+    assert rates == {10.0 * workers}
+
+
+def test_a_worker_that_does_not_report_changes_no_rate() -> None:
+    sampler = Sampler()
+    sampler.sample([report(0, 0, at_ms=1), report(1, 0, at_ms=1)], 1_000, 0, 0.0)
+    sample = sampler.sample([report(0, 50, at_ms=5_001), report(1, 0, at_ms=1)], 6_000, 0, 0.0)
+    assert sample is not None
+    assert point(sample)["pings"] == 10.0
+    assert sampler.sample([report(0, 50, at_ms=5_001), report(1, 0, at_ms=1)], 7_000, 0, 0.0) is None
 
 
 def test_a_new_worker_counts_from_its_first_report_and_a_restarted_one_from_zero() -> None:
@@ -57,7 +88,7 @@ def test_a_report_that_is_missing_for_a_moment_loses_nothing() -> None:
     sampler = Sampler()
     sampler.sample([report(0, 10)], 1_000, 0, 0.0)
     sampler.sample([], 2_000, 0, 0.0)
-    found = sampler.sample([report(0, 16)], 3_000, 0, 0.0)
+    found = sampler.sample([report(0, 16, at_ms=3_000)], 3_000, 0, 0.0)
     assert found is not None
     assert found.pings == 6
 
@@ -65,7 +96,10 @@ def test_a_report_that_is_missing_for_a_moment_loses_nothing() -> None:
 def test_a_clock_that_is_set_back_gives_no_sample() -> None:
     sampler = Sampler()
     sampler.sample([report(0, 10)], 5_000, 0, 0.0)
-    assert sampler.sample([report(0, 20)], 4_000, 0, 0.0) is None
+    assert sampler.sample([report(0, 20, at_ms=500)], 4_000, 0, 0.0) is None
+    found = sampler.sample([report(0, 30, at_ms=2_500)], 6_000, 0, 0.0)
+    assert found is not None
+    assert (found.pings, found.span_ms) == (10, 2_000)
 
 
 def test_joined_samples_keep_the_sums_and_the_highest_queue() -> None:
