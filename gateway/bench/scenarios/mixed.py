@@ -8,8 +8,9 @@ last one has been delivered. All processes share the same cores, so the result i
 machine's scheduling together. The lower bound is one Redis round trip of a blocking client (median) and one response
 of the simulator to h2load (mean), neither of which includes durability, TLS records of others or receipts. Both are
 measured at the rate of the small pings, since a process that sleeps between two of them has to be woken first;
-back-to-back values are reported beside them. Redis' CPU and traffic include all its work during the period, divided
-by all pushes. Idle, each ping is appended and recorded alone, while at full load hundreds share a step.
+back-to-back values are reported beside them. CPU and traffic a push include all work of the gateway and of Redis during
+the period, divided by all pushes. Idle, each ping is appended and recorded alone, while at full load hundreds share a
+step.
 """
 
 import threading
@@ -43,15 +44,16 @@ def run(bench: Bench) -> Result:
         idle = _idle(bench, stand, probe)
         used_idle = stand.store.counters().since(before)
         bench.progress.begin("small pings during broadcasts")
-        before, delivered = stand.store.counters(), stand.delivered()
-        with _broadcasts(stand) as broadcasts, stand.probing(probe, bench.progress.on_progress) as times:
+        with (
+            stand.window() as window,
+            _broadcasts(stand) as broadcasts,
+            stand.probing(probe, bench.progress.on_progress) as times,
+        ):
             pass
-        stand.store.emptied()
-        used = stand.store.counters().since(before)
-        wanted, delivered = probe.pings + broadcasts.posted, stand.delivered() - delivered
+    wanted = probe.pings + broadcasts.posted
     if not broadcasts.delivered:
         raise CannotMeasure("no broadcast was under way")
-    require_delivered(delivered, wanted)
+    require_delivered(window.delivered, wanted)
     busy = Latencies(times)
     compared = _compared(bench.peers, idle, round_trip_s, paced_s) if bench.peers else Comparison()
     return Result(
@@ -63,8 +65,9 @@ def run(bench: Bench) -> Result:
             Figure("broadcast pushes meanwhile", broadcasts.delivered, "pushes"),
             Figure("idle: Redis CPU a ping", used_idle.cpu_s / probe.pings * 1e6, "µs"),
             Figure("idle: Redis traffic a ping", used_idle.network_bytes / probe.pings, "bytes"),
-            Figure("during broadcasts: Redis CPU a push", used.cpu_s / wanted * 1e6, "µs"),
-            Figure("during broadcasts: Redis traffic a push", used.network_bytes / wanted, "bytes"),
+            Figure("during broadcasts: gateway CPU a push", window.cpu_us("gateway", wanted), "µs"),
+            Figure("during broadcasts: Redis CPU a push", window.cpu_us("redis", wanted), "µs"),
+            Figure("during broadcasts: Redis traffic a push", window.redis.network_bytes / wanted, "bytes"),
             Figure("Redis round trip at the same pace, median", paced_s * 1000, "ms"),
             Figure("Redis round trip back to back, median", round_trip_s * 1000, "ms"),
             *compared.figures,
