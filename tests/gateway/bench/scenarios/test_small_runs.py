@@ -246,7 +246,11 @@ ALONE: Final = {
         "all users: Redis CPU a push",
         *(f"{who}: gateway CPU a push" for who in ("a list", "all users")),
     },
-    "mixed": {"idle: Redis CPU a ping", "during broadcasts: Redis CPU a push"},
+    "mixed": {
+        "idle: Redis CPU a ping",
+        "during broadcasts: gateway CPU a push",
+        "during broadcasts: Redis CPU a push",
+    },
     "rhoconnect_push": {"wake-up, CPU a device", "Redis CPU a message from inside"},
 }
 """The figures in µs of each scenario that has peers, without those of the peers."""
