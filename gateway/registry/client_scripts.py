@@ -129,14 +129,16 @@ DELETE: Final = Script(
     + f"""
 -- ARGV: client, then the names of its fields
 local client = ARGV[1]
-local token = redis.call('GET', '{keys.CLIENT_PREFIX}' .. client .. ':device_pin')
-if token and token ~= '' then
+-- A push token of another type is deleted like any other.
+local found = redis.pcall('GET', '{keys.CLIENT_PREFIX}' .. client .. ':device_pin')
+local token = type(found) == 'string' and found or ''
+if token ~= '' then
     check_registration(token)
     drop_messages(token)
 end
 for at = 2, #ARGV do redis.call('DEL', '{keys.CLIENT_PREFIX}' .. client .. ':' .. ARGV[at]) end
 redis.call('DEL', '{keys.DEAD_PREFIX}' .. client, '{keys.REGISTERED_PREFIX}' .. client)
-return token or ''
+return token
 """
 )
 """Delete a client's fields and marks, and its waiting RhoConnect Push messages; returns its push token, or ''."""

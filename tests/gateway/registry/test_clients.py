@@ -50,3 +50,15 @@ def test_refused_device_fields(value: object) -> None:
     with pytest.raises(InvalidField) as caught:
         device_fields({"device_pin": value})
     assert caught.value.field == "device_pin"
+
+
+@pytest.mark.parametrize("field", ["device_pin", "phone_id", "device_app_id"])
+async def test_a_client_with_a_field_of_another_type_can_be_deleted(redis_client: Redis, field: str) -> None:
+    clients = Clients(redis_client)
+    client_id = await clients.create("bob", {"device_pin": "a"})
+    await redis_client.delete(keys.client(client_id, field))
+    await redis_client.rpush(keys.client(client_id, field), "of another type")
+    await clients.delete("bob", client_id)
+    assert await clients.of_user("bob") == []
+    assert await redis_client.keys(keys.client(client_id, "*")) == []
+    assert await redis_client.get(keys.count("client")) == b"0"
