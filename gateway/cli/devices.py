@@ -17,12 +17,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from gateway.cli.recipients import add_recipient_arguments, badge, names_somebody, recipients_of
+from gateway.cli.recipients import (
+    OPTIONS,
+    add_recipient_arguments,
+    badge,
+    names_somebody,
+    recipients_of,
+)
 from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json
 from gateway.cli.table import write_table
 from gateway.client.sync_client import SyncClient
 from gateway.errors import BadSetting
-from gateway.logs.terminal import printable
 
 _PARAMETERS: Final = (
     "user_id",
@@ -37,11 +42,8 @@ _PARAMETERS: Final = (
     "collapse_id",
     "validate",
 )
-_HEAD: Final = ("user", "client", "provider", "app", "token", "result")
-_GAP: Final = "  "
-
-
 _HEADINGS: Final = ("DEVICE", "PROVIDER", "APP", "TOKEN", "LANE", "REGISTERED", "RESULT")
+_EXPLAINED: Final = ("USER", "DEVICE", "PROVIDER", "APP", "TOKEN", "RESULT")
 _EXPLAIN: Final = "explain"
 
 
@@ -81,12 +83,14 @@ def run(args: argparse.Namespace) -> int:
     args.action = _EXPLAIN if first == _EXPLAIN else "list"
     if args.action == _EXPLAIN:
         if not users and not names_somebody(recipients_of(args)):
-            raise BadSetting("explain needs a user, --all-users or --device (user_id)", field="user_id")
+            raise BadSetting(
+                "explain needs a user, --all-users, --device or --push-token (user_id)", field="user_id"
+            )
         args.user_id = users
     else:
         if users:
             raise BadSetting("name one user, or `explain` and users", field="user_id")
-        described = [name for name in _PARAMETERS[1:] if getattr(args, name) is not None]
+        described = [name for name in (*_PARAMETERS[1:], *OPTIONS) if getattr(args, name) is not None]
         if described:
             raise BadSetting(f"{described[0]} describes a ping: it needs `explain`", field=described[0])
         args.user_id = first
@@ -96,7 +100,10 @@ def run(args: argparse.Namespace) -> int:
 def _explain(args: argparse.Namespace, client: SyncClient) -> int:
     asked = {name: getattr(args, name) for name in _PARAMETERS} | {"to": recipients_of(args)}
     answer = client.explain(asked)
-    sys.stdout.write(json.dumps(answer, indent=2) + "\n" if args.json else table(answer))
+    if args.json:
+        sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+    else:
+        write_explanation(answer)
     return 0 if answer["totals"]["devices"] else 1
 
 
@@ -128,21 +135,16 @@ def _row(device: dict[str, Any]) -> tuple[str, ...]:
 _ACTIONS: Final[dict[str, Action]] = {_EXPLAIN: _explain, "list": _list}
 
 
-def table(answer: dict[str, Any]) -> str:
-    """A line for each device and for each user that does not exist, and the totals."""
-    rows: list[Sequence[str]] = [_HEAD]
-    rows += [(*_identity(row), _recipient(row)) for row in answer["devices"]]
+def write_explanation(answer: dict[str, Any]) -> None:
+    """Write a row for each device and for each user that does not exist, and the totals, which are no row, to
+    stderr."""
+    rows: list[Sequence[str]] = [(*_identity(row), _recipient(row)) for row in answer["devices"]]
     rows += [(*_identity(row), f"left out, {row['reason']}: {row['text']}") for row in answer["left_out"]]
     rows += [(user, "-", "-", "-", "-", "no such user, or no client") for user in answer["unknown_users"]]
-    rows = [[printable(text) for text in row] for row in rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
-    lines = [
-        _GAP.join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]])
-        for row in rows
-    ]
+    write_table(_EXPLAINED, rows)
+    sys.stdout.flush()  # on a terminal, the totals follow the table
     totals = answer["totals"]
-    lines.append(f"{totals['devices']} devices would get it, {totals['left_out']} are left out")
-    return "\n".join(lines) + "\n"
+    sys.stderr.write(f"{totals['devices']} devices would get it, {totals['left_out']} are left out\n")
 
 
 def _identity(row: dict[str, Any]) -> tuple[str, ...]:

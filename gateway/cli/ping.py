@@ -1,8 +1,8 @@
 """Send pings to a gateway.
 
-With --user, --all-users or --device: send one ping, and print its id, or with --wait the verdict of each device. With
---file: send the pings of a file, one per line as newline-delimited JSON, and print the number of accepted pings and
-each refused line.
+With --user, --all-users, --device or --push-token: send one ping, and print its id, or with --wait the verdict of each
+device. With --file: send the pings of a file, one per line as newline-delimited JSON, and print the number of accepted
+pings and each refused line.
 """
 
 import argparse
@@ -68,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
         PingJob.configure(server=server_of(args), token=token_of(args), timeout_s=args.timeout)
         return send_file(args.file)
     if args.user_id is None and not names_somebody(parameters["to"]):
-        raise BadSetting("one of --user, --all-users, --device and --file is required", field="user")
+        raise BadSetting(
+            "one of --user, --all-users, --device, --push-token and --file is required", field="user"
+        )
     client = client_of(args)
     if not args.wait:
         sys.stdout.write(client.send(parameters) + "\n")

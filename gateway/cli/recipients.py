@@ -3,7 +3,7 @@
 import argparse
 from typing import Any, Final
 
-OPTIONS: Final = ("all_users", "devices", "apps", "providers", "except_users")
+OPTIONS: Final = ("all_users", "devices", "tokens", "apps", "providers", "except_users")
 """The names of the arguments, which are the keys of `to`."""
 
 
@@ -17,6 +17,15 @@ def add_recipient_arguments(parser: argparse._ActionsContainer) -> None:
         ("--except-user", "except_users", "NAME", "not the devices of this user"),
     ):
         parser.add_argument(option, dest=name, metavar=metavar, nargs="+", action="extend", help=text)
+    parser.add_argument(
+        "--push-token",
+        dest="tokens",
+        type=push_token,
+        metavar="PROVIDER[@APP]:TOKEN",
+        nargs="+",
+        action="extend",
+        help="a push token that need not be registered; APP: the app whose settings apply",
+    )
 
 
 def recipients_of(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -27,7 +36,16 @@ def recipients_of(args: argparse.Namespace) -> dict[str, Any] | None:
 
 def names_somebody(to: dict[str, Any] | None) -> bool:
     """Whether the options name recipients, and do not only narrow them."""
-    return to is not None and not {"all_users", "devices"}.isdisjoint(to)
+    return to is not None and not {"all_users", "devices", "tokens"}.isdisjoint(to)
+
+
+def push_token(text: str) -> dict[str, str]:
+    """The value of `--push-token` as an item of `to.tokens` (an argparse type). Tokens of FCM contain colons."""
+    target, colon, token = text.partition(":")
+    provider, at, app = target.partition("@")
+    if not (provider and colon and token) or (at and not app):
+        raise argparse.ArgumentTypeError("expected PROVIDER:TOKEN or PROVIDER@APP:TOKEN")
+    return {"provider": provider, "token": token, **({"app": app} if app else {})}
 
 
 def badge(text: str) -> int | str:

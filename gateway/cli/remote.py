@@ -12,7 +12,9 @@ from gateway.cli.options import add_settings_arguments, seconds
 from gateway.cli.table import write_table
 from gateway.client.errors import PingError
 from gateway.client.job import DEFAULT_SERVER, DEFAULT_TIMEOUT_S
+from gateway.client.messages import server_url
 from gateway.client.sync_client import SyncClient
+from gateway.errors import BadSetting
 from gateway.server.gc_policy import paused_collections
 
 ADMIN: Final = "/rc/v1/admin"
@@ -31,8 +33,16 @@ def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def server_of(args: argparse.Namespace) -> str:
-    """The URL of the gateway that the options or the environment name."""
+    """The URL of the gateway that the options or the environment name.
+
+    Raises:
+        BadSetting: it is not an http or https URL with a valid port.
+    """
     server: str = args.server or os.environ.get("RHOPUSH_SERVER") or DEFAULT_SERVER
+    try:
+        server_url(server)
+    except PingError as error:
+        raise BadSetting(error.message, field="server") from error
     return server
 
 
@@ -58,7 +68,7 @@ def client_of(args: argparse.Namespace) -> SyncClient:
     """A client of that gateway.
 
     Raises:
-        BadSetting: there is no token.
+        BadSetting: there is no token, or the server is no URL.
     """
     return SyncClient(server_of(args), token_of(args), args.timeout)
 

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from gateway.cli.devices import table
+import pytest
+
+from gateway.cli.devices import write_explanation
 from tests.gateway.cli.conftest import Command
 from tests.gateway.delivered import GOOD_PIN, delivered
 from tests.support.command import rhopush
@@ -16,14 +18,17 @@ async def explain(folder: Path, *words: str, **environ: str) -> tuple[int | None
 async def test_it_prints_a_line_for_each_device_and_sends_nothing(tmp_path: Path) -> None:
     async with delivered(tmp_path) as running:
         there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
-        status, out, _ = await explain(tmp_path, "good", "nobody", "--message", "hello", **there)
-        assert status == 0
-        head, good, nobody, totals = out.splitlines()
-        assert head.split() == ["user", "client", "provider", "app", "token", "result"]
-        assert good.startswith(f"good    {'good' * 8}  apns")
-        assert "bytes over apns:" in good
-        assert "no such user" in nobody
-        assert totals == "1 devices would get it, 0 are left out"
+        status, out, err = await explain(tmp_path, "good", "nobody", "--message", "hello", **there)
+        assert (status, err) == (0, "1 devices would get it, 0 are left out\n")
+        good, nobody = (row.split("\t") for row in out.splitlines())
+        assert good[:3] == ["good", "good" * 8, "apns"]
+        assert "bytes over apns:" in good[5]
+        assert nobody == ["nobody", *["-"] * 4, "no such user, or no client"]
+        status, out, err = await explain(
+            tmp_path, "--push-token", "apns@com.example.store:abcd", "--message", "hello", **there
+        )
+        assert "nobody" not in out
+        assert out.count("token:") == 1
         status, out, _ = await explain(tmp_path, "good", "--json", **there)
         assert status == 1
         assert json.loads(out)["left_out"][0]["reason"] == "nothing_to_send"
@@ -62,24 +67,26 @@ async def test_the_devices_of_a_user(tmp_path: Path, command: Command) -> None:
 
 
 async def test_wrong_usage_gives_exit_status_2(command: Command) -> None:
-    for words in ([], ["explain"], ["one", "two"], ["one", "--message", "hello"]):
+    for words in ([], ["explain"], ["one", "two"], ["one", "--message", "hello"], ["one", "--app", "store"]):
         assert (await command("http://127.0.0.1:1", "devices", *words)).status == 2, words
 
 
-def test_a_name_cannot_control_the_terminal() -> None:
+def test_a_name_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     answer = {
         "devices": [],
         "left_out": [],
         "unknown_users": ["\x1b[2Jbob"],
         "totals": {"devices": 0, "left_out": 0},
     }
-    assert table(answer).splitlines()[1].startswith(r"\x1b[2Jbob ")
+    write_explanation(answer)
+    assert capsys.readouterr().out.startswith("\\x1b[2Jbob\t")
 
 
-def test_texts_of_devices_are_printed_without_control_characters() -> None:
+def test_texts_of_devices_are_printed_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     row = dict.fromkeys(("user_id", "client_id", "provider", "app", "token", "lane"), "\x1b[2J")
     device = row | {"bytes": 1, "host": "", "validation": {"verdict": "rejected", "reason": "\x1b]0;x\x07"}}
     answer = {"devices": [device], "left_out": [], "unknown_users": ["\x1b[2J"]}
-    text = table(answer | {"totals": {"devices": 1, "left_out": 0}})
+    write_explanation(answer | {"totals": {"devices": 1, "left_out": 0}})
+    text = capsys.readouterr().out
     assert "\x1b" not in text
-    assert len(text.splitlines()) == 4
+    assert len(text.splitlines()) == 2

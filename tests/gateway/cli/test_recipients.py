@@ -21,6 +21,17 @@ def read(*words: str) -> dict[str, Any] | None:
         (("--all-users",), {"all_users": True}, True),
         (("--device", "a", "b", "--device", "c"), {"devices": ["a", "b", "c"]}, True),
         (
+            ("--push-token", "apns@com.example:ab", "fcm:c:d", "--push-token", "fcm:e"),
+            {
+                "tokens": [
+                    {"provider": "apns", "token": "ab", "app": "com.example"},
+                    {"provider": "fcm", "token": "c:d"},
+                    {"provider": "fcm", "token": "e"},
+                ]
+            },
+            True,
+        ),
+        (
             ("--app", "x", "--provider", "fcm", "--except-user", "bob", "eve"),
             {"apps": ["x"], "providers": ["fcm"], "except_users": ["bob", "eve"]},
             False,
@@ -30,6 +41,14 @@ def read(*words: str) -> dict[str, Any] | None:
 def test_the_options_become_to(words: tuple[str, ...], to: dict[str, Any] | None, named: bool) -> None:
     assert read(*words) == to
     assert names_somebody(to) is named
+
+
+@pytest.mark.parametrize("text", ["", "apns", "apns:", ":ab", "apns@:ab", "@app:ab"])
+def test_a_push_token_names_its_provider(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        read("--push-token", text)
+    assert caught.value.code == 2
+    assert "expected PROVIDER:TOKEN or PROVIDER@APP:TOKEN" in capsys.readouterr().err
 
 
 def test_a_badge_is_a_number_or_counts_up() -> None:

@@ -32,6 +32,16 @@ def test_the_server_is_an_option_or_the_environment(monkeypatch: pytest.MonkeyPa
     assert server_of(parsed("--server", "http://b:2")) == "http://b:2"
 
 
+@pytest.mark.parametrize(
+    "server", ["localhost:9292", "ftp://a", "http://", "http://a:0", "http://u:secret@a:x"]
+)
+def test_a_server_that_is_no_url_is_a_wrong_usage(server: str) -> None:
+    with pytest.raises(BadSetting, match="must be an http or https URL") as caught:
+        server_of(parsed("--server", server))
+    assert caught.value.field == "server"
+    assert "secret" not in caught.value.message
+
+
 def test_the_token_comes_from_the_settings_or_the_data_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
