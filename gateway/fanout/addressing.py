@@ -23,7 +23,7 @@ from protocols.ping.model import Ping
 UNKNOWN_DEVICE: Final = "unknown_device"
 """Reason under `skipped`: no client has this id of `to.devices`, or another user has registered it meanwhile."""
 EMPTY_AUDIENCE: Final = "empty_audience"
-"""Reason under `skipped`: the ping's `to` names nobody, or there are no users at all."""
+"""Reason under `skipped`: the ping names nobody, or there are no users at all."""
 LISTED: Final = ""
 """Stands for `to.devices` and `to.tokens` among the users of a ping that is split. No login is empty."""
 _OWNER: Final = "user_id"
@@ -72,6 +72,8 @@ class Addressing:
         to, lanes = ping.to, self._lane_manager
         if to is None:
             selected, left_out = recipients(known, lanes)
+            if not ping.users:
+                add(left_out, EMPTY_AUDIENCE)
             return _permitted(ping, selected, left_out), left_out
         skipped: dict[str, int] = {}
         known = self.narrowed(ping, known, skipped)

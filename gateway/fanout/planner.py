@@ -218,7 +218,7 @@ class Planner(DevicePlanner):
                 parts.append(SplitPart(number, split_users(plan.ping), {}))
                 continue
             ping = plan.batch.pings[number]
-            if ping.to is not None or ping.badge_increment:
+            if ping.to is not None or ping.badge_increment or not ping.users:
                 skipped = await self._plan_addressed(plan, number, known_users)
             else:
                 chosen, skipped = recipients(known_users, self._lane_manager)
@@ -244,7 +244,7 @@ class Planner(DevicePlanner):
     async def _plan_addressed(
         self, plan: BatchPlan, number: int, known: Sequence[UserDevices]
     ) -> dict[str, int]:
-        """Plan a ping with `to` or with a badge that counts up; the number of omitted devices by reason."""
+        """Plan a ping with `to`, without users or with a badge that counts up; the omitted devices by reason."""
         ping = plan.batch.pings[number]
         chosen, skipped = await self._addressing.recipients(ping, known)
         clients = [one.device.client_id for one in chosen]

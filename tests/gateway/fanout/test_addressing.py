@@ -111,6 +111,7 @@ async def deliver(one: WorkerCore, *users: str, **fields: Any) -> dict[str, Any]
             {"app_excluded": 1},
         ),
         ([], Addressees(tokens=(RawToken("courier", "x"),)), [], {"unsupported_platform": 1}),
+        ([], None, [], {"empty_audience": 1}),
         ([], Addressees(), [], {"empty_audience": 1}),
         ([], Addressees(apps=("one",)), [], {"empty_audience": 1}),
     ],
@@ -119,7 +120,7 @@ async def test_reached_and_omitted_recipients(
     opened: Open,
     apns: ApnsSimulator,
     users: list[str],
-    to: Addressees,
+    to: Addressees | None,
     reached: list[int],
     skipped: dict[str, int],
 ) -> None:
