@@ -6,9 +6,12 @@ requests of their own: what `endtoend` measures. Both are repeated in turn, and 
 of their CPU is reported. Then one request that has all pings, whose answers are read while it is sent: when its answer
 begins, and the memory of the gateway at a fifth of it and at its end.
 
-gorush beside it takes 100 notifications a request, as many as it allows, and has no idempotency keys.
+gorush beside it takes 100 notifications a request, as many as it allows, and has no idempotency keys. It uses all
+cores, and one worker of the gateway uses one: the same requests are therefore also sent to a gateway with a worker for
+each core.
 """
 
+import os
 from typing import Final, NamedTuple
 
 from gateway.bench.bench import Bench, proves
@@ -62,9 +65,10 @@ def run(bench: Bench) -> Result:
         rounds = [_round(bench, stand, load, pings, number) for number in range(ROUNDS)]
         streamed, memory = _stream(bench, stand, load, pings * STREAM_FACTOR)
         redis = stand.store.name
+    all_cores = _all_cores(bench, pings)
     single, window, done = sorted(rounds, key=lambda one: one.ratio)[ROUNDS // 2]
     cpu = window.cpu_us("gateway", pings)
-    compared = _compared(bench.peers, pings / window.seconds, cpu) if bench.peers else Comparison()
+    compared = _compared(bench.peers, (window, all_cores), pings) if bench.peers else Comparison()
     notes = (f"store: {redis}", window.limit_note(), *compared.notes)
     return Result(
         scenario="bulk",
@@ -72,6 +76,8 @@ def run(bench: Bench) -> Result:
         figures=(
             Figure("pings", pings / window.seconds, "pings/s"),
             *(Figure(f"{part} CPU a ping", window.cpu_us(part, pings), "µs") for part in (*PARTS[:3], _PART)),
+            Figure("a worker for each core: pings", pings / all_cores.seconds, "pings/s"),
+            Figure("a worker for each core: gateway CPU a ping", all_cores.cpu_us("gateway", pings), "µs"),
             Figure("Redis traffic a ping", window.redis.network_bytes / pings, "bytes"),
             Figure("first answer of a request, longest", max(done.first_s) * 1000, "ms"),
             Figure("single pings: gateway CPU a ping", single.cpu_us("gateway", pings), "µs"),
@@ -109,6 +115,20 @@ def _round(bench: Bench, stand: BenchEnvironment, load: Child, pings: int, numbe
     return _Round(single, window, done)
 
 
+def _all_cores(bench: Bench, pings: int) -> Window:
+    """The requests with a worker for each core of this machine."""
+    with (
+        bench.stand(USERS, workers=len(os.sched_getaffinity(0))) as stand,
+        Child(_PART, stand.folder) as load,
+    ):
+        for number in range(2):  # the first warms up every worker
+            bench.progress.begin(f"{pings:,} pings, {LINES:,} a request, a worker for each core")
+            with stand.window(**{_PART: load.pid}) as window:
+                _load(load, _order(stand, f"all_cores{number}", pings, CONNECTIONS, LINES), bench)
+            require_delivered(window.delivered, pings)
+    return window
+
+
 def _order(stand: BenchEnvironment, run: str, pings: int, connections: int, lines: int) -> BulkOrder:
     return BulkOrder(stand.gateway.port, CALLER_KEY, run, pings, stand.plan.users, connections, lines)
 
@@ -140,7 +160,9 @@ def _stream(
     return done, (fifth, samples[-1][1])
 
 
-def _compared(peers: Peers, rate: float, cpu: float) -> Comparison:
+def _compared(peers: Peers, windows: tuple[Window, Window], pings: int) -> Comparison:
+    """Compare with gorush, with one worker and with a worker for each core."""
+    one, all_cores = windows
     gorush = peers.optional("gorush_hundreds")
     if gorush is None:
         return Comparison(notes=peers.missing("gorush_hundreds"))
@@ -151,10 +173,15 @@ def _compared(peers: Peers, rate: float, cpu: float) -> Comparison:
             Figure(f"{pushes.name}: CPU a push", pushes.cpu_us, "µs"),
         ),
         ratios=(
-            Ratio(f"pushes/s, to those of {pushes.name}", rate / pushes.rate, _RATE_BAR_GORUSH),
+            Ratio(f"pushes/s of one worker, to those of {pushes.name}", pings / one.seconds / pushes.rate),
+            Ratio(
+                f"pushes/s of a worker for each core, to those of {pushes.name}",
+                pings / all_cores.seconds / pushes.rate,
+                _RATE_BAR_GORUSH,
+            ),
             Ratio(
                 f"gateway CPU a ping, to that of {pushes.name}",
-                cpu / pushes.cpu_us,
+                one.cpu_us("gateway", pings) / pushes.cpu_us,
                 _CPU_BAR_GORUSH,
                 at_most=True,
             ),

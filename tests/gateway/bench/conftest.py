@@ -38,7 +38,7 @@ def shared_stand(running_stand: BenchEnvironment, monkeypatch: pytest.MonkeyPatc
         environ: Mapping[str, str] = MappingProxyType({}),
     ) -> AbstractContextManager[BenchEnvironment]:
         registered = users if exact else bench.options.users or users
-        if (registered, bench.options.connections, workers, {**environ}) == (USERS, CONNECTIONS, None, {}):
+        if (registered, bench.options.connections, workers or 1, {**environ}) == (USERS, CONNECTIONS, 1, {}):
             return nullcontext(running_stand)
         return own(bench, users, workers=workers, exact=exact, environ=environ)
 
