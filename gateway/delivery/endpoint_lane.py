@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.delivery.batch import Delivery
+from gateway.delivery.circuit_breaker import BreakerState
 from gateway.delivery.http2_lane import Http2Lane
+from gateway.delivery.throttle import ThrottleState
 
 ENDPOINT_LANES_MAX: Final = 64
 """Most such lanes of a worker. For a further origin, the lane with the oldest offer is closed; its waiting
@@ -34,5 +36,11 @@ class EndpointLane(Http2Lane):
         super().offer(deliveries, bulk=bulk)
 
     def is_idle(self, now_s: float) -> bool:
-        """Whether the lane has nothing to do and was offered nothing for `IDLE_S`; `now_s`: monotonic time."""
+        """Whether the lane has nothing to do and was offered nothing for `IDLE_S`; `now_s`: monotonic time.
+
+        A lane whose server asked for a pause, or refused the credential, is not idle before the pause ends: a new
+        lane would begin without it.
+        """
+        if self._throttle.state is not ThrottleState.FREE or self._breaker.state is BreakerState.OPEN:
+            return False
         return now_s - self.offered_s > IDLE_S and not self.backlog and not self.in_flight

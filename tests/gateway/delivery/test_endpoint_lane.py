@@ -1,11 +1,13 @@
 """Lanes for endpoints that devices name: one each, bounded in number, closed when idle."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from gateway.delivery import endpoint_lane, lane_manager
+from gateway.delivery.circuit_breaker import CLOSED_BREAKER
 from gateway.delivery.dead_tokens import IgnoredTokenReports
 from gateway.delivery.endpoint_lane import IDLE_S, EndpointLane
 from gateway.delivery.lane_manager import LaneManager
@@ -21,6 +23,7 @@ from gateway.delivery.providers.base import (
     RouteOpener,
 )
 from gateway.delivery.route import Route
+from gateway.delivery.throttle import FREE
 from gateway.errors import CredentialError
 from gateway.metrics import Metrics
 from gateway.settings import ProviderSettings, Secret, Settings
@@ -173,6 +176,24 @@ async def test_a_lane_with_deliveries_is_not_closed(
         patched.setattr(EndpointLane, busy, 1)
         lanes.close_idle()
     assert names(lanes) == ["bydevice:a"]
+    lanes.close_idle()
+    assert names(lanes) == []
+
+
+@pytest.mark.parametrize("limit", ["throttle", "circuit breaker"])
+async def test_a_lane_that_must_pause_is_not_closed_before_the_pause_ends(
+    lanes: LaneManager, limit: str
+) -> None:
+    lane = route(lanes, "a").lane
+    assert isinstance(lane, EndpointLane)
+    lane.offered_s -= IDLE_S + 1
+    if limit == "throttle":
+        lane._throttle = FREE.after_limit(3600.0, time.monotonic())
+    else:
+        lane._breaker = CLOSED_BREAKER.after_refusal("BadJwtToken", time.monotonic())
+    lanes.close_idle()
+    assert names(lanes) == ["bydevice:a"]
+    lane._throttle, lane._breaker = FREE, lane._breaker.at(float("inf"))
     lanes.close_idle()
     assert names(lanes) == []
 
