@@ -432,9 +432,9 @@ class InFlight:
     async def _renew_loop(self) -> None:
         while True:
             await asyncio.sleep(RENEW_S)
-            await self._renew()
+            await self._renew_held()
 
-    async def _renew(self) -> None:
+    async def _renew_held(self) -> None:
         """Renew the leases of all entries, and forget the entries that were settled before the previous renewal."""
         self._settled_before, self._settled = self._settled, set()
         entries: defaultdict[str, list[str]] = defaultdict(list)

@@ -96,9 +96,9 @@ async def test_a_settled_entry_is_not_claimed_until_two_renewals_later(
         leases = await one.read(keys.PINGS)
         await one.planner.deliver(leases)
         await one.done(ping_id)
-        await one.in_flight._renew()
+        await one.in_flight._renew_held()
         assert one.in_flight.claim(leases) == []
-        await one.in_flight._renew()
+        await one.in_flight._renew_held()
         assert one.in_flight.claim(leases) == leases
         one.in_flight.release(leases[0])
 
