@@ -432,13 +432,17 @@ class InFlight:
     async def _renew_loop(self) -> None:
         while True:
             await asyncio.sleep(RENEW_S)
-            self._settled_before, self._settled = self._settled, set()
-            entries: defaultdict[str, list[str]] = defaultdict(list)
-            for stream, entry in (*self._batches, *self._claims):
-                entries[stream].append(entry)
-            try:
-                for stream, held in entries.items():
-                    for entry in await self._streams.renew_leases(stream, held):
-                        self._on_lease_lost(stream, entry)
-            except StoreDown as error:
-                _log.warning("lease_renewal_failed", error=error.message)
+            await self._renew_held()
+
+    async def _renew_held(self) -> None:
+        """Renew the leases of all entries, and forget the entries that were settled before the previous renewal."""
+        self._settled_before, self._settled = self._settled, set()
+        entries: defaultdict[str, list[str]] = defaultdict(list)
+        for stream, entry in (*self._batches, *self._claims):
+            entries[stream].append(entry)
+        try:
+            for stream, held in entries.items():
+                for entry in await self._streams.renew_leases(stream, held):
+                    self._on_lease_lost(stream, entry)
+        except StoreDown as error:
+            _log.warning("lease_renewal_failed", error=error.message)

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.lane import BUSY
 from gateway.fanout import splitting
+from gateway.fanout.broadcast_targets import CHUNK_MISSING
 from gateway.metrics import Metrics
 from gateway.queue.entries import Chunk, encode
 from gateway.simulators import ApnsSimulator
@@ -91,6 +92,23 @@ async def test_a_broadcast_is_not_split_further_and_every_user_is_counted(
     assert (report["state"], report["counts"], report["skipped"]) == ("cancelled", NONE, {"cancelled": USERS})
     assert not apns.received
     assert await redis_client.exists(keys.broadcast_users(ping_id), keys.broadcast_devices(ping_id)) == 0
+
+
+async def test_a_missing_chunk_of_a_cancelled_broadcast_is_reported(
+    opened: Open, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.fanout.broadcast.STEP_CHUNKS", 1)
+    monkeypatch.setattr("gateway.fanout.broadcast.AHEAD_CHUNKS", 0)
+    async with opened() as one:
+        ping_id = await one.append(*names())
+        splitting_task = asyncio.create_task(one.splitter.split(await begin(one)))
+        await until(lambda: redis_client.xlen(keys.CHUNKS))
+        one.cancel(ping_id)
+        await redis_client.hdel(keys.broadcast_users(ping_id), "0")
+        await deliver_pieces(one)
+        await splitting_task
+        skipped = (await one.done(ping_id))["skipped"]
+    assert skipped == {"cancelled": USERS - keys.CHUNK_USERS, CHUNK_MISSING: 1}
 
 
 async def test_a_kill_while_the_rest_is_left_out_counts_it_once(

@@ -88,6 +88,21 @@ async def test_an_entry_settled_during_a_second_read_is_not_delivered_again(
     assert [record.summary.alert for record in apns.received] == ["hello", "later"]
 
 
+async def test_a_settled_entry_is_not_claimed_until_two_renewals_later(
+    redis_address: str, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    async with pipeline(redis_address, tmp_path, settings) as one:
+        ping_id = await one.append("nobody")
+        leases = await one.read(keys.PINGS)
+        await one.planner.deliver(leases)
+        await one.done(ping_id)
+        await one.in_flight._renew_held()
+        assert one.in_flight.claim(leases) == []
+        await one.in_flight._renew_held()
+        assert one.in_flight.claim(leases) == leases
+        one.in_flight.release(leases[0])
+
+
 async def test_a_ping_that_cannot_be_planned_stops_no_other(
     redis_address: str,
     redis_client: Redis,

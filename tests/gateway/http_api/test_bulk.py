@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -362,6 +363,20 @@ async def test_nothing_is_read_while_the_window_is_full(api: House) -> None:
         api.queue.commit()
     _, _, answer = await posted
     assert len(answer.splitlines()) == total
+
+
+async def test_the_loop_runs_after_each_hundred_lines(api: House) -> None:
+    taken: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            taken.append(len(api.queue.pings))
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    await post(api, lines(*numbered(WINDOW_LINES)))
+    watching.cancel()
+    assert max(after - before for before, after in pairwise(taken)) <= 100
 
 
 async def test_a_window_of_bytes(api: House) -> None:

@@ -1,6 +1,7 @@
 """How bulk requests end that are interrupted: by their clients, by time, by a drain."""
 
 import asyncio
+import gzip
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from redis.asyncio import Redis
 
 from gateway.http_api import HttpTimeouts
 from tests.gateway.http_api.harness import WAIT_S, House, house, request, wire
-from tests.gateway.http_api.test_bulk import BULK, NDJSON, chunk, lines, numbered, stream
+from tests.gateway.http_api.test_bulk import BULK, NDJSON, chunk, lines, numbered, post, stream
 
 
 async def test_a_half_closed_client_is_answered(api: House) -> None:
@@ -70,6 +71,12 @@ async def test_a_truncated_body_ends_with_resume_from(api: House, prefer: str | 
             assert body.count(b'{"ping_id"') == 2
             found = json.loads(body[body.index(b'{"error"') :].splitlines()[0])
         assert (found["error"]["code"], found["line"], found["resume_from"]) == ("malformed_body", 3, 3)
+
+
+async def test_an_interrupted_summary_announces_the_end_of_its_connection(api: House) -> None:
+    bomb = gzip.compress(lines({"user_id": "a"}) + b" " * 30_000_000)
+    status, headers, _ = await post(api, bomb, Content_Encoding="gzip", Prefer="return=minimal")
+    assert (status, headers["Connection"]) == (413, "close")
 
 
 async def test_pings_of_a_disconnected_client_stay_accepted(api: House) -> None:

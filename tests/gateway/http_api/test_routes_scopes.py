@@ -44,6 +44,7 @@ TABLE = [
     Need(Scope.PING, "POST", BULK, b'{"user_id": "bob"}\n', NDJSON),
     Need(Scope.READ, "GET", "/rc/v1/pings"),
     Need(Scope.READ, "GET", "/rc/v1/pings/" + "0" * 32),
+    Need(Scope.PING, "DELETE", "/rc/v1/pings/" + "0" * 32),
     Need(Scope.READ, "GET", "/rc/v1/sources/type/all"),
     Need(Scope.DEVICES, "GET", "/rc/v1/users"),
     Need(Scope.DEVICES, "POST", "/rc/v1/users", {"attributes": {"login": "new", "password": "x"}}),

@@ -1,9 +1,11 @@
 """Limits of the HTTP connections of a process."""
 
+import asyncio
 import resource
 
 import pytest
 
+from gateway.limits import connection_limits
 from gateway.limits.connection_limits import ConnectionLimits
 from gateway.system.open_files import RESERVED_FILES
 
@@ -42,3 +44,26 @@ def test_a_setting_is_bounded_by_the_limit_of_open_files(monkeypatch: pytest.Mon
     assert not found.main_full()
     found.main = 576
     assert found.main_full()
+
+
+async def test_a_bounded_number_of_refused_connections_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_limits, "_READING_MAX", 2)
+    limits = ConnectionLimits()
+
+    class Refusing(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            limits.refuse(transport)
+
+    server = await asyncio.get_running_loop().create_server(Refusing, "127.0.0.1", 0)
+    async with server, asyncio.timeout(30):
+        host, port = server.sockets[0].getsockname()
+        clients = [await asyncio.open_connection(host, port) for _ in range(5)]
+        for reader, _ in clients:
+            assert (await reader.read()).startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert len(limits._reading) == 2
+        for _, writer in clients:
+            writer.close()
+        while limits._reading:
+            await asyncio.sleep(0.01)
+    assert (limits.take_refused(), limits.take_refused()) == (5, 0)

@@ -66,6 +66,21 @@ async def test_with_pending_responses_everywhere_no_connection_is_closed() -> No
     assert limits.push == 2
 
 
+async def test_a_flood_causes_no_search_for_each_connection() -> None:
+    searches: list[Connection] = []
+
+    class Busy(Connection):
+        def __getattribute__(self, name: str) -> object:
+            if name == "idle_since":
+                searches.append(self)
+            return super().__getattribute__(name)
+
+    connections, _ = registry(2)
+    assert all(map(connections.add, [Busy(trusted=True, awaits_client=False) for _ in range(2)]))
+    assert [connections.add(Connection(awaits_client=False)) for _ in range(10)] == [False] * 10
+    assert len(searches) == 2
+
+
 async def test_a_trusted_connection_with_half_a_request_stays() -> None:
     connections, _ = registry(1)
     caller = Connection()

@@ -35,6 +35,18 @@ async def test_the_retries_of_cancelled_pings_alone_become_due(
     assert sorted(due) == [b"retry 1", b"retry 3"]
 
 
+async def test_a_full_redis_accepts_the_sweep(connection: RedisConnection, redis_client: Redis) -> None:
+    await lay_retry(redis_client, "retry", IDS[1])
+    await redis_client.zadd(keys.CANCELLED, {IDS[1]: FUTURE_MS})
+    await redis_client.config_set("maxmemory", "1")
+    try:
+        names = [keys.SCHEDULE_BODIES, keys.SCHEDULE, keys.CANCELLED]
+        assert await connection.eval(SWEEP, names, [0, 100]) == [b"0", 1]
+    finally:
+        await redis_client.config_set("maxmemory", "0")
+    assert await redis_client.zscore(keys.SCHEDULE, "retry") == 0
+
+
 async def test_the_ids_of_finished_pings_leave_the_set_and_the_version_changes(
     connection: RedisConnection, redis_client: Redis
 ) -> None:

@@ -1,5 +1,7 @@
 """The durable step of a cancellation: of a queued ping, of a scheduled one, and where it is refused."""
 
+import asyncio
+
 import pytest
 from redis.asyncio import Redis
 
@@ -12,7 +14,7 @@ from gateway.queue.outbox import RECORD_FIELD, EventPlan
 from gateway.queue.producer import QueueProducer
 from gateway.queue.receipts import PingRecord, Receipts, pack_base
 from gateway.queue.schedule_producer import ScheduleProducer
-from gateway.queue.scheduled_batch import EMPTY
+from gateway.queue.scheduled_batch import EMPTY, read_scheduled
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.webhooks.outbox import Outbox, event_record
@@ -107,6 +109,31 @@ async def test_a_scheduled_ping_leaves_the_schedule_and_its_batch(
     found = await stats(redis_client)
     assert (found["scheduled_pings"], found["scheduled_bytes"]) == (0, 0)
     assert await redis_client.exists(keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES, keys.CANCELLED) == 0
+
+
+async def test_pings_of_one_batch_are_cancelled_at_the_same_time(
+    canceller: PingCanceller, scheduled: ScheduleProducer, connection: RedisConnection
+) -> None:
+    ids = await add(scheduled, count=3)
+    assert await asyncio.gather(*map(canceller.cancel, ids[:2])) == ["cancelled"] * 2
+    rest = await read_scheduled(connection, ids[0][:28])
+    assert rest is not None
+    assert [rest.has(number) for number in range(3)] == [False, False, True]
+
+
+async def test_a_full_redis_accepts_cancellations(
+    canceller: PingCanceller, queue: QueueProducer, scheduled: ScheduleProducer, redis_client: Redis
+) -> None:
+    queued, (first, second) = (await queue.append(BOB, 10)).ping_id, await add(scheduled, count=2)
+    await redis_client.config_set("maxmemory", "1")
+    try:
+        assert [await canceller.cancel(one) for one in (queued, first, second)] == [
+            "open",
+            "cancelled",
+            "cancelled",
+        ]
+    finally:
+        await redis_client.config_set("maxmemory", "0")
 
 
 async def test_the_rest_of_a_batch_is_released_and_the_cancelled_one_is_gone_with_its_receipt(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import AuthenticationBusy, StoreDown, TooManyRequests
+from gateway.scheduling import fair_work
 from gateway.scheduling.fair_work import FairWork
 
 WAIT_S = 30.0
@@ -92,6 +93,16 @@ async def test_one_job_is_reserved_for_clients_without_failures() -> None:
     assert stage.begun == ["f0", "g1"]
     stage.end("f0", "f1", "f2", "g1")
     await passed([*flood, good])
+
+
+async def test_of_very_many_clients_with_failures_the_newest_are_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fair_work, "_FAILING_MAX", 2)
+    work = FairWork(1)
+    for client in ("a", "b", "a", "c"):
+        work.demote(client, "")
+    assert [client for client in "abc" if work.is_failing(client)] == ["a", "c"]
 
 
 async def test_beyond_the_bound_and_after_its_time_limit_a_client_is_refused() -> None:

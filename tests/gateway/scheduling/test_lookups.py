@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -45,6 +46,18 @@ async def test_hundreds_wait_for_one_round_trip() -> None:
     assert await asyncio.gather(*waiting) == [name.upper() for name in names]
     assert await first == "FIRST"
     assert store.batches == [["first"], names]
+
+
+async def test_the_loop_runs_after_each_32_results() -> None:
+    store = Store()
+    store.answering.set()
+    names = [f"token{number}" for number in range(500)]
+    waiting = [asyncio.ensure_future(store.look_up(name, "flood")) for name in names]
+    done = [0]
+    while done[-1] < len(names):
+        await asyncio.sleep(0)
+        done.append(sum(one.done() for one in waiting))
+    assert max(after - before for before, after in pairwise(done)) <= 64
 
 
 async def test_a_caller_with_one_does_not_wait_for_a_caller_with_many() -> None:

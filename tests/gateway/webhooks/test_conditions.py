@@ -1,21 +1,26 @@
 """Conditions of lanes and certificates, reported once by any number of workers."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
 
+from gateway.clock import SharedClock
 from gateway.delivery.certificate_expiry import DAY_S, CertificateExpiry
 from gateway.delivery.circuit_breaker import BREAKER_OPEN_S
 from gateway.delivery.lane import Lane
 from gateway.delivery.link_state import LinkEvent
 from gateway.metrics import Metrics
 from gateway.queue.outbox import EventPlan
-from gateway.settings import RetrySettings, Settings
+from gateway.settings import ApnsSettings, RetrySettings, Settings
+from gateway.simulators.authority import Authority
 from gateway.store import keys
+from gateway.webhooks import conditions
 from gateway.webhooks.conditions import ConditionMonitor, certificate_condition, lane_conditions
 from gateway.webhooks.outbox import Outbox, event_record
+from protocols.apns.credentials import PushCertificate
 from protocols.webhooks.events import (
     CREDENTIAL_EXPIRING,
     CREDENTIAL_REFUSED,
@@ -104,6 +109,21 @@ async def test_a_lane_that_was_down_before_a_restart_is_reported_up(outbox: Outb
     after.connected()
     await restarted.step()
     assert await told(outbox) == [LANE_DOWN, LANE_UP]
+
+
+async def test_a_reload_reads_the_certificates_again(
+    outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = Authority().client_certificate(["com.example.app"]).pem
+    now_s = PushCertificate.load(pem).expires_s - DAY_S / 2
+    monkeypatch.setattr(conditions, "SHARED_CLOCK", SharedClock(wall=lambda: int(now_s * 1e9)))
+    (tmp_path / "apple.pem").write_bytes(pem)
+    one = monitor(outbox, IdleLane())
+    await one.step()
+    assert await told(outbox) == []
+    one.apply_settings(Settings(apns=ApnsSettings(certificate_file=tmp_path / "apple.pem")))
+    await one.step()
+    assert await told(outbox) == [CREDENTIAL_EXPIRING]
 
 
 async def test_only_wanted_events_are_stored(outbox: Outbox, redis_client: Redis) -> None:

@@ -14,9 +14,10 @@ from gateway.queue.outbox import EventPlan, FinishedPing
 from gateway.settings import Secret, Settings, WebhookSettings
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
-from gateway.webhooks import endpoint_delivery
+from gateway.webhooks import dispatcher, endpoint_delivery
 from gateway.webhooks.conditions import ConditionMonitor
 from gateway.webhooks.dispatcher import WebhookDispatcher
+from gateway.webhooks.endpoint_delivery import EndpointDelivery
 from gateway.webhooks.outbox import Outbox
 from protocols.webhooks.events import PING_COMPLETED, TEST
 from tests.gateway.webhooks.conftest import Settling, batch_id
@@ -78,6 +79,24 @@ async def test_a_reload_begins_changes_and_ends_endpoints(
     running.dispatcher.apply_settings(Settings())
     assert not running.plan.wanted
     assert await running.dispatcher.listing() == []
+
+
+async def test_a_defect_does_not_end_the_deliveries(
+    running: Running, receiver: Receiver, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "_RETRY_S", 0.01)
+    step, errors = EndpointDelivery.step, [ZeroDivisionError()]
+
+    async def failing(delivery: EndpointDelivery) -> float:
+        if errors:
+            raise errors.pop()
+        return await step(delivery)
+
+    monkeypatch.setattr(EndpointDelivery, "step", failing)
+    await running.dispatcher.open(settings(crm=receiver.url))
+    await settling.settle(batch_id(1), FinishedPing(0, 1))
+    await listed(running, lambda found: found["delivered"])
+    assert not errors
 
 
 async def test_a_slow_endpoint_delays_neither_another_one_nor_a_file(

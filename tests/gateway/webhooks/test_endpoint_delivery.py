@@ -196,6 +196,18 @@ async def test_an_endpoint_down_for_ten_minutes_under_load_gets_everything_in_or
     assert [event["ping_id"] for event in receiver.events(PING_COMPLETED)][: len(pings)] == pings
 
 
+async def test_each_message_has_its_own_failures_and_is_accepted_once(
+    one: One, receiver: Receiver, settling: Settling
+) -> None:
+    await settle(settling, 1)
+    statuses = iter([503, 204, 503])
+    receiver.status = lambda: next(statuses, 204)
+    await one.until(lambda: len(receiver.messages) == 3)
+    assert (await one.states.read("crm")).attempts == 1
+    await one.until(lambda: receiver.events(PING_COMPLETED))
+    assert [message.kind for message in receiver.accepted] == [PING_FAILED_DEVICES, PING_COMPLETED]
+
+
 async def test_the_next_leader_repeats_with_the_same_id(
     one: One, receiver: Receiver, settling: Settling, connection: RedisConnection, redis_client: Redis
 ) -> None:
@@ -303,3 +315,14 @@ async def test_a_delay_from_before_a_change_of_the_clock_does_not_hold(
         while not receiver.events(PING_COMPLETED):
             await asyncio.sleep(min(await one.delivery.step(), 0.2))
     assert [event["ping_id"] for event in receiver.events(PING_COMPLETED)] == [f"{batch_id(1)}0000"]
+
+
+async def test_a_record_from_before_a_change_of_the_clock_does_not_wait(
+    one: One, receiver: Receiver, settling: Settling, redis_client: Redis
+) -> None:
+    await settle(settling, 1)
+    await one.until(lambda: receiver.events(PING_COMPLETED))
+    now_s, _ = await redis_client.time()
+    await redis_client.execute_command("XSETID", keys.WEBHOOK_EVENTS, f"{(now_s + 3600) * 1000}-0")
+    await settle(settling, 2)
+    await one.until(lambda: len(receiver.events(PING_COMPLETED)) == 2)

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.queue.outbox import FinishedPing, RejectedDevice
+from gateway.queue.outbox import RECORD_FIELD, FinishedPing, RejectedDevice
 from gateway.settings import Secret, WebhookSettings
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
+from gateway.webhooks import ping_events
 from gateway.webhooks.endpoint_delivery import digest_of
 from gateway.webhooks.endpoint_state import EndpointStates
 from gateway.webhooks.outbox import Outbox
@@ -82,6 +83,21 @@ async def test_an_endpoint_that_was_added_later_did_not_get_them_before_a_replay
     await states.change("late", {"replay": 1_000}, as_leader=False)
     await states.hold("late")
     assert rows(await events.of(PING, late), "state") == [("waiting",)] * 2
+
+
+async def test_of_many_records_of_a_ping_the_newest_are_read(
+    events: PingEvents, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = keys.receipt(batch_id(1))
+    (field,) = [name for name in await redis_client.hkeys(receipt) if name.startswith(RECORD_FIELD.encode())]
+    record = field.decode().removeprefix(RECORD_FIELD)
+    ((_, fields),) = await redis_client.xrange(keys.WEBHOOK_EVENTS, record, record)
+    later = f"{int(record.partition('-')[0]) + 5_000}-0"
+    await redis_client.xadd(keys.WEBHOOK_EVENTS, fields, id=later)
+    await redis_client.hset(receipt, RECORD_FIELD + later, "")
+    both = await events.of(PING, ENDPOINTS)
+    monkeypatch.setattr(ping_events, "RECORDS_MAX", 1)
+    assert (len(both), await events.of(PING, ENDPOINTS)) == (4, both[2:])
 
 
 async def test_removed_records_other_pings_and_texts_that_are_no_id(
