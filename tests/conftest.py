@@ -19,8 +19,8 @@ StartGateway = Callable[..., Awaitable[Gateway]]
 HTTP_ONLY = frozenset({"api", "both", "console"})
 """Fixtures with the HTTP server or the console alone: a recorder instead of the queue, no worker.
 
-What their routes do in Redis is tested on each kind of store by the tests of the modules that the routes call, and
-every Lua script by `tests/gateway/test_scripts.py`. So a test with one of these fixtures runs on one kind.
+The tests of the modules that the routes call run on each kind of store, and `tests/gateway/test_scripts.py` runs every
+Lua script on each. So a test with one of these fixtures runs on one kind.
 """
 
 # Hundreds of processes are started: without kept bytecode each would compile every module of the gateway again.
