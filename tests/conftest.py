@@ -16,6 +16,13 @@ from tests.support.redis import KINDS, RedisServer
 
 StartGateway = Callable[..., Awaitable[Gateway]]
 
+HTTP_ONLY = frozenset({"api", "both", "console"})
+"""Fixtures with the HTTP server or the console alone: a recorder instead of the queue, no worker.
+
+The tests of the modules that the routes call run on each kind of store, and `tests/gateway/test_scripts.py` runs every
+Lua script on each. So a test with one of these fixtures runs on one kind.
+"""
+
 # Hundreds of processes are started: without kept bytecode each would compile every module of the gateway again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -44,9 +51,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[:] = found
 
 
-@pytest.fixture(scope="session", params=KINDS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test with a store on each kind, but a test of HTTP alone on the first kind."""
+    if "redis_server" in metafunc.fixturenames:
+        kinds = KINDS[:1] if HTTP_ONLY.intersection(metafunc.fixturenames) else KINDS
+        metafunc.parametrize("redis_server", kinds, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    """A running store, once as Valkey from the wheel and once as Debian's redis-server. Not to be killed."""
+    """A running store: Valkey from the wheel or Debian's redis-server. Not to be killed."""
     with RedisServer(request.param) as server:
         yield server
 

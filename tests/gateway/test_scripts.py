@@ -61,12 +61,12 @@ def test_every_script_has_a_case() -> None:
     assert len(tested) > 25
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest) -> Case:
     return CASES[request.param]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def store(redis_server: RedisServer) -> Iterator[redis.Redis]:
     redis_server.flush()
     with redis_server.client() as client:
@@ -138,8 +138,10 @@ def _content(reply: Sequence[tuple[bytes, bytes, int]]) -> Content:
     return {name: (dump, ends) for name, dump, ends in reply}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def trials(store: redis.Redis, case: Case) -> Trials:
+    """Shared by the tests of a case: each run begins with an empty store."""
+    store.flushall()
     return Trials(store, case)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 
 import protocols.apns.message as to_apns
 import protocols.fcm.message as to_fcm
@@ -23,6 +23,7 @@ from protocols.fcm.verdicts import judge as judge_fcm
 from protocols.ping.model import Ping
 from protocols.simulation.record import SimulatedAnswer
 from protocols.verdict import VerdictKind
+from tests.support.certificates import RSA
 
 NOW_S = 1_700_000_000
 PIN = "ab" * 32
@@ -30,7 +31,7 @@ TOPIC = "com.example.app"
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 KEY = SigningKey("KEY0000001", "TEAM000001", PRIVATE.public_key())
 TOKEN = jwt.encode({"iss": KEY.team_id, "iat": NOW_S}, PRIVATE, "ES256", {"kid": KEY.key_id})
-ACCOUNT = Account("push@p", "key-1", rsa.generate_private_key(65537, 2048).public_key(), "my-project")
+ACCOUNT = Account("push@p", "key-1", RSA.public_key(), "my-project")
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "message": (None, "hello", {"text": "any JSON"}),

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,11 +19,13 @@ from protocols.credential_text import (
 )
 from protocols.errors import InputError, InvalidCredential
 from protocols.fcm.credentials import GoogleCredential, ServiceAccount
+from tests.support.certificates import PRIVATE, pem
+from tests.support.certificates import RSA as KEY
 
 PKCS8 = serialization.PrivateFormat.PKCS8
 PLAIN = serialization.NoEncryption()
-P8 = ec.generate_private_key(ec.SECP256R1()).private_bytes(serialization.Encoding.PEM, PKCS8, PLAIN).decode()
-RSA = rsa.generate_private_key(65537, 2048).private_bytes(serialization.Encoding.PEM, PKCS8, PLAIN).decode()
+P8 = pem(PRIVATE).decode()
+RSA = pem(KEY).decode()
 ACCOUNT = {
     "type": "service_account",
     "project_id": "project",

@@ -5,13 +5,13 @@ import tracemalloc
 import msgspec
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protocols import json_syntax
 from protocols.json_syntax import find_fault
 
-UNIT = 1 << 16
+UNIT = 1 << 14
 """A 32nd of the longest text here, which is twice as long as the parts in which its encoding is checked."""
 
 
@@ -112,11 +112,11 @@ def test_a_text_has_a_fault_exactly_if_the_decoder_refuses_it(text: bytes) -> No
         assert fault.text == "it holds a value that cannot be read"
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | st.text(), st.lists
-    )
-)
+SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | st.text(max_size=8)
+
+
+@given(st.recursive(SCALARS, st.lists, max_leaves=20))
+@example(["\n" * 70, *([1] * 300)])  # more than one match takes
 def test_a_text_that_is_cut_short_ends_too_early(value: object) -> None:
     text = orjson.dumps([value])
     for end in range(1, len(text)):
@@ -142,7 +142,10 @@ def test_a_text_that_is_cut_short_ends_too_early(value: object) -> None:
     ],
     ids=lambda text: text[:12].decode(errors="replace"),
 )
-def test_the_search_needs_memory_for_few_copies_of_the_text(text: bytes) -> None:
+def test_the_search_needs_memory_for_few_copies_of_the_text(
+    monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    monkeypatch.setattr(json_syntax, "_UTF8_STEP", 16 * UNIT)
     tracemalloc.start()
     try:
         fault = find_fault(text)

@@ -11,6 +11,7 @@ from cryptography.x509.oid import NameOID
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 """The key of `certificate`."""
 RSA = rsa.generate_private_key(65537, 2048)
+"""One for all tests of a process: to find its primes takes a tenth of a second."""
 EXPIRES = datetime.datetime(2030, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -279,34 +279,35 @@ def form(body: bytes) -> dict[str, Any]:
     return {"path": PING, "headers": {"Content-Type": "application/x-www-form-urlencoded"}, "body": body}
 
 
-MANY = b",".join(b'"k%d":1' % number for number in range(400_000))
+def many() -> bytes:
+    return b",".join(b'"k%d":1' % number for number in range(400_000))
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "word"),
+    ("make", "kind", "word"),  # made by the test that needs them: each has megabytes
     [
-        (b"{%b}" % MANY, "json", "parameters of a ping"),
-        (b'{"fcm":{%b}}' % MANY, "json", "fcm may have at most 65536 characters"),
-        (b'{"apns":{"aps":{%b}}}' % MANY, "json", "apns may have at most 65536 characters"),
-        (b'{"user_id":[' + b"[1]," * 1_000_000 + b"1]}", "json", "user_id"),
-        (b'{"badge":"%b"}' % (b"1_" * 1_000_000), "json", "badge may have at most"),
-        (b"&".join([b"a"] * 1_000_000), "x-www-form-urlencoded", "parameters"),
-        (b"&".join(b"a%d=" % n for n in range(1_000_000)), "x-www-form-urlencoded", "parameters"),
-        (b"message=" + b"%41" * 1_000_000, "x-www-form-urlencoded", "message may have at most 65536"),
-        (b"badge=" + b"1_" * 300_000, "x-www-form-urlencoded", "badge may have at most"),
+        (lambda: b"{%b}" % many(), "json", "parameters of a ping"),
+        (lambda: b'{"fcm":{%b}}' % many(), "json", "fcm may have at most 65536 characters"),
+        (lambda: b'{"apns":{"aps":{%b}}}' % many(), "json", "apns may have at most 65536 characters"),
+        (lambda: b'{"user_id":[' + b"[1]," * 1_000_000 + b"1]}", "json", "user_id"),
+        (lambda: b'{"badge":"%b"}' % (b"1_" * 1_000_000), "json", "badge may have at most"),
+        (lambda: b"&".join([b"a"] * 1_000_000), "x-www-form-urlencoded", "parameters"),
+        (lambda: b"&".join(b"a%d=" % n for n in range(1_000_000)), "x-www-form-urlencoded", "parameters"),
+        (lambda: b"message=" + b"%41" * 1_000_000, "x-www-form-urlencoded", "message may have at most 65536"),
+        (lambda: b"badge=" + b"1_" * 300_000, "x-www-form-urlencoded", "badge may have at most"),
     ],
     ids=["names", "fcm", "apns", "lists", "badge", "pairs", "form names", "form value", "form badge"],
 )
 async def test_content_that_no_ping_needs_is_refused_early(
-    both: House, body: bytes, kind: str, word: str
+    both: House, make: Callable[[], bytes], kind: str, word: str
 ) -> None:
-    answer = await call(both, body, headers={"Content-Type": f"application/{kind}"})
+    answer = await call(both, make(), headers={"Content-Type": f"application/{kind}"})
     assert answer.status == 400
     assert word in answer.error["message"]
 
 
 async def test_a_large_json_body_of_another_route_is_bounded(both: House) -> None:
-    answer = await call(both, b"{%b}" % MANY, path="/rc/v1/users")
+    answer = await call(both, b"{%b}" % many(), path="/rc/v1/users")
     assert (answer.status, answer.error["code"]) == (400, "malformed_body")
     text = json.dumps({"attributes": {"login": "bob", "password": "x" * 100_000}}).encode()
     assert (await call(both, text, path="/rc/v1/users")).status != 400

@@ -39,8 +39,8 @@ async def test_members_of_gzip_follow_each_other(both: House) -> None:
 @pytest.mark.parametrize(
     ("body", "encoding", "status"),
     [
-        (gzip.compress(b" " * 10_000_000), "gzip", 413),
-        (zlib.compress(b" " * 10_000_000), "deflate", 413),
+        (gzip.compress(b" " * 10_000_000, 1), "gzip", 413),
+        (zlib.compress(b" " * 10_000_000, 1), "deflate", 413),
         (gzip.compress(b'{"user_id":"bob"}')[:-9], "gzip", 400),
         (b'{"user_id":"bob"}', "gzip", 400),
         (zlib.compress(b'{"user_id":"bob"}') + b"more", "deflate", 400),

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from protocols.errors import CredentialRefused, InvalidCredential, NoAccessToken
 from protocols.fcm.credentials import AccessToken, ServiceAccount, parse_token_response
 from protocols.fcm.simulated_token import AccessTokens, Account
+from tests.support.certificates import RSA as PRIVATE
 
-PRIVATE = rsa.generate_private_key(65537, 2048)
 NOW_S = 1_700_000_000.5
 URI = "https://oauth2.googleapis.com/token"
 

@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from protocols.fcm.simulated_token import GRANT, AccessTokens, Account
+from tests.support.certificates import RSA as PRIVATE
 
 NOW_S = 1_700_000_000.0
-PRIVATE = rsa.generate_private_key(65537, 2048)
 STRANGER = rsa.generate_private_key(65537, 2048)
 ACCOUNT = Account("push@p.iam.gserviceaccount.com", "key-1", PRIVATE.public_key(), "my-project")
 HERE = "https://127.0.0.1/token"

@@ -4,15 +4,15 @@ from typing import Any
 
 import orjson
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from protocols.fcm.simulator import ANSWERS, REASONS, Account, FcmOptions, FcmRules, FcmSession
 from protocols.headers import Header
 from protocols.simulation.faults import FaultAction
 from protocols.simulation.record import SimulatedAnswer, Summary
+from tests.support.certificates import RSA
 
 NOW_S = 1_700_000_000.0
-ACCOUNT = Account("push@p", "key-1", rsa.generate_private_key(65537, 2048).public_key(), "my-project")
+ACCOUNT = Account("push@p", "key-1", RSA.public_key(), "my-project")
 MESSAGE: dict[str, Any] = {"message": {"token": "device:1", "data": {"alert": "hi", "do_sync": "A,B"}}}
 PATH = "/v1/projects/my-project/messages:send"
 ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
