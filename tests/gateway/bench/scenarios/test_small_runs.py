@@ -23,6 +23,7 @@ from gateway.system.progress import Progress
 from tests.gateway.bench.conftest import CONNECTIONS, USERS
 
 FEW_USERS: Final = 50
+pytestmark = pytest.mark.usefixtures("forked")
 
 
 def small(scenario: str, pings: int, users: int = USERS, *, peers: bool = True) -> Result:
