@@ -85,7 +85,7 @@ async def test_kill_9_before_and_at_the_instant_loses_and_duplicates_nothing(
     deliveries = Deliveries()
     with RedisServer(kind) as store:
         async with running(short_path, store, deliveries) as gateway:
-            at_s = await redis_now_s(store) + 6
+            at_s = await redis_now_s(store) + 4
             alerts = [f"ping {number}" for number in range(PINGS)]
             await asyncio.gather(*(schedule(gateway, alert, at_s) for alert in alerts))
             assert not deliveries.counts
@@ -103,7 +103,7 @@ async def test_scheduled_pings_survive_a_restart_of_redis(kind: str, short_path:
     deliveries = Deliveries()
     with RedisServer(kind, persist=True, options={"appendfsync": "always"}) as store:
         async with running(short_path, store, deliveries) as gateway:
-            at_s = await redis_now_s(store) + 3
+            at_s = await redis_now_s(store) + 2
             ids = [await schedule(gateway, f"ping {number}", at_s) for number in range(5)]
             store.kill()
             store.start()
