@@ -13,7 +13,7 @@ from gateway.bench.testbed import BenchEnvironment
 from gateway.system.progress import Progress
 from tests.support.prepared import bench_forked
 
-USERS: Final = 2_000
+USERS: Final = 1_000
 CONNECTIONS: Final = 4
 
 
