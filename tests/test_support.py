@@ -1,9 +1,14 @@
 """The fixtures themselves: what every other test stands on."""
 
+import asyncio
+import os
+import signal
 from pathlib import Path
 
+import pytest
 from redis.asyncio import Redis
 
+from tests.conftest import StartGateway
 from tests.support.order import LONG_FILES, order
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import android, apple, lay_admin, lay_user, lay_users
@@ -52,6 +57,37 @@ def test_an_append_only_store_keeps_its_data_over_a_restart() -> None:
         server.start()
         with server.client() as client:
             assert client.get("kept") == b"yes"
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["forked", "fresh"])
+async def test_a_gateway_runs_in_processes_of_its_own(start_gateway: StartGateway, fresh: bool) -> None:
+    """A fork has the session, the children and the end of a process that is started in the usual way."""
+    gateway = await start_gateway(workers=2, fresh=fresh)
+    assert os.getsid(gateway.supervisor) == gateway.supervisor
+    assert [os.getpgid(worker) for worker in gateway.workers] == gateway.workers
+    commands = {Path(f"/proc/{pid}/cmdline").read_bytes() for pid in gateway.pids}
+    assert len(commands) == (2 if fresh else 1)
+    assert (await gateway.ping("bob", message="hello")).status == 200
+    assert await gateway.stop() == 0
+    await gateway.start()
+    workers = gateway.workers
+    gateway.kill(gateway.supervisor)
+    assert await gateway.wait() == -signal.SIGKILL
+    async with asyncio.timeout(30):
+        while any(map(alive, workers)):  # they end with their supervisor
+            await asyncio.sleep(0.01)
+
+
+async def test_a_forked_gateway_fails_as_a_fresh_one_does(start_gateway: StartGateway) -> None:
+    with pytest.raises(AssertionError, match=r"no ready line \(exit status 2\).*\n.*typo"):
+        await start_gateway({"typo": 1})
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_long_tests_begin_the_stretches_of_all_workers_but_one() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import pytest
@@ -27,6 +28,11 @@ from tests.support.webhooks import Receiver, receiving
 
 MANY = 100_000
 """Users beside the named ones."""
+ARGUMENTS = (
+    "--no-sandbox",  # it does not work as root, as in a container
+    "--disable-site-isolation-trials",  # a process for each page takes a second to start
+    "--renderer-process-limit=1",
+)
 XSS = "<img src=x onerror=document.title='broken'>"
 """A text that changes the page's title if a page does not escape it."""
 TIMEOUT_MS = 30_000
@@ -98,8 +104,7 @@ async def _lay_users(redis: Redis) -> None:
 async def browser() -> AsyncIterator[Browser]:
     program = need_program("chromium", "chromium")
     async with async_playwright() as playwright:
-        # Chromium's sandbox does not work as root, as in a container.
-        made = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        made = await playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield made
         await made.close()
 
@@ -135,8 +140,8 @@ class Window:
         await self.page.wait_for_url(self.site.url)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+@asynccontextmanager
+async def open_context(browser: Browser) -> AsyncIterator[BrowserContext]:
     made = await browser.new_context(viewport={"width": 1100, "height": 800})
     made.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)
@@ -145,8 +150,36 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def window(context: BrowserContext, site: Site) -> AsyncIterator[Window]:
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """A context without a session."""
+    async with open_context(browser) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def logged_in(browser: Browser, site: Site) -> AsyncIterator[BrowserContext]:
+    """A context with a session, which most tests share: a context takes seconds to open."""
+    async with open_context(browser) as made:
+        first = Window(await made.new_page(), site)
+        await first.log_in()
+        await first.page.close()
+        assert first.faults == []
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def window(logged_in: BrowserContext, site: Site) -> AsyncIterator[Window]:
     """A window with a session. At the end it must have met no fault."""
+    made = Window(await logged_in.new_page(), site)
+    await made.open()
+    yield made
+    await made.page.close()
+    assert made.faults == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def window_alone(context: BrowserContext, site: Site) -> AsyncIterator[Window]:
+    """A window with a session and a context of its own, for a test that changes the clock or the network."""
     made = Window(await context.new_page(), site)
     await made.log_in()
     yield made

@@ -161,8 +161,8 @@ async def test_a_dead_token_is_restored(window: Window, site: Site) -> None:
     await expect(page.get_by_text("reachable")).to_be_visible()
 
 
-async def test_a_failing_webhook_recovers_on_the_page_of_its_ping(window: Window, site: Site) -> None:
-    page = window.page
+async def test_a_failing_webhook_recovers_on_the_page_of_its_ping(window_alone: Window, site: Site) -> None:
+    window, page = window_alone, window_alone.page
     await page.clock.install()
     site.receiver.status = 503
     await window.open("/ping")

@@ -27,6 +27,7 @@ from gateway.bench.attacks import ATTACKS
 from gateway.bench.child import Child
 from gateway.bench.scenarios.attacks import CONNECTIONS, ENVIRON, MEMORY_MB, under_attack
 from gateway.bench.testbed import BenchEnvironment, EnvironmentOptions
+from tests.support.prepared import bench_forked
 
 PING_USERS = 50
 ATTACKER = """
@@ -48,7 +49,11 @@ ON_TWO_WORKERS = [
 def arena(workers: int) -> Iterator[tuple[BenchEnvironment, Child]]:
     """A gateway with all its surroundings, and the attacker."""
     plan = EnvironmentOptions(PING_USERS, workers, connections=CONNECTIONS, environ=ENVIRON)
-    with BenchEnvironment(plan) as stand, Child("attacker", stand.folder, program(stand.folder)) as attacker:
+    with (
+        bench_forked(),
+        BenchEnvironment(plan) as stand,
+        Child("attacker", stand.folder, program(stand.folder)) as attacker,
+    ):
         yield stand, attacker
 
 

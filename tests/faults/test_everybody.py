@@ -27,13 +27,13 @@ from tests.support.rhoconnect import lay_users
 
 __all__ = ["dice", "store"]
 
-USERS = 6_000
+USERS = 4_000
 """More than the chunks that a scan may be ahead."""
 AHEAD = {
     "gateway.fanout.everybody.AHEAD_CHUNKS": 4,
     "gateway.fanout.everybody.STEP_USERS": 2 * keys.CHUNK_USERS,
 }
-"""A scan is ahead of the deliveries by a quarter of the users."""
+"""A scan is ahead of the deliveries by less than half of the users."""
 SLOW = ("delay=50",)
 """The deliveries last for some seconds, and so does the scan."""
 KILLS = (kill_worker, kill_all)

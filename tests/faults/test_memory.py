@@ -47,7 +47,7 @@ async def test_a_broadcast_to_100_000_users_stays_small(
 ) -> None:
     hosting = Hosting(accept_all=True)  # only counts, so that the provider is not measured
     async with ApnsSimulator(ApnsOptions(), hosting) as apns, FcmSimulator() as fcm:
-        gateway = Gateway(short_path, provider_settings(apns, fcm), workers=WORKERS)
+        gateway = Gateway(short_path, provider_settings(apns, fcm), workers=WORKERS, fresh=True)
         try:
             await gateway.start()
             socket = gateway.data_dir / "valkey" / "valkey.sock"

@@ -135,7 +135,7 @@ async def test_a_stalled_reader_of_the_log_blocks_nothing(
 async def test_a_gateway_ends_although_its_log_is_not_read(
     start_gateway: StartGateway, full_pipe: FullPipe
 ) -> None:
-    gateway = await start_gateway(stderr=full_pipe.writer)
+    gateway = await start_gateway(stderr=full_pipe.writer, fresh=True)
     await serves(gateway)
     assert await gateway.stop() == 0
 

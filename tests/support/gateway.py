@@ -15,14 +15,17 @@ import aiohttp
 import yaml
 
 from tests.support import constants as tested_constants
+from tests.support.fork_parent import Order
+from tests.support.prepared import Fork, fork
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests"
 _READY_BUDGET_S = 30.0
 _STOP_BUDGET_S = 40.0
 _SETTINGS_OF_OURS = ("RHOPUSH_", "REDIS", "RHO_ENV", "RACK_ENV", "API_TOKEN", "PSWRD", "GOOGLE_APPLICATION")
-_RUN = "import sys; from gateway.cli import main; sys.exit(main())"
-_RUN_WITH_CONSTANTS = f"import sys; from {tested_constants.__name__} import main; sys.exit(main())"
+_READ_AT_THE_START = ("PYTHON", "LD_")
+"""Environment variables of the interpreter and of the loader."""
+_RUN = "import sys; from {module} import main; sys.exit(main())"
 
 
 class Answer(NamedTuple):
@@ -54,6 +57,7 @@ class Gateway:
         environ: further environment variables.
         stderr: a descriptor for its log; None: the file `log`.
         constants: other values of constants in the workers (`tests.support.constants`).
+        fresh: start new interpreters instead of forks (`tests.support.prepared`).
     """
 
     def __init__(  # all parameters that a test may need
@@ -67,6 +71,7 @@ class Gateway:
         environ: Mapping[str, str] | None = None,
         stderr: int | None = None,
         constants: Mapping[str, Any] | None = None,
+        fresh: bool = False,
     ) -> None:
         self.data_dir = folder / "data"
         self.log = folder / "log"
@@ -76,11 +81,12 @@ class Gateway:
         self._workers = workers
         self._stderr = stderr
         self._environ = dict(environ or {})
-        self._program = _RUN
+        self._fresh = fresh or any(name.startswith(_READ_AT_THE_START) for name in self._environ)
+        self._module = "gateway.cli"
         if constants is not None:
             self._environ[tested_constants.VARIABLE] = json.dumps(constants)
-            self._program = _RUN_WITH_CONSTANTS
-        self._process: asyncio.subprocess.Process | None = None
+            self._module = tested_constants.__name__
+        self._process: asyncio.subprocess.Process | Fork | None = None
         settings = dict(settings or {})
         settings["rhoconnect_push"] = {"port": 0, **settings.get("rhoconnect_push", {})}
         gateway = {"data_dir": str(self.data_dir), **settings}
@@ -89,19 +95,27 @@ class Gateway:
 
     async def start(self) -> None:
         """Start the process and wait for its `ready http://HOST:PORT` line."""
-        command = [sys.executable, "-c", self._program, "serve", "--settings", str(self.settings_file)]
-        command += ["--env", "development", "--port", "0", "--workers", str(self._workers)]
+        words = ["serve", "--settings", str(self.settings_file)]
+        words += ["--env", "development", "--port", "0", "--workers", str(self._workers)]
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *command,
-                cwd=ROOT,
-                env={**_clean_environ(), **self._environ},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log if self._stderr is None else self._stderr,
-                start_new_session=True,
-            )
+            stderr = log.fileno() if self._stderr is None else self._stderr
+            self._process = await (self._interpreter if self._fresh else self._fork)(words, stderr)
         self.url = await self._ready()
+
+    async def _fork(self, words: list[str], stderr: int) -> Fork:
+        environ = {**_clean_environ(), **self._environ}
+        return await fork(Order(self._module, words, str(ROOT), environ), stderr)
+
+    async def _interpreter(self, words: list[str], stderr: int) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _RUN.format(module=self._module), *words),
+            cwd=ROOT,
+            env={**_clean_environ(), **self._environ},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
 
     async def _ready(self) -> str:
         assert self._process is not None

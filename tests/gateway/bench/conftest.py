@@ -11,13 +11,21 @@ import pytest
 from gateway.bench.bench import Bench, Options
 from gateway.bench.testbed import BenchEnvironment
 from gateway.system.progress import Progress
+from tests.support.prepared import bench_forked
 
-USERS: Final = 2_000
+USERS: Final = 1_000
 CONNECTIONS: Final = 4
 
 
 @pytest.fixture(scope="module")
-def running_stand() -> Iterator[BenchEnvironment]:
+def forked() -> Iterator[None]:
+    """Gateways and roles as forks, for tests that do not examine their start."""
+    with bench_forked():
+        yield
+
+
+@pytest.fixture(scope="module")
+def running_stand(forked: None) -> Iterator[BenchEnvironment]:
     """A stand with `USERS` users, the settings that a scenario has by default, and one worker."""
     bench = Bench(Options(users=USERS, connections=CONNECTIONS, peers=False), Progress(io.StringIO()))
     with bench.stand(USERS) as stand:

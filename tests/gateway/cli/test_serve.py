@@ -31,7 +31,7 @@ async def store_pid(gateway: Gateway) -> int:
 
 
 async def test_it_serves_drains_and_ends_with_0(start_gateway: StartGateway) -> None:
-    gateway = await start_gateway(workers=2)
+    gateway = await start_gateway(workers=2, fresh=True)
     store = await store_pid(gateway)
     assert len(gateway.workers) == 2
     answer = await gateway.ping("nobody", message="hello")
@@ -47,7 +47,7 @@ async def test_at_sigterm_each_accepted_ping_gets_its_verdict(
     async with ApnsSimulator() as apns, FcmSimulator() as fcm:
         apns.faults.add("delay=300")
         settings = provider_settings(apns, fcm)
-        gateway = await start_gateway(settings, app={"redis": redis_address})
+        gateway = await start_gateway(settings, app={"redis": redis_address}, fresh=True)
         ids = [(await gateway.ping("bob", message=f"ping {n}")).ping_id for n in range(20)]
         await apns.received.wait(1)
         assert await gateway.stop() == 0
@@ -58,7 +58,7 @@ async def test_at_sigterm_each_accepted_ping_gets_its_verdict(
 async def test_after_kill_9_of_the_supervisor_the_store_is_adopted_with_its_data(
     start_gateway: StartGateway,
 ) -> None:
-    gateway = await start_gateway(workers=2)
+    gateway = await start_gateway(workers=2, fresh=True)
     async with store_of(gateway) as redis:
         await lay_user(redis, "bob", [apple("ab" * 32)])
     store = await store_pid(gateway)
@@ -71,7 +71,7 @@ async def test_after_kill_9_of_the_supervisor_the_store_is_adopted_with_its_data
 
 
 async def test_a_killed_store_is_restarted_and_pings_continue(start_gateway: StartGateway) -> None:
-    gateway = await start_gateway()
+    gateway = await start_gateway(fresh=True)
     first = await store_pid(gateway)
     os.kill(first, signal.SIGKILL)
     async with asyncio.timeout(30):
@@ -119,7 +119,7 @@ async def test_an_unknown_option_of_an_address_is_one_line_and_exit_status_2(tmp
 
 
 async def test_a_gateway_without_a_token_generates_one(tmp_path: Path) -> None:
-    gateway = Gateway(tmp_path, app={"api_token": None})
+    gateway = Gateway(tmp_path, app={"api_token": None}, fresh=True)
     async with gateway:
         gateway.token = (gateway.data_dir / "api_token").read_text().strip()
         assert (await gateway.ping("nobody", message="hello")).status == 200

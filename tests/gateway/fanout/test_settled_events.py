@@ -193,7 +193,7 @@ async def test_a_ping_is_completed_once_after_its_retries(
 ) -> None:
     names = [f"user{number}" for number in range(users)]
     await lay_users(redis_client, {name: (apple(f"{n:064x}"),) for n, name in enumerate(names)})
-    apns.faults.add("503=1:every=7")
+    apns.faults.add("503:every=7")
     outbox = Outbox(await make_link("outbox"))
     async with pipeline(redis_address, tmp_path, settings, events=ALL) as one:
         one.in_flight.start()

@@ -10,6 +10,8 @@ from gateway.bench.optional.running_parts import PAGES, ConsoleAndScrapes, Syncs
 from gateway.bench.scenarios import run_scenario
 from gateway.system.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 PINGS = 1_000
 USERS = 2_000
 RATE = 1_000.0

@@ -20,6 +20,8 @@ from gateway.bench.scenarios import run_scenario
 from gateway.system.progress import Progress
 from tests.gateway.bench.conftest import CONNECTIONS, USERS
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 PINGS = 1_000
 
 

@@ -23,6 +23,8 @@ from gateway.system.progress import Progress
 from tests.gateway.bench.conftest import CONNECTIONS, USERS
 
 FEW_USERS: Final = 50
+PINGS: Final = 1_000
+pytestmark = pytest.mark.usefixtures("forked")
 
 
 def small(scenario: str, pings: int, users: int = USERS, *, peers: bool = True) -> Result:
@@ -152,7 +154,7 @@ def assert_compared_with_a_bare_protocol(result: Result, part: str, ratio: str) 
 
 @pytest.mark.usefixtures("shared_stand", "without_go")
 def test_the_ingress_is_compared_with_a_bare_protocol() -> None:
-    result = small("ingest", 2_000)
+    result = small("ingest", PINGS)
     ratio = "ingress CPU a request, to the bare protocol's"
     assert_compared_with_a_bare_protocol(result, "ingress CPU a request", ratio)
 
@@ -163,7 +165,7 @@ def test_the_gateway_is_compared_with_a_bare_protocol_and_many_users_with_as_man
 ) -> None:
     theirs = PeerMeasurement("gorush, 100 a request", 3_000, 1.0, 1.0)
     monkeypatch.setattr(Peers, "optional", lambda *_: Gorush(theirs, 30.0))
-    result = small("endtoend", 2_000)
+    result = small("endtoend", PINGS)
     ratio = "gateway CPU a ping, to the bare protocol's a request"
     assert_compared_with_a_bare_protocol(result, "gateway CPU a ping", ratio)
     ratios = {ratio.name: ratio for ratio in result.ratios}
@@ -181,8 +183,8 @@ def test_one_push_too_many_gives_no_figure(monkeypatch: pytest.MonkeyPatch) -> N
         return load(stand, requests + (more.get("named", 1) > 1), **more)
 
     monkeypatch.setattr(BenchEnvironment, "load", once_too_often)
-    with pytest.raises(CannotMeasure, match="2000 pushes were due and 2100 came to the provider"):
-        small("endtoend", 2_000)
+    with pytest.raises(CannotMeasure, match="1000 pushes were due and 1100 came to the provider"):
+        small("endtoend", PINGS)
 
 
 def test_soak_refuses_fewer_pings_than_it_has_parts() -> None:
@@ -265,7 +267,7 @@ ROLES: Final = {
     "rhoconnect_push": {"rhoconnect_push", "polling_devices"},
 }
 """The processes that a scenario starts beside its stand."""
-PINGS: Final = {"mixed": 100}
+AT_A_RATE: Final = {"mixed": 100}
 """Pings of the scenarios that send them at a fixed rate."""
 
 
@@ -280,7 +282,7 @@ def test_without_peers_a_scenario_measures_the_gateway_alone(
         program.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\nexit 1\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    result = small(scenario, PINGS.get(scenario, 2_000), peers=False)
+    result = small(scenario, AT_A_RATE.get(scenario, PINGS), peers=False)
     assert not (tmp_path / "was-run").exists()
     assert set(roles) == ROLES.get(scenario, set())
     assert {figure.name for figure in result.figures if figure.unit == "µs"} == ALONE[scenario]
