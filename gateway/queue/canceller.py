@@ -100,8 +100,8 @@ class PingCanceller:
         outcome = await self._call(cancellation_scripts.CANCEL, names, words)
         if outcome != DONE or report["state"] == DONE:
             return outcome
-        # The receipt of a finished ping lists the devices that were left out, also after its mark has expired. One that was
-        # open was read before the end of the ping: the next attempt reads whether the ping was cancelled.
+        # The receipt of a finished ping lists the devices that were left out, also after its mark has expired. One
+        # that was open was read before the end of the ping: the next attempt reads whether the ping was cancelled.
         return CANCELLED if report["state"] == CANCELLED else _CHANGED
 
     async def _cancel_scheduled(self, batch_id: str, ping_index: int) -> str:
