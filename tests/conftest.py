@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from tests.support.forks import Forks
 from tests.support.gateway import Gateway
 from tests.support.order import order
+from tests.support.ports import free_port
 from tests.support.redis import KINDS, RedisServer
 
 StartGateway = Callable[..., Awaitable[Gateway]]
@@ -63,6 +64,12 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """A running store: Valkey from the wheel or Debian's redis-server. Not to be killed."""
     with RedisServer(request.param) as server:
         yield server
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """A port on which nobody listens. pytest-asyncio's fixture gives ports that the system assigns to others."""
+    return free_port()
 
 
 @pytest.fixture

@@ -98,8 +98,11 @@ class PingCanceller:
         names = [keys.CANCELLED, keys.CANCELLED_VERSION, keys.receipt(batch), keys.RECEIPTS]
         words: list[Argument] = [ping_id, ping_index, keys.CANCELLED_S, self._receipt_s, keys.CANCELLED_MAX]
         outcome = await self._call(cancellation_scripts.CANCEL, names, words)
-        # The receipt of a finished ping lists the devices that were left out, also after its mark has expired.
-        return CANCELLED if outcome == DONE and report["state"] == CANCELLED else outcome
+        if outcome != DONE or report["state"] == DONE:
+            return outcome
+        # The receipt of a finished ping lists the devices that were left out, also after its mark has expired. One
+        # that was open was read before the end of the ping: the next attempt reads whether the ping was cancelled.
+        return CANCELLED if report["state"] == CANCELLED else _CHANGED
 
     async def _cancel_scheduled(self, batch_id: str, ping_index: int) -> str:
         try:

@@ -118,6 +118,8 @@ _LINE: Final = "this line"
 _large: Final = LargeBodyReader(_KNOWN, _BODY)
 _large_line: Final = LargeBodyReader((*_KNOWN, _KEY), _LINE)
 _EXPLAINED_BYTES: Final = 262_144  # no location is determined for a fault in a longer body
+_UNEXPLAINED: Final = "is malformed: it is not a complete JSON object, or it is nested too deeply"
+"""One text for both: the version of Python determines which of them a decoder finds first."""
 _Unknown = tuple[tuple[str, ...], int]  # names of parameters, and the number of further ones
 _ALL_KNOWN: Final[_Unknown] = ((), 0)
 _WARNED_MAX: Final = 32
@@ -172,11 +174,9 @@ def json_in_steps(
     parameters = form.parameters(query, "query") if query else {}
     try:
         parameters |= yield from _large.parameters(body)
-    except RecursionError as error:
-        raise MalformedBody("the body is nested too deeply") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if len(body) > _EXPLAINED_BYTES:
-            raise MalformedBody("the body is malformed: it is not a complete JSON object") from error
+            raise MalformedBody(f"{_BODY} {_UNEXPLAINED}") from error
         parameters |= _json_object(body)
     return (yield from params_in_steps(parameters, rules))
 
@@ -214,11 +214,9 @@ def line_in_steps(
     """Parse a long line as `from_line` does, in steps of some milliseconds. Raises as `from_line`."""
     try:
         parameters = yield from _large_line.parameters(line)
-    except RecursionError as error:
-        raise MalformedBody(f"{_LINE} is nested too deeply") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if len(line) > _EXPLAINED_BYTES:
-            raise MalformedBody(f"{_LINE} is malformed: it is not a complete JSON object") from error
+            raise MalformedBody(f"{_LINE} {_UNEXPLAINED}") from error
         parameters = _json_object(line, _LINE)
     key = _key_of_line(parameters)
     return (yield from params_in_steps(parameters, rules)), key

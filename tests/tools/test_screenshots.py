@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.requirements import need_program
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +17,7 @@ NAMES = {
 }
 
 
+@pytest.mark.timeout(300)  # a gateway, a browser and four pages
 def test_the_script_takes_every_picture_of_the_documentation(tmp_path: Path) -> None:
     need_program("chromium", "chromium")
     command = [sys.executable, str(ROOT / "tools" / "screenshots.py"), str(tmp_path), "--seconds", "0.2"]

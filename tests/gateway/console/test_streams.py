@@ -104,5 +104,5 @@ async def test_the_shutdown_ends_streams(redis_client: Redis, redis_address: str
         closing = asyncio.create_task(console.api.api.close(20.0))
         await rest(answer)
         assert answer.content.at_eof()
-        await asyncio.wait_for(closing, 10)
+        await asyncio.wait_for(closing, 30)
         assert console.api.services.connections.main == 0

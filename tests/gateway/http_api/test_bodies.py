@@ -149,7 +149,7 @@ async def test_after_a_refused_body_a_silent_client_is_disconnected(
 ) -> None:
     """aiohttp's own time for the rest of a body is longer than the limit of this test."""
     monkeypatch.setattr(aiohttp_handler, "LINGER_IDLE_S", 0.1)
-    async with wire(both.port) as client, asyncio.timeout(5):
+    async with wire(both.port) as client, asyncio.timeout(WAIT_S):
         client.send(head(1_000_000))
         assert (await client.answer()).status == 413
         assert await client.rest() == b""

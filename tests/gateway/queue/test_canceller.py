@@ -83,6 +83,33 @@ async def test_unknown_and_finished_pings(
     assert await canceller.cancel(batch + "0001") == "cancelled"
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_ping_that_ends_between_read_and_write_is_read_again(
+    canceller: PingCanceller,
+    receipts: Receipts,
+    redis_client: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    cancelled: bool,
+) -> None:
+    receipt, ping_id = keys.receipt("0" * 28), "0" * 32
+    await redis_client.hset(receipt, mapping={"base": pack_base([PingRecord(1)]), "0:open": 1})
+    if cancelled:
+        assert await canceller.cancel(ping_id) == "open"
+    read = receipts.report
+
+    async def read_and_end(ping_id: str) -> object:
+        found = await read(ping_id)
+        await redis_client.hset(receipt, "0:open", 0)
+        return found
+
+    monkeypatch.setattr(receipts, "report", read_and_end)
+    if cancelled:
+        assert await canceller.cancel(ping_id) == "cancelled"
+    else:
+        with pytest.raises(PingFinished):
+            await canceller.cancel(ping_id)
+
+
 async def test_no_more_are_cancelled_than_workers_can_hold(
     canceller: PingCanceller, queue: QueueProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

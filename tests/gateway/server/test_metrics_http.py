@@ -10,7 +10,7 @@ import pytest
 from gateway.server import metrics_http
 from gateway.server.metrics_http import CONNECTIONS_MAX, HEAD_BYTES_MAX, request_of
 from protocols.response_headers import SAFETY_HEADERS
-from tests.gateway.server.test_metrics_thread import House
+from tests.gateway.server.test_metrics_thread import WAIT_S, House
 
 
 @pytest.fixture
@@ -21,6 +21,7 @@ async def house() -> AsyncIterator[House]:
     for one in made.open:
         one.close()
     made.thread.stop()
+    made.thread.join(WAIT_S)
     assert not made.thread.is_alive()
     made.listener.close()
     assert made.log.getvalue() == ""

@@ -14,7 +14,13 @@ from gateway.server import metrics_reporting
 from gateway.server.metrics_reporting import MetricsReporter
 from gateway.server.metrics_thread import MetricsThread
 from gateway.telemetry.frames import MetricsReport, frames_from_worker
-from tests.gateway.server.test_metrics_thread import House, samples
+from tests.gateway.server.test_metrics_thread import WAIT_S, House, samples
+
+
+@pytest.fixture(autouse=True)
+def long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts with thousands of counts are rendered by a thread of this process."""
+    monkeypatch.setattr(metrics_reporting, "ANSWER_S", WAIT_S)
 
 
 @pytest.fixture
@@ -25,6 +31,7 @@ async def house() -> AsyncIterator[House]:
     for one in made.open:
         one.close()
     made.thread.stop()
+    made.thread.join(WAIT_S)
     assert not made.thread.is_alive()
     made.listener.close()
     assert made.log.getvalue() == ""

@@ -16,6 +16,7 @@ from gateway.server.metrics_thread import MetricsThread
 
 ACCEPTED = 'rhopush_pings_accepted_total{ingress="http"}'
 IN_FLIGHT = 'rhopush_lane_in_flight{lane="apns"}'
+WAIT_S = 30.0
 
 
 class House:
@@ -62,13 +63,15 @@ def samples(text: str) -> dict[str, float]:
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[House]:
+async def house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    monkeypatch.setattr("gateway.server.metrics_reporting.ANSWER_S", WAIT_S)
     made = House()
     made.thread.start()
     yield made
     for one in made.open:
         one.close()
     made.thread.stop()
+    made.thread.join(WAIT_S)
     assert not made.thread.is_alive()
     made.listener.close()
     assert made.log.getvalue() == ""

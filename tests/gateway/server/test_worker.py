@@ -83,7 +83,7 @@ async def test_a_request_is_notified_by_its_own_worker_without_redis(
         redis_client.pubsub(ignore_subscribe_messages=True) as told,
     ):
         await told.psubscribe(keys.completion_channel("*"))
-        assert await told.get_message(timeout=5) is None  # it is subscribed
+        assert await told.get_message(timeout=30) is None  # it is subscribed
         for _ in range(5):
             answer = await worker.ping("bob", wait=True)
             assert answer.status == 200

@@ -24,7 +24,8 @@ def named(make: Callable[..., str], text: str = "x") -> str:
 
 def functions() -> Iterator[Callable[..., str]]:
     for found in vars(keys).values():
-        if inspect.isfunction(found) and found.__module__ == keys.__name__:
+        # A module with annotations has the function __annotate__ since Python 3.14.
+        if inspect.isfunction(found) and found.__module__ == keys.__name__ and found.__name__[0] != "_":
             yield found
 
 
