@@ -33,7 +33,7 @@ class ExplainOptions(msgspec.Struct, frozen=True):
     validate: bool = False
 
 
-class Submission(msgspec.Struct, frozen=True):
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """A parsed ping request.
 
     Attributes:
@@ -71,7 +71,7 @@ class Submission(msgspec.Struct, frozen=True):
         )
 
 
-class _Raw(msgspec.Struct, forbid_unknown_fields=True, rename={"asynchronous": "async"}):
+class _Raw(msgspec.Struct, gc=False, forbid_unknown_fields=True, rename={"asynchronous": "async"}):
     """The parameters as received, not yet parsed. Its field names are the list of known parameters."""
 
     user_id: Any = None
