@@ -29,6 +29,7 @@ from protocols.ping.overrides import AdditionRules
 from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
+_END_BYTES: Final = len(_END)
 _PENDING_MAX: Final = 256  # unanswered pings of one connection; further requests stay in the socket
 _NONE_MORE: Final = 0  # the same while a token is looked up: anyone can send requests with invented tokens
 # A local constant avoids the look-up of an enum's member, a fraction of a microsecond several times for each ping.
@@ -195,7 +196,7 @@ class PingConnection(asyncio.Protocol):
             if end < 0:
                 self._begin(data[at:])
                 return
-            end += len(_END)
+            end += _END_BYTES
             block = data[at:end]
             head = server.heads.read(block)
             # A large body of a caller who is not known yet: aiohttp's route checks the token before it reads the body.
@@ -387,8 +388,9 @@ class PingConnection(asyncio.Protocol):
         """Continue after the last outstanding response: wait, read, hand over or close."""
         state = self.state = AFTER_ANSWERED[self.state]
         if state is _WAITING:
-            self._since = self.server.ticks
-            connections = self.server.connections
+            server = self.server
+            self._since = server.ticks
+            connections = server.connections
             self._order = connections.last_use = connections.last_use + 1
         elif state is _HANDED_OVER:
             self._hand_over_now()

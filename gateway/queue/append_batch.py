@@ -104,9 +104,9 @@ class AppendBatch:
         index = len(pings)
         pings.append(ping)
         self.callbacks.append(done)
-        self.size += size
-        self.users += len(ping.users)
-        if index + 1 >= keys.ENTRY_PINGS or self.size >= keys.ENTRY_BYTES or self.users >= keys.ENTRY_USERS:
+        self.size = total = self.size + size
+        self.users = users = self.users + len(ping.users)
+        if index + 1 >= keys.ENTRY_PINGS or total >= keys.ENTRY_BYTES or users >= keys.ENTRY_USERS:
             self.full = True
         return self.id + PING_INDEXES[index]
 
