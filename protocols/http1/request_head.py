@@ -151,6 +151,8 @@ class RequestHeadParser:
             and not head[begin:end].translate(None, _VALUE_CHARACTERS)
         ):
             return last  # a head of this size with these bytes around the value, as most clients repeat it
+        if not head.startswith(PREFIX):
+            return None  # the place of a header in another request is not remembered
         if not at or not head.startswith(_NAMES, at):
             known = self._known.get(head)
             if known is not None:
