@@ -38,7 +38,10 @@ class ResponseOwner(Protocol):
 
 
 class PendingResponse:
-    """A response in the order of its connection. The queue calls it with the outcome of the ping."""
+    """A response in the order of its connection. The queue calls `on_outcome` with the outcome of the ping.
+
+    A method is the callback, and not the object itself: Python calls an object with `__call__` more slowly.
+    """
 
     __slots__ = ("_connection", "_response", "close", "ping_id", "ready", "warning")
 
@@ -50,10 +53,11 @@ class PendingResponse:
         self.ready = False
         self.warning = ""  # value of X-Ping-Warning
 
-    def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
+    def on_outcome(self, outcome: Accepted | RhoPushError | None) -> None:
         """Set the response according to the outcome."""
         server = self._connection.server
-        if isinstance(outcome, RhoPushError):
+        # None, the outcome of most pings, is compared first, without a call.
+        if outcome is not None and isinstance(outcome, RhoPushError):
             self._response = responses.of_error(outcome, self.ping_id)
             server.services.metrics.pings_refused(outcome.label).inc()
         else:

@@ -22,13 +22,14 @@ from gateway.limits.body_budget import BodyReservation
 from gateway.queue.ping_queue import PingQueue
 from gateway.queue.schedule_producer import IngressQueue
 from gateway.tracing import PingTracer
-from protocols.http1.request_head import PREFIX, RequestHead, RequestHeadParser, may_be_ping
+from protocols.http1.request_head import RequestHead, RequestHeadParser, may_be_ping
 from protocols.http1.response import encode
 from protocols.http1.states import AFTER_ANSWERED, AFTER_REQUEST, ServerState, ServerStep, advance
 from protocols.ping.overrides import AdditionRules
 from protocols.ping.parse import Submission, from_json
 
 _END: Final = b"\r\n\r\n"
+_END_BYTES: Final = len(_END)
 _PENDING_MAX: Final = 256  # unanswered pings of one connection; further requests stay in the socket
 _NONE_MORE: Final = 0  # the same while a token is looked up: anyone can send requests with invented tokens
 # A local constant avoids the look-up of an enum's member, a fraction of a microsecond several times for each ping.
@@ -150,7 +151,7 @@ class PingConnection(asyncio.Protocol):
         self._consume(data)
         self._reading = False
         if self._pending and self._pending[0].ready:
-            self._flush()
+            self._write_ready()
 
     def eof_received(self) -> bool:
         """Handle the end of the client's input: answer its complete requests, and refuse an incomplete one."""
@@ -191,20 +192,22 @@ class PingConnection(asyncio.Protocol):
                 self._keep(data[at:], 0)
                 self._pause()
                 return
-            end = data.find(_END, at) if server.fast and data.startswith(PREFIX, at) else -1
+            end = data.find(_END, at) if server.fast else -1
             if end < 0:
                 self._begin(data[at:])
                 return
-            end += len(_END)
+            end += _END_BYTES
             block = data[at:end]
             head = server.heads.read(block)
-            if head is not None and head.length > server.small_body and not self._is_authenticated(head):
-                head = None  # aiohttp's route checks the token before it reads the body
-            stop = end + head.length if head is not None else 0
-            if head is not None and stop > size and self._reserve_body(head):
-                self._keep(data[at:], stop - at)
+            # A large body of a caller who is not known yet: aiohttp's route checks the token before it reads the body.
+            if head is None or (head.length > server.small_body and not self._is_authenticated(head)):
+                self._hand_over(data[at:])
                 return
-            if head is None or stop > size or not self._handle_ping(head, data[end:stop], block):
+            stop = end + head.length
+            if stop > size:
+                self._begin_body(head, data[at:], stop - at)
+                return
+            if not self._handle_ping(head, data[end:stop], block):
                 self._hand_over(data[at:])
                 return
             at = stop
@@ -213,12 +216,15 @@ class PingConnection(asyncio.Protocol):
         """Return whether the token in the header is cached as valid."""
         return is_valid(self.server.admission.tokens.lookup(head.token, ""))
 
-    def _reserve_body(self, head: RequestHead) -> bool:
-        """Reserve memory for an incomplete body; returns False if the budget is exhausted."""
+    def _begin_body(self, head: RequestHead, start: bytes, need: int) -> None:
+        """Buffer a request of `need` bytes whose body is incomplete, if the budget has memory for the body."""
         authenticated = self._is_authenticated(head)
         self.trusted = self.trusted or authenticated
         self._reservation = BodyReservation(self.server.services.bodies, authenticated=authenticated)
-        return self._reservation.try_reserve(head.length)
+        if self._reservation.try_reserve(head.length):
+            self._keep(start, need)
+        else:
+            self._hand_over(start)
 
     def _release(self) -> None:
         if self._reservation is not None:
@@ -243,11 +249,10 @@ class PingConnection(asyncio.Protocol):
     def _handle_ping(self, head: RequestHead, body: bytes, block: bytes) -> bool:
         """Admit one ping; returns False if aiohttp must answer it. `block`: the bytes of the head."""
         server = self.server
-        self._needed = 0
         try:
             submission = from_json(body, server.addition_rules)
         except RhoPushError as error:
-            self._add_pending(head)(error)
+            self._add_pending(head).on_outcome(error)
             return True
         if submission.explain is not None:
             return False  # aiohttp's route explains it
@@ -286,7 +291,7 @@ class PingConnection(asyncio.Protocol):
             grant = await tokens.resolve(head.token, submission.api_token or "", client)
             self._submit(response, head, submission, body, grant, block)
         except RhoPushError as error:
-            response(error)
+            response.on_outcome(error)
         finally:
             reservation.release()
             self._most_pending = _PENDING_MAX
@@ -318,7 +323,7 @@ class PingConnection(asyncio.Protocol):
             if submission.deliver_at_ms is not None:
                 queue = server.queue.at(submission.deliver_at_ms)
         except RhoPushError as error:
-            response(error)
+            response.on_outcome(error)
             return
         tracer = server.tracer
         if tracer is not None:
@@ -330,7 +335,7 @@ class PingConnection(asyncio.Protocol):
             return
         if submission.unknown:
             response.warning = responses.warning(submission)
-        response.ping_id = queue.submit(submission.ping, len(body), response, key=key)
+        response.ping_id = queue.submit(submission.ping, len(body), response.on_outcome, key=key)
 
     async def _wait(self, response: PendingResponse, ping: WaitingRequest) -> None:
         """Respond once every device has its verdict. Every path sets a response."""
@@ -350,16 +355,19 @@ class PingConnection(asyncio.Protocol):
         if not pending or pending[0] is not response or self._reading or self._flushing:
             return
         if len(pending) == 1:
-            self._flush()
+            self._write_ready()
         else:  # more responses of the same commit follow: write them together
             self._flushing = True
             self.server.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flushing = False
+        if self._pending and self._pending[0].ready:
+            self._write_ready()
+
+    def _write_ready(self) -> None:
+        """Write the next response, which is ready, and those after it that are ready too."""
         pending, server = self._pending, self.server
-        if not pending or not pending[0].ready:
-            return
         response = pending.popleft()
         ready = response.render(server)
         if pending and pending[0].ready:
@@ -380,8 +388,9 @@ class PingConnection(asyncio.Protocol):
         """Continue after the last outstanding response: wait, read, hand over or close."""
         state = self.state = AFTER_ANSWERED[self.state]
         if state is _WAITING:
-            self._since = self.server.ticks
-            connections = self.server.connections
+            server = self.server
+            self._since = server.ticks
+            connections = server.connections
             self._order = connections.last_use = connections.last_use + 1
         elif state is _HANDED_OVER:
             self._hand_over_now()

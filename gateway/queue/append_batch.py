@@ -61,6 +61,7 @@ class AppendBatch:
 
     Attributes:
         due_ms: of a scheduled batch, the instant from which it may be delivered, epoch ms; else 0.
+        full: whether the batch has reached the limits of a queue entry.
         keyed: scope of a key -> index of its ping and digest of its body; in the order of the pings.
         sizes: bytes of each ping that has a key.
         renumbered: whether the pings were submitted under other ids.
@@ -71,6 +72,7 @@ class AppendBatch:
         "attempt",
         "callbacks",
         "due_ms",
+        "full",
         "id",
         "keyed",
         "pings",
@@ -91,17 +93,22 @@ class AppendBatch:
         self.callbacks: list[OnAppended] = []
         self.size = 0
         self.users = 0
+        self.full = False
         self.keyed: dict[bytes, tuple[int, bytes]] | None = None
         self.sizes: list[int] = []
         self.renumbered = False
 
     def add(self, ping: Ping, size: int, done: OnAppended) -> str:
         """Add a ping of `size` bytes; returns its id."""
-        self.pings.append(ping)
+        pings = self.pings
+        index = len(pings)
+        pings.append(ping)
         self.callbacks.append(done)
-        self.size += size
-        self.users += len(ping.users)
-        return self.id + PING_INDEXES[len(self.pings) - 1]
+        self.size = total = self.size + size
+        self.users = users = self.users + len(ping.users)
+        if index + 1 >= keys.ENTRY_PINGS or total >= keys.ENTRY_BYTES or users >= keys.ENTRY_USERS:
+            self.full = True
+        return self.id + PING_INDEXES[index]
 
     def add_keyed(self, ping: Ping, size: int, done: OnAppended, key: IdempotencyKey) -> str:
         """Add a ping with a key that `admits` accepted; a ping whose key is already in the batch shares the first
@@ -144,15 +151,6 @@ class AppendBatch:
     def wait_s(self) -> int:
         """Seconds from its beginning to `due_ms`, rounded up; 0 where it is not scheduled."""
         return max(0, -((self.accepted_ms - self.due_ms) // 1000)) if self.due_ms else 0
-
-    @property
-    def full(self) -> bool:
-        """Whether the batch has reached the limits of a queue entry."""
-        return (
-            len(self.pings) >= keys.ENTRY_PINGS
-            or self.size >= keys.ENTRY_BYTES
-            or self.users >= keys.ENTRY_USERS
-        )
 
     def notify(self, outcome: RhoPushError | None, seconds: Histogram | None = None) -> None:
         """Report the outcome of the append to the callers; None: the pings are durable.

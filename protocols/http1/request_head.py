@@ -140,6 +140,9 @@ class RequestHeadParser:
 
     def read(self, head: bytes) -> RequestHead | None:
         """Parse a complete head (with its empty line); None: the fast path does not serve it."""
+        at = self._at
+        if not at and (known := self._known.get(head)) is not None:
+            return known
         size, before, after, begin, end, last = self._last
         if (
             len(head) == size
@@ -148,7 +151,8 @@ class RequestHeadParser:
             and not head[begin:end].translate(None, _VALUE_CHARACTERS)
         ):
             return last  # a head of this size with these bytes around the value, as most clients repeat it
-        at = self._at
+        if not head.startswith(PREFIX):
+            return None  # the place of a header in another request is not remembered
         if not at or not head.startswith(_NAMES, at):
             known = self._known.get(head)
             if known is not None:

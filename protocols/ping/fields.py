@@ -52,6 +52,7 @@ ONE_MORE: Final = "+1"
 NUMBER_MAX: Final = 2**31 - 1
 """FCM's notification_count is an int32."""
 
+_ALL_CHARACTERS: Final = len(ALL_SOURCES)
 _FEW_NAMES: Final = 60
 """Number of names up to which their total length needs no check."""
 _FALSE_WORDS: Final = frozenset({"", "0", "false", "f", "no", "n", "off"})
@@ -118,16 +119,13 @@ def flat(value: list[Any], field: str) -> list[Any]:
 
 def users(value: Any) -> tuple[tuple[str, ...], bool]:
     """Parse `user_id`: the logins in order without duplicates, and whether all values were logins."""
-    if type(value) is str:
-        if len(value) > NAME_CHARACTERS:
+    login = value[0] if type(value) is list and len(value) == 1 else value
+    if type(login) is str:  # the common case
+        if len(login) > NAME_CHARACTERS:
             raise too_long("user_id", NAME_CHARACTERS)
-        return ((value,) if value else ()), True
+        return ((login,) if login else ()), True
     if type(value) is not list:
         return (), value is None
-    if len(value) == 1 and type(value[0]) is str:  # the common case
-        if len(value[0]) > NAME_CHARACTERS:
-            raise too_long("user_id", NAME_CHARACTERS)
-        return ((value[0],) if value[0] else ()), True
     logins: dict[str, None] = {}
     understood = _add_users(logins, value)
     logins.pop("", None)
@@ -161,7 +159,7 @@ def _add_users(logins: dict[str, None], value: list[Any]) -> bool:
 def sources(value: Any, field: str) -> tuple[str, ...]:
     """Parse `sources` or `source_id`: names in order without duplicates; ("all",) for every source."""
     if type(value) is str:
-        if value.isalnum() and len(ALL_SOURCES) != len(value) <= NAME_CHARACTERS:  # usually one plain name
+        if value.isalnum() and _ALL_CHARACTERS != len(value) <= NAME_CHARACTERS:  # usually one plain name
             return (value,)
         items: list[Any] = bounded(value, field, SOURCES_CHARACTERS).split(",")
     elif type(value) is list:
@@ -186,6 +184,8 @@ def sources(value: Any, field: str) -> tuple[str, ...]:
 
 def number(value: Any, field: str) -> int:
     """Parse `badge` or `vibrate` as Ruby's to_i does (contract §1.2), from 0 to 2,147,483,647."""
+    if type(value) is int and 0 <= value <= NUMBER_MAX:  # the common case
+        return value
     kind = type(value)
     if kind is int:
         found: int = value
@@ -207,7 +207,7 @@ def number(value: Any, field: str) -> int:
 
 def milliseconds(value: Any, field: str) -> int | None:
     """Parse `vibrate`: a number, or None if the text is empty."""
-    return None if value == "" else number(value, field)
+    return None if type(value) is str and not value else number(value, field)
 
 
 def seconds(value: Any, field: str) -> int:

@@ -15,7 +15,7 @@ RESQUE: Final = "resque"
 CHANGE_EVENTS: Final = "change_events"
 
 
-class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+class Ping(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """A push for the devices of one or many users, as accepted by an ingress.
 
     Stored in the queue as a msgpack array, so fields are only ever appended, each with a default.

@@ -50,7 +50,7 @@ def pending(connection: Connection, *, close: bool = False, warning: str = "") -
 def test_an_accepted_ping_is_answered_with_its_id(connection: Connection, close: bool) -> None:
     made = pending(connection, close=close)
     assert not made.ready
-    made(None)
+    made.on_outcome(None)
     assert connection.ready == [made]
     text = made.render(connection.server).decode().lower()
     assert text.startswith("http/1.1 200 ok\r\n")
@@ -61,20 +61,20 @@ def test_an_accepted_ping_is_answered_with_its_id(connection: Connection, close:
 
 def test_a_repeat_has_the_id_of_the_first(connection: Connection) -> None:
     made = pending(connection)
-    made(Accepted(SECOND))
+    made.on_outcome(Accepted(SECOND))
     assert SECOND.encode() in made.render(connection.server)
     assert FIRST.encode() not in made.render(connection.server)
 
 
 def test_unknown_parameters_cause_a_warning(connection: Connection) -> None:
     made = pending(connection, warning="badge is no number")
-    made(None)
+    made.on_outcome(None)
     assert b"badge is no number" in made.render(connection.server)
 
 
 def test_a_ping_that_is_not_accepted_is_counted_by_its_reason(connection: Connection) -> None:
     made = pending(connection)
-    made(QueueFull("the queue is full"))
+    made.on_outcome(QueueFull("the queue is full"))
     assert made.ready
     assert made.render(connection.server).startswith(b"HTTP/1.1 503 ")
     assert connection.counted('rhopush_pings_refused_total{reason="queue_full"} 1.0')

@@ -49,10 +49,12 @@ async def test_an_answer_is_cached_for_a_limited_time(token: str) -> None:
     assert await store.book.role(token) is worth
     store.now += CACHE_S - 0.01
     assert store.book.known(token) is worth
+    assert store.book.lookup(token, "") is worth
     assert await store.book.role(token) is worth
     assert store.asked == [token]
     store.now += 0.01
     assert store.book.known(token) is None
+    assert store.book.lookup(token, "") is None
     store.worth[token] = TokenRole.OTHER
     assert await store.book.role(token) is TokenRole.OTHER
     assert store.book.known(token) is TokenRole.OTHER

@@ -136,6 +136,20 @@ def test_the_beginning_of_a_head(start: bytes, ours: bool) -> None:
     assert may_be_ping(start) == ours
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["GET /rc/v1/users/ping HTTP/1.1", "POST /rc/v1/users/ping HTTP/1.0", "POST /rc/v1/users HTTP/1.1", ""],
+)
+@pytest.mark.parametrize("traced_before", [False, True])
+def test_the_head_of_another_request_is_not_taken(line: str, traced_before: bool) -> None:
+    parser = RequestHeadParser(10**9)
+    ping = parser.read(traced(1) if traced_before else head())
+    assert ping is not None
+    for fields in (head(), traced(1)):
+        assert parser.read(fields.replace(PREFIX.removesuffix(b"\r\n"), line.encode())) is None
+    assert parser.read(head()) is parser.read(traced(2)) is ping
+
+
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
