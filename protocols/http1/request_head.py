@@ -151,8 +151,11 @@ class RequestHeadParser:
             and not head[begin:end].translate(None, _VALUE_CHARACTERS)
         ):
             return last  # a head of this size with these bytes around the value, as most clients repeat it
-        if not head.startswith(PREFIX):
-            return None  # the place of a header in another request is not remembered
+        # The place of a header in another request is not remembered.
+        return self._look_up(head, at) if head.startswith(PREFIX) else None
+
+    def _look_up(self, head: bytes, at: int) -> RequestHead | None:
+        """Look a head up without its `traceparent`, usually at `at` (0: unknown), and parse it if it is new."""
         if not at or not head.startswith(_NAMES, at):
             known = self._known.get(head)
             if known is not None:
