@@ -90,6 +90,18 @@ async def test_coarser_series_are_the_sums_of_finer_ones(connection: RedisConnec
     assert [one.pings for one in await history.read(minute)] == [24, 36]
 
 
+async def test_a_coarser_series_goes_on_after_the_clock_of_redis_was_set_back(
+    connection: RedisConnection,
+) -> None:
+    history = History(connection, "one")
+    made, minute = recorder(history), SERIES[1]
+    await history.add(minute, Sample(10**12, 60_000, pings=1))
+    for number in range(12):
+        await history.add(FINE, Sample(1_000 + number * 5_000, 5_000, pings=2))
+    assert await made._extend(FINE, minute, 56_000)
+    assert [one.pings for one in await history.read(minute)] == [1, 24]
+
+
 async def test_a_sample_of_another_version_is_left_out(
     connection: RedisConnection, redis_client: Redis
 ) -> None:

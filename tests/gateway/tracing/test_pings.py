@@ -100,6 +100,16 @@ def test_an_unrecorded_ping_goes_to_the_queue_itself() -> None:
     queue = Queue()
     assert Spans().tracer.queue_of(queue, None) is queue
     assert Spans(1.0).tracer.queue_of(queue, UNSAMPLED) is queue
+    later_version = "01" + UNSAMPLED[2:]
+    assert Spans(1.0).tracer.queue_of(queue, later_version) is queue
+
+
+def test_a_step_that_began_after_its_end_by_another_clock_has_no_length() -> None:
+    spans, parent = Spans(), parse(PARENT)
+    assert parent is not None
+    spans.tracer.span("queue", parent, (20, 10), {})
+    span = spans.one("queue")
+    assert (span.start_time, span.end_time) == (10, 10)
 
 
 def test_the_ping_has_the_context_of_its_first_span() -> None:

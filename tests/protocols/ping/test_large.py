@@ -43,6 +43,12 @@ def outcome(read: Callable[[bytes], Submission], body: bytes) -> object:
         return type(error)
 
 
+@pytest.mark.parametrize("part", [b"[],", b"{},", b'"":0,'])
+def test_a_body_of_millions_of_values_is_refused_before_they_are_located(part: bytes) -> None:
+    with pytest.raises(MalformedBody, match="too many lists and objects"):
+        whole(b'{"user_id":' + part * 2_000_001)
+
+
 @pytest.mark.parametrize("name", ["user_id", "message", "fcm", "odd"])
 @pytest.mark.parametrize(
     ("value", "fault"),
