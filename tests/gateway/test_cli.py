@@ -66,7 +66,7 @@ def test_wrong_usage_gives_exit_status_2(rhopush: Run, words: list[str]) -> None
 def test_a_ping_to_nobody_names_the_options(rhopush: Run) -> None:
     done = rhopush("ping")
     assert done.returncode == 2
-    assert "one of --user, --all-users, --device and --file is required" in done.stderr
+    assert "one of --user, --all-users, --device, --push-token and --file is required" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["serve", "check"])
