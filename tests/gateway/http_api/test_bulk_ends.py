@@ -144,11 +144,11 @@ async def test_a_client_that_reads_nothing_is_dropped(redis_client: Redis) -> No
 
 async def test_slow_progress_is_progress(redis_client: Redis) -> None:
     async with (
-        house(redis_client, timeouts=HttpTimeouts(stream_s=0.5, read_s=0.1)) as api,
+        house(redis_client, timeouts=HttpTimeouts(stream_s=1.5, read_s=0.1)) as api,
         stream(api) as client,
     ):
-        for number in range(8):
-            await asyncio.sleep(0.2)
+        for number in range(8):  # 2 s in all
+            await asyncio.sleep(0.25)
             client.send({"user_id": "a"})
             assert await client.answer() == {"ping_id": f"{number:032x}"}
         client.end()

@@ -61,10 +61,10 @@ async def test_a_client_that_does_not_read_is_dropped() -> None:
 @pytest.mark.parametrize("way", ["in", "out"])
 async def test_progress_in_either_direction_counts(way: str) -> None:
     connection = Connection()
-    with watch(connection, 0.5) as watched:
+    with watch(connection, 1.5) as watched:
         async with watched.interruptible():
-            for _ in range(10):
-                await asyncio.sleep(0.1)
+            for _ in range(8):  # 2 s in all
+                await asyncio.sleep(0.25)
                 if way == "in":
                     watched.moved()
                 else:
