@@ -8,7 +8,7 @@ SCENARIOS ?= push endtoend
 SECONDS ?= 120
 # Processes that share the tests: most tests wait for a process, a time-out or Redis. They keep the bytecode of plugins,
 # which pytest rewrites: without it, each process would rewrite them at its start.
-PARALLEL ?= 3
+PARALLEL ?= 4
 # The variable leaves out a note on the future of mkdocs. No --quiet: strict mode then counts no warnings and never fails.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 # Not $(BIN)/pip: the virtual environment may have been made without one (see below).

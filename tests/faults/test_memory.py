@@ -18,7 +18,7 @@ DEVICES = 30_000
 """Users that exist and have a device: many more than the deliveries that the workers hold at a time."""
 WORKERS = 2
 LIMIT_MB = 300
-GROWTH_MB = 45
+GROWTH_MB = 30
 """A further kilobyte for each delivery would exceed it."""
 _PATIENCE_S = 90
 
