@@ -43,7 +43,7 @@ _PARAMETERS: Final = (
     "validate",
 )
 _HEADINGS: Final = ("DEVICE", "PROVIDER", "APP", "TOKEN", "LANE", "REGISTERED", "RESULT")
-_EXPLAINED: Final = ("USER", "DEVICE", "PROVIDER", "APP", "TOKEN", "RESULT")
+_EXPLAIN_HEADINGS: Final = ("USER", "DEVICE", "PROVIDER", "APP", "TOKEN", "RESULT")
 _EXPLAIN: Final = "explain"
 
 
@@ -141,7 +141,7 @@ def write_explanation(answer: dict[str, Any]) -> None:
     rows: list[Sequence[str]] = [(*_identity(row), _recipient(row)) for row in answer["devices"]]
     rows += [(*_identity(row), f"left out, {row['reason']}: {row['text']}") for row in answer["left_out"]]
     rows += [(user, "-", "-", "-", "-", "no such user, or no client") for user in answer["unknown_users"]]
-    write_table(_EXPLAINED, rows)
+    write_table(_EXPLAIN_HEADINGS, rows)
     sys.stdout.flush()  # on a terminal, the totals follow the table
     totals = answer["totals"]
     sys.stderr.write(f"{totals['devices']} devices would get it, {totals['left_out']} are left out\n")

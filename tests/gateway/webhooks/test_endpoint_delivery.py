@@ -326,3 +326,5 @@ async def test_a_record_from_before_a_change_of_the_clock_does_not_wait(
     await redis_client.execute_command("XSETID", keys.WEBHOOK_EVENTS, f"{(now_s + 3600) * 1000}-0")
     await settle(settling, 2)
     await one.until(lambda: len(receiver.events(PING_COMPLETED)) == 2)
+    ids = [event["ping_id"] for event in receiver.events(PING_COMPLETED)]
+    assert ids == [f"{batch_id(number)}0000" for number in (1, 2)]
