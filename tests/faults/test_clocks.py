@@ -123,7 +123,7 @@ def jumps(*offsets_s: int) -> list[tuple[int, str]]:
 async def at_the_same_time(
     folder: Path, run: Callable[[Path, int], Awaitable[int]], *starts_s: int
 ) -> list[int]:
-    """What each run returns, with each of these clocks at its start; most of the time is spent on waiting."""
+    """The result of a run with each of these clocks at its start; most of the time is spent on waiting."""
 
     async def one(start_s: int) -> int:
         place = folder / f"{start_s}"
