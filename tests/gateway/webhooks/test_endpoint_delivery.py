@@ -12,7 +12,14 @@ from redis.asyncio import Redis
 
 from gateway.metrics import Metrics
 from gateway.queue.entries import encode
-from gateway.queue.outbox import FinishedPing, OutboxRecord, PingTrace, RejectedDevice, SettledEvents
+from gateway.queue.outbox import (
+    ConditionEvent,
+    FinishedPing,
+    OutboxRecord,
+    PingTrace,
+    RejectedDevice,
+    SettledEvents,
+)
 from gateway.settings import Secret, WebhookSettings
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
@@ -23,7 +30,7 @@ from gateway.webhooks.endpoint_state import PROGRESS, EndpointStates
 from gateway.webhooks.http_sink import HttpSink
 from gateway.webhooks.outbox import Outbox
 from protocols.webhooks.attempts import RETRY_S
-from protocols.webhooks.events import PING_COMPLETED, PING_FAILED_DEVICES
+from protocols.webhooks.events import LANE_DOWN, PING_COMPLETED, PING_FAILED_DEVICES
 from protocols.webhooks.progress import DeliveryProgress
 from tests.gateway.tracing.test_pings import PARENT, Spans
 from tests.gateway.webhooks.conftest import LIMIT, Settling, batch_id
@@ -368,22 +375,29 @@ async def test_records_lost_in_a_partly_delivered_second_repeat_no_event_under_a
     assert (await one.states.read("crm")).progress == DeliveryProgress()
 
 
+@pytest.mark.parametrize("done", [0, 1, 2])
 async def test_records_that_are_added_to_a_partly_delivered_second_follow_it(
-    one: One, receiver: Receiver, redis_client: Redis
+    receiver: Receiver, redis_client: Redis, connection: RedisConnection, done: int
 ) -> None:
     """The clock of Redis was set back: its stream goes on with the last millisecond."""
+    one = One(connection, receiver.url, *BOTH, LANE_DOWN)
+    await one.states.begin(["crm"])
     await one_second(redis_client, range(3))
-    statuses = iter([204, 503])
+    down = encode(ConditionEvent(LANE_DOWN, {"lane": "apns:one"}))
+    await redis_client.xadd(keys.WEBHOOK_EVENTS, {"s": 100, "q": 4, "c": down}, id="5000-3")
+    statuses = iter([204] * done + [503])
     receiver.status = lambda: next(statuses, 204)
-    await one.until(lambda: len(receiver.messages) == 2)
-    await one_second(redis_client, range(3, 6))
+    await one.until(lambda: len(receiver.messages) == done + 1)
+    await one_second(redis_client, range(4, 7))
     while await one.step() == 0.0:
         pass
     assert_repeats_are_equal(receiver.messages)
-    for kind in (PING_FAILED_DEVICES, PING_COMPLETED):
+    for kind in BOTH:
         assert [event["ping_id"] for event in receiver.events(kind)] == [
-            f"{batch_id(number)}0000" for number in range(6)
+            f"{batch_id(number)}0000" for number in (0, 1, 2, 4, 5, 6)
         ]
+    assert len(receiver.events(LANE_DOWN)) == 1
+    await one.delivery.close()
 
 
 async def test_changed_settings_do_not_wait_for_the_delay_of_the_earlier_ones(
