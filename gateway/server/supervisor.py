@@ -210,7 +210,8 @@ class Supervisor:
             yield
             return
         try:
-            self._rhoconnect_push = listen(rhoconnect_push.host or self._options.host, rhoconnect_push.port)
+            host = rhoconnect_push.host or self._options.host
+            self._rhoconnect_push = listen(host, rhoconnect_push.port, "rhoconnect_push.port")
         except CannotListen as error:
             if rhoconnect_push.port != RHOCONNECT_PUSH_PORT:
                 raise
@@ -233,7 +234,7 @@ class Supervisor:
         with contextlib.ExitStack() as closing:
             listener = None
             if port is not None:
-                listener = closing.enter_context(listen(self._options.host, port))
+                listener = closing.enter_context(listen(self._options.host, port, "metrics.port"))
                 self._log.info("metrics_listening", url=f"{url_of(listener)}/metrics")
             self._metrics = MetricsThread(PlainLog("metrics"), listener)
             closing.callback(self._metrics.stop)

@@ -169,7 +169,15 @@ async def test_a_configured_push_port_in_use_ends_the_start(run: Run) -> None:
             workers=1, RHOPUSH_RHOCONNECT_PUSH_MODE="builtin", RHOPUSH_RHOCONNECT_PUSH_PORT=str(port)
         )
         assert await run.end() == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in run.log.read_text()
+    assert f"cannot listen on 127.0.0.1:{port} (rhoconnect_push.port): " in run.log.read_text()
+
+
+async def test_a_port_for_metrics_in_use_ends_the_start_and_names_its_setting(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        await run.start(workers=1, RHOPUSH_METRICS_PORT=str(port))
+        assert await run.end() == 1
+    assert f"cannot listen on 127.0.0.1:{port} (metrics.port): " in run.log.read_text()
 
 
 async def test_sigint_drains_too(run: Run) -> None:
