@@ -81,6 +81,7 @@ class EndpointDelivery:
         self._counted_s = float("-inf")
         metrics.webhook_oldest_age_seconds(name).set(0)
         metrics.webhook_disabled(name).set(0)
+        metrics.webhook_records_lost(name)  # Prometheus sees no increase in the first value of a series
 
     async def step(self) -> float:
         """Deliver the messages of the next second if that second has ended, and return the seconds until the next step.
