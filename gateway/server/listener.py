@@ -27,21 +27,21 @@ def listen(host: str, port: int, setting: str = "") -> socket.socket:
     Raises:
         CannotListen: with the reason, in one line.
     """
-    place = f"{host}:{port} ({setting})" if setting else f"{host}:{port}"
+    shown = f"{host}:{port} ({setting})" if setting else f"{host}:{port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise CannotListen(f"cannot listen on {place}: {error.strerror}") from error
+        raise CannotListen(f"cannot listen on {shown}: {error.strerror}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise CannotListen(f"cannot listen on {place}: {error.strerror}") from error
+        raise CannotListen(f"cannot listen on {shown}: {error.strerror}") from error
     listener.setblocking(False)
     return listener
 
