@@ -184,13 +184,15 @@ class Receipts:
             for stream in (keys.PINGS, keys.BROADCASTS):
                 if found := await self.connection.call("XRANGE", stream, entry, entry):
                     return has_ping(leases_of(stream, found, redelivered=True), ping_index)
-        if await batch_search.is_in_stream(self.connection, keys.PINGS, batch):
-            return True
+        if entry := await batch_search.find_entry(self.connection, keys.PINGS, batch):
+            found = await self.connection.call("XRANGE", keys.PINGS, entry, entry)
+            if found:
+                return has_ping(leases_of(keys.PINGS, found, redelivered=True), ping_index)
         # The users of a broadcast are stored beside the queue, but those of a failed append may be stored there, too:
         # therefore only the stream counts.
-        return bool(
-            await self.connection.call("EXISTS", keys.broadcast_users(ping_id))
-        ) and await batch_search.is_in_stream(self.connection, keys.BROADCASTS, batch)
+        if not await self.connection.call("EXISTS", keys.broadcast_users(ping_id)):
+            return False
+        return await batch_search.find_entry(self.connection, keys.BROADCASTS, batch) is not None
 
 
 def batch_reports(batch_id: str, fields: dict[str, bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
