@@ -165,7 +165,7 @@ async def test_a_cancelled_ping_without_users_leaves_nobody_out(opened: Open) ->
 async def test_a_ping_that_was_cancelled_on_the_schedule_is_counted_once(
     opened: Open, connection: RedisConnection, redis_client: Redis
 ) -> None:
-    """Its batch is released for its other ping."""
+    """The batch of the ping is released for its other ping."""
     async with opened() as one:
         ids = await add(ScheduleProducer(connection, ROOMY, one.queue), count=2)
         await PingCanceller(connection, one.receipts, 60, EventPlan()).cancel(ids[0])
