@@ -255,11 +255,11 @@ class ChangeLogWriter:
         """
         if await self._has_continuous_listener():
             flat = await self._connection.call("HGETALL", keys.CHANGE_LOG)
-            mark_written = {name.decode("utf-8", "replace"): stored(count) for name, count in _pairs(flat)}
-            void = mark_written.pop(change_log_scripts.VOID, None)
-            mark_written.pop(change_log_scripts.COUNT, None)
+            counts = {name.decode("utf-8", "replace"): stored(count) for name, count in _pairs(flat)}
+            void = counts.pop(change_log_scripts.VOID, None)
+            counts.pop(change_log_scripts.COUNT, None)
             if void is not None:
-                self._change_log.resume(void, mark_written)
+                self._change_log.resume(void, counts)
                 return
         void = int(
             await self._connection.eval(
