@@ -106,7 +106,7 @@ class Http2Lane(Lane):
         return self.endpoint.authority
 
     def wake(self) -> None:
-        """Begin requests: deliveries wait, or the cause that kept this lane from sending is gone."""
+        """See `Lane.wake`."""
         self._pool.wake()
 
     @property
