@@ -325,9 +325,9 @@ class _Work:
                 f"validate may ask about at most {VALIDATIONS_MAX} devices: name fewer users",
                 field="validate",
             )
-        for lane, asked in by_lane.items():
-            verdicts = await validate(lane, [request for _, request in asked])
-            for (row, _), verdict in zip(asked, verdicts, strict=True):
+        for lane, requests in by_lane.items():
+            verdicts = await validate(lane, [request for _, request in requests])
+            for (row, _), verdict in zip(requests, verdicts, strict=True):
                 row["validation"] = verdict_row(verdict)
 
 

@@ -253,7 +253,7 @@ class Supervisor:
 
     def _spawn(self, state: WorkerState, listener: socket.socket) -> WorkerProcess:
         up, status = os.pipe()
-        ours, theirs = socket.socketpair()
+        own_end, worker_end = socket.socketpair()
         order = WorkerConfig(
             slot=state.number,
             gateway_id=self._gateway_id,
@@ -262,7 +262,7 @@ class Supervisor:
             status_fd=status,
             rhoconnect_push_fd=None if self._rhoconnect_push is None else self._rhoconnect_push.fileno(),
             workers=self._options.workers,
-            metrics_fd=theirs.fileno(),
+            metrics_fd=worker_end.fileno(),
         )
         try:
             process = subprocess.Popen(
@@ -274,12 +274,12 @@ class Supervisor:
             )
         except OSError:
             os.close(up)
-            ours.close()
+            own_end.close()
             raise
         finally:
             os.close(status)
-            theirs.close()
-        self._metrics.add(ours)
+            worker_end.close()
+        self._metrics.add(own_end)
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # the worker ended: `_collect` handles it
                 process.stdin.write(pack(order, self._settings))
@@ -410,14 +410,14 @@ class Supervisor:
         ones."""
         for worker in self._workers.values():
             worker.flush()
-        asked, self._reload_requested = self._reload_requested, False
+        requested, self._reload_requested = self._reload_requested, False
         if self._reading is None:
-            if asked:
+            if requested:
                 self._log.warning(
                     "settings_reload_suspended", advice="restart the gateway to apply changed settings"
                 )
             return
-        if not (self._reading.changed() or asked):
+        if not (self._reading.changed() or requested):
             return
         found = self._reading.reload()
         if found.settings is None:

@@ -137,9 +137,9 @@ def check_trust(settings: Settings) -> None:
 async def locate(address: RedisAddress) -> tuple[str, int]:
     """Host and port of the present master, or of the server itself if the address has no Sentinels.
 
-    All Sentinels are asked at the same time, and the first answer that names a master is used: a master's machine
-    often fails together with a Sentinel on it, and a silent Sentinel must not use up the time in which another
-    answers.
+    All Sentinels are asked at the same time, and the first answer that names a master is used: the machine of a master
+    often fails together with a Sentinel on it, and a Sentinel that does not answer must not delay the answer of another
+    one.
 
     Raises:
         StoreDown: no Sentinel answers, or no Sentinel has a master of that name.
@@ -167,8 +167,8 @@ async def _ask(address: RedisAddress, node: tuple[str, int]) -> tuple[str, int]:
     try:
         host, port = await watch.discover_master(address.service)
     finally:
-        for asked in watch.sentinels:
-            await asked.aclose()
+        for sentinel in watch.sentinels:
+            await sentinel.aclose()
     return str(host), int(port)
 
 
@@ -176,8 +176,8 @@ def _sentinel(address: RedisAddress, nodes: Sequence[tuple[str, int]]) -> Sentin
     make: Callable[..., Sentinel] = Sentinel  # redis-py's constructor has no type annotations
     options = _transport(address, SENTINEL_TIMEOUT_S) | {"socket_connect_timeout": SENTINEL_TIMEOUT_S}
     made = make(nodes, sentinel_kwargs={**options, "password": _revealed(address.sentinel_password)})
-    for asked in made.sentinels:
-        with_lenient_auth(asked, address)
+    for sentinel in made.sentinels:
+        with_lenient_auth(sentinel, address)
     return made
 
 
