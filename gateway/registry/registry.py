@@ -336,9 +336,8 @@ class DeviceRegistry:
         SORT_RO, which a full Redis would not refuse, came with Redis 7.
         """
         most = LARGE_DEVICES + 1
-        scans = [
-            pack(("SSCAN", keys.user(user, "clients"), 0, "COUNT", most)) for user in users
-        ]  # SSCAN returns an intset or listpack completely, regardless of COUNT
+        # SSCAN returns an intset or listpack completely, regardless of COUNT.
+        scans = [pack(("SSCAN", keys.user(user, "clients"), 0, "COUNT", most)) for user in users]
         answers = [
             answer if isinstance(answer, RedisReplyError) else await self._first(user, answer, most)
             for user, answer in zip(users, await self._connection.send_many(scans), strict=True)
