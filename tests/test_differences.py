@@ -80,7 +80,7 @@ TESTS = {
     "Each device is tried once": "tests/gateway/delivery/test_retry.py::"
     "test_no_attempt_follows_the_time_to_live",
     "A ping without content": f"{SPECS}::test_a_ping_without_content_is_not_sent",
-    "Messages never expire": f"{APNS}::test_time_to_live",
+    "Messages never expire": f"{APNS}::test_the_expiration_follows_the_time_to_live",
     "An object as `message`": f"{APNS}::test_the_message_for_each_content_of_a_ping",
     "A `vibrate` that the ping": f"{SPECS}::test_push_service_message_with_a_message_alone_has_no_vibrate",
     "The parameters of one device": f"{SPECS}::test_devices_do_not_change_what_the_next_one_gets",

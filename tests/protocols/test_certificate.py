@@ -27,7 +27,7 @@ def test_the_extensions_are_named() -> None:
     assert {oid.dotted_string for oid in loaded.extensions} == {"1.2.3.1", "1.2.3.2"}
 
 
-def test_the_passphrase() -> None:
+def test_only_the_right_passphrase_opens_an_encrypted_key() -> None:
     one = as_pem(certificate())
     data = one + pem(PRIVATE, b"secret")
     assert Certificate.load(data, "secret").key_pem == pem(PRIVATE)
@@ -47,7 +47,7 @@ def test_old_forms_of_a_key() -> None:
     assert Certificate.load(as_pem(certificate()) + old, "secret").key_pem == pem(PRIVATE)
 
 
-def test_a_pkcs12_file() -> None:
+def test_a_pkcs12_file_is_read_with_its_passphrase() -> None:
     one = certificate()
     exported = pkcs12.serialize_key_and_certificates(
         b"push", PRIVATE, one, None, serialization.BestAvailableEncryption(b"secret")

@@ -215,7 +215,7 @@ async def test_a_token_that_is_marked_as_dead(running: Setup) -> None:
     assert (row["provider"], row["app"], row["token"]) == ("apns", "app", mask(APPLE_PIN))
 
 
-async def test_a_missing_client(running: Setup) -> None:
+async def test_a_missing_client_is_left_out_as_dangling(running: Setup) -> None:
     device = apple(APPLE_PIN)
     await lay_user(running.redis, "bob", [device])
     await running.redis.delete(f"client:{device.client_id}:rho__id")

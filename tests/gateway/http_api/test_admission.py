@@ -13,7 +13,7 @@ from gateway.settings import Settings
 from protocols.ping.parse import from_json
 
 
-def test_no_limit() -> None:
+def test_without_a_limit_every_request_is_admitted() -> None:
     rate = RequestRate(None)
     assert all(rate.take() for _ in range(10_000))
 

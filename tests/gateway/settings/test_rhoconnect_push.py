@@ -90,7 +90,9 @@ def test_missing_keys_of_a_config_have_their_own_defaults(tmp_path: Path) -> Non
         ("httpSecure", "y", ("key_file", Path("privatekey.pem"))),
     ],
 )
-def test_single_settings(tmp_path: Path, key: str, value: Any, meaning: tuple[str, Any]) -> None:
+def test_each_setting_of_rhoconnect_push_is_translated(
+    tmp_path: Path, key: str, value: Any, meaning: tuple[str, Any]
+) -> None:
     rhoconnect_push = translated(tmp_path, {**SHIPPED, key: value}).settings.rhoconnect_push
     assert getattr(rhoconnect_push, meaning[0]) == meaning[1]
 
@@ -145,7 +147,7 @@ def test_an_error_is_reported_in_one_line(tmp_path: Path, config: str, message: 
         translate(read_config(path), {}, tmp_path)
 
 
-def test_a_missing_config(tmp_path: Path) -> None:
+def test_a_missing_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="No such file"):
         read_config(tmp_path / "config.json")
 

@@ -91,7 +91,7 @@ async def tls_before(server: RedisServer, folder: Path) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_through_tls(kind: str, tmp_path: Path) -> None:
+async def test_each_login_works_through_tls(kind: str, tmp_path: Path) -> None:
     with RedisServer(kind) as server:
         restrict(server, nopass=False)
         async with tls_before(server, tmp_path) as place:

@@ -134,7 +134,7 @@ def test_nothing_to_show_and_nothing_to_sync(ping: Ping) -> None:
     assert compose(ping, TARGET, NOW_MS) is None
 
 
-def test_time_to_live() -> None:
+def test_the_expiration_follows_the_time_to_live() -> None:
     assert told(Ping(message="x"))[0][b"apns-expiration"] == b"1700086400"
     assert told(Ping(sources=("A",)))[0][b"apns-expiration"] == b"1700003600"
     assert (
@@ -216,7 +216,7 @@ def message() -> ApnsMessage:
         ("ab" * 256, b"/3/device/" + b"ab" * 256),
     ],
 )
-def test_the_path(message: ApnsMessage, pin: str, path: bytes) -> None:
+def test_the_path_holds_the_hexadecimal_token(message: ApnsMessage, pin: str, path: bytes) -> None:
     assert message.path(pin) == path
 
 

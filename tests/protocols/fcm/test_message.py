@@ -312,7 +312,7 @@ def message() -> FcmMessage:
     return composed
 
 
-def test_path_and_headers(message: FcmMessage) -> None:
+def test_path_and_headers_are_those_of_the_project(message: FcmMessage) -> None:
     assert message.path(PIN) == b"/v1/projects/my-project/messages:send"
     assert message.headers == [(b"content-type", b"application/json")]
     odd = compose(Ping(message="x"), FcmTarget("example.com:pro/ject"), NOW_MS)

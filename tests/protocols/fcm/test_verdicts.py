@@ -86,7 +86,7 @@ def test_each_row(http: int, said: bytes, verdict: Verdict) -> None:
     assert judge(http, (), said) == verdict
 
 
-def test_accepted() -> None:
+def test_a_response_of_200_is_accepted() -> None:
     assert judge(200, (), b'{"name":"projects/p/messages/1"}') is ACCEPTED
 
 

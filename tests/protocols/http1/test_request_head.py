@@ -26,7 +26,7 @@ def head(changes: dict[str, str | None] | None = None, extra: str = "") -> bytes
     return PREFIX + f"{lines}{extra}\r\n".encode("latin-1")
 
 
-def test_a_plain_head() -> None:
+def test_a_plain_head_is_read() -> None:
     found = RequestHeadParser(10**9).read(head())
     assert found is not None
     assert (found.length, found.token, found.key, found.close) == (12, "t0ken", None, False)
@@ -44,7 +44,9 @@ def test_a_plain_head() -> None:
         ({}, "".join(f"X-{n}: 1\r\n" for n in range(60)), ("t0ken", None, False)),
     ],
 )
-def test_taken(changes: dict[str, str | None], extra: str, expected: tuple[str, str | None, bool]) -> None:
+def test_plain_heads_are_read_by_the_fast_path(
+    changes: dict[str, str | None], extra: str, expected: tuple[str, str | None, bool]
+) -> None:
     found = RequestHeadParser(10**9).read(head(changes, extra))
     assert found is not None
     assert (found.token, found.key, found.close) == expected
@@ -87,7 +89,7 @@ def test_taken(changes: dict[str, str | None], extra: str, expected: tuple[str, 
         ({}, "X: " + "x" * HEAD_BYTES + "\r\n"),
     ],
 )
-def test_left_to_aiohttp(changes: dict[str, str | None], extra: str) -> None:
+def test_other_heads_are_left_to_aiohttp(changes: dict[str, str | None], extra: str) -> None:
     assert RequestHeadParser(10**9).read(head(changes, extra)) is None
 
 
@@ -101,7 +103,7 @@ def test_left_to_aiohttp(changes: dict[str, str | None], extra: str) -> None:
         (10**9, BODY_BYTES + 1, False),
     ],
 )
-def test_the_longest_body(limit: int, length: int, taken: bool) -> None:
+def test_a_longer_body_is_left_to_aiohttp(limit: int, length: int, taken: bool) -> None:
     assert (RequestHeadParser(limit).read(head({"Content-Length": str(length)})) is not None) == taken
 
 

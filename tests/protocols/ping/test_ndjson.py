@@ -31,7 +31,7 @@ def split(pieces: list[bytes], line_bytes: int = 100) -> list[bytes | None]:
         (b"\xef\xbb\xbfa", [b"a"]),
     ],
 )
-def test_lines(body: bytes, lines: list[bytes | None]) -> None:
+def test_a_body_is_split_into_its_lines(body: bytes, lines: list[bytes | None]) -> None:
     def stripped(found: list[bytes | None]) -> list[bytes | None]:
         return [line and line.rstrip(b"\r") for line in found]
 

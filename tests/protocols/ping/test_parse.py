@@ -35,7 +35,7 @@ JAVA = (
 )
 
 
-def test_the_ruby_sender() -> None:
+def test_the_ping_of_the_ruby_sender_is_read() -> None:
     assert from_json(RUBY) == Submission(
         Ping(
             users=("testuser", "testuser1"),
@@ -58,7 +58,7 @@ def test_the_dotnet_and_java_senders_name_their_source_by_source_id() -> None:
         assert submission.unknown == ()
 
 
-def test_the_web_console() -> None:
+def test_the_form_of_the_web_console_is_read() -> None:
     body = (
         b"user_id%5B%5D=bob&user_id%5B%5D=amy&message=push+message&vibrate=2000&sound=welcome.mp3"
         b"&badge=1&sources%5B%5D=Product&sources%5B%5D=Customer"
