@@ -143,8 +143,8 @@ def _ingresses(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
     if settings.auth.devices != "off":
         about = f"{settings.auth.devices}: devices may also register at the gateway; beside a live RhoConnect, set off"
         yield Finding(Level.WARNING, "auth.devices", about)
-    said = settings.api_token
-    if said is not None and inventory.admin_token is not None and said.reveal() != inventory.admin_token:
+    token = settings.api_token
+    if token is not None and inventory.admin_token is not None and token.reveal() != inventory.admin_token:
         about = "has no effect: the admin's token in Redis is a different one and takes precedence"
         yield Finding(Level.WARNING, "api_token", about)
 

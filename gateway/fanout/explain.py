@@ -270,8 +270,8 @@ class _Work:
             self._deliveries.append((delivery, user))
             return
         message = plan.message
-        said = message.message if isinstance(message, InputError) and message.label == reason else ""
-        self._left_out.append(LeftOutDevice(user, to.device, reason, to.platform, said))
+        detail = message.message if isinstance(message, InputError) and message.label == reason else ""
+        self._left_out.append(LeftOutDevice(user, to.device, reason, to.platform, detail))
 
     async def _rows(self) -> list[dict[str, Any]]:
         """The recipients.

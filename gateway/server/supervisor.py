@@ -312,11 +312,11 @@ class Supervisor:
                 self._wakeup.recv(4096)
                 continue
             state: WorkerState = key.data
-            said = os.read(key.fd, 4096)
+            status = os.read(key.fd, 4096)
             now_s = time.monotonic()
-            if not said:
+            if not status:
                 self._selector.unregister(key.fd)  # the worker ends; its exit status is collected separately
-            elif READY in said:
+            elif READY in status:
                 state.ready(now_s)
                 self._log.info("worker_ready", worker=state.number)
             else:

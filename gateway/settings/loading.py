@@ -109,9 +109,9 @@ def _app(kind: type[App], app_id: str, given: Any, tree: Mapping[str, Any], conv
     convert.only_known(types, own, setting_path)
     parts: dict[str, Any] = {}
     for name, section in types.items():
-        said = convert.mapping(own.get(name), (*setting_path, name))
+        tree_of_app = convert.mapping(own.get(name), (*setting_path, name))
         everywhere = convert.mapping(tree.get(name), (name,))
-        merged = overlay({name: everywhere}, {name: said}, types)[name]
+        merged = overlay({name: everywhere}, {name: tree_of_app}, types)[name]
         parts[name] = convert.struct(section, merged, (*setting_path, name))
     app = kind(**parts)
     one_credential(convert, app, setting_path)

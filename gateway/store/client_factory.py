@@ -146,18 +146,18 @@ async def locate(address: RedisAddress) -> tuple[str, int]:
     """
     if not address.sentinels:
         return address.host, address.port
-    asking = [asyncio.create_task(_ask(address, node)) for node in address.sentinels]
+    queries = [asyncio.create_task(_ask(address, node)) for node in address.sentinels]
     refused: list[str] = []
     try:
-        for answer in asyncio.as_completed(asking):
+        for answer in asyncio.as_completed(queries):
             try:
                 return await answer
             except (RedisError, OSError) as error:
                 refused.append(f"one {error_text(error)}")
     finally:
-        for task in asking:
+        for task in queries:
             task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        await asyncio.gather(*queries, return_exceptions=True)
     raise StoreDown(f"no Sentinel names a master of {address.service!r}: {'; '.join(refused)}")
 
 
@@ -275,10 +275,10 @@ async def _info(redis: Redis) -> dict[str, Any]:
     # redis-py's method has no type annotations
     command: Callable[..., Awaitable[Any]] = redis.execute_command
     try:
-        said = await command("HELLO")
+        reply = await command("HELLO")
     except ResponseError:
         return {"role": "master"}
-    pairs = said.items() if isinstance(said, dict) else zip(said[::2], said[1::2], strict=True)
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
     hello = {_text(name): value for name, value in pairs}
     product, version = _text(hello.get("server", "")), _text(hello.get("version", UNKNOWN))
     return {

@@ -222,8 +222,8 @@ def _resolve(found: asyncio.Future[AccessToken], outcome: AccessToken | NoAccess
 
 def _words(error: BaseException) -> str:
     """The text of an error of google-auth: a message and usually the server's response."""
-    said = [str(part) for part in error.args if isinstance(part, str)]
-    return "google-auth: " + (" ".join(" ".join(said).split()) or type(error).__name__)
+    texts = [str(part) for part in error.args if isinstance(part, str)]
+    return "google-auth: " + (" ".join(" ".join(texts).split()) or type(error).__name__)
 
 
 def _refreshed(credential: GoogleCredential, request: LoopRequest) -> AccessToken:
