@@ -13,7 +13,7 @@ from protocols.errors import InvalidCredential
 from tests.support.certificates import EXPIRES, PRIVATE, RSA, as_pem, certificate, pem
 
 
-def test_a_pem_of_certificate_and_key_in_either_order() -> None:
+def test_a_pem_file_is_read_with_certificate_and_key_in_either_order() -> None:
     one = as_pem(certificate())
     for data in (one + pem(PRIVATE), pem(PRIVATE) + one):
         loaded = Certificate.load(data)
@@ -58,7 +58,7 @@ def test_a_pkcs12_file_is_read_with_its_passphrase() -> None:
         Certificate.load(exported, "other")
 
 
-def test_a_pkcs12_file_without_the_key() -> None:
+def test_a_pkcs12_file_without_the_key_is_refused() -> None:
     exported = pkcs12.serialize_key_and_certificates(
         b"push", None, certificate(), None, serialization.NoEncryption()
     )

@@ -173,12 +173,12 @@ async def test_a_device_that_is_not_registered_for_push(running: Setup) -> None:
     assert "not registered for push" in row["text"]
 
 
-async def test_a_device_type_without_a_provider(running: Setup) -> None:
+async def test_a_device_type_without_a_provider_is_left_out_as_unsupported(running: Setup) -> None:
     row = await running.left_out(Client(device_type="wp8", pin="x"))
     assert row["reason"] == "unsupported_platform"
 
 
-async def test_the_same_device_and_the_same_token(running: Setup) -> None:
+async def test_a_repeated_device_or_token_is_left_out(running: Setup) -> None:
     newest = apple(APPLE_PIN, phone_id="p", last_sync="2026-11-24T10:00:00+0000")
     row = await running.left_out(newest, apple("cd" * 32, phone_id="p"))
     assert (row["reason"], row["same_as"]) == ("repeated", newest.client_id)

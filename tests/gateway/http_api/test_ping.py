@@ -160,7 +160,7 @@ async def test_a_broken_body_is_reported_before_the_token(both: House) -> None:
     assert (await call(both, b"{", token=None)).status == 400
 
 
-async def test_an_empty_body_pings_nobody(both: House) -> None:
+async def test_an_empty_body_is_a_ping_without_users(both: House) -> None:
     assert (await call(both, b"")).status == 200
     assert both.queue.pings == [Ping()]
 
@@ -280,7 +280,7 @@ async def test_the_query_counts_and_the_body_wins(both: House) -> None:
     assert both.queue.pings == [Ping(users=("a",), message="from body")]
 
 
-async def test_expect_continue_with_a_late_body(both: House) -> None:
+async def test_a_body_sent_after_100_continue_is_accepted(both: House) -> None:
     body = json.dumps({"user_id": "bob"}).encode()
     whole = request(body, headers={"Expect": "100-continue"})
     async with wire(both.port) as connection:
@@ -427,7 +427,7 @@ async def test_an_accepted_ping_is_reported_although_its_report_cannot_be_read(
     assert told.items() <= answer.json.items()
 
 
-async def test_a_report_by_token_only(both: House) -> None:
+async def test_a_report_requires_the_token(both: House) -> None:
     both.reports.known["f" * 32] = {"state": "done"}
     path = "/rc/v1/pings/" + "f" * 32
     assert (await call(both, method="GET", path=path)).json == {"state": "done"}

@@ -107,7 +107,7 @@ def test_each_setting_of_rhoconnect_push_is_translated(
         ("localhost:6379:1", "localhost:6379:1"),
     ],
 )
-def test_the_redis_of_a_config(tmp_path: Path, url: str, address: str) -> None:
+def test_the_redis_url_of_a_config_becomes_an_address(tmp_path: Path, url: str, address: str) -> None:
     redis = translated(tmp_path, {**SHIPPED, "redisToGoUrl": url}).settings.redis
     assert redis is not None
     assert redis.reveal() == address

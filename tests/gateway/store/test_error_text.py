@@ -27,7 +27,7 @@ def test_each_error_has_its_own_text(error: Exception, words: str) -> None:
     assert error_text(error) == words
 
 
-def test_a_port_without_a_listener(redis_server: RedisServer) -> None:
+def test_a_port_without_a_listener_is_a_refused_connection(redis_server: RedisServer) -> None:
     with (
         redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0)) as client,
         pytest.raises(exceptions.ConnectionError) as caught,

@@ -123,7 +123,7 @@ def test_a_wrong_file_is_named_and_not_shown(changes: dict[str, Any], field: str
         "https://example.com:port/token",
     ],
 )
-def test_a_token_uri_that_would_carry_the_signature_in_clear(uri: str) -> None:
+def test_a_token_uri_without_encryption_is_refused(uri: str) -> None:
     with pytest.raises(InvalidCredential) as refused:
         account(token_uri=uri)
     assert refused.value.field == "credentials.token_uri"

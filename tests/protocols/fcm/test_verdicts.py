@@ -82,7 +82,7 @@ def violation(*fields: str) -> dict[str, Any]:
         (500, body("NEW", "BRAND_NEW"), Verdict(VerdictKind.LATER, "BRAND_NEW")),
     ],
 )
-def test_each_row(http: int, said: bytes, verdict: Verdict) -> None:
+def test_each_response_has_its_verdict(http: int, said: bytes, verdict: Verdict) -> None:
     assert judge(http, (), said) == verdict
 
 

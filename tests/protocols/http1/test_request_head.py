@@ -134,7 +134,7 @@ def test_repeated_heads_are_cached_within_a_limit() -> None:
         (PREFIX + b"x" * (HEAD_BYTES - len(PREFIX) + 1), False),
     ],
 )
-def test_the_beginning_of_a_head(start: bytes, ours: bool) -> None:
+def test_the_beginning_of_a_head_shows_whether_it_may_be_a_ping(start: bytes, ours: bool) -> None:
     assert may_be_ping(start) == ours
 
 
@@ -195,7 +195,7 @@ def test_without_a_traceparent_there_is_no_value() -> None:
 
 
 @pytest.mark.parametrize("line", ["TRACEPARENT: {}", "traceparent:{}", "traceparent:\t {} "])
-def test_other_spellings_of_a_traceparent(line: str) -> None:
+def test_other_spellings_of_a_traceparent_are_read(line: str) -> None:
     parser = RequestHeadParser(10**9)
     for _ in range(2):
         block = head({}, line.format(TRACEPARENT) + "\r\n")

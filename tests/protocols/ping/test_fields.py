@@ -28,7 +28,7 @@ from protocols.ping import fields
         (["a", 5, None, {}], ("a",), False),
     ],
 )
-def test_user_id(value: Any, logins: tuple[str, ...], understood: bool) -> None:
+def test_user_id_becomes_logins(value: Any, logins: tuple[str, ...], understood: bool) -> None:
     assert fields.users(value) == (logins, understood)
 
 

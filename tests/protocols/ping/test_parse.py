@@ -73,7 +73,7 @@ def test_the_form_of_the_web_console_is_read() -> None:
     )
 
 
-def test_every_parameter_at_once() -> None:
+def test_all_parameters_are_parsed_together() -> None:
     body = msgspec.json.encode(
         {
             "user_id": "bob",
@@ -176,7 +176,7 @@ def test_the_body_wins_over_the_query(query: str, body: bytes, message: str | No
     assert from_json_and_query(body, query).ping.message == message
 
 
-def test_a_query_beside_json_and_beside_a_form() -> None:
+def test_a_query_completes_json_and_yields_to_a_form() -> None:
     assert from_json_and_query(b'{"user_id":"a"}', "badge=5&api_token=t").ping == Ping(users=("a",), badge=5)
     assert from_json_and_query(b'{"user_id":"a"}', "badge=5&api_token=t").api_token == "t"
     assert from_form(b"user_id=a", "user_id=b&badge=5").ping == Ping(users=("a",), badge=5)
@@ -237,7 +237,7 @@ def test_a_wrong_value_names_its_field(body: bytes, field: str) -> None:
     assert refused.value.field == field
 
 
-def test_a_number_beyond_any_range() -> None:
+def test_a_number_beyond_any_range_is_refused() -> None:
     with pytest.raises(InvalidField, match="out of range"):
         from_json(b'{"message":1e999}')
 
