@@ -391,6 +391,14 @@ class TooManyDevices(InputError):
     label = "too_many_devices"
 
 
+class TooManyUsers(InputError):
+    """There are as many users as devices may create (`limits.users`)."""
+
+    status = 422
+    code = "too_many_users"
+    label = "too_many_users"
+
+
 class RecordRefused(InputError):
     """A user cannot be created; status and text are RhoConnect's (contract §2: 500)."""
 

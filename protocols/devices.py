@@ -5,6 +5,7 @@ device that never synced sorts last instead of failing the ping; an unsupported 
 id.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -26,6 +27,7 @@ types that it serves. Types without a provider are unsupported: android (C2DM, c
 UNREGISTERED: Final = "unregistered"  # logged out, or never registered for push
 REPEATED: Final = "repeated"  # the same phone id and app, token or installation was selected before
 UNSUPPORTED_PLATFORM: Final = "unsupported_platform"
+_HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f\s]+", re.ASCII)
 
 
 class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -182,8 +184,15 @@ def dedupe_key(device: Device) -> str:
 
 
 def token_key(device: Device) -> str:
-    """The key of a device by its token, also if it has a phone id: the `dedupe_key` of a device without one."""
-    return "\0" + installation(device.pin)
+    """The key of a device by its token, also if it has a phone id: the `dedupe_key` of a device without one, whose
+    token has its usual spelling."""
+    return "\0" + installation(usual_spelling(device.pin))
+
+
+def usual_spelling(pin: str) -> str:
+    """An APNs token in lower case and without the spaces with which old versions of iOS show it: the digits of a
+    hexadecimal number have the same meaning in both cases. Any other text is unchanged."""
+    return "".join(pin.split()).lower() if _HEXADECIMAL.fullmatch(pin) else pin
 
 
 def _choose(device: Device, seen: set[str], chosen: list[Chosen], device_types: DeviceTypes) -> str:

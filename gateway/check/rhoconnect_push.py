@@ -34,8 +34,16 @@ _DATABASES_EXAMINED: Final = 10_000
 
 
 async def check_push_port(settings: Settings) -> list[Finding]:
-    """Check that no other program uses the port of the built-in service. A gateway on the data folder may."""
+    """Check that neither metrics nor another program use the port of the built-in service. A gateway on the data folder
+    may use it."""
     rhoconnect_push = settings.rhoconnect_push
+    if (
+        rhoconnect_push.mode == "builtin"
+        and rhoconnect_push.host is None
+        and 0 != rhoconnect_push.port == settings.metrics.port
+    ):
+        text = f"metrics.port and rhoconnect_push.port are both {rhoconnect_push.port}: change one of them"
+        return [Finding(_level(rhoconnect_push.port), _SUBJECT, text)]
     if rhoconnect_push.mode != "builtin" or rhoconnect_push.port == 0 or DataDir(settings.data_dir).in_use():
         return []
     host = rhoconnect_push.host or "127.0.0.1"
@@ -48,10 +56,15 @@ async def check_push_port(settings: Settings) -> list[Finding]:
         return [Finding(Level.WARNING, _SUBJECT, text)]
     who = "a rhoconnect-push" if answer is not None and answer.startswith(_REFUSAL) else "another program"
     text = f"{who} listens on {host}:{rhoconnect_push.port}: stop it first"
-    if rhoconnect_push.port == RHOCONNECT_PUSH_PORT:
+    level = _level(rhoconnect_push.port)
+    if level is Level.WARNING:
         text += ", or serve runs without RhoConnect Push devices"
-        return [Finding(Level.WARNING, _SUBJECT, text)]
-    return [Finding(Level.BAD, _SUBJECT, text)]
+    return [Finding(level, _SUBJECT, text)]
+
+
+def _level(port: int) -> Level:
+    """Return the level of a port that is taken: a gateway starts without the service if it is the default port."""
+    return Level.WARNING if port == RHOCONNECT_PUSH_PORT else Level.BAD
 
 
 async def check_push_server(settings: Settings) -> list[Finding]:

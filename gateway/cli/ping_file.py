@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 from gateway.client.bulk_lines import BulkResult
 from gateway.client.job import PingJob
 from gateway.errors import BadSetting
+from gateway.logs.terminal import printable
 from gateway.system.progress import Progress
 
 STDIN: Final = "-"
@@ -82,6 +83,9 @@ def _send(lines: FileLines, progress: Progress) -> int:
                 sys.stderr.write(_described(result))
             else:
                 accepted += 1
+                if result.warning:
+                    progress.clear()
+                    sys.stderr.write(f"line {result.line}: {printable(result.warning)}\n")
             progress.show(f"{accepted} accepted, {refused} refused", lines.fraction)
     finally:
         progress.clear()
@@ -91,4 +95,4 @@ def _send(lines: FileLines, progress: Progress) -> int:
 
 def _described(result: BulkResult) -> str:
     where = f"line {result.line}" + (f", {result.field}" if result.field else "")
-    return f"{where}: {result.message} ({result.code})\n"
+    return f"{printable(where)}: {printable(result.message)} ({result.code})\n"

@@ -24,7 +24,7 @@ from gateway.client.sync_client import SyncClient
 
 _LIMIT: Final = 50
 _STATES: Final = ("scheduled", "queued", "open", "done", "cancelled")
-_HEADINGS: Final = ("PING", "STATE", "ACCEPTED AT", "INGRESS", "VERDICTS")
+_HEADINGS: Final = ("PING", "STATE", "ACCEPTED AT", "INGRESS", "VERDICTS", "DELIVER AT")
 _DEVICE_HEADINGS: Final = ("DEVICE", "PROVIDER", "VERDICT", "REASON")
 
 
@@ -63,6 +63,7 @@ def _row(ping: dict[str, Any]) -> tuple[str, ...]:
         ping["accepted_at"] or "",
         ping["ingress"] or "",
         _counted(ping["counts"]),
+        ping.get("deliver_at", ""),
     )
 
 
@@ -88,6 +89,8 @@ def _show(args: argparse.Namespace, client: SyncClient) -> int:
     sys.stdout.write(
         f"ping {report['ping_id']}  {report['state']}  {_counted(report['counts'])}".rstrip() + "\n"
     )
+    if "deliver_at" in report:
+        sys.stdout.write(f"deliver at {report['deliver_at']}\n")
     sys.stdout.writelines(
         f"skipped {number}: {reason}\n" for reason, number in report.get("skipped", {}).items()
     )

@@ -4,9 +4,10 @@ This module loads aiohttp, so it is imported only at its first use.
 """
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
 import aiohttp
@@ -18,9 +19,12 @@ from gateway.client.messages import ClientResponse, refusal, server_url, token_h
 WINDOW: Final = 1_000
 """Most lines whose results the caller has not taken; beyond it no further line is read from the iterable."""
 _TURN_LINES: Final = 64
+"""Items of a plain iterable that are read without a turn of the event loop."""
 _BLOCKING_S: Final = 0.01
-"""An iterable that takes longer for an item may block for long: this line is sent before the next item is read."""
-_SENT_S: Final = 0.002
+"""A plain iterable that takes longer for an item may block for long at the next one. Nothing runs meanwhile, so each of
+the following `_TURN_LINES` lines is sent before the next item is read, and so are the first lines."""
+_SENT_S: Final = 0.5
+"""Longest wait for the sending of such a line: the connection may have to be opened, or be lost."""
 _PAUSE_S: Final = 0.2
 """Pause before the request that follows a lost connection."""
 _BUSY_PAUSE_S: Final = 1.0
@@ -88,7 +92,7 @@ class BulkSession:
 
     async def _read(self, items: Iterable[BulkItem] | AsyncIterable[BulkItem]) -> None:
         try:
-            async for item in _asynchronous(items):
+            async for item in _asynchronous(items, self._sent):
                 async with self._changed:
                     await self._changed.wait_for(lambda: len(self._lines) < self._window)
                     if not self._lines.waiting:
@@ -99,6 +103,12 @@ class BulkSession:
             self._exhausted = True
             async with self._changed:
                 self._changed.notify_all()
+
+    async def _sent(self) -> None:
+        """Wait until every line that was read is sent, at most `_SENT_S`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SENT_S), self._changed:
+                await self._changed.wait_for(lambda: not self._lines.unsent or self._sending.done())
 
     # -- requests --------------------------------------------------------------------------------------------
 
@@ -192,6 +202,7 @@ class BulkSession:
         """Yield the lines as the iterable returns them; the end of this iterator ends the request."""
         while True:
             async with self._changed:
+                self._changed.notify_all()  # the lines of the turn before are sent
                 await self._changed.wait_for(lambda: self._lines.unsent or self._exhausted or request.over)
                 if request.over or not self._lines.unsent:
                     return
@@ -231,16 +242,25 @@ class _Request:
         self.pause_s = 0.0
 
 
-async def _asynchronous(items: Iterable[BulkItem] | AsyncIterable[BulkItem]) -> AsyncIterator[BulkItem]:
-    """Yield the items. A plain iterable is read with pauses in which the event loop runs other work."""
+async def _asynchronous(
+    items: Iterable[BulkItem] | AsyncIterable[BulkItem], sent: Callable[[], Awaitable[None]]
+) -> AsyncIterator[BulkItem]:
+    """Yield the items. A plain iterable is read with pauses in which the event loop runs other work.
+
+    Args:
+        items: the items.
+        sent: waits until the items before are sent.
+    """
     if isinstance(items, AsyncIterable):
         async for item in items:
             yield item
         return
-    begun_s = time.monotonic()
+    begun_s, slow = time.monotonic(), _TURN_LINES
     for count, item in enumerate(items, 1):
-        blocked = time.monotonic() - begun_s > _BLOCKING_S
+        slow = _TURN_LINES if time.monotonic() - begun_s > _BLOCKING_S else slow - 1
         yield item
-        if blocked or not count % _TURN_LINES:
-            await asyncio.sleep(_SENT_S if blocked else 0)
+        if slow > 0:
+            await sent()
+        elif not count % _TURN_LINES:
+            await asyncio.sleep(0)
         begun_s = time.monotonic()

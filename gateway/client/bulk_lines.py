@@ -26,6 +26,7 @@ class BulkResult(NamedTuple):
         line: number of its item among all items, from 1; blank lines count.
         ping_id: id of the accepted ping; None: the line was refused.
         code, message, field: members of the error object; "" and None if the line was accepted.
+        warning: the parameters of an accepted line that the gateway did not understand; "": there is none.
     """
 
     line: int
@@ -33,6 +34,7 @@ class BulkResult(NamedTuple):
     code: str = ""
     message: str = ""
     field: str | None = None
+    warning: str = ""
 
 
 class _Line:
@@ -105,7 +107,8 @@ class BulkLines:
         line = self._sent.popleft()
         error = answer.get("error")
         if error is None:
-            line.result = BulkResult(line.number, str(answer["ping_id"]))
+            warning = str(answer.get("warning", ""))
+            line.result = BulkResult(line.number, str(answer["ping_id"]), warning=warning)
             self._open -= 1
             return None
         after_s: float | None = error.get("retry_after_s")
@@ -131,7 +134,8 @@ def encode(item: BulkItem) -> bytes:
     if isinstance(item, Mapping):
         parameters = {name: value for name, value in item.items() if value is not None}
         return _dumped({KEY: new_key(), **parameters})
-    raw = (item.encode() if isinstance(item, str) else bytes(item)).strip().removeprefix(codecs.BOM_UTF8)
+    text = item.encode("utf-8", "surrogatepass") if isinstance(item, str) else bytes(item)
+    raw = text.strip().removeprefix(codecs.BOM_UTF8)
     if not raw:
         return b""
     try:

@@ -12,11 +12,21 @@ from gateway.delivery.lane_manager import LaneManager
 from gateway.fanout.narrowing import USER_EXCLUDED, Narrowing, add, narrowing_of
 from gateway.fanout.recipients import Recipient, Selected, choose, recipient, recipients, within_apps
 from gateway.queue.badges import BadgeDevice, BadgeStore
+from gateway.queue.scheduled_batch import was_cancelled
 from gateway.registry.registry import DeviceRegistry
 from gateway.registry.token_marks import DEAD_ON_ALL_HOSTS
 from gateway.registry.user_devices import MARKED_DEAD, SYNC, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, slices
-from protocols.devices import REPEATED, Chosen, Device, DeviceTypes, LeftOut, token_key
+from protocols.devices import (
+    APNS,
+    REPEATED,
+    Chosen,
+    Device,
+    DeviceTypes,
+    LeftOut,
+    token_key,
+    usual_spelling,
+)
 from protocols.ping.addressees import DIGEST_PREFIX, RawToken
 from protocols.ping.model import Ping
 
@@ -72,7 +82,7 @@ class Addressing:
         to, lanes = ping.to, self._lane_manager
         if to is None:
             selected, left_out = recipients(known, lanes)
-            if not ping.users:
+            if not ping.users and not was_cancelled(ping):
                 add(left_out, EMPTY_AUDIENCE)
             return _permitted(ping, selected, left_out), left_out
         skipped: dict[str, int] = {}
@@ -184,11 +194,13 @@ class Addressing:
 
 
 def raw_device(token: RawToken, device_types: DeviceTypes) -> Device:
-    """The device of a raw token. Its type is one that the provider serves; an unknown provider serves none."""
+    """The device of a raw token. Its type is one that the provider serves; an unknown provider serves none.
+
+    An APNs token gets its usual spelling, so that a ping that names it in several spellings reaches it once.
+    """
+    pin = usual_spelling(token.token) if token.provider == APNS else token.token
     served = min((kind for kind, provider in device_types.items() if provider == token.provider), default="")
-    return Device(
-        token.client_id, served or token.provider, served or token.provider, token.token, "", token.app
-    )
+    return Device(token.client_id, served or token.provider, served or token.provider, pin, "", token.app)
 
 
 def once_a_token(

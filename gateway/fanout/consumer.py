@@ -103,6 +103,8 @@ class QueueConsumer:
         self._siblings = siblings
         self._cpu_load = CpuLoad()
         self._taken: list[Lease] = []
+        self._taken_users = 0
+        self._taken_pings = 0
         self._taken_event = asyncio.Event()
         self._all_planned = asyncio.Event()
         self._all_planned.set()
@@ -167,8 +169,8 @@ class QueueConsumer:
 
     def has_room(self) -> bool:
         """Whether this worker takes the entries that its own ingresses append."""
-        deliveries = self._in_flight.deliveries(bulk=False) + sum(lease.users for lease in self._taken)
-        pings = self._in_flight.pings(bulk=False) + sum(lease.pings for lease in self._taken)
+        deliveries = self._in_flight.deliveries(bulk=False) + self._taken_users
+        pings = self._in_flight.pings(bulk=False) + self._taken_pings
         if self._ending or deliveries >= TAKEN_DELIVERIES or pings >= PINGS_HELD:
             return False
         return not self._siblings or self._cpu_load.share() < TAKEN_SHARE
@@ -181,7 +183,10 @@ class QueueConsumer:
 
     def take(self, lease: Lease) -> None:
         """Deliver an entry that was leased when it was appended."""
-        self._taken += self._in_flight.claim((lease,))
+        for claimed in self._in_flight.claim((lease,)):
+            self._taken.append(claimed)
+            self._taken_users += claimed.users
+            self._taken_pings += claimed.pings
         self._taken_event.set()
         self._all_planned.clear()
 
@@ -209,6 +214,7 @@ class QueueConsumer:
         await self._taken_event.wait()
         self._taken_event.clear()
         leases, self._taken = self._taken, []
+        self._taken_users = self._taken_pings = 0
         await self._deliver_claimed(leases)
         if not self._taken:
             self._all_planned.set()

@@ -209,7 +209,7 @@ class Planner(DevicePlanner):
         for number, known_users in enumerate(known):
             if known_users is None:
                 left_out = plan.batch.pings[number].named
-                plan.begin_ping(number, {CANCELLED: left_out})
+                plan.begin_ping(number, {CANCELLED: left_out} if left_out else {})
                 self._cancelled.count(left_out)
                 continue
             if is_large(known_users):

@@ -11,6 +11,7 @@ from gateway.errors import RhoPushError
 from gateway.metrics import Metrics
 from gateway.queue.consumer import Streams
 from gateway.queue.entries import Lease
+from gateway.store import keys
 
 LOG_EVERY_S: Final = 10.0
 """Shortest time between two log lines about entries of the same stream; the later line has the number of entries
@@ -37,6 +38,8 @@ class UnreadableEntries:
         self._clock = clock
         self._unlogged: dict[str, int] = {}
         self._logged_s: dict[str, float] = {}
+        for stream in keys.STREAMS:  # Prometheus sees no increase in the first value of a series
+            metrics.entries_unreadable(_label(stream))
 
     async def quarantine(self, lease: Lease, error: Exception) -> None:
         """Store a record of this entry and remove it from its stream.
@@ -46,7 +49,7 @@ class UnreadableEntries:
         """
         reason = _reason(error)
         if await self._streams.quarantine(lease, reason, SHARED_CLOCK.now_ms()):
-            self._metrics.entries_unreadable(lease.stream.rpartition(":")[2]).inc()
+            self._metrics.entries_unreadable(_label(lease.stream)).inc()
             self._report(lease, reason)
 
     def _report(self, lease: Lease, reason: str) -> None:
@@ -56,6 +59,10 @@ class UnreadableEntries:
             self._logged_s[stream] = now
             self._unlogged[stream] = 0
             _log.error("entry_quarantined", stream=stream, entry=lease.entry, error=reason, entries=count)
+
+
+def _label(stream: str) -> str:
+    return stream.rpartition(":")[2]
 
 
 def _reason(error: Exception) -> str:

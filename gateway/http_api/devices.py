@@ -84,7 +84,8 @@ class DeviceRoutes:
         login = text_of(found, "login")
         if not login:
             raise LoginRefused(f"Unable to authenticate '{login}'")
-        return await context.accounts.user_or_new(login, text_of(found, "password"), client_of(request))
+        most = context.services.settings.limits.users
+        return await context.accounts.user_or_new(login, text_of(found, "password"), client_of(request), most)
 
     async def _login(self, request: web.Request, found: dict[str, Any], client_id: str) -> str:
         """Return the login of the device's user: the session's user, or the user that an admin's token names.

@@ -31,6 +31,8 @@ _LOOKS: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
     (re.compile(r"\beyJ[\w-]{1,512}\.[\w-]{1,4096}\.[\w-]+"), MASK),
     (re.compile(r"\b[0-9a-fA-F]{32,}\b"), lambda found: shortened(found[0])),  # APNs tokens, API tokens
     (re.compile(r"[\w:-]{100,}"), lambda found: shortened(found[0])),  # FCM tokens
+    (re.compile(r"\bwhsec_[\w+/=-]+"), MASK),  # a secret of a webhook
+    (re.compile(r"\brhp_[\w-]{20,}"), MASK),  # a named API token
     (_BASE64, MASK),
 )
 

@@ -12,8 +12,10 @@ from gateway.store.lua import CHECKS
 
 CLOCK_DIFFERENCE_MS: Final = 60_000
 """Largest difference between the clocks of a gateway and of Redis, and longest time for an append."""
+APPENDED_EARLY_MS: Final = 1_000
+"""Time before that of the batch at which the search begins: nearly all entries follow it closely."""
 ENTRIES_MAX: Final = 1_000
-"""Most entries that are searched, both near the time and among the newest."""
+"""Most entries that are searched after that time, before it, and among the newest."""
 _TOGETHER: Final = 50
 """Entries of one step, during which Redis serves no other client for about a millisecond."""
 _HEAD_BYTES: Final = 40
@@ -23,23 +25,23 @@ FIND: Final = Script(
     CHECKS
     + f"""
 -- KEYS: stream; ARGV: command, from, to, most entries, batch
-local most, found = natural(ARGV[4]), 0
+local most, found = natural(ARGV[4]), ''
 local entries = redis.call(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'COUNT', most)
 for _, entry in ipairs(entries) do
     for i = 1, #entry[2], 2 do
         if entry[2][i] == 'e' and string.find(string.sub(entry[2][i + 1], 1, {_HEAD_BYTES}), ARGV[5], 1, true) then
-            found = 1
+            found = entry[1]
         end
     end
 end
 return {{found, #entries == most and entries[most][1] or ''}}
 """
 )
-"""Search some entries. Returns 1 if the batch is among them, and the id of the last one if there may be more."""
+"""Search some entries. Returns the id of the entry with the batch, and that of the last one if there may be more."""
 
 
-async def is_in_stream(connection: RedisConnection, stream: str, batch: str) -> bool:
-    """Whether the entry of a batch is in a stream, as far as `ENTRIES_MAX` reach.
+async def find_entry(connection: RedisConnection, stream: str, batch: str) -> str | None:
+    """The id of the entry of a batch in a stream, as far as `ENTRIES_MAX` reach; None: it is not there.
 
     Args:
         connection: to the queue's Redis.
@@ -50,19 +52,22 @@ async def is_in_stream(connection: RedisConnection, stream: str, batch: str) -> 
         StoreDown: Redis did not answer.
     """
     at_ms = int(batch[:12], 16)
-    first, last = max(0, at_ms - CLOCK_DIFFERENCE_MS), at_ms + CLOCK_DIFFERENCE_MS
-    return await _search(connection, "XRANGE", stream, (str(first), str(last)), batch) or await _search(
-        connection, "XREVRANGE", stream, ("+", "-"), batch
-    )
+    near, last = max(0, at_ms - APPENDED_EARLY_MS), at_ms + CLOCK_DIFFERENCE_MS
+    first = max(0, at_ms - CLOCK_DIFFERENCE_MS)
+    spans = (("XRANGE", str(near), str(last)), ("XRANGE", str(first), f"({near}"), ("XREVRANGE", "+", "-"))
+    for command, begin, end in spans:
+        if found := await _search(connection, command, stream, (begin, end), batch):
+            return found
+    return None
 
 
 async def _search(
     connection: RedisConnection, command: str, stream: str, span: tuple[str, str], batch: str
-) -> bool:
+) -> str | None:
     begin, end = span
     for _ in range(0, ENTRIES_MAX, _TOGETHER):
         found, last = await connection.eval(FIND, [stream], [command, begin, end, _TOGETHER, batch])
         if found or not last:
-            return bool(found)
+            return found.decode() or None
         begin = f"({last.decode()}"
-    return False
+    return None

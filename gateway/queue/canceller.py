@@ -6,6 +6,7 @@ event of its completion (`gateway.queue.outbox`) are written in the same step.
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, Final
 
 from gateway.errors import CancellationsFull, NotFound, NotStored, PingFinished, StoreDown, UnreadableEntry
@@ -44,6 +45,8 @@ class PingCanceller:
         receipt_s: lifetime of receipts.
         plan: the events that the endpoints of webhooks receive.
         replicas: number of replicas that must have a cancellation before it is reported.
+        count: counts the recipients that a scheduled ping names when it is cancelled; None: nobody counts them. The
+            workers count those of every other ping.
     """
 
     def __init__(
@@ -54,7 +57,9 @@ class PingCanceller:
         plan: EventPlan,
         *,
         replicas: int = 0,
+        count: Callable[[int], None] | None = None,
     ) -> None:
+        self._count = count
         self._plan = plan
         self._connection = connection
         self._receipts = receipts
@@ -113,14 +118,18 @@ class PingCanceller:
             return _CHANGED
         rest = found.without(ping_index)
         users = await self._users(found, ping_index)
-        record = pack_delta(PingRecord(skipped={CANCELLED: users}))
+        skipped = {CANCELLED: users} if users else {}
+        record = pack_delta(PingRecord(skipped=skipped, apps=found.entry.pings[ping_index].apps))
         events = SettledEvents(batch_id, (FinishedPing(ping_index, cancelled=users),))
         names = [keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES, keys.STATS]
         names += [keys.receipt(batch_id), keys.RECEIPTS, keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX]
         words: list[Argument] = [batch_id, hashlib.sha1(found.body, usedforsecurity=False).hexdigest()]
         words += [rest.body if rest else b"", found.size - (rest.size if rest else 0), ping_index, record]
         words += [self._receipt_s, self._plan.limit, encode(events) if self._plan.completed else b""]
-        return await self._call(cancellation_scripts.CANCEL_SCHEDULED, names, words)
+        outcome = await self._call(cancellation_scripts.CANCEL_SCHEDULED, names, words)
+        if outcome == CANCELLED and self._count is not None:
+            self._count(users)
+        return outcome
 
     async def _users(self, found: ScheduledBatch, ping_index: int) -> int:
         """Return the number of recipients that a scheduled ping names; all users count as one, since they are not

@@ -138,9 +138,10 @@ class Receipts:
             return None
         known = await self._read_report(ping_id, batch, ping_index)
         if known is None and (due_ms := await schedule.due_ms(self.connection, batch)) is not None:
-            if not await self._is_scheduled(batch, ping_index):
+            limit = await self._scheduled_limit(batch, ping_index)
+            if limit is None:
                 return None
-            return _blank(ping_id, SCHEDULED) | {"deliver_at": schedule.instant_text(due_ms)}
+            return _blank(ping_id, SCHEDULED) | {"deliver_at": schedule.instant_text(due_ms)} | limit
         if known is None and await self._is_queued(ping_id, batch, ping_index):
             return _blank(ping_id, QUEUED)
         # Read again, since the ping may have been settled between the two reads.
@@ -166,13 +167,19 @@ class Receipts:
         report = _report_of_fields(ping_id, fields, ping_index, _records(fields, ping_index))
         return report and add_effects(report, fields, ping_index)
 
-    async def _is_scheduled(self, batch: str, ping_index: int) -> bool:
-        """Whether a batch of the schedule has this ping, and it is not cancelled."""
+    async def _scheduled_limit(self, batch: str, ping_index: int) -> dict[str, Any] | None:
+        """The member `apps` of the report of a ping on the schedule, if it has a limit; None: the batch does not have
+        the ping, or it is cancelled."""
         try:
             found = await read_scheduled(self.connection, batch)
         except UnreadableEntry:  # a worker quarantines it when it is due
-            return True
-        return found is None or found.has(ping_index)
+            return {}
+        if found is None:  # released meanwhile
+            return {}
+        if not found.has(ping_index):
+            return None
+        apps = found.entry.pings[ping_index].apps
+        return {} if apps is None else {"apps": list(apps)}
 
     async def _is_queued(self, ping_id: str, batch: str, ping_index: int) -> bool:
         """Whether the entry of the batch is still in its stream, with this ping: the marker may outlive the entry and
@@ -184,13 +191,15 @@ class Receipts:
             for stream in (keys.PINGS, keys.BROADCASTS):
                 if found := await self.connection.call("XRANGE", stream, entry, entry):
                     return has_ping(leases_of(stream, found, redelivered=True), ping_index)
-        if await batch_search.is_in_stream(self.connection, keys.PINGS, batch):
-            return True
+        if entry := await batch_search.find_entry(self.connection, keys.PINGS, batch):
+            found = await self.connection.call("XRANGE", keys.PINGS, entry, entry)
+            if found:
+                return has_ping(leases_of(keys.PINGS, found, redelivered=True), ping_index)
         # The users of a broadcast are stored beside the queue, but those of a failed append may be stored there, too:
         # therefore only the stream counts.
-        return bool(
-            await self.connection.call("EXISTS", keys.broadcast_users(ping_id))
-        ) and await batch_search.is_in_stream(self.connection, keys.BROADCASTS, batch)
+        if not await self.connection.call("EXISTS", keys.broadcast_users(ping_id)):
+            return False
+        return await batch_search.find_entry(self.connection, keys.BROADCASTS, batch) is not None
 
 
 def batch_reports(batch_id: str, fields: dict[str, bytes]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,13 +1,12 @@
 """A stored batch of scheduled pings: reading it, and removing a cancelled ping from it.
 
 The ids of the pings of a batch contain their indexes. So a ping that is cancelled before its instant leaves an empty
-one in the entry, which has no users and therefore no deliveries.
+one in the entry, which has no users and therefore no deliveries. Its receipt and the event of its completion are
+written at the cancellation.
 """
 
 import re
 from typing import Final, NamedTuple
-
-import msgspec
 
 from gateway.errors import UnreadableEntry
 from gateway.queue import schedule
@@ -17,8 +16,8 @@ from gateway.store.connection import RedisConnection
 from protocols.numbers import stored
 from protocols.ping.model import Ping
 
-EMPTY: Final = Ping()
-"""Replaces a cancelled ping in its entry."""
+EMPTY: Final = Ping(ingress="")
+"""Replaces a cancelled ping in its entry. The ping of a sender has an ingress, also if it has nothing else."""
 _HEAD: Final = re.compile(rb"(\d+) (\d+) ([pb]) ")
 
 
@@ -49,7 +48,7 @@ class ScheduledBatch(NamedTuple):
     def has(self, ping_index: int) -> bool:
         """Whether the batch has a ping with this index that is not cancelled."""
         pings = self.entry.pings
-        return ping_index < len(pings) and (self.is_broadcast or pings[ping_index] != EMPTY)
+        return ping_index < len(pings) and (self.is_broadcast or not was_cancelled(pings[ping_index]))
 
     def without(self, ping_index: int) -> "ScheduledBatch | None":
         """The batch without one of its pings; None: no other ping is left.
@@ -71,7 +70,7 @@ class ScheduledBatch(NamedTuple):
 
 def was_cancelled(ping: Ping) -> bool:
     """Return whether a ping of a released batch stands for one that was cancelled before."""
-    return not ping.users and msgspec.structs.replace(ping, id="", accepted_ms=0) == EMPTY
+    return not ping.ingress
 
 
 async def read_scheduled(connection: RedisConnection, batch_id: str) -> ScheduledBatch | None:

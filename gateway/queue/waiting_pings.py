@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.errors import BAD_DATA
+from gateway.queue.batch_search import find_entry
 from gateway.queue.entries import Lease, leases_of, read_entry
 from gateway.queue.scheduled_batch import read_scheduled
 from gateway.store import keys
-from gateway.store.connection import RedisConnection
+from gateway.store.connection import Argument, RedisConnection
 from protocols.ping.model import Ping
 
 ATTEMPTS: Final = 4
@@ -28,20 +29,32 @@ async def waiting_apps(connection: RedisConnection, batch_id: str, ping_index: i
 
 
 async def _queued(connection: RedisConnection, batch_id: str) -> list[Sequence[Ping]]:
-    """The pings of the entries that the markers of a batch name."""
+    """The pings of the entries that the markers of a batch name or, after their lifetime, that are found."""
     markers = [keys.marker(batch_id, attempt) for attempt in range(ATTEMPTS)]
+    named = [
+        entry
+        for entry in await connection.call("MGET", *markers)
+        if entry not in (None, keys.VOID, keys.IN_SCHEDULE)
+    ]
     found: list[Sequence[Ping]] = []
-    for entry in await connection.call("MGET", *markers):
-        if entry in (None, keys.VOID, keys.IN_SCHEDULE):
-            continue
-        for stream in (keys.PINGS, keys.BROADCASTS):
-            entries = await connection.call("XRANGE", stream, entry, entry)
-            found += [
-                _pings(lease.payload)
-                for lease in leases_of(stream, entries, redelivered=True)
-                if batch_id.encode() in lease.payload
-            ]
+    for stream in (keys.PINGS, keys.BROADCASTS):
+        for entry in named:
+            found += await _pings_at(connection, stream, entry, batch_id)
+        if not named and (entry := await find_entry(connection, stream, batch_id)):
+            found += await _pings_at(connection, stream, entry, batch_id)
     return found
+
+
+async def _pings_at(
+    connection: RedisConnection, stream: str, entry: Argument, batch_id: str
+) -> list[Sequence[Ping]]:
+    """The pings of an entry, if it has this batch."""
+    entries = await connection.call("XRANGE", stream, entry, entry)
+    return [
+        _pings(lease.payload)
+        for lease in leases_of(stream, entries, redelivered=True)
+        if batch_id.encode() in lease.payload
+    ]
 
 
 def has_ping(leases: Sequence[Lease], ping_index: int) -> bool:

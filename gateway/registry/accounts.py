@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 
-from gateway.errors import NotFound, RecordRefused
+from gateway.errors import NotFound, RecordRefused, TooManyUsers
 from gateway.registry import passwords
 from gateway.registry.clients import delete_client, execute_counted
 from gateway.registry.hashing import HASHES_AT_ONCE, in_hash_thread
@@ -264,16 +264,27 @@ class Accounts:
         """Many users, in one round trip."""
         return await _read_users(logins, self._ask)
 
-    async def user_or_new(self, login: str, password: str, client: str) -> User:
+    async def user_or_new(self, login: str, password: str, client: str, most: int) -> User:
         """A user, created if there is none, for an unauthenticated caller: within the limits of logins.
 
-        Raises: as `create` and `login`.
+        Args:
+            login, password: of the user.
+            client: as in `login`.
+            most: number of users from which none is created (`limits.users`). Concurrent logins may exceed it slightly.
+
+        Raises:
+            TooManyUsers: the user does not exist, and there are `most` users.
+            RhoPushError: as `create` and `login`.
         """
         known = await self._users(login, client) if _may_be_a_name(login) else None
         if known is not None:
             return known
 
         async def create() -> User:
+            if await self._ask("SCARD", keys.APP_USERS) >= most:
+                raise TooManyUsers(
+                    f"there are {most} users, the most that limits.users allows", field="login"
+                )
             return await self.create(login, password)
 
         return await self._logins.in_turn(client, create)

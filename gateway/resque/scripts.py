@@ -18,7 +18,7 @@ TAKE: Final = Script(
 local most, room, depth = natural(ARGV[3]), natural(ARGV[4]), natural(ARGV[5])
 local classes, names = {}, 6 + natural(ARGV[6])
 if #ARGV ~= names + #KEYS - 3 then missing('the name of a queue') end
-if redis.call('GET', KEYS[1]) == 'true' then return {} end
+if fits(KEYS[1], 'string') and redis.call('GET', KEYS[1]) == 'true' then return {} end
 local time = redis.call('TIME')
 redis.call('HLEN', KEYS[2])
 redis.call('ZADD', KEYS[3], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])

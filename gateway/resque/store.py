@@ -7,7 +7,7 @@ that a job that is processed twice is one ping.
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -19,7 +19,7 @@ from gateway.queue.ping_queue import BacklogLimits
 from gateway.resque import scripts
 from gateway.store import keys
 from gateway.store.address import RedisAddress, resque_address
-from gateway.store.connection import Argument, RedisConnection
+from gateway.store.connection import Argument, RedisConnection, RedisReplyError
 from protocols.ping.model import Ping
 from protocols.resque.job import CLASSES
 
@@ -84,6 +84,7 @@ class ResqueStore:
         self._gateway = gateway
         self._taken = keys.RESQUE_TAKEN + gateway
         self.worker_id = worker_id
+        self._unusable: set[str] = set()  # keys of Resque that have another type
 
     # -- jobs ------------------------------------------------------------------------------------------------
 
@@ -91,7 +92,7 @@ class ResqueStore:
         """The names of Resque's queues. Raises StoreDown."""
         return [
             name.decode("utf-8", "replace")
-            for name in await self._connection.call("SMEMBERS", self._names.queues)
+            for name in await self._shown("SMEMBERS", self._names.queues) or ()
         ]
 
     async def take(self, queues: Sequence[str]) -> list[TakenJob]:
@@ -120,7 +121,7 @@ class ResqueStore:
         # Gateways assign ASCII ids only. A job under another id could not be removed from the list.
         readable = [pair for pair in pairs if pair[0].isascii()]
         if len(readable) < len(pairs):
-            _log.error("recovery_list_unreadable", key=self._taken, entries=len(pairs) - len(readable))
+            _log.error("recovery_list_unreadable", name=self._taken, entries=len(pairs) - len(readable))
         return sorted(_taken(*pair) for pair in readable)
 
     async def take_over(self) -> int:
@@ -176,18 +177,37 @@ class ResqueStore:
 
     async def register(self, started: str, heartbeat: str, host: str) -> None:
         """Register as a worker, and remove the remains of a killed worker of this gateway. Raises StoreDown."""
-        for known in await self._connection.call("SMEMBERS", self._names.workers):
+        for known in await self._shown("SMEMBERS", self._names.workers) or ():
             name = known.decode("utf-8", "replace")
             if name.startswith(f"{host}:") and name != self.worker_id:
                 await self._forget(name)
-        await self._connection.call("SADD", self._names.workers, self.worker_id)
         await self._connection.call("SET", self._names.started(self.worker_id), started)
         await self.beat(heartbeat)
 
     async def beat(self, heartbeat: str) -> None:
         """Write Resque's heartbeat, and register again (another worker may have pruned this one). Raises StoreDown."""
-        await self._connection.call("SADD", self._names.workers, self.worker_id)
-        await self._connection.call("HSET", self._names.heartbeats, self.worker_id, heartbeat)
+        await self._shown("SADD", self._names.workers, self.worker_id)
+        await self._shown("HSET", self._names.heartbeats, self.worker_id, heartbeat)
+
+    async def _shown(self, command: str, key: str, *words: Argument) -> Any:
+        """Call a command on a key of Resque that no job needs. If the key has another type, log it, and return None.
+
+        Raises:
+            StoreDown: Redis does not answer.
+        """
+        try:
+            found = await self._connection.call(command, key, *words)
+        except RedisReplyError as error:
+            if not error.of_data:
+                raise
+            if key not in self._unusable:
+                self._unusable.add(key)
+                _log.error("resque_key_ignored", name=key, error=error.message)
+            return None
+        if key in self._unusable:
+            self._unusable.discard(key)
+            _log.info("resque_key_accepted", name=key)
+        return found
 
     def busy(self, state: bytes) -> None:
         """Write the job that is being processed."""
@@ -203,8 +223,8 @@ class ResqueStore:
 
     async def _forget(self, worker_id: str) -> None:
         names = self._names
-        await self._connection.call("SREM", names.workers, worker_id)
-        await self._connection.call("HDEL", names.heartbeats, worker_id)
+        await self._shown("SREM", names.workers, worker_id)
+        await self._shown("HDEL", names.heartbeats, worker_id)
         own = [names.stat("processed", worker_id), names.stat("failed", worker_id)]
         await self._connection.call("DEL", names.worker(worker_id), names.started(worker_id), *own)
 

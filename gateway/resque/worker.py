@@ -119,6 +119,10 @@ class ResqueWorker:
             except StoreDown as error:
                 self._unfinished = True
                 self._metrics.store_errors("resque").inc()
+                if (
+                    error.of_data and not failures
+                ):  # a key of the gateway: it fails until the key is corrected
+                    _log.error("resque_worker_failed", error=error.message)
                 _log.debug("redis_unavailable", error=error.message)
                 await self._sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1

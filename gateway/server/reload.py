@@ -43,6 +43,7 @@ class SettingsReloader:
         self._file, self._load, self._settings = file, load, settings
         self._seen = self._stamps()
         self._before = self._seen
+        self._has_file = self._seen[file] is not None
 
     def changed(self) -> bool:
         """Return whether a file differs from the last load and is no longer being written."""
@@ -52,14 +53,22 @@ class SettingsReloader:
         return is_stable and now != self._seen
 
     def reload(self) -> ReloadResult:
-        """Load the settings. An invalid file is reported once: it is loaded again only after a further change."""
+        """Load the settings. An invalid file is reported once: it is loaded again only after a further change.
+
+        A file that no longer exists is invalid: without it the defaults would apply, which name no credentials.
+        """
         self._seen = self._stamps()
         try:
             found = merge_reloadable(self._settings, self._load())
         except BadSetting as error:
             return ReloadResult(None, error=error.message)
+        if self._has_file and stamp(self._file) is None:
+            return ReloadResult(None, error=f"{self._file} does not exist any longer")
         self._settings = found.settings
-        self._seen = self._before = self._stamps()  # the settings may name other files now
+        self._before = self._stamps()  # the settings may name other files now
+        known = {path: self._seen.get(path, found_now) for path, found_now in self._before.items()}
+        self._seen = known  # a file that changed while it was loaded differs
+        self._has_file = known[self._file] is not None
         return ReloadResult(found.settings, found.needs_restart)
 
     def _stamps(self) -> Stamps:

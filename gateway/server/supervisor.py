@@ -63,8 +63,17 @@ class WorkerProcess:
         if pipe is None or not self._unsent:
             return
         os.set_blocking(pipe.fileno(), False)
-        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+        try:
             self._unsent = self._unsent[os.write(pipe.fileno(), self._unsent) :]
+        except BrokenPipeError:  # the worker ended: `Supervisor._collect` handles it
+            self._unsent = b""
+        except BlockingIOError:
+            return
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether data waits for room in the pipe."""
+        return bool(self._unsent)
 
     def close(self) -> None:
         """Close the pipes. The close of the downward pipe also ends a process that still runs."""
@@ -128,6 +137,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._signals = 0
         self._reload_requested = False
+        self._reload_error = ""
         self._exit: int | None = None
 
     def run(self) -> int:
@@ -200,7 +210,8 @@ class Supervisor:
             yield
             return
         try:
-            self._rhoconnect_push = listen(rhoconnect_push.host or self._options.host, rhoconnect_push.port)
+            host = rhoconnect_push.host or self._options.host
+            self._rhoconnect_push = listen(host, rhoconnect_push.port, "rhoconnect_push.port")
         except CannotListen as error:
             if rhoconnect_push.port != RHOCONNECT_PUSH_PORT:
                 raise
@@ -223,7 +234,7 @@ class Supervisor:
         with contextlib.ExitStack() as closing:
             listener = None
             if port is not None:
-                listener = closing.enter_context(listen(self._options.host, port))
+                listener = closing.enter_context(listen(self._options.host, port, "metrics.port"))
                 self._log.info("metrics_listening", url=f"{url_of(listener)}/metrics")
             self._metrics = MetricsThread(PlainLog("metrics"), listener)
             closing.callback(self._metrics.stop)
@@ -249,6 +260,9 @@ class Supervisor:
             return
         self._workers[state.number] = worker
         self._selector.register(worker.status_fd, selectors.EVENT_READ, state)
+        self._send(worker, b"")  # the pipe may not have had room for all settings
+        if self._reload_error:  # a worker that starts later reports the invalid file, too
+            self._send(worker, pack_settings_update(SettingsUpdate(None, self._reload_error)))
         self._log.info("worker_started", worker=state.number, pid=worker.process.pid)
 
     def _spawn(self, state: WorkerState, listener: socket.socket) -> WorkerProcess:
@@ -280,11 +294,21 @@ class Supervisor:
             os.close(status)
             worker_end.close()
         self._metrics.add(own_end)
-        if process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # the worker ended: `_collect` handles it
-                process.stdin.write(pack(order, self._settings))
-                process.stdin.flush()
-        return WorkerProcess(process, up)
+        worker = WorkerProcess(process, up)
+        worker.send_line(pack(order, self._settings))
+        return worker
+
+    def _send(self, worker: WorkerProcess, line: bytes) -> None:
+        """Send a line, and the part of it that does not fit into the pipe as soon as the worker has read."""
+        worker.send_line(line)
+        pipe = worker.process.stdin
+        if worker.has_unsent and pipe is not None and pipe.fileno() not in self._selector.get_map():
+            self._selector.register(pipe, selectors.EVENT_WRITE, worker)
+
+    def _flush(self, worker: WorkerProcess) -> None:
+        worker.flush()
+        if not worker.has_unsent and worker.process.stdin is not None:
+            self._selector.unregister(worker.process.stdin)
 
     def _watch(self, listener: socket.socket) -> None:
         """Supervise until a signal, or until restarts cannot help."""
@@ -310,6 +334,9 @@ class Supervisor:
         for key, _ in self._selector.select(timeout_s):
             if key.data is None:
                 self._wakeup.recv(4096)
+                continue
+            if isinstance(key.data, WorkerProcess):
+                self._flush(key.data)
                 continue
             state: WorkerState = key.data
             status = os.read(key.fd, 4096)
@@ -339,8 +366,10 @@ class Supervisor:
 
     def _remove_worker(self, state: WorkerState, worker: WorkerProcess) -> None:
         del self._workers[state.number]
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(worker.status_fd)
+        for pipe in (worker.status_fd, worker.process.stdin):
+            with contextlib.suppress(KeyError):
+                if pipe is not None:
+                    self._selector.unregister(pipe)
         worker.close()
 
     def _kill(self, state: WorkerState) -> None:
@@ -408,8 +437,6 @@ class Supervisor:
     def _reload_settings(self) -> None:
         """Reload the settings after a SIGHUP or a change. If they are invalid, log the error and keep the previous
         ones."""
-        for worker in self._workers.values():
-            worker.flush()
         requested, self._reload_requested = self._reload_requested, False
         if self._reading is None:
             if requested:
@@ -420,6 +447,7 @@ class Supervisor:
         if not (self._reading.changed() or requested):
             return
         found = self._reading.reload()
+        self._reload_error = found.error
         if found.settings is None:
             self._log.error("settings_reload_failed", error=found.error)
         else:
@@ -431,7 +459,7 @@ class Supervisor:
             SettingsUpdate(None if found.settings is None else self._settings, found.error)
         )
         for worker in self._workers.values():
-            worker.send_line(line)
+            self._send(worker, line)
 
 
 def _fsync(settings: Settings) -> Fsync:

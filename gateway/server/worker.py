@@ -317,7 +317,7 @@ async def _pipeline(
         maintenance = Maintenance(
             settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
         )
-        producers = _producers(settings, appends, consumer, metrics, scheduler, receipts, events)
+        producers = _producers(settings, appends, consumer, metrics, scheduler, receipts, events, cancelled)
         await opened.enter_async_context(open_cancellation(stream_link, cancelled, unsaved, lane_manager))
         _start(opened, in_flight, consumer, maintenance)
         examination = Examination(registry, look_ups)
@@ -358,6 +358,7 @@ def _producers(
     scheduler: Scheduler,
     receipts: Receipts,
     events: EventPlan,
+    cancelled: CancelledPings,
 ) -> Producers:
     """Create the producers of the queue and of the schedule."""
     replicas = int(settings.queue.durability == "replicas")
@@ -366,7 +367,8 @@ def _producers(
     )
     scheduled = ScheduleProducer(appends, _schedule_limits(settings), queue, replicas=replicas)
     queue.seconds = scheduled.seconds = metrics.stage_seconds(APPEND, "")
-    canceller = PingCanceller(appends, receipts, settings.receipts.ttl_s, events, replicas=replicas)
+    receipt_s = settings.receipts.ttl_s
+    canceller = PingCanceller(appends, receipts, receipt_s, events, replicas=replicas, count=cancelled.count)
     return Producers(queue, scheduled, canceller)
 
 

@@ -158,6 +158,7 @@ class LimitSettings(msgspec.Struct, frozen=True):
         requests_per_s: most pings per second and gateway (else 429); None: no limit.
         connections: most HTTP connections of one process on each of its ports; None: derived from RLIMIT_NOFILE.
         devices_per_user: most devices that one user may have (else 422).
+        users: number of users from which a device's login creates no further one (`auth.devices: open`, else 422).
     """
 
     body_bytes: PositiveInt = 33_554_432
@@ -173,6 +174,7 @@ class LimitSettings(msgspec.Struct, frozen=True):
     requests_per_s: Annotated[float, Meta(gt=0)] | None = None
     connections: PositiveInt | None = None
     devices_per_user: PositiveInt = 1_000
+    users: PositiveInt = 1_000_000
 
 
 class HttpSettings(msgspec.Struct, frozen=True):

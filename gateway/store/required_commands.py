@@ -217,7 +217,7 @@ PURPOSES: Final = (
             *_on(keys.user(PROBE_NAME, "login"), "MSET KEY v", "SET KEY v NX", "DEL KEY"),
             *_on(keys.count("user"), "INCR KEY", "DECRBY KEY 1"),
             *_on(keys.app("name"), "SET KEY v NX"),
-            *_on(keys.APP_USERS, "SADD KEY m", "SREM KEY m", "SMEMBERS KEY"),
+            *_on(keys.APP_USERS, "SADD KEY m", "SREM KEY m", "SMEMBERS KEY", "SCARD KEY"),
         ),
     ),
     # -- RhoConnect Push -------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from gateway.webhooks.endpoint_state import EndpointState, EndpointStates
 from gateway.webhooks.file_sink import FileSink
 from gateway.webhooks.http_sink import HttpSink
 from gateway.webhooks.outbox import Outbox
-from gateway.webhooks.ping_events import PingEvents
+from gateway.webhooks.ping_events import KnownEndpoint, PingEvents
 from gateway.webhooks.sink import Sink
 from gateway.webhooks.stream_sink import StreamSink
 from gateway.webhooks.unusable_sink import UnusableSink
@@ -98,7 +98,8 @@ class WebhookDispatcher:
         self._plan.wanted = frozenset(kind for one in webhooks.values() for kind in one.events)
         self._conditions.apply_settings(settings)
         for name in [*self._deliveries]:
-            if webhooks.get(name) != self._deliveries[name].settings:
+            endpoint, running = webhooks.get(name), self._deliveries[name]
+            if endpoint is None or endpoint != running.settings or digest_of(endpoint) != running.digest:
                 self._end(name)
         for name, endpoint in webhooks.items():
             if name not in self._deliveries:
@@ -164,7 +165,10 @@ class WebhookDispatcher:
         Raises:
             StoreDown: Redis does not answer.
         """
-        endpoints = {name: delivery.settings for name, delivery in self._deliveries.items()}
+        endpoints = {
+            name: KnownEndpoint(delivery.settings, delivery.digest)
+            for name, delivery in self._deliveries.items()
+        }
         return await self._ping_events.of(ping_id, endpoints)
 
     def _known(self, name: str) -> EndpointDelivery:
@@ -231,8 +235,6 @@ class WebhookDispatcher:
                 await delivery.close()
 
     async def _run(self, delivery: EndpointDelivery) -> None:
-        with contextlib.suppress(StoreDown):
-            await self._states.begin((delivery.name,))
         while True:
             wait_s = await self._tried(delivery.step)
             await asyncio.sleep(wait_s)
@@ -269,6 +271,6 @@ _COMMON: Final = ""
 
 
 def _word(delivery: EndpointDelivery, state: EndpointState) -> str:
-    if state.disabled == digest_of(delivery.settings):
+    if state.disabled == delivery.digest:
         return "disabled"
     return "failing" if state.attempts else "delivering"

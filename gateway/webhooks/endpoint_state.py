@@ -6,8 +6,11 @@ change checks the leadership in the same step, so that a leader whose lease has 
 | field | meaning |
 | --- | --- |
 | `cursor`, `number` | id and number of the last record whose events are all delivered |
-| `sent` | id of the last delivered message of the next second |
+| `until` | id of the last record of the next second when its delivery began |
+| `sent`, `sent_until` | id of the last delivered message of the next second, and of its last record |
+| `tried`, `tried_until` | id of the message that was attempted last, and of its last record |
 | `attempts`, `due`, `error` | failed attempts of the next message, epoch ms of its next attempt, and the last error |
+| `failed_with` | digest of the settings of the last failed attempt: changed settings do not wait for `due` |
 | `oldest` | epoch ms of the oldest undelivered event, while deliveries fail |
 | `disabled` | digest of the settings with which the receiver answered 410 |
 | `delivered`, `failed`, `lost` | number of delivered messages, failed attempts, and records that were removed before |
@@ -23,25 +26,30 @@ from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, Script
 from gateway.store.lua import CHECKS
 from protocols.numbers import UINT64_MAX, stored, whole
+from protocols.webhooks.progress import DeliveryProgress
 
 LEASE_S: Final = 30.0
 """Lifetime of a leadership after its last renewal; longer than an attempt may take."""
 NO_RECORD: Final = "0-0"
 """Id before every record."""
+PROGRESS: Final = DeliveryProgress._fields
+"""Fields of the progress in the next second."""
 _ID: Final = re.compile(r"([0-9]{1,18})-([0-9]{1,20})")
 _LAST_SEQUENCE: Final = "18446744073709551615"
 
 BEGIN: Final = Script(
     CHECKS
     + """
--- KEYS: state, outbox; ARGV: lifetime s
+-- KEYS: state, outbox, its totals; ARGV: lifetime s
 local life = seconds(ARGV[1])
 if redis.call('HGET', KEYS[1], 'cursor') then return 0 end
 local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
 redis.call('HDEL', KEYS[1], 'sent')  -- first, so that a full Redis accepts the rest
 redis.call('HSET', KEYS[1], 'cursor', newest and newest[1] or '0-0')
 if newest then redis.call('HSET', KEYS[1], 'first', string.match(newest[1], '^%d+')) end
-if newest and newest[2][3] == 'q' then redis.call('HSET', KEYS[1], 'number', count(stored(newest[2][4]))) end
+local number = newest and newest[2][3] == 'q' and newest[2][4]
+if not newest and fits(KEYS[3], 'hash') then number = redis.call('HGET', KEYS[3], 'number') end
+if number then redis.call('HSET', KEYS[1], 'number', count(stored(number))) end
 redis.call('EXPIRE', KEYS[1], life)
 return 1
 """
@@ -51,7 +59,7 @@ return 1
 HOLD: Final = Script(
     CHECKS
     + """
--- KEYS: leader, state; ARGV: worker, lease ms, lifetime of the state s
+-- KEYS: leader, state, outbox, its totals; ARGV: worker, lease ms, lifetime of the state s
 local lease, life = natural(ARGV[2]), seconds(ARGV[3])
 if lease == 0 then missing('the lease') end
 local holder = redis.call('GET', KEYS[1])
@@ -61,19 +69,29 @@ redis.call('EXPIRE', KEYS[2], life)  -- first, so that a full Redis accepts the 
 redis.call('SET', KEYS[1], ARGV[1], 'PX', lease)
 if replay then
     local from = count(stored(replay))
-    redis.call('HDEL', KEYS[2], 'replay', 'attempts', 'due', 'sent')
+    redis.call('HDEL', KEYS[2], 'replay', 'attempts', 'due', @PROGRESS@)
     if from > 0 and stored(string.match(cursor or '', '^%d+')) >= from then
         redis.call('HSET', KEYS[2], 'cursor', string.format('%.0f-@LAST@', from - 1))
         redis.call('HDEL', KEYS[2], 'number')
         if stored(first) >= from then redis.call('HSET', KEYS[2], 'first', string.format('%.0f', from - 1)) end
     end
 end
+local behind = 0
+if fits(KEYS[3], 'stream') and fits(KEYS[4], 'hash') then
+    local oldest = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)[1]
+    if not oldest then
+        behind = count(stored(redis.call('HGET', KEYS[4], 'number')))
+    elseif oldest[2][3] == 'q' then
+        behind = count(stored(oldest[2][4]) - 1)
+    end
+end
 local time = redis.call('TIME')
-return {string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), redis.call('HGETALL', KEYS[2])}
-""".replace("@LAST@", _LAST_SEQUENCE)
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+return {now, redis.call('HGETALL', KEYS[2]), string.format('%.0f', behind)}
+""".replace("@LAST@", _LAST_SEQUENCE).replace("@PROGRESS@", ", ".join(f"'{name}'" for name in PROGRESS))
 )
-"""Become, or stay, the leader of an endpoint, and apply a replay; returns Redis' time in ms and the state, or an empty
-list if another worker is the leader."""
+"""Become, or stay, the leader of an endpoint, and apply a replay; returns Redis' time in ms, the state, and the number
+of the last record that the outbox has removed (0: unknown), or an empty list if another worker is the leader."""
 
 CHANGE: Final = Script(
     CHECKS
@@ -128,12 +146,14 @@ class EndpointState(NamedTuple):
 
     Attributes:
         now_ms: Redis' time in epoch ms.
+        progress: the progress in the next second.
+        removed: number of the last record that the outbox has removed; 0: unknown.
     """
 
     now_ms: int = 0
     cursor: str = NO_RECORD
     number: int = 0
-    sent: str = ""
+    progress: DeliveryProgress = DeliveryProgress()
     attempts: int = 0
     due_ms: int = 0
     error: str = ""
@@ -143,6 +163,8 @@ class EndpointState(NamedTuple):
     failed: int = 0
     lost: int = 0
     first_ms: int = 0
+    failed_with: str = ""
+    removed: int = 0
 
 
 class EndpointStates:
@@ -160,14 +182,15 @@ class EndpointStates:
     async def begin(self, names: Iterable[str]) -> None:
         """Set the cursor of each new endpoint, which receives the events from now on."""
         for name in names:
-            known = [keys.webhook_endpoint(name), keys.WEBHOOK_EVENTS]
+            known = [keys.webhook_endpoint(name), keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX]
             await self._connection.eval(BEGIN, known, [keys.WEBHOOK_ENDPOINT_S])
 
     async def hold(self, name: str) -> EndpointState | None:
         """Become, or stay, the leader of an endpoint; None: another worker is the leader."""
         words: list[Argument] = [self._worker, int(LEASE_S * 1000), keys.WEBHOOK_ENDPOINT_S]
-        reply = await self._connection.eval(HOLD, self._keys(name), words)
-        return _state(stored(reply[0]), reply[1]) if reply else None
+        names = [*self._keys(name), keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX]
+        reply = await self._connection.eval(HOLD, names, words)
+        return _state(stored(reply[0]), reply[1])._replace(removed=stored(reply[2])) if reply else None
 
     async def read(self, name: str) -> EndpointState:
         """Return the state of an endpoint, regardless of its leader."""
@@ -228,7 +251,7 @@ def _state(now_ms: int, flat: Sequence[bytes]) -> EndpointState:
         now_ms=now_ms,
         cursor=cursor if _is_id(cursor) else NO_RECORD,
         number=number("number"),
-        sent=text("sent"),
+        progress=DeliveryProgress(*map(text, PROGRESS)),
         attempts=number("attempts"),
         due_ms=number("due"),
         error=text("error"),
@@ -238,4 +261,5 @@ def _state(now_ms: int, flat: Sequence[bytes]) -> EndpointState:
         failed=number("failed"),
         lost=number("lost"),
         first_ms=number("first"),
+        failed_with=text("failed_with"),
     )

@@ -1,6 +1,7 @@
 """Delivery of messages to an HTTP server: signed, without redirects, and with bounds on time and response."""
 
 import asyncio
+import contextlib
 import ssl
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ _CONNECT_S: Final = 5.0
 _READ_BYTES: Final = 65_536
 """Most bytes of a response that are read, so that its connection can be reused; a longer response closes the
 connection."""
+_READ_S: Final = 1.0
+"""Longest wait for the body of a response, whose status alone counts."""
 _READ_HEADERS: Final = ("retry-after", "date")
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=ATTEMPT_S, connect=_CONNECT_S)
 
@@ -57,7 +60,7 @@ class HttpSink:
             async with self._opened().post(
                 self._url, data=body, headers=headers, allow_redirects=False
             ) as response:
-                await response.content.read(_READ_BYTES)
+                await _read_body(response)
                 answered = [
                     (name.encode(), value.encode("utf-8", "surrogateescape"))
                     for name in _READ_HEADERS
@@ -85,3 +88,11 @@ class HttpSink:
                 trust_env=False,
             )
         return self._session
+
+
+async def _read_body(response: aiohttp.ClientResponse) -> None:
+    """Read the body, so that the connection can be reused. A body that is late or damaged does not change the outcome:
+    the receiver has answered."""
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError, ValueError):
+        async with asyncio.timeout(_READ_S):
+            await response.content.read(_READ_BYTES)

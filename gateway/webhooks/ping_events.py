@@ -5,14 +5,13 @@ formed as for their delivery; the cursor of an endpoint shows which of them it h
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gateway.queue.outbox import RECORD_FIELD
 from gateway.queue.receipts import split
 from gateway.settings import WebhookSettings
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
-from gateway.webhooks.endpoint_delivery import digest_of
 from gateway.webhooks.endpoint_state import EndpointState, EndpointStates
 from gateway.webhooks.outbox import Outbox, StoredRecord, event_record
 from protocols.numbers import whole
@@ -26,6 +25,13 @@ FAILING: Final = "failing"
 DISABLED: Final = "disabled"
 _SECOND_MS: Final = 1_000
 _LAST_OF_MS: Final = "18446744073709551615"
+
+
+class KnownEndpoint(NamedTuple):
+    """An endpoint of the settings, and the digest of its settings (`endpoint_delivery.digest_of`)."""
+
+    settings: WebhookSettings
+    digest: str
 
 
 class PingEvents:
@@ -42,7 +48,7 @@ class PingEvents:
         self._outbox = outbox
         self._states = states
 
-    async def of(self, ping_id: str, endpoints: Mapping[str, WebhookSettings]) -> list[dict[str, Any]]:
+    async def of(self, ping_id: str, endpoints: Mapping[str, KnownEndpoint]) -> list[dict[str, Any]]:
         """Return one row for each endpoint and message with events of a ping, in the order of the messages.
 
         Returns:
@@ -91,17 +97,17 @@ def _position(record: str) -> tuple[int, int] | None:
 
 def _rows(
     name: str,
-    endpoint: WebhookSettings,
+    endpoint: KnownEndpoint,
     state: EndpointState,
     records: Sequence[StoredRecord],
     ping_id: str,
 ) -> list[dict[str, Any]]:
     """Return the rows of one endpoint and one second."""
-    wanted, disabled = frozenset(endpoint.events), state.disabled == digest_of(endpoint)
+    wanted, disabled = frozenset(endpoint.settings.events), state.disabled == endpoint.digest
     messages = messages_of([event_record(record, wanted) for record in records])
     ended = _position(records[-1].record) or (0, 0)
     done = ended <= (_position(state.cursor) or (0, 0))
-    sent = [number for number, message in enumerate(messages) if message.id == state.sent]
+    sent = [number for number, message in enumerate(messages) if message.id == state.progress.sent]
     delivered = len(messages) if done else sent[0] + 1 if sent else 0
     return [
         _row(name, state, message, delivered=number < delivered, disabled=disabled)

@@ -69,7 +69,7 @@ _INSTANT: Final = re.compile(
     re.ASCII,
 )
 _LEAP_SECOND: Final = 60
-_EPOCH: Final = re.compile(r"(\d{1,18})(?:\.(\d+))?", re.ASCII)
+_EPOCH: Final = re.compile(r"(-?)(\d{1,18})(?:\.(\d+))?", re.ASCII)
 _INSTANT_EXPECTED: Final = "an RFC 3339 time with its zone, as 2030-01-31T09:30:00Z, or seconds since 1970"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _JSON_NAMES: Final[dict[type, str]] = {
@@ -243,9 +243,12 @@ def instant_ms(value: Any, field: str) -> int:
 def _text_instant_ms(value: str, field: str) -> int:
     epoch = _EPOCH.fullmatch(value)
     if epoch is not None:
-        if int(epoch[1]) > EPOCH_S_MAX:
+        sign, whole, fraction = epoch.groups()
+        if sign:
+            return 0
+        if int(whole) > EPOCH_S_MAX:
             raise _not_seconds(field)
-        return int(epoch[1]) * 1000 + _fraction_ms(epoch[2])
+        return int(whole) * 1000 + _fraction_ms(fraction)
     found = _INSTANT.fullmatch(value)
     if found is None:
         raise InvalidField(f"{field} must be {_INSTANT_EXPECTED}", field=field)

@@ -10,6 +10,8 @@ from typing import Final
 MEDIA_TYPE: Final = "application/x-ndjson"
 _LF: Final = b"\n"
 _BOM: Final = b"\xef\xbb\xbf"
+_UNCOUNTED: Final = 1
+"""Bytes of a line that its limit does not count: the CR of its end."""
 
 
 class LineSplitter:
@@ -51,7 +53,7 @@ class LineSplitter:
             self.lines += len(whole)
         if not self._skipping:
             self._rest += end or b""
-            if len(self._rest) > self._line_bytes + 1:  # the last byte may be the CR of its end
+            if len(self._rest) > self._line_bytes + (_UNCOUNTED if self.lines else len(_BOM) + _UNCOUNTED):
                 self._rest.clear()
                 self._skipping = True
         return whole

@@ -69,12 +69,14 @@ class Message(NamedTuple):
         kind: the event type.
         at_ms: epoch ms of the first event.
         data: the events.
+        last: id of the last record whose events it has; "": it was not formed from records.
     """
 
     id: str
     kind: str
     at_ms: int
     data: Sequence[Event]
+    last: str = ""
 
     def body(self) -> bytes:
         """The JSON text, which is the same at each call."""
@@ -100,7 +102,7 @@ def messages_of(records: Iterable[EventRecord]) -> list[Message]:
                 continue
             made = joined[kind]
             if made and len(made[-1].data) + len(events) <= MESSAGE_EVENTS:
-                made[-1] = made[-1]._replace(data=[*made[-1].data, *events])
+                made[-1] = made[-1]._replace(data=[*made[-1].data, *events], last=record.record)
             else:
                 made.append(_message(record, kind, events))
     return [*(message for kind in PING_EVENTS for message in joined[kind]), *alone]
@@ -109,7 +111,7 @@ def messages_of(records: Iterable[EventRecord]) -> list[Message]:
 def _message(record: EventRecord, kind: str, events: Sequence[Event]) -> Message:
     # The signed text joins id, time and body by dots, so that the id must not contain one.
     name = f"msg_{record.record}_{kind.replace('.', '-')}"
-    return Message(name, kind, record.at_ms, events)
+    return Message(name, kind, record.at_ms, events, record.record)
 
 
 def trial_message(name: str, unique: str, now_ms: int) -> Message:

@@ -228,8 +228,15 @@ CASES: dict[str, Case] = {
     "a lane is up": Case(
         webhook_outbox.CHANGE_CONDITION, put_endpoint, CONDITION_KEYS, [500, "lane:one", "", b"event"]
     ),
-    "begin an endpoint": Case(endpoint_state.BEGIN, put_outbox, [ENDPOINT, keys.WEBHOOK_EVENTS], [3600]),
-    "lead an endpoint": Case(endpoint_state.HOLD, put_endpoint, [LEADER, ENDPOINT], ["one:0", 30_000, 3600]),
+    "begin an endpoint": Case(
+        endpoint_state.BEGIN, put_outbox, [ENDPOINT, keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX], [3600]
+    ),
+    "lead an endpoint": Case(
+        endpoint_state.HOLD,
+        put_endpoint,
+        [LEADER, ENDPOINT, keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX],
+        ["one:0", 30_000, 3600],
+    ),
     "change an endpoint": Case(
         endpoint_state.CHANGE,
         put_endpoint,

@@ -2,7 +2,7 @@
 
 Each measurement has a gateway of its own, and the other gateway of its pair does not run beside it. Some seconds
 after the last verdict belong to the measurement, with the part and without it: the gateway sends events and spans
-about a second after they occurred.
+within two seconds after they occurred.
 """
 
 import base64

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.errors import NotAllowed, NotFound, RecordRefused
+from gateway.errors import NotAllowed, NotFound, RecordRefused, TooManyUsers
 from gateway.http_api.devices import CreatedClient
 from gateway.http_api.openapi.errors import Errors
 from gateway.http_api.openapi.values import (
@@ -27,7 +27,7 @@ from gateway.registry.clients import FIELD_CHARACTERS
 
 FORMS: Final = (CreatedClient, RecordField)
 CREATING: Final[Errors] = (RecordRefused,)
-ENTERING: Final[Errors] = (NotAllowed, RecordRefused)
+ENTERING: Final[Errors] = (NotAllowed, RecordRefused, TooManyUsers)
 """Errors of the login of a device."""
 NAMING: Final[Errors] = (NotFound,)
 """Errors of a route whose user or client is a parameter."""

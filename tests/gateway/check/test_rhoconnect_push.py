@@ -14,7 +14,7 @@ from gateway.check.checks import check_provider, providers
 from gateway.check.findings import Finding, Level
 from gateway.check.rhoconnect_push import check_push_port, check_push_server, check_registrations
 from gateway.server.data_dir import DataDir
-from gateway.settings import RhoConnectPushSettings, Secret, Settings
+from gateway.settings import MetricsSettings, RhoConnectPushSettings, Secret, Settings
 
 REFUSAL = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -82,6 +82,22 @@ async def test_the_default_port_may_be_taken(monkeypatch: pytest.MonkeyPatch) ->
         (found,) = await check_push_port(Settings(rhoconnect_push=RhoConnectPushSettings(port=port)))
     assert found.level is Level.WARNING
     assert found.text.endswith("stop it first, or serve runs without RhoConnect Push devices")
+
+
+@pytest.mark.parametrize(("port", "level"), [(8675, Level.WARNING), (8676, Level.BAD)])
+async def test_a_port_that_two_settings_name_is_reported(port: int, level: Level) -> None:
+    metrics = MetricsSettings(port=port)
+    (found,) = await check_push_port(
+        Settings(metrics=metrics, rhoconnect_push=RhoConnectPushSettings(port=port))
+    )
+    assert found.level is level
+    assert f"metrics.port and rhoconnect_push.port are both {port}" in found.text
+    for other in (
+        RhoConnectPushSettings(mode="off", port=port),
+        RhoConnectPushSettings(host="::1", port=port),
+    ):
+        found_there = await check_push_port(Settings(metrics=metrics, rhoconnect_push=other))
+        assert not any("metrics.port" in one.text for one in found_there)
 
 
 async def test_a_push_server_that_is_down_is_named_in_client_mode(unused_tcp_port: int) -> None:

@@ -52,6 +52,12 @@ async def test_pings_are_read_from_a_file_and_from_standard_input(url: str, tmp_
     assert (status, out) == (0, "1500 accepted, 0 refused\n")
     assert "%" in shown
 
+    unclear = b'{"user_id": "bob", "mesage": 1}\n{"user_id": "bob", "to": {"\\u001b[1m": 1}}\n'
+    status, out, err = await run(url, "--file", "-", stdin=unclear)
+    assert (status, out) == (1, "1 accepted, 1 refused\n")
+    assert err.splitlines()[0] == "line 1: not understood: mesage"
+    assert err.splitlines()[1].startswith("line 2, to.\\x1b[1m: to.\\x1b[1m is unknown")
+
     wrong = good[:200] + b'\n{"badge": -1}\n\n{no json\n'
     status, out, err = await run(url, "--file", "-", stdin=wrong)
     assert status == 1

@@ -4,6 +4,7 @@ import argparse
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -82,14 +83,19 @@ def test_on_a_terminal_it_prints_a_table_and_it_reads_page_after_page(
     assert run(parser.parse_args(["list", "--limit", "501", "--token", "hush"])) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 502
-    assert lines[0].split() == ["PING", "STATE", "ACCEPTED", "AT", "INGRESS", "VERDICTS"]
+    assert lines[0].split() == ["PING", "STATE", "ACCEPTED", "AT", "INGRESS", "VERDICTS", "DELIVER", "AT"]
     assert lines[-1].split() == ["y" * 32, "open", "http", "3", "accepted"]
 
 
 async def test_it_cancels_a_scheduled_ping_but_no_finished_one(running: Delivered, tmp_path: Path) -> None:
     there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
-    at_s = time.time() + 3_600
+    at_s = int(time.time()) + 3_600
+    at = f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%S.000Z}"
     ids = [(await running.gateway.ping("good", message="later", deliver_at=at_s)).ping_id for _ in range(2)]
+    _, out, _ = await rhopush(tmp_path, "pings", "list", "--state", "scheduled", **there)
+    assert [line.split("\t")[5] for line in out.splitlines()] == [at, at]
+    _, out, _ = await rhopush(tmp_path, "pings", "show", ids[0], **there)
+    assert out.splitlines() == [f"ping {ids[0]}  scheduled", f"deliver at {at}"]
     status, out, _ = await rhopush(tmp_path, "pings", "cancel", ids[0], **there)
     assert (status, out) == (0, f"ping {ids[0]} is cancelled; finished\n")
     status, out, _ = await rhopush(tmp_path, "pings", "cancel", ids[1], "--json", **there)

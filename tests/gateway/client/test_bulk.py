@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from redis.asyncio import Redis
 from gateway.client import PingError, PingJob
 from gateway.client.bulk import WINDOW
 from gateway.errors import QueueFull
-from tests.gateway.http_api.harness import TOKEN, House, house
+from tests.gateway.http_api.harness import TOKEN, WAIT_S, House, house
 
 
 @pytest.fixture
@@ -98,6 +99,24 @@ async def test_bulk_is_a_plain_generator(api: House) -> None:
         return [result.line for result in PingJob.bulk({"user_id": f"user{n}"} for n in range(2_500))]
 
     assert await asyncio.to_thread(run) == list(range(1, 2_501))
+
+
+async def test_a_plain_iterable_may_block_behind_any_line(api: House) -> None:
+    """Standard input blocks: the lines before reach the gateway, although the client's event loop stands still."""
+    arrived = [threading.Event() for _ in range(2)]
+
+    def pings() -> Iterator[dict[str, Any]]:
+        yield {"badge": 1}
+        assert arrived[0].wait(WAIT_S)
+        yield {"badge": 2}
+        yield {"badge": 3}
+        assert arrived[1].wait(WAIT_S)
+
+    found = asyncio.create_task(asyncio.to_thread(lambda: list(PingJob.bulk(pings()))))
+    for count, event in zip((1, 3), arrived, strict=True):
+        await api.queue.has(count)
+        event.set()
+    assert [result.line for result in await found] == [1, 2, 3]
 
 
 async def test_lines_are_sent_again_once_the_queue_has_room(api: House) -> None:

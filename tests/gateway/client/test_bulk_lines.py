@@ -37,6 +37,11 @@ def test_a_line_with_a_key_or_without_json_is_unchanged(item: bytes | str, line:
     assert encode(item) == line
 
 
+@pytest.mark.parametrize("item", ['{"user_id": "\ud800"}', {"user_id": "\ud800"}, "{no json \ud800"])
+def test_an_item_that_is_no_unicode_is_left_to_the_gateway(item: str | dict[str, str]) -> None:
+    assert (b"\\ud800" in encode(item)) != (b"\xed\xa0\x80" in encode(item))
+
+
 def test_a_line_does_not_become_longer_by_escapes() -> None:
     for item in (
         {"message": "\u0436" * 1_000},
@@ -80,6 +85,13 @@ def test_a_temporarily_refused_line_is_sent_again_and_keeps_its_position() -> No
     lines.answer({"ping_id": "2"})
     assert not lines.waiting
     assert lines.take() == [BulkResult(2, "2"), BulkResult(3, "1")]
+
+
+def test_a_result_has_the_warning_of_its_line() -> None:
+    lines = sent(b"{}", b"{}")
+    lines.answer({"ping_id": "1", "warning": "not understood: mesage"})
+    lines.answer(ACCEPTED)
+    assert [result.warning for result in lines.take()] == ["not understood: mesage", ""]
 
 
 def test_lines_without_an_answer_are_sent_again() -> None:

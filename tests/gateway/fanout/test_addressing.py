@@ -12,11 +12,17 @@ from redis.asyncio import Redis
 
 from gateway.delivery.dead_tokens import DeadTokens
 from gateway.fanout.addressing import LISTED, raw_device, split_users
+from gateway.queue import schedule
+from gateway.queue.canceller import PingCanceller
+from gateway.queue.outbox import EventPlan
+from gateway.queue.schedule_producer import ScheduleProducer
 from gateway.registry import token_marks
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
+from gateway.store.connection import RedisConnection
 from protocols.ping.addressees import Addressees, RawToken
 from protocols.ping.model import Ping
+from tests.gateway.queue.test_schedule import ROOMY, add, make_due
 from tests.support.providers import TOPIC
 from tests.support.rhoconnect import Client, android, apple, lay_users
 from tests.support.schedule import make_all_due
@@ -130,6 +136,47 @@ async def test_reached_and_omitted_recipients(
     assert (report["state"], report["skipped"]) == ("done", skipped)
     assert report["counts"]["accepted"] == len(reached)
     assert pin(7) not in str(report)
+
+
+@pytest.mark.parametrize("registered", [None, str, str.upper])
+async def test_a_push_token_is_one_device_in_each_spelling(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator, registered: Callable[[str], str] | None
+) -> None:
+    """An APNs token is a hexadecimal number, and old versions of iOS print it with spaces."""
+    token = pin(0xABCDEF)
+    spaced = " ".join(token[start : start + 8] for start in range(0, 64, 8))
+    tokens = tuple(RawToken("apns", one) for one in (token.upper(), spaced, token))
+    if registered is not None:
+        await lay_users(redis_client, {"odd": [apple(registered(token), phone_id="phone")]})
+    async with opened() as one:
+        report = await deliver(one, *(["odd"] if registered else []), to=Addressees(tokens=tokens))
+    assert [record.token.lower() for record in apns.received] == [token]
+    assert report["skipped"] == {"repeated": 3 if registered else 2}
+
+
+async def test_a_cancelled_ping_without_users_leaves_nobody_out(opened: Open) -> None:
+    async with opened() as one:
+        ping_id = await one.append()
+        one.cancel(ping_id)
+        await one.planner.deliver(await one.read(keys.PINGS))
+        assert (await one.done(ping_id))["skipped"] == {}
+
+
+async def test_a_ping_that_was_cancelled_on_the_schedule_is_counted_once(
+    opened: Open, connection: RedisConnection, redis_client: Redis
+) -> None:
+    """The batch of the ping is released for its other ping."""
+    async with opened() as one:
+        ids = await add(ScheduleProducer(connection, ROOMY, one.queue), count=2)
+        await PingCanceller(connection, one.receipts, 60, EventPlan()).cancel(ids[0])
+        await make_due(redis_client)
+        await schedule.release(connection)
+        await one.planner.deliver(await one.read(keys.PINGS))
+        reports = [await one.done(ping_id) for ping_id in ids]
+    assert [(report["state"], report["skipped"]) for report in reports] == [
+        ("cancelled", {"cancelled": 1}),
+        ("done", {}),
+    ]
 
 
 @pytest.mark.parametrize("users", [[], ["bob", "eve"], ["many"]])

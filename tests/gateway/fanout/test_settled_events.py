@@ -12,6 +12,7 @@ from gateway.fanout.settled_events import broadcast_events
 from gateway.fanout.settlement import build_settlement, without_own_keys
 from gateway.queue.entries import Lease
 from gateway.queue.outbox import EventPlan, FinishedPing, OutboxRecord, RejectedDevice, SettledEvents
+from gateway.queue.scheduled_batch import EMPTY
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from gateway.webhooks.outbox import Outbox, event_record
@@ -75,7 +76,10 @@ def test_a_ping_with_a_retry_is_left_to_redis() -> None:
 
 
 def test_a_ping_that_was_cancelled_on_the_schedule_has_its_event_already() -> None:
-    pings = [Ping(id=f"{BATCH}0000", accepted_ms=5), Ping(id=f"{BATCH}0001", users=("nobody",), message="x")]
+    pings = [
+        msgspec.structs.replace(EMPTY, id=f"{BATCH}0000", accepted_ms=5),
+        Ping(id=f"{BATCH}0001", users=("nobody",), message="x"),
+    ]
     one = DeliveryBatch(Lease(keys.PINGS, "1-0", b"", 2, 9, False), BATCH, pings, lambda _: None)
     for _ in pings:
         one.begin_ping({})

@@ -294,6 +294,22 @@ async def test_auth_devices_open_accepts_everybody(redis_client: Redis) -> None:
         assert (await call(api, {}, path="/rc/v1/app/login", token=None)).status == 401  # but not nobody
 
 
+async def test_auth_devices_open_creates_no_more_users_than_the_setting_allows(redis_client: Redis) -> None:
+    async with house(redis_client, settings=OPEN) as api:
+        await add(api, "bob")
+        api.set(limits={"users": 2})
+        await log_in(api, "newcomer")
+        for path in ("/rc/v1/app/login", "/application/clientlogin", "/api/application/clientlogin"):
+            refused = await call(api, {"login": "third", "password": "x"}, path=path, token=None)
+            assert (refused.status, refused.error["code"]) == (422, "too_many_users")
+            assert "limits.users" in refused.error["message"]
+            assert "set-cookie" not in refused.headers
+        await log_in(api, "newcomer")
+        await add(api, "third")
+        await log_in(api, "third")
+        assert 'reason="too_many_users"' in api.metrics
+
+
 async def test_auth_devices_off_accepts_only_an_admins_token(redis_client: Redis) -> None:
     async with house(redis_client, settings=OFF) as api:
         await add(api, "bob")

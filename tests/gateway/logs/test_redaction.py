@@ -1,5 +1,8 @@
-"""No log line contains a secret."""
+"""No log line contains a secret, and no name of a field hides a value that is none."""
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,8 +58,26 @@ def test_a_field_is_safe_by_its_name(name: str, value: Any, shown: Any) -> None:
         (f"assertion={JWT}", f"assertion={MASK}"),
         (f"read {PEM} from", f"read {MASK} from"),
         ("-----BEGIN EC PRIVATE KEY-----\ncut off", MASK),
+        ("secret whsec_MfKQ9r8GKYqrTwjU, next", f"secret {MASK}, next"),
+        (f"token rhp_{'q0Vb1m3cXv2_' * 3}-1234567: no", f"token {MASK}: no"),
         ("nothing of that kind: deadbeef 12345678", "nothing of that kind: deadbeef 12345678"),
     ],
 )
 def test_secrets_are_recognised_by_their_form(text: str, shown: str) -> None:
     assert scrub(text) == shown
+
+
+def logged_fields() -> Iterator[tuple[str, str]]:
+    """The place and the name of each field that the gateway logs."""
+    for file in sorted((Path(__file__).parents[3] / "gateway").rglob("*.py")):
+        for call in ast.walk(ast.parse(file.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).startswith(("_log.", "self._log.")):
+                for field in call.keywords:
+                    yield f"{file.name}:{call.lineno}", field.arg or ""
+
+
+def test_no_field_of_the_gateway_is_hidden_by_its_name() -> None:
+    """A value that no operator may see is not logged at all."""
+    fields = list(logged_fields())
+    assert ("store.py", "entries") in {(place.partition(":")[0], name) for place, name in fields}
+    assert [(place, name) for place, name in fields if redact({name: "shown"}) != {name: "shown"}] == []

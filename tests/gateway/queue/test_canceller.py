@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -136,6 +137,48 @@ async def test_a_scheduled_ping_leaves_the_schedule_and_its_batch(
     found = await stats(redis_client)
     assert (found["scheduled_pings"], found["scheduled_bytes"]) == (0, 0)
     assert await redis_client.exists(keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES, keys.CANCELLED) == 0
+
+
+async def test_a_cancelled_scheduled_ping_keeps_its_limit_to_apps(
+    canceller: PingCanceller, receipts: Receipts, scheduled: ScheduleProducer
+) -> None:
+    """The limit decides who may read the receipt, and repeat the cancellation."""
+    limited = msgspec.structs.replace(BOB, apps=("one",))
+    for ping_id in await add(scheduled, limited, count=2):
+        report = await receipts.report(ping_id)
+        assert report is not None
+        assert (report["state"], report["apps"]) == ("scheduled", ["one"])
+        await canceller.cancel(ping_id)
+        report = await receipts.report(ping_id)
+        assert report is not None
+        assert (report["state"], report["apps"]) == ("cancelled", ["one"])
+
+
+async def test_the_recipients_of_a_scheduled_ping_are_counted_once(
+    connection: RedisConnection, receipts: Receipts, queue: QueueProducer, scheduled: ScheduleProducer
+) -> None:
+    numbers: list[int] = []
+    canceller = PingCanceller(connection, receipts, 60, EventPlan(), count=numbers.append)
+    nobody, queued = Ping(message="hello"), (await queue.append(BOB, 10)).ping_id
+    for ping in (BOB, nobody, CROWD):
+        (ping_id,) = await add(scheduled, ping)
+        for _ in range(2):
+            assert await canceller.cancel(ping_id) == "cancelled"
+        assert await state(receipts, ping_id) == (
+            "cancelled",
+            {"cancelled": len(ping.users)} if ping.users else {},
+        )
+    assert await canceller.cancel(queued) == "open"
+    assert numbers == [1, 0, len(CROWD.users)]
+
+
+async def test_a_scheduled_ping_without_anything_can_be_cancelled(
+    canceller: PingCanceller, receipts: Receipts, scheduled: ScheduleProducer
+) -> None:
+    (ping_id,) = await add(scheduled, Ping())
+    assert await state(receipts, ping_id) == ("scheduled", {})
+    assert await canceller.cancel(ping_id) == "cancelled"
+    assert await state(receipts, ping_id) == ("cancelled", {})
 
 
 async def test_pings_of_one_batch_are_cancelled_at_the_same_time(

@@ -5,7 +5,13 @@ import pytest
 from gateway.errors import UnreadableEntry
 from gateway.queue import schedule
 from gateway.queue.entries import Entry, encode
-from gateway.queue.scheduled_batch import EMPTY, ScheduledBatch, parse_scheduled, read_scheduled
+from gateway.queue.scheduled_batch import (
+    EMPTY,
+    ScheduledBatch,
+    parse_scheduled,
+    read_scheduled,
+    was_cancelled,
+)
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from protocols.ping.model import Ping
@@ -35,6 +41,7 @@ def test_a_cancelled_ping_leaves_an_empty_one_with_its_share_of_the_size() -> No
     rest = batch.without(2)
     assert rest is not None
     assert rest.entry.pings == (*PINGS[:2], EMPTY)
+    assert [was_cancelled(ping) for ping in (*rest.entry.pings, Ping())] == [False, False, True, False]
     assert rest.pings == 2
     assert 100 < 300 - rest.size < 300  # it is the longest of the three
     assert parse_scheduled(5, rest.body) == rest
@@ -44,9 +51,10 @@ def test_a_cancelled_ping_leaves_an_empty_one_with_its_share_of_the_size() -> No
     assert (last.pings, last.without(1)) == (1, None)
 
 
-def test_a_broadcast_may_look_like_an_empty_ping() -> None:
-    batch = parsed(EMPTY, kind="b", chunks=2)
-    assert (batch.is_broadcast, batch.has(0), batch.without(0)) == (True, True, None)
+@pytest.mark.parametrize("kind", ["p", "b"])
+def test_a_ping_without_anything_is_no_cancelled_one(kind: str) -> None:
+    batch = parsed(Ping(), kind=kind, chunks=2)
+    assert (batch.is_broadcast, batch.has(0), batch.without(0)) == (kind == "b", True, None)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,24 @@ async def test_a_ping_that_waits_has_its_limit(
     assert await Receipts(connection).waiting_apps("no id") is None
 
 
+@pytest.mark.parametrize("users", [1, keys.BROADCAST_USERS + 1])
+async def test_a_ping_that_waits_longer_than_its_marker_lives_has_its_limit(
+    connection: RedisConnection, redis_client: Redis, users: int
+) -> None:
+    await Streams(connection, "tested", 60).read_clock()
+    queue = QueueProducer(connection, LIMITS)
+    names = tuple(f"user{number}" for number in range(users))
+    ping_id = (await queue.append(Ping(users=names, message="hello", apps=("a",)), 100)).ping_id
+    await redis_client.delete(keys.marker(ping_id[:28], 0))
+    receipts = Receipts(connection)
+    assert await receipts.waiting_apps(ping_id) == ("a",)
+    assert await receipts.waiting_apps(f"{ping_id[:28]}0001") is None
+    report = await receipts.report(ping_id)
+    assert report is not None
+    assert report["state"] == "queued"
+    assert await receipts.report(f"{ping_id[:28]}0001") is None
+
+
 async def test_an_entry_that_cannot_be_read_has_no_limit(
     connection: RedisConnection, redis_client: Redis
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.errors import RecordRefused, StoreDown
+from gateway.errors import RecordRefused, StoreDown, TooManyUsers
 from gateway.registry import passwords
 from gateway.registry.accounts import Accounts, TokenRole
 from gateway.registry.clients import Clients
@@ -166,10 +166,13 @@ async def test_an_unreachable_store_is_an_error() -> None:
 
 async def test_creation_of_a_user_by_an_unauthenticated_caller(redis_client: Redis) -> None:
     ours = accounts(redis_client)
-    made = await asyncio.gather(*(ours.user_or_new(f"user{n}", "x", f"client{n}") for n in range(20)))
-    assert await asyncio.gather(*(ours.user_or_new(f"user{n}", "y", "a") for n in range(20))) == made
+    made = await asyncio.gather(*(ours.user_or_new(f"user{n}", "x", f"client{n}", 20) for n in range(20)))
+    assert await asyncio.gather(*(ours.user_or_new(f"user{n}", "y", "a", 1) for n in range(20))) == made
     with pytest.raises(InvalidField):
-        await ours.user_or_new("\udce9", "x", "a")
+        await ours.user_or_new("\udce9", "x", "a", 30)
+    with pytest.raises(TooManyUsers, match=r"20 users.*limits\.users"):
+        await ours.user_or_new("user20", "x", "a", 20)
+    assert await ours.user("user20") is None
 
 
 async def test_the_repr_shows_no_secrets(redis_client: Redis) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from gateway.client.resque import push
@@ -21,6 +22,7 @@ from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection
 from protocols.ping.addressees import Addressees, RawToken
+from protocols.resque import records
 from tests.gateway.change_events.conftest import queued
 from tests.support.redis import RedisServer
 from tests.support.resque import enqueue, overview
@@ -301,6 +303,51 @@ async def test_jobs_of_a_gateway_without_heartbeats_are_taken_over(
     assert await redis_client.exists(f"{keys.RESQUE_TAKEN}fallen") == 0
     assert cast(float, await redis_client.zscore(keys.RESQUE_TAKERS, "fallen")) is None
     await link.close()
+
+
+SHOWN_KEYS = ("workers", "workers:heartbeat", "pause-all-workers", "queues")
+
+
+@pytest.mark.parametrize("names", [[name] for name in SHOWN_KEYS] + [list(SHOWN_KEYS)], ids=str)
+async def test_a_key_of_resque_of_another_type_is_named_and_stops_no_job(
+    redis_server: RedisServer,
+    redis_client: Redis,
+    names: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(records, "HEARTBEAT_S", 0.1)
+    await enqueue(redis_server.socket, [{"user_id": "a", "message": "job"}])
+    for name in names:
+        await redis_client.delete(f"resque:{name}")
+        await redis_client.xadd(f"resque:{name}", {"foreign": "1"})
+    with structlog.testing.capture_logs() as logged:
+        async with working(redis_server.address, queues=("ping", "low_*")):
+            await processed(redis_client, 1)
+            for name in names:
+                await redis_client.delete(f"resque:{name}")
+            await until(lambda: redis_client.hlen("resque:workers:heartbeat"))
+            await until(lambda: redis_client.scard("resque:workers"))
+    named = [one["name"] for one in logged if one["event"] == "resque_key_ignored"]
+    assert sorted(named) == sorted(f"resque:{name}" for name in names if name != "pause-all-workers")
+    assert await messages(redis_client) == ["job"]
+
+
+async def test_a_key_of_the_gateway_of_another_type_is_logged_once(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    await enqueue(redis_server.socket, [{"user_id": "a", "message": "job"}])
+    await redis_client.set(keys.RESQUE_TAKERS, "x")
+    with structlog.testing.capture_logs() as logged:
+        async with working(redis_server.address):
+            await until(lambda: asyncio.sleep(0, len(failures_in(logged))))
+            await asyncio.sleep(0.5)  # some attempts more
+            await redis_client.delete(keys.RESQUE_TAKERS)
+            await processed(redis_client, 1)
+    assert len(failures_in(logged)) == 1
+
+
+def failures_in(logged: list[Any]) -> list[Any]:
+    return [one for one in logged if one["event"] == "resque_worker_failed"]
 
 
 async def test_the_entry_of_a_killed_worker_is_removed(

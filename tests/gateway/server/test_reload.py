@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.server.reload import SettingsReloader
-from gateway.settings import load
+from gateway.settings import Settings, load, loading
 
 GOOD = "development: {gateway: {drain_s: %d, apns: {ca_file: ca.pem}}}"
 
@@ -61,3 +61,53 @@ def test_what_needs_a_restart_is_named(reading: SettingsReloader, file: Path) ->
     found = reading.reload()
     assert found.needs_restart == ("redis",)
     assert found.settings is not None and found.settings.redis is None
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_file_that_was_removed_changes_nothing_until_it_is_there_again(
+    file: Path, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a named file the defaults would apply: they have no credentials."""
+    monkeypatch.setattr(loading, "DEFAULT_PATH", file)
+    path = file if named else None
+    reading = SettingsReloader(file, lambda: load(path, None, {}), load(path, None, {}))
+    file.unlink()
+    assert [reading.changed(), reading.changed()] == [False, True]
+    found = reading.reload()
+    assert found.settings is None
+    assert str(file) in found.error
+    assert [reading.changed(), reading.changed()] == [False, False]
+    assert reading.reload().settings is None  # by SIGHUP
+    file.write_text(GOOD % 22)
+    assert [reading.changed(), reading.changed()] == [False, True]
+    settings = reading.reload().settings
+    assert settings is not None and settings.drain_s == 22
+
+
+def test_a_file_that_is_created_later_applies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "settings.yml"
+    monkeypatch.setattr(loading, "DEFAULT_PATH", file)
+    reading = SettingsReloader(file, lambda: load(None, None, {}), load(None, None, {}))
+    assert reading.reload().settings is not None
+    file.write_text(GOOD % 22)
+    settings = reading.reload().settings
+    assert settings is not None and settings.drain_s == 22
+
+
+def test_a_change_during_the_load_is_loaded_too(file: Path) -> None:
+    contents = [GOOD % 333, GOOD % 22]
+
+    def read() -> Settings:
+        found = load(file, None, {})
+        if len(contents) == 1:
+            file.write_text(contents.pop())
+        return found
+
+    reading = SettingsReloader(file, read, load(file, None, {}))
+    file.write_text(contents.pop())
+    first = reading.reload().settings
+    assert first is not None and first.drain_s == 22
+    assert reading.changed()
+    second = reading.reload().settings
+    assert second is not None and second.drain_s == 333
+    assert not reading.changed()

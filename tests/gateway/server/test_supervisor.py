@@ -24,17 +24,27 @@ BUDGET_S = 30.0
 PROGRAM = """
 import json, sys
 from pathlib import Path
+from gateway.server.reload import SettingsReloader
 from gateway.server.supervisor import ServerOptions, Supervisor
 from gateway.settings import load
 from gateway.errors import RhoPushError
-settings = load(None, None, json.loads(sys.argv[1]))
+def read():
+    return load(Path(sys.argv[3]) if sys.argv[3] else None, None, json.loads(sys.argv[1]))
+settings = read()
+reading = SettingsReloader(Path(sys.argv[3]), read, settings) if sys.argv[3] else None
 options = ServerOptions(
     port=0, workers=int(sys.argv[2]), module="tests.gateway.server.stand_in_worker", unresponsive_after_s=2.5
 )
 try:
-    sys.exit(Supervisor(settings, options).run())
+    sys.exit(Supervisor(settings, options, reading).run())
 except RhoPushError as error:
     sys.exit(error.message)
+"""
+
+STOPPED_AT_START = """
+import os, signal, sys
+if sys.orig_argv[-1].endswith("worker_start"):
+    os.kill(os.getpid(), signal.SIGSTOP)
 """
 
 
@@ -53,13 +63,15 @@ class Run:
         self.port = 0
         self.process: asyncio.subprocess.Process
         self.log = folder / "log"
+        self.file = ""
+        """The settings file, which is reloaded; "": there is none."""
 
     async def start(self, workers: int = 2, **environ: str) -> None:
         said = {"RHOPUSH_DATA_DIR": str(self.folder / "data"), "RHOPUSH_REDIS": "nowhere"}
         said |= {"RHOPUSH_RHOCONNECT_PUSH_MODE": "off", **environ}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", PROGRAM, json.dumps(said), str(workers)),
+                *(sys.executable, "-c", PROGRAM, json.dumps(said), str(workers), self.file),
                 cwd=ROOT,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -157,7 +169,15 @@ async def test_a_configured_push_port_in_use_ends_the_start(run: Run) -> None:
             workers=1, RHOPUSH_RHOCONNECT_PUSH_MODE="builtin", RHOPUSH_RHOCONNECT_PUSH_PORT=str(port)
         )
         assert await run.end() == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in run.log.read_text()
+    assert f"cannot listen on 127.0.0.1:{port} (rhoconnect_push.port): " in run.log.read_text()
+
+
+async def test_a_port_for_metrics_in_use_ends_the_start_and_names_its_setting(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        await run.start(workers=1, RHOPUSH_METRICS_PORT=str(port))
+        assert await run.end() == 1
+    assert f"cannot listen on 127.0.0.1:{port} (metrics.port): " in run.log.read_text()
 
 
 async def test_sigint_drains_too(run: Run) -> None:
@@ -257,6 +277,41 @@ async def test_a_stopped_worker_does_not_block_a_successor(run: Run) -> None:
     await run.start(workers=1)
     await run.ready()
     assert not alive(pid)
+
+
+async def test_a_worker_that_does_not_read_its_settings_blocks_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The settings are longer than a pipe holds, and the new process is stopped before it reads them."""
+    (tmp_path / "sitecustomize.py").write_text(STOPPED_AT_START)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    apps = {f"com.example.app{number}": {"apns": {"topic": "t" * 60}} for number in range(700)}
+    await run.start(workers=1, RHOPUSH_APPS=json.dumps(apps))
+    pid = (await run.logged("worker_started"))["pid"]
+    async with asyncio.timeout(BUDGET_S):
+        while " T " not in Path(f"/proc/{pid}/stat").read_text():
+            await asyncio.sleep(0.02)
+    os.kill(pid, signal.SIGCONT)
+    await run.ready()
+    assert (await run.say("who"))["apps"] == len(apps)
+
+
+async def test_a_worker_that_starts_after_a_failed_reload_reports_it(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yml"
+    file.write_text(":development:\n  :gateway:\n    drain_s: 1\n")
+    run.file = str(file)
+    await run.start(workers=1)
+    await run.ready()
+    assert (await run.say("who"))["reload_error"] is None
+    file.write_text(":development:\n  :gateway:\n    drain_s: soon\n")
+    run.process.send_signal(signal.SIGHUP)
+    await run.logged("settings_reload_failed")
+    before = (await run.say("who"))["pid"]
+    await run.say("fall")
+    async with asyncio.timeout(BUDGET_S):
+        while (about := await run.say("who")).get("pid", before) == before:
+            await asyncio.sleep(0.02)
+    assert "drain_s" in about["reload_error"]
 
 
 async def worded(run: Run, word: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -1,11 +1,13 @@
 """All endpoints of a worker: reload, operators, and independence of each other."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from redis.asyncio import Redis
 
 from gateway.errors import NotFound
@@ -220,3 +222,20 @@ async def test_a_damaged_instant_of_an_endpoint_is_shown_as_the_last_one(
     await running.dispatcher.open(settings(crm=receiver.url))
     await redis_client.hset(keys.webhook_endpoint("crm"), mapping={"due": 2**62, "oldest": 2**62})
     assert (await running.dispatcher.listing())[0]["next_attempt"] == "9999-12-31T23:59:59.000Z"
+
+
+async def test_a_file_of_authorities_that_is_replaced_is_read_again(
+    running: Running, settling: Settling, tmp_path: Path
+) -> None:
+    authority, ca_file = trustme.CA(), tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(ca_file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    async with receiving(tls=context) as receiver:
+        crm = WebhookSettings(Secret(receiver.url), (Secret(SECRET),), (PING_COMPLETED,), ca_file)
+        await running.dispatcher.open(Settings(webhooks={"crm": crm}))
+        await settling.settle(batch_id(1), FinishedPing(0, 1))
+        await listed(running, lambda found: found["state"] == "failing")
+        authority.cert_pem.write_to_path(str(ca_file))
+        running.dispatcher.apply_settings(Settings(webhooks={"crm": crm}))
+        await receiver.until(lambda: receiver.events(PING_COMPLETED))

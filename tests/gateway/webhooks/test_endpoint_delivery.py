@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,18 +12,26 @@ from redis.asyncio import Redis
 
 from gateway.metrics import Metrics
 from gateway.queue.entries import encode
-from gateway.queue.outbox import FinishedPing, OutboxRecord, PingTrace, RejectedDevice, SettledEvents
+from gateway.queue.outbox import (
+    ConditionEvent,
+    FinishedPing,
+    OutboxRecord,
+    PingTrace,
+    RejectedDevice,
+    SettledEvents,
+)
 from gateway.settings import Secret, WebhookSettings
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.tracing import PingTracer
 from gateway.webhooks import endpoint_delivery
 from gateway.webhooks.endpoint_delivery import EndpointDelivery, digest_of
-from gateway.webhooks.endpoint_state import EndpointStates
+from gateway.webhooks.endpoint_state import PROGRESS, EndpointStates
 from gateway.webhooks.http_sink import HttpSink
 from gateway.webhooks.outbox import Outbox
 from protocols.webhooks.attempts import RETRY_S
-from protocols.webhooks.events import PING_COMPLETED, PING_FAILED_DEVICES
+from protocols.webhooks.events import LANE_DOWN, PING_COMPLETED, PING_FAILED_DEVICES
+from protocols.webhooks.progress import DeliveryProgress
 from tests.gateway.tracing.test_pings import PARENT, Spans
 from tests.gateway.webhooks.conftest import LIMIT, Settling, batch_id
 from tests.support.webhooks import SECRET, Receiver, assert_repeats_are_equal, receiving
@@ -120,7 +129,7 @@ async def test_events_of_a_second_arrive_as_messages(
         pass
     assert one.count("webhook_oldest_age_seconds") == 0
     state = await one.states.read("crm")
-    assert (state.delivered, state.sent, state.number) == (len(receiver.messages), "", 6)
+    assert (state.delivered, state.progress, state.number) == (len(receiver.messages), DeliveryProgress(), 6)
 
 
 async def test_each_attempt_is_a_span_of_the_recorded_pings(
@@ -217,7 +226,7 @@ async def test_the_next_leader_repeats_with_the_same_id(
     await one.until(lambda: receiver.accepted)
     before = [message.id for message in receiver.accepted]
     state = keys.webhook_endpoint("crm")
-    await redis_client.hdel(state, "sent")
+    await redis_client.hdel(state, *PROGRESS)
     await redis_client.hset(state, "cursor", "0-0")
     await redis_client.delete(keys.webhook_leader("crm"))
     other = One(connection, receiver.url, worker="other:0")
@@ -328,3 +337,147 @@ async def test_a_record_from_before_a_change_of_the_clock_does_not_wait(
     await one.until(lambda: len(receiver.events(PING_COMPLETED)) == 2)
     ids = [event["ping_id"] for event in receiver.events(PING_COMPLETED)]
     assert ids == [f"{batch_id(number)}0000" for number in (1, 2)]
+
+
+async def one_second(redis: Redis, numbers: range) -> None:
+    """Records of one second that has ended: each has a rejected device and a completed ping."""
+    for number in numbers:
+        body = encode(
+            SettledEvents(
+                batch_id(number), (FinishedPing(0, 1),), (RejectedDevice(0, "a", "apns", "TooBig"),)
+            )
+        )
+        fields = {"s": 100, "q": number + 1, "w": body, "b": batch_id(number), "d": ""}
+        await redis.xadd(keys.WEBHOOK_EVENTS, fields, id=f"5000-{number}")
+    await redis.hset(keys.WEBHOOK_OUTBOX, mapping={"bytes": 10**6, "number": numbers.stop})
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+async def test_records_lost_in_a_partly_delivered_second_repeat_no_event_under_another_id(
+    one: One, receiver: Receiver, redis_client: Redis, accepted: bool
+) -> None:
+    """The outbox overflows after the first message was accepted, while the second one is attempted; the receiver has
+    possibly processed it."""
+    await one_second(redis_client, range(6))
+    statuses = iter([204, 503])
+    receiver.status = lambda: next(statuses, 204)
+    await one.until(lambda: len(receiver.messages) == 2)
+    await redis_client.xtrim(keys.WEBHOOK_EVENTS, minid="5000-3", approximate=False)
+    if not accepted:
+        await redis_client.hdel(keys.webhook_endpoint("crm"), "attempts", "due")
+    while await one.step() == 0.0:
+        pass
+    assert [message.kind for message in receiver.messages] == [PING_FAILED_DEVICES] + [PING_COMPLETED] * 2
+    assert receiver.messages[1].id == receiver.messages[2].id
+    assert [event["ping_id"] for event in receiver.messages[2].data] == [
+        f"{batch_id(number)}0000" for number in (3, 4, 5)
+    ]
+    assert (await one.states.read("crm")).progress == DeliveryProgress()
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+async def test_records_that_are_added_to_a_partly_delivered_second_follow_it(
+    receiver: Receiver, redis_client: Redis, connection: RedisConnection, done: int
+) -> None:
+    """The clock of Redis was set back: its stream goes on with the last millisecond."""
+    one = One(connection, receiver.url, *BOTH, LANE_DOWN)
+    await one.states.begin(["crm"])
+    await one_second(redis_client, range(3))
+    down = encode(ConditionEvent(LANE_DOWN, {"lane": "apns:one"}))
+    await redis_client.xadd(keys.WEBHOOK_EVENTS, {"s": 100, "q": 4, "c": down}, id="5000-3")
+    statuses = iter([204] * done + [503])
+    receiver.status = lambda: next(statuses, 204)
+    await one.until(lambda: len(receiver.messages) == done + 1)
+    await one_second(redis_client, range(4, 7))
+    while await one.step() == 0.0:
+        pass
+    assert_repeats_are_equal(receiver.messages)
+    for kind in BOTH:
+        assert [event["ping_id"] for event in receiver.events(kind)] == [
+            f"{batch_id(number)}0000" for number in (0, 1, 2, 4, 5, 6)
+        ]
+    assert len(receiver.events(LANE_DOWN)) == 1
+    await one.delivery.close()
+
+
+async def test_changed_settings_do_not_wait_for_the_delay_of_the_earlier_ones(
+    one: One, receiver: Receiver, redis_client: Redis, connection: RedisConnection
+) -> None:
+    await one_second(redis_client, range(1))
+    receiver.status, receiver.headers = 503, {"Retry-After": "3600"}
+    await one.until(lambda: receiver.messages)
+    receiver.status = 204
+    corrected = One(connection, receiver.url, PING_COMPLETED)
+    corrected.clock = one.clock
+    corrected.clock.now = 1_800_000_000_000
+    await one.delivery.step()
+    assert len(receiver.messages) == 1
+    await corrected.delivery.step()
+    assert [message.kind for message in receiver.accepted] == [PING_COMPLETED]
+    await corrected.delivery.sink.close()
+
+
+async def test_a_file_of_authorities_that_was_replaced_changes_the_digest(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    settings = WebhookSettings(Secret("https://crm"), (Secret(SECRET),), BOTH, file)
+    found = {digest_of(WebhookSettings(Secret("https://crm"), (Secret(SECRET),), BOTH))}
+    for content in ("one", "two", None):
+        if content is None:
+            file.unlink()
+        else:
+            file.write_text(content)
+        found.add(digest_of(settings))
+    assert len(found) == 4
+
+
+async def test_an_endpoint_that_could_not_begin_at_the_start_receives_no_earlier_event(
+    receiver: Receiver, redis_client: Redis, connection: RedisConnection, settling: Settling
+) -> None:
+    await one_second(redis_client, range(3))
+    late = One(connection, receiver.url, PING_COMPLETED)
+    await late.delivery.step()
+    await settling.settle(batch_id(9), FinishedPing(0, 1))
+    await late.until(lambda: receiver.messages)
+    assert [event["ping_id"] for event in receiver.events(PING_COMPLETED)] == [f"{batch_id(9)}0000"]
+    await late.delivery.close()
+
+
+@pytest.mark.parametrize("status", [503, 410])
+async def test_records_that_are_removed_while_an_endpoint_waits_are_counted_once_a_minute(
+    one: One, receiver: Receiver, redis_client: Redis, status: int
+) -> None:
+    await one_second(redis_client, range(1))
+    await one.until(lambda: receiver.messages)
+    while await one.step() == 0.0:
+        pass
+    receiver.status = status
+    await one_second(redis_client, range(1, 4))
+    await one.until(lambda: receiver.messages[-1].status == status)
+    one.clock.now = (await one.states.read("crm")).due_ms - 4_000
+    for kept in (2, 3):
+        await redis_client.xtrim(keys.WEBHOOK_EVENTS, maxlen=3 - kept + 1, approximate=False)
+        await one.delivery.step()
+    assert one.count("webhook_records_lost_total") == 1
+    assert (await one.states.read("crm")).lost == 1
+
+
+async def test_events_that_are_all_removed_are_counted_without_another_one(
+    one: One, receiver: Receiver, redis_client: Redis
+) -> None:
+    await one_second(redis_client, range(1))
+    await one.until(lambda: receiver.messages)
+    while await one.step() == 0.0:
+        pass
+    receiver.status = 503
+    await one_second(redis_client, range(1, 4))
+    await one.until(lambda: receiver.messages[-1].status == 503)
+    await redis_client.xtrim(keys.WEBHOOK_EVENTS, maxlen=0, approximate=False)
+    await one.until(lambda: one.count("webhook_records_lost_total"))
+    await one.step()
+    state = await one.states.read("crm")
+    assert (state.lost, state.number, state.oldest_ms, state.due_ms) == (3, 4, 0, 0)
+    assert one.count("webhook_oldest_age_seconds") == 0
+    receiver.status = 204
+    await one_second(redis_client, range(4, 5))
+    await one.until(lambda: len(receiver.events(PING_COMPLETED)) == 2)
+    assert one.count("webhook_records_lost_total") == 3

@@ -4,7 +4,8 @@ from redis.asyncio import Redis
 
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
-from gateway.webhooks.endpoint_state import NO_RECORD, EndpointStates
+from gateway.webhooks.endpoint_state import NO_RECORD, PROGRESS, EndpointState, EndpointStates
+from protocols.webhooks.progress import DeliveryProgress
 
 STATE, LEADER = keys.webhook_endpoint("crm"), keys.webhook_leader("crm")
 
@@ -55,13 +56,14 @@ async def test_a_replay_moves_the_cursor_back_and_never_forward(
     states: EndpointStates, redis_client: Redis
 ) -> None:
     await redis_client.hset(
-        STATE, mapping={"cursor": "5000-1", "number": 7, "sent": "m", "attempts": 2, "due": 9}
+        STATE,
+        mapping={"cursor": "5000-1", "number": 7, **dict.fromkeys(PROGRESS, "m"), "attempts": 2, "due": 9},
     )
     await states.change("crm", {"replay": 3000}, as_leader=False)
     state = await states.hold("crm")
     assert state is not None
     assert state.cursor == "2999-18446744073709551615"
-    assert (state.number, state.sent, state.attempts, state.due_ms) == (0, "", 0, 0)
+    assert (state.number, state.progress, state.attempts, state.due_ms) == (0, DeliveryProgress(), 0, 0)
     await states.change("crm", {"replay": 4000}, as_leader=False)
     state = await states.hold("crm")
     assert state is not None
@@ -71,7 +73,7 @@ async def test_a_replay_moves_the_cursor_back_and_never_forward(
 async def test_a_damaged_state_begins_again(states: EndpointStates, redis_client: Redis) -> None:
     await redis_client.hset(STATE, mapping={"cursor": "no id", "number": "x", "due": "-5", "error": b"\xff"})
     state = await states.read("crm")
-    assert state[1:] == (NO_RECORD, 0, "", 0, 0, "�", 0, "", 0, 0, 0, 0)
+    assert state == EndpointState(cursor=NO_RECORD, error="�")
 
 
 async def test_a_full_redis_keeps_its_leaders(states: EndpointStates, redis_client: Redis) -> None:
@@ -91,3 +93,26 @@ async def test_a_cursor_that_redis_refuses_begins_again(states: EndpointStates, 
         assert (await states.read("crm")).cursor == NO_RECORD
     await redis_client.hset(STATE, "cursor", "5000-18446744073709551615")
     assert (await states.read("crm")).cursor == "5000-18446744073709551615"
+
+
+async def test_the_number_of_the_last_removed_record_comes_with_the_state(
+    states: EndpointStates, redis_client: Redis
+) -> None:
+    async def removed() -> int:
+        state = await states.hold("crm")
+        assert state is not None
+        return state.removed
+
+    assert await removed() == 0
+    for number in (7, 8):
+        await redis_client.xadd(keys.WEBHOOK_EVENTS, {"s": 9, "q": number}, id=f"5000-{number}")
+    await redis_client.hset(keys.WEBHOOK_OUTBOX, "number", 8)
+    assert await removed() == 6
+    await redis_client.xtrim(keys.WEBHOOK_EVENTS, maxlen=0, approximate=False)
+    assert await removed() == 8
+    await states.begin(["late"])
+    assert (await states.read("late")).number == 8
+    for kind in (keys.WEBHOOK_EVENTS, keys.WEBHOOK_OUTBOX):  # keys of another type stop no endpoint
+        await redis_client.delete(kind)
+        await redis_client.set(kind, "x")
+        assert await removed() == 0

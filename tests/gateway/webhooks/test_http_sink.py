@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import contextlib
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,52 @@ async def test_an_answer_that_is_not_http() -> None:
     async with server:
         port = server.sockets[0].getsockname()[1]
         assert (await sent(endpoint(f"http://127.0.0.1:{port}/"))).outcome is Outcome.FAILED
+
+
+@contextlib.asynccontextmanager
+async def answering(*parts: bytes, close: bool) -> AsyncIterator[str]:
+    """A server that sends the parts of an answer one by one, and then closes or does nothing more."""
+
+    ended: set[asyncio.Event] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        end = asyncio.Event()
+        ended.add(end)
+        with contextlib.suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+            if not close:
+                await reader.read()
+        writer.close()
+        end.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await asyncio.gather(*(end.wait() for end in ended))
+
+
+INCOMPLETE = {
+    "no body": (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n",),
+    "a part of the body": (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", b"abc"),
+    "a damaged chunk": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"zz\r\n"),
+    "byte by byte": tuple(bytes([one]) for one in b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("close", [True, False])
+@pytest.mark.parametrize("parts", INCOMPLETE.values(), ids=INCOMPLETE)
+async def test_the_status_counts_although_the_body_is_late_or_incomplete(
+    parts: tuple[bytes, ...], close: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_sink, "_READ_S", 0.1)
+    async with answering(*parts, close=close) as url:
+        attempt = await sent(endpoint(url), times=2)
+    assert (attempt.outcome, attempt.status) == (Outcome.DELIVERED, 200)
+    refusal = (parts[0].replace(b"200 OK", b"410 Gone"), *parts[1:]) if len(parts) < 3 else ()
+    if refusal:
+        async with answering(*refusal, close=close) as url:
+            assert (await sent(endpoint(url))).outcome is Outcome.DISABLED

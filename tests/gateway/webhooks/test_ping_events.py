@@ -13,7 +13,7 @@ from gateway.webhooks import ping_events
 from gateway.webhooks.endpoint_delivery import digest_of
 from gateway.webhooks.endpoint_state import EndpointStates
 from gateway.webhooks.outbox import Outbox
-from gateway.webhooks.ping_events import PingEvents
+from gateway.webhooks.ping_events import KnownEndpoint, PingEvents
 from protocols.webhooks.events import PING_COMPLETED, PING_FAILED_DEVICES
 from tests.gateway.webhooks.conftest import Settling, batch_id
 from tests.support.webhooks import SECRET
@@ -22,7 +22,8 @@ PING = batch_id(1) + "0000"
 CRM = WebhookSettings(
     Secret("https://crm.example.com"), (Secret(SECRET),), (PING_COMPLETED, PING_FAILED_DEVICES)
 )
-ENDPOINTS = {"crm": CRM, "lanes": WebhookSettings(Secret("redis-stream://x"), (), ("lane.down",))}
+LANES = WebhookSettings(Secret("redis-stream://x"), (), ("lane.down",))
+ENDPOINTS = {name: KnownEndpoint(one, digest_of(one)) for name, one in (("crm", CRM), ("lanes", LANES))}
 STATE = keys.webhook_endpoint("crm")
 
 
@@ -77,7 +78,7 @@ async def test_a_failing_and_a_disabled_endpoint_show_their_error(
 async def test_an_endpoint_that_was_added_later_did_not_get_them_before_a_replay(
     events: PingEvents, states: EndpointStates, redis_client: Redis
 ) -> None:
-    late = {"late": CRM}
+    late = {"late": ENDPOINTS["crm"]}
     await states.begin(["late"])
     assert await events.of(PING, late) == []
     await states.change("late", {"replay": 1_000}, as_leader=False)

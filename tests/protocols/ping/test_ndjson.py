@@ -29,6 +29,9 @@ def split(pieces: list[bytes], line_bytes: int = 100) -> list[bytes | None]:
         (b"12345678901234567890\na\n", [None, b"a"]),
         (b"\xef\xbb\xbfa\n\xef\xbb\xbfb", [b"a", b"\xef\xbb\xbfb"]),
         (b"\xef\xbb\xbfa", [b"a"]),
+        (b"\xef\xbb\xbf12345\r\n\xef\xbb\xbf123\n", [b"12345", None]),
+        (b"\xef\xbb\xbf12345", [b"12345"]),
+        (b"\xef\xbb\xbf123456\n12345678\n", [None, None]),
     ],
 )
 def test_a_body_is_split_into_its_lines(body: bytes, lines: list[bytes | None]) -> None:
