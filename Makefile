@@ -9,7 +9,7 @@ SECONDS ?= 120
 # Processes that share the tests: most tests wait for a process, a time-out or Redis. They keep the bytecode of plugins,
 # which pytest rewrites: without it, each process would rewrite them at its start.
 PARALLEL ?= 4
-# The variable leaves out a note on the future of mkdocs. No --quiet: strict mode then counts no warnings and never fails.
+# NO_MKDOCS_2_WARNING suppresses a note on the future of mkdocs. No --quiet: strict mode would count no warnings and never fail.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 # Not $(BIN)/pip: the virtual environment may have been made without one (see below).
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -39,7 +39,7 @@ check: $(VENV)/installed-dev ## Lock files, lint, format, types, import layers, 
 docs: $(VENV)/installed-dev ## The documentation site, in build/site
 	$(MKDOCS)
 
-fuzz: $(VENV)/installed-dev ## Every parser that reads bytes from outside, with inputs made at random (SECONDS=120 ARGS="--target http-heads")
+fuzz: $(VENV)/installed-dev ## Fuzz all parsers with random inputs (SECONDS=120 ARGS="--target http-heads")
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 format: $(VENV)/installed-dev ## Format the code
@@ -49,10 +49,10 @@ format: $(VENV)/installed-dev ## Format the code
 bench: $(VENV)/installed-dev ## The benchmark report (SCENARIOS="push endtoend")
 	@$(BIN)/rhopush bench $(SCENARIOS) $(ARGS)
 
-lock: $(VENV)/installed-dev ## Renew the lock files: the newest versions within the ranges (ARGS=--keep: only what must)
+lock: $(VENV)/installed-dev ## Update the lock files to the newest versions within the ranges (ARGS=--keep: only where necessary)
 	@$(BIN)/python tools/lock.py $(ARGS)
 
-test-newest: ## The tests of what uses libraries, on the newest versions within the ranges (ARGS="tests/...")
+test-newest: ## Tests of the parts that use libraries, with the newest versions within the ranges (ARGS="tests/...")
 	@tools/debian-packages
 	@tools/test-newest $(PYTHON) $(VENV)-newest $(ARGS)
 

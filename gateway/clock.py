@@ -89,17 +89,17 @@ class SharedClock:
         """Seconds by which the local wall clock is ahead of the shared clock."""
         return self._wall() / 1e9 - self.now_s()
 
-    def record_reading(self, asked_steady_ms: int, redis_ms: int) -> None:
+    def record_reading(self, sent_steady_ms: int, redis_ms: int) -> None:
         """Record a reading of Redis' `TIME`.
 
         Redis reads its clock at some instant between request and reply, so each reading bounds the offset on both
         sides. The offset moves only if it lies outside these bounds, so a slow reply never spoils a good estimate.
 
         Args:
-            asked_steady_ms: `steady_ms` when the request was sent.
+            sent_steady_ms: `steady_ms` when the request was sent.
             redis_ms: the reply.
         """
-        low, high = redis_ms - self.steady_ms(), redis_ms - asked_steady_ms
+        low, high = redis_ms - self.steady_ms(), redis_ms - sent_steady_ms
         before = self._offset_ms
         self._offset_ms = min(max(before, low), high) if self._read else (low + high) // 2
         moved_ms = self._offset_ms - before

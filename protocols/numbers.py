@@ -57,8 +57,3 @@ def stored(value: bytes | str | int | None, otherwise: int = 0) -> int:
 def hexadecimal(text: str, digits: int) -> int | None:
     """Parse an unsigned number of exactly this many hexadecimal digits; None if the text is not one."""
     return int(text, 16) if len(text) == digits and _HEX_DIGITS.issuperset(text) else None
-
-
-def is_int64(number: int) -> bool:
-    """Whether Redis can store a number as an integer."""
-    return INT64_MIN <= number <= INT64_MAX

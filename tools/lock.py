@@ -1,8 +1,8 @@
-"""Renew the lock files, or say that they are stale: `python tools/lock.py [--keep | --check]`.
+"""Update the lock files, or report that they are stale: `python tools/lock.py [--keep | --check]`.
 
 `pyproject.toml` has ranges; `requirements/*.txt` have one version of each package, with the hashes of all its files on
 the package index, so that one file serves Python 3.11 to 3.14 on Linux and macOS, x86-64 and ARM. pip installs them
-with `--require-hashes`. uv writes them. Each begins with a digest of what it was made from, so that the check needs no
+with `--require-hashes`. uv writes the files. Each begins with a digest of its sources, so that the check needs no
 network.
 """
 
@@ -22,23 +22,23 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = "requirements"
 PYTHON: Final = "3.11"
-"""The oldest: versions must suit it and all later ones."""
+"""The oldest version of Python: packages must suit it and all later ones."""
 FILES: Final[Mapping[str, str]] = {
-    "build.txt": "what installs and builds packages: pip, the build back-end and what that needs",
-    "dev.txt": "everything that `make test`, `make check`, `make bench` and `make docs` need",
-    "runtime.txt": "what the gateway needs: `make demo` and the container",
+    "build.txt": "packages that install and build packages: pip, the build back end and its dependencies",
+    "dev.txt": "packages that `make test`, `make check`, `make bench` and `make docs` need",
+    "runtime.txt": "packages that the gateway needs: `make demo` and the container",
 }
 """The lock files, in the order in which they are made: each agrees with those before it."""
 DIGEST: Final = "# pyproject.toml: sha256 "
 STALE: Final = "stale lock files, since pyproject.toml asks for something else: {paths}; run `make lock`"
 _INTEL_MACS: Final[Mapping[str, str]] = {"cryptography": "49"}
-"""From these versions on there are no wheels for Intel Macs: those stay below."""
+"""From these versions on there are no wheels for Intel Macs, which therefore get earlier versions."""
 _INTEL_MAC: Final = "sys_platform == 'darwin' and platform_machine == 'x86_64'"
 _OTHERS: Final = "sys_platform != 'darwin' or platform_machine != 'x86_64'"
 _BUILD: Final = ("pip", "pbr")
 """Beside the build back-end: hdrhistogram has no wheel for Linux on ARM and for Intel Macs, and is built with pbr."""
 _FOREIGN: Final = ("UV_FIND_LINKS", "UV_NO_INDEX", "PIP_FIND_LINKS")
-"""Variables that bring files of one machine, whose hashes nobody else could match."""
+"""Variables that add files of one machine, whose hashes no index has."""
 
 
 def digest(pyproject: bytes) -> str:
@@ -127,14 +127,14 @@ def _compile(folder: Path, name: str, *, keep: bool) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the command line says; the status of the process."""
-    parser = argparse.ArgumentParser(description="Renew the lock files.")
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Update the lock files.")
     parser.add_argument("--keep", action="store_true", help="keep each version that the ranges allow")
-    parser.add_argument("--check", action="store_true", help="only say whether they are stale")
-    asked = parser.parse_args(arguments)
-    if not asked.check:
+    parser.add_argument("--check", action="store_true", help="only report whether they are stale")
+    options = parser.parse_args(arguments)
+    if not options.check:
         try:
-            renew(ROOT, keep=asked.keep)
+            renew(ROOT, keep=options.keep)
         except (subprocess.CalledProcessError, OSError) as error:
             print(f"make lock: the lock files stay as they were: {error}", file=sys.stderr)
             return 1

@@ -247,9 +247,9 @@ async def check_provider(provider: ProviderServer) -> list[Finding]:
         return [Finding(Level.BAD, subject, error.message)]
     session: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
     writer.transport.abort()
-    spoken = f"{session.version()}" if session else "without TLS"
+    security = f"{session.version()}" if session else "without TLS"
     return [
-        Finding(Level.GOOD, subject, f"connected in {(time.monotonic() - begun_s) * 1000:.0f} ms, {spoken}")
+        Finding(Level.GOOD, subject, f"connected in {(time.monotonic() - begun_s) * 1000:.0f} ms, {security}")
     ]
 
 

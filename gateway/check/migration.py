@@ -109,18 +109,18 @@ def _sources(settings: Settings) -> Iterator[Finding]:
     if not own:
         return
     events = settings.events
-    ours = own if events.sources is None else own & set(events.sources)
+    pushed = own if events.sources is None else own & set(events.sources)
     names = ", ".join(sorted(own))
     yield Finding(Level.GOOD, "push_notify", f"RhoConnect itself pushes changes of {names}")
-    if ours and events.keyspace != "off":
+    if pushed and events.keyspace != "off":
         about = (
-            f"changes of {', '.join(sorted(ours))} would push twice: by RhoConnect's push_notify and by "
+            f"changes of {', '.join(sorted(pushed))} would push twice: by RhoConnect's push_notify and by "
             f"events.keyspace. Disable push_notify in RhoConnect and list these sources in events.sources"
         )
         yield Finding(Level.BAD, "push_notify", about)
-    elif ours and (events.channels or events.streams):
+    elif pushed and (events.channels or events.streams):
         about = (
-            f"changes of {', '.join(sorted(ours))} are pushed twice if they are also published to events.channels "
+            f"changes of {', '.join(sorted(pushed))} are pushed twice if they are also published to events.channels "
             f"or events.streams"
         )
         yield Finding(Level.WARNING, "push_notify", about)
@@ -143,8 +143,8 @@ def _ingresses(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
     if settings.auth.devices != "off":
         about = f"{settings.auth.devices}: devices may also register at the gateway; beside a live RhoConnect, set off"
         yield Finding(Level.WARNING, "auth.devices", about)
-    said = settings.api_token
-    if said is not None and inventory.admin_token is not None and said.reveal() != inventory.admin_token:
+    token = settings.api_token
+    if token is not None and inventory.admin_token is not None and token.reveal() != inventory.admin_token:
         about = "has no effect: the admin's token in Redis is a different one and takes precedence"
         yield Finding(Level.WARNING, "api_token", about)
 

@@ -103,9 +103,8 @@ def run(args: argparse.Namespace) -> int:
         CannotMeasure: a requirement is missing, or a component failed.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="replace"
-        )  # a terminal may lack "≤": an error would waste minutes of measurement
+        # A terminal may lack "≤": an error would waste minutes of measurement.
+        sys.stdout.reconfigure(errors="replace")
     scenarios = names(tuple(SCENARIOS), args.scenarios)
     drawable = args.html is None or find_spec("plotly") is not None
     if not drawable:

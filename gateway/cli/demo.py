@@ -92,8 +92,8 @@ async def _demo(at_port: int) -> int:
 def _settings(path: Path, folder: Path) -> Path:
     """Add to the simulators' settings file: a data folder, and the permission for devices to register."""
     found: dict[str, Any] = yaml.safe_load(path.read_text())
-    (said,) = found.values()
-    said["gateway"] |= {
+    (environment,) = found.values()
+    environment["gateway"] |= {
         "data_dir": str(folder / "data"),
         "auth": {"devices": "open"},
         "resque": {"queues": []},

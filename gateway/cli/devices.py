@@ -98,8 +98,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace, client: SyncClient) -> int:
-    asked = {name: getattr(args, name) for name in _PARAMETERS} | {"to": recipients_of(args)}
-    answer = client.explain(asked)
+    parameters = {name: getattr(args, name) for name in _PARAMETERS} | {"to": recipients_of(args)}
+    answer = client.explain(parameters)
     if args.json:
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")
     else:

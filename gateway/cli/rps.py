@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         RhoPushError: a setting is invalid, the folder is in use, or the address cannot be bound.
     """
-    said = _given(args) if args.config is None else read_config(args.config)
-    translated = translate(said, os.environ, args.data_dir, args.metrics_port)
+    settings = _given(args) if args.config is None else read_config(args.config)
+    translated = translate(settings, os.environ, args.data_dir, args.metrics_port)
     log = PlainLog("settings")
     for warning in translated.warnings:
         log.warning("settings_warning", text=warning)
@@ -85,11 +85,11 @@ def run(args: argparse.Namespace) -> int:
 def _given(args: argparse.Namespace) -> dict[str, str]:
     """Return the options given on the command line, by rhoconnect-push's names."""
     given = {name: value for name, value in vars(args).items() if isinstance(value, str)}
-    said = LINE_DEFAULTS | {name: value for name, value in given.items() if name in _NAMES}
+    settings = LINE_DEFAULTS | {name: value for name, value in given.items() if name in _NAMES}
     for name, keys in _BOTH.items():
         if name in given:
-            said |= dict.fromkeys(keys, given[name])
-    return said
+            settings |= dict.fromkeys(keys, given[name])
+    return settings
 
 
 _NAMES = {*LINE_DEFAULTS, "redisToGoUrl"}

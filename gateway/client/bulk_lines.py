@@ -132,8 +132,8 @@ def encode(item: BulkItem) -> bytes:
     """Encode an item as one line with an idempotency key; b"" for a blank item. Text that is not a JSON object stays
     unchanged: the gateway reports the error."""
     if isinstance(item, Mapping):
-        said = {name: value for name, value in item.items() if value is not None}
-        return _dumped({KEY: new_key(), **said})
+        parameters = {name: value for name, value in item.items() if value is not None}
+        return _dumped({KEY: new_key(), **parameters})
     text = item.encode("utf-8", "surrogatepass") if isinstance(item, str) else bytes(item)
     raw = text.strip().removeprefix(codecs.BOM_UTF8)
     if not raw:

@@ -78,13 +78,13 @@ def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientReq
     Raises:
         PingError: the token cannot be sent.
     """
-    said = {name: value for name, value in parameters.items() if value is not None}
+    body = {name: value for name, value in parameters.items() if value is not None}
     if wait:
-        said["wait"] = True
+        body["wait"] = True
     headers = {"Content-Type": "application/json", **token_header(token)}
     if wait:
         headers["Prefer"] = "return=representation"
-    return ClientRequest("POST", PING_PATH, headers, json.dumps(said).encode())
+    return ClientRequest("POST", PING_PATH, headers, json.dumps(body).encode())
 
 
 def explain_request(parameters: Parameters, token: str) -> ClientRequest:
@@ -214,8 +214,8 @@ def failure(error: Exception) -> str:
 
 def refusal(answer: ClientResponse) -> PingError:
     """Return the error of a response that refuses the request."""
-    said = _json(answer).get("error")
-    words = said.get("message") if isinstance(said, dict) else None
+    error = _json(answer).get("error")
+    words = error.get("message") if isinstance(error, dict) else None
     text = words or _first_line(answer.body) or f"HTTP status {answer.status}"
     return PingError([text], answer.ping_id, answer.status)
 
@@ -240,7 +240,7 @@ def token_header(token: str) -> dict[str, str]:
     Raises:
         PingError: a header cannot contain the token.
     """
-    said = token.strip()
-    if not said.isascii() or not said.isprintable():
+    text = token.strip()
+    if not text.isascii() or not text.isprintable():
         raise PingError(["the token contains a character that is not allowed in an HTTP header"])
-    return {"X-RhoConnect-API-TOKEN": said} if said else {}
+    return {"X-RhoConnect-API-TOKEN": text} if text else {}

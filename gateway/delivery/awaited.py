@@ -37,11 +37,11 @@ _Devices: TypeAlias = dict[str, PingedDevices | list[PingedDevices]]
 class AwaitedSyncs:
     """The devices that a worker waits for.
 
-    They are in two tables: the present one, and the one before, which is dropped when the present one is full or old.
-    Accepted deliveries are only noted at first, and enter the table when it is needed, many at a time.
+    They are in two tables: the present one, and the previous one, which is dropped when the present one is full or old.
+    Accepted deliveries are collected in a list first, and enter the table together when it is needed.
 
     Args:
-        metrics: count awaited and dropped syncs.
+        metrics: counts awaited and dropped syncs.
         devices_max: most devices.
     """
 
@@ -53,12 +53,12 @@ class AwaitedSyncs:
         self._since_ms = 0  # beginning of the present table
         self._open: dict[tuple[str, Route], PingedDevices] = {}
         """The groups that accepted deliveries are added to, by batch id and route."""
-        self._noted: list[PingedDevices] = []
+        self._collected: list[PingedDevices] = []
         self._added: list[PingedDevices] = []
 
     def __len__(self) -> int:
         """Number of devices; a device that is in both tables counts twice."""
-        self._enter_noted()
+        self._enter_collected()
         return len(self._devices) + len(self._before)
 
     def on_accepted(self, provider: str, deliveries: Sequence[Delivery]) -> None:
@@ -80,7 +80,7 @@ class AwaitedSyncs:
         if group is None or len(group.indexes) >= GROUP_MAX:
             group = PingedDevices(batch.batch_id, batch.since_ms, provider, route.app, batch.bulk, [], [])
             self._open[batch.batch_id, route] = group
-            self._noted.append(group)
+            self._collected.append(group)
         return group
 
     def add(self, group: PingedDevices) -> None:
@@ -99,17 +99,17 @@ class AwaitedSyncs:
                     dropped += 1
         self._metrics.sync_dropped.inc(dropped)
         if len(devices) >= self._table_max:
-            self._turn()
+            self._begin_table()
 
     def take_added(self) -> list[PingedDevices]:
         """The devices that are awaited since the last call; of very many, the newest (see `expire`)."""
-        self._enter_noted()
+        self._enter_collected()
         added, self._added = self._added, []
         return added
 
     def synced(self, client_ids: Iterable[str], now_ms: int) -> list[Sync]:
         """The effects of syncs that happen now; they are awaited no longer."""
-        self._enter_noted()
+        self._enter_collected()
         found: list[Sync] = []
         for client_id in client_ids:
             for awaited in self._pop(client_id):
@@ -120,7 +120,7 @@ class AwaitedSyncs:
 
     def synced_at(self, client_id: str, synced_ms: int) -> list[Sync]:
         """The effects of a sync at this time in the past; pings that were accepted later stay awaited."""
-        self._enter_noted()
+        self._enter_collected()
         found: list[Sync] = []
         for awaited in self._pop(client_id):
             if awaited[2] > synced_ms:
@@ -130,7 +130,7 @@ class AwaitedSyncs:
         return found
 
     def forget(self, done: Iterable[tuple[str, str]]) -> None:
-        """Await these pings, each as client id and ping id, no longer."""
+        """Stop waiting for the syncs of these pings, each given by client id and ping id."""
         for client_id, ping_id in done:
             for awaited in self._pop(client_id):
                 if awaited[1] != ping_id:
@@ -139,7 +139,7 @@ class AwaitedSyncs:
     def expire(self, now_ms: int) -> None:
         """End the wait for devices whose pings are older than `AWAIT_S`, at the latest after twice that time, and bound
         what `take_added` returns. To be called twice a second."""
-        self._enter_noted()
+        self._enter_collected()
         over = sum(len(group.indexes) for group in self._added) - 2 * self._table_max
         while over > 0:
             over -= len(self._added.pop(0).indexes)
@@ -149,27 +149,27 @@ class AwaitedSyncs:
 
     def client_ids(self) -> list[str]:
         """The devices that are awaited."""
-        self._enter_noted()
+        self._enter_collected()
         return list(self._devices | self._before)
 
-    def _enter_noted(self) -> None:
+    def _enter_collected(self) -> None:
         """Enter the devices of accepted deliveries in the table."""
-        if not self._noted:
+        if not self._collected:
             return
         self._open.clear()
-        for group in self._noted:
+        for group in self._collected:
             self._metrics.sync_awaited(group.provider, group.app).inc(len(group.indexes))
             self.add(group)
-        self._added += self._noted
-        self._noted = []
+        self._added += self._collected
+        self._collected = []
 
     def _add_one(self, awaited: AwaitedSync) -> None:
         client_id, ping_id, since_ms, provider, app, bulk = awaited
         batch_id, index = split(ping_id)
         self.add(PingedDevices(batch_id, since_ms, provider, app, bulk, [client_id], [index]))
 
-    def _turn(self) -> None:
-        """Begin another table, since the present one is full: the syncs of the one before are given up."""
+    def _begin_table(self) -> None:
+        """Begin another table, since the present one is full. The syncs in the previous one are given up."""
         self._metrics.sync_dropped.inc(
             sum(len(one) if isinstance(one, list) else 1 for one in self._before.values())
         )

@@ -1,7 +1,7 @@
 """Deliveries and the batch that they belong to. No I/O.
 
 A delivery batch is the content of one stream entry: up to 200 pings, or one chunk of a ping. Its deliveries have
-the indexes 0 to n-1, which stay the same however often the batch is delivered again (`plan`). When every index has
+the indexes 0 to n-1, which stay the same if the batch is delivered again (`BatchProgress.plan`). When every index has
 a verdict, the batch is settled in Redis in one step.
 """
 
@@ -160,7 +160,7 @@ class DeliveryBatch:
         self.chunk_index: Final = chunk.chunk_index
         self.since_ms: Final = pings[0].accepted_ms if pings else 0
         """Epoch ms at which the pings were accepted; all pings of a batch were accepted together."""
-        # The common prefix of the UUIDs of this batch's requests (see `planner`).
+        # The common prefix of the UUIDs of this batch's requests (see `BatchPlan.request_id`).
         self.prefix: Final = f"{batch_id[:8]}-{batch_id[8:12]}-{batch_id[12:16]}-{batch_id[16:20]}-".encode()
         self.node: Final = int(batch_id[20:], 16) << 16
         self.planned_ms = 0

@@ -25,10 +25,9 @@ from protocols.verdict import Verdict
 _log = structlog.get_logger("dead_tokens")
 
 BURST_COUNT: Final = 100
-"""More dead tokens than this ..."""
+"""Dead tokens of a lane within `BURST_WINDOW_S` above which no further one is marked, if they outnumber the lane's
+other responses: so many real devices do not disappear at once."""
 BURST_WINDOW_S: Final = 60.0
-"""... within this many seconds, and more than a lane's other responses: so many real devices do not disappear at
-once."""
 
 
 class InvalidationLimiter:

@@ -37,19 +37,18 @@ RECONNECT_S: Final = 10.0
 """Longest time between two attempts to reach a provider that is down: long enough for Apple, which takes rapid
 reconnecting for an attack (providers A1), and short enough for the deliveries that wait."""
 UNTRIED_MAX: Final = 8
-"""Number of connections that refused a delivery unprocessed after which it is scheduled like an unknown one."""
+"""A delivery that this number of connections returned unprocessed is scheduled, as after a verdict `unknown`."""
 
 
 class EnvironmentFallback(NamedTuple):
-    """The reason why a delivery came from the lane of the provider's other environment: host key and verdict
-    there."""
+    """The refusal of a delivery at the provider's other environment, from whose lane it came: host key and verdict."""
 
     key: str
     verdict: Verdict
 
 
 class LaneOptions(NamedTuple):
-    """Settings of a lane, and whether small pings are being delivered in this worker."""
+    """Settings of a lane, and the scheduler of its worker."""
 
     connections_max: int
     deadline_s: float
@@ -65,7 +64,7 @@ class Http2Lane(Lane):
         provider: judges the provider's responses.
         credential: authorizes requests.
         endpoint: server of the requests.
-        policy: its settings.
+        options: settings of the lane.
         metrics: counts verdicts.
         tokens: receives the device tokens that the provider called dead.
         rate_limiter: limits the rate to the provider's quota; None: no quota.
@@ -77,25 +76,25 @@ class Http2Lane(Lane):
         provider: Provider,
         credential: Credential,
         endpoint: Endpoint,
-        policy: LaneOptions,
+        options: LaneOptions,
         metrics: Metrics,
         tokens: TokenReports,
         rate_limiter: RateLimiter | None = None,
     ) -> None:
-        super().__init__(name, provider, policy.retry, metrics, tokens, policy.deadline_s)
+        super().__init__(name, provider, options.retry, metrics, tokens, options.deadline_s)
         self.credential = credential
         self.endpoint = endpoint
         self._rate_limiter = rate_limiter
         authority = endpoint.authority.encode()
         self._head: list[Header] = [(b":method", b"POST"), (b":scheme", b"https"), (b":authority", authority)]
         self._id_header = provider.request_id_header
-        self._scheduler = policy.scheduler
+        self._scheduler = options.scheduler
         self._fallbacks: dict[Delivery, EnvironmentFallback] = {}
         self._pool = ConnectionPool(
             endpoint,
             self,
-            connections_max=policy.connections_max,
-            deadline_s=policy.deadline_s,
+            connections_max=options.connections_max,
+            deadline_s=options.deadline_s,
             tuning=Tuning(backoff_most_s=RECONNECT_S),
         )
 
@@ -107,7 +106,7 @@ class Http2Lane(Lane):
         return self.endpoint.authority
 
     def wake(self) -> None:
-        """Begin requests: deliveries wait, or the cause that kept this lane from sending is gone."""
+        """See `Lane.wake`."""
         self._pool.wake()
 
     @property
@@ -133,9 +132,8 @@ class Http2Lane(Lane):
     def _advance(self, now_s: float) -> None:
         super()._advance(now_s)
         if self._breaker.state is BreakerState.OPEN and self.credential.corrected():
-            self._breaker = self._breaker.after(
-                BreakerEvent.CORRECTED
-            )  # one delivery tests the new token now
+            # One delivery tests the new token now.
+            self._breaker = self._breaker.after(BreakerEvent.CORRECTED)
 
     def _find_blockage(self) -> str | None:
         blockage = super()._find_blockage()
@@ -153,7 +151,7 @@ class Http2Lane(Lane):
     # -- interface of the connections (RequestFeed) ----------------------------------------------------------
 
     def waiting(self) -> int:
-        """Number of requests that could be sent now. A lane that is down wants a connection for parked deliveries,
+        """Number of requests that could be sent now. A lane that is down needs a connection for parked deliveries,
         too."""
         if self._stands_still():
             return 0
@@ -161,8 +159,8 @@ class Http2Lane(Lane):
         return len(backlog.small) + len(backlog.bulk) or int(self._wanted and self._link.state is _DOWN)
 
     def max_batch(self) -> int:
-        """Most requests of one call: a batch; while small pings are being delivered, those that wait, or with them
-        a slice of a broadcast."""
+        """Most requests of one call of `take`: a batch. While small pings are being delivered, broadcasts only fill it
+        up to a slice."""
         if self._backlog.bulk and self._scheduler.should_yield:
             return min(BATCH, max(SLICE, len(self._backlog.small)))
         return BATCH
@@ -243,12 +241,12 @@ class Http2Lane(Lane):
             self._accept([delivery])
             delivery.batch.accept(delivery.index)
             return
-        on_environment_learned = self._fallbacks.get(delivery)
+        fallback = self._fallbacks.get(delivery)
         if verdict.host_specific:
             if self._try_other_environment(delivery, verdict):
                 return
-            if on_environment_learned is not None and not verdict.dead:
-                verdict = on_environment_learned.verdict  # the credential is the other environment's
+            if fallback is not None and not verdict.dead:
+                verdict = fallback.verdict  # the credential is the other environment's
         if verdict.remedy in _NEW_TOKEN and not self._refresh_credential(delivery, verdict, outcome):
             verdict = verdict._replace(remedy=Remedy.HALT)
         self._apply(verdict)
@@ -264,7 +262,7 @@ class Http2Lane(Lane):
         if verdict.remedy is not Remedy.HALT:
             self._credential_accepted()
         if verdict.dead:
-            self._tokens.on_dead(delivery, verdict, self._bad_elsewhere(delivery, on_environment_learned))
+            self._tokens.on_dead(delivery, verdict, self._bad_elsewhere(delivery, fallback))
         self._reject(delivery, verdict.reason)
 
     def _refresh_credential(self, delivery: Delivery, verdict: Verdict, outcome: RequestOutcome) -> bool:
@@ -298,25 +296,19 @@ class Http2Lane(Lane):
     def _learn_environment(self, accepted: Sequence[Delivery]) -> None:
         """Record that the other environment refuses these device tokens, since this one has accepted them."""
         for delivery in accepted:
-            on_environment_learned = self._fallbacks.pop(delivery, None)
-            if on_environment_learned is not None:
-                self._tokens.on_environment_learned(delivery, on_environment_learned.key)
+            fallback = self._fallbacks.pop(delivery, None)
+            if fallback is not None:
+                self._tokens.on_environment_learned(delivery, fallback.key)
 
     @staticmethod
-    def _bad_elsewhere(
-        delivery: Delivery, on_environment_learned: EnvironmentFallback | None
-    ) -> tuple[str, ...]:
+    def _bad_elsewhere(delivery: Delivery, fallback: EnvironmentFallback | None) -> tuple[str, ...]:
         """The other host keys at which this token is bad, from the latest response or from its mark."""
         known = tuple(key.removeprefix(ELSEWHERE) for key in delivery.device.bad_at.split())
         here = delivery.route.token_scope
         known = tuple(key for key in known if here is None or key != here.key)
-        return (
-            known
-            if on_environment_learned is None
-            or not on_environment_learned.verdict.dead
-            or on_environment_learned.key in known
-            else (*known, on_environment_learned.key)
-        )
+        if fallback is None or not fallback.verdict.dead or fallback.key in known:
+            return known
+        return (*known, fallback.key)
 
     def _apply(self, verdict: Verdict) -> None:
         super()._apply(verdict)

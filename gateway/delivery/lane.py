@@ -142,7 +142,7 @@ class Lane(ABC):
 
     @abstractmethod
     def wake(self) -> None:
-        """Begin requests: deliveries wait, or the cause that kept this lane from sending is gone."""
+        """Begin requests. Called when deliveries wait, or when a lane that could not send can send again."""
 
     @abstractmethod
     async def close(self, budget_s: float) -> None:
@@ -394,8 +394,8 @@ class Lane(ABC):
     # -- verdicts --------------------------------------------------------------------------------------------
 
     def _judged(self, status: int, headers: Sequence[Header], body: bytes) -> Verdict:
-        """Judge a response. An unexpected error counts as a temporary failure: without a verdict, the delivery would be
-        lost, together with those that were answered with it."""
+        """Judge a response. An unexpected error counts as a temporary failure: otherwise this delivery, and all whose
+        responses arrived together with it, would get no verdict."""
         try:
             return self.provider.judge(status, headers, body, SHARED_CLOCK.now_s())
         except BAD_DATA:

@@ -1,4 +1,4 @@
-"""The times to live of deliveries. Plain functions, since each delivery that begins is asked for."""
+"""The times to live of deliveries. Plain functions, since a lane calls them for each delivery that begins."""
 
 from typing import Final
 

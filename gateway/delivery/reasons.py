@@ -19,11 +19,11 @@ OWN: Final = frozenset(
         EXPIRED,
         GAVE_UP,
         LANE_FULL,
-        "connection_lost",  # there was no response: `lane`, `rhoconnect_push_remote`
+        "connection_lost",  # there was no response: `http2_lane`, `rhoconnect_push_remote`
         "deadline",
-        "refused",  # the provider did not process it: `lane`
+        "refused",  # the provider did not process it: `http2_lane`
         "device_gone",  # `fanout.planner`
-        "no_credential",  # `lanes`
+        "no_credential",  # `delivery.providers.base`
         "platform_not_served",
     }
 )

@@ -105,18 +105,19 @@ class Route:
         return route
 
     def succeeded_by(self, new: "Route") -> "Route":
-        """Set the successor of this route: the one of the new route and its fallback that has the same host, if
-        any."""
-        mine = self.token_scope
+        """Return the route that replaces this one: of the new route and its fallback, the one with the same host, or
+        else the new route. It becomes the successor of this route unless their topics differ."""
+        scope = self.token_scope
         successor = next(
-            (one for one in new.chain if mine and one.token_scope and one.token_scope.host == mine.host), new
+            (one for one in new.chain if scope and one.token_scope and one.token_scope.host == scope.host),
+            new,
         )
+        # The deliveries of this route have the topic of this route.
         if (
-            mine is not None
+            scope is not None
             and successor.token_scope is not None
-            and successor.token_scope.topic == mine.topic
+            and successor.token_scope.topic == scope.topic
         ):
-            # otherwise its deliveries have another topic than the successor's
             self.successor = successor
         return successor
 

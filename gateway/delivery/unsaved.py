@@ -36,8 +36,8 @@ class UnsavedVerdicts:
         number: number of the next pass, which records the present verdicts.
         recorded: the passes below this number have ended.
         on_resumed: called after lanes may begin requests again.
-        fresh_until_s: monotonic time after which no lane may begin a request, because the cancelled pings that the
-            worker knows are too old by then. After a time in which the process did not run, its lanes have this limit
+        fresh_until_s: monotonic time after which no lane may begin a request, because the latest reading of the
+            cancelled pings is too old by then. After a time in which the process did not run, its lanes have this limit
             before the timer that sets `stalled`.
     """
 

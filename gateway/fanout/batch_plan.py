@@ -48,11 +48,8 @@ class BatchPlan:
                 self.message = route.lane.provider.compose(self.ping, route.target, self.now_ms)
             except InputError as error:
                 self.message = error
-        self.route = (
-            # Set last: if composing raises an unexpected error, the next device must not get another route's
-            # message.
-            route
-        )
+        # Set last: if composing raises an unexpected error, the next device must not get another route's message.
+        self.route = route
 
     def set_badge(self, number: int) -> None:
         """Give the present ping this badge for the devices that are planned from now on."""

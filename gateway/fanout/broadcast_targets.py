@@ -89,8 +89,8 @@ class BroadcastTargets:
             await self.scheduler.turn()
             chosen += choose(part, self.lane_manager, together, skipped)
             phones += [digest(one.device) for one in chosen[len(phones) :]]
-        mine = await self.claim(ping_id, chunk, phones)
-        fresh = [one for one, is_mine in zip(chosen, mine, strict=True) if is_mine]
+        claims = await self.claim(ping_id, chunk, phones)
+        fresh = [one for one, is_claimed in zip(chosen, claims, strict=True) if is_claimed]
         if len(fresh) < len(chosen):
             skipped[REPEATED] = skipped.get(REPEATED, 0) + len(chosen) - len(fresh)
         return ChunkRecipients(fresh, skipped)
@@ -114,11 +114,11 @@ class BroadcastTargets:
         """Whether this chunk reaches each of these devices. Raises StoreDown."""
         if not self.scheduler.should_yield:
             return await self.store.claim(ping_id, chunk, phones)
-        mine: list[bool] = []
-        # Redis serves no other client for a fifth of a millisecond
+        claims: list[bool] = []
+        # In each call, Redis serves no other client for a fifth of a millisecond.
         for part in slices(phones, LIGHT_SLICE):
-            mine += await self.store.claim(ping_id, chunk, part)
-        return mine
+            claims += await self.store.claim(ping_id, chunk, part)
+        return claims
 
 
 def digest(device: Device) -> bytes:

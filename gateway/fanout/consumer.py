@@ -38,8 +38,8 @@ backlog."""
 RETRIED_DELIVERIES: Final = SMALL_DELIVERIES
 """Deliveries of broadcasts in flight above which no retries are read; more than the chunks alone may add."""
 TAKEN_DELIVERIES: Final = 3_000
-"""Deliveries in flight above which appended entries are left to other gateways: a backlog of a tenth of a second
-is no reason to do so."""
+"""Deliveries in flight above which appended entries are left to other gateways: more than a worker delivers in a tenth
+of a second."""
 TAKEN_SHARE: Final = 0.5
 """CPU share above which a worker that has siblings leaves appended entries to the first reader."""
 READ_ENTRIES: Final = 64
@@ -132,7 +132,7 @@ class QueueConsumer:
             ("take over", self._take_over),
         )
         self._tasks = [
-            asyncio.create_task(_supervise(name, step, self._failed), name=f"intake:{name}")
+            asyncio.create_task(_supervise(name, step, self._failed), name=f"consumer:{name}")
             for name, step in loops
         ]
 

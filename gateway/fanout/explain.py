@@ -270,8 +270,8 @@ class _Work:
             self._deliveries.append((delivery, user))
             return
         message = plan.message
-        said = message.message if isinstance(message, InputError) and message.label == reason else ""
-        self._left_out.append(LeftOutDevice(user, to.device, reason, to.platform, said))
+        detail = message.message if isinstance(message, InputError) and message.label == reason else ""
+        self._left_out.append(LeftOutDevice(user, to.device, reason, to.platform, detail))
 
     async def _rows(self) -> list[dict[str, Any]]:
         """The recipients.
@@ -325,9 +325,9 @@ class _Work:
                 f"validate may ask about at most {VALIDATIONS_MAX} devices: name fewer users",
                 field="validate",
             )
-        for lane, asked in by_lane.items():
-            verdicts = await validate(lane, [request for _, request in asked])
-            for (row, _), verdict in zip(asked, verdicts, strict=True):
+        for lane, requests in by_lane.items():
+            verdicts = await validate(lane, [request for _, request in requests])
+            for (row, _), verdict in zip(requests, verdicts, strict=True):
                 row["validation"] = verdict_row(verdict)
 
 

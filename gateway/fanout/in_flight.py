@@ -348,8 +348,8 @@ class InFlight:
             self._unwritable.discard((settlement.lease.stream, settlement.lease.entry))
             self.release(settlement.lease)
             if probe:
-                other_verdicts, self._unwritten = self._unwritten, deque()
-                for one, first_ms in other_verdicts:
+                waiting, self._unwritten = self._unwritten, deque()
+                for one, first_ms in waiting:
                     self._write(one, first_ms)
 
         self._streams.settle(settlement, SHARED_CLOCK.steady_ms(), on_reply)

@@ -1,4 +1,4 @@
-"""The part of an audience that a ping leaves out: other apps and providers, and excepted users. No I/O."""
+"""The users and devices that a ping leaves out by `to.apps`, `to.providers` and `to.except_users`. No I/O."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -205,7 +205,7 @@ class Planner(DevicePlanner):
             The parts that must be split.
         """
         parts: list[SplitPart] = []
-        finish_planning = 0
+        yielded_at = 0
         for number, known_users in enumerate(known):
             if known_users is None:
                 left_out = plan.batch.pings[number].named
@@ -229,8 +229,8 @@ class Planner(DevicePlanner):
                     self.plan_device(plan, recipient_device, skipped)
             if skipped:
                 self._count_skipped(skipped)
-            if len(plan.batch.states) - finish_planning > STEP_DEVICES:
-                finish_planning = len(plan.batch.states)
+            if len(plan.batch.states) - yielded_at > STEP_DEVICES:
+                yielded_at = len(plan.batch.states)
                 await asyncio.sleep(0)
         return parts
 
@@ -279,9 +279,9 @@ class Planner(DevicePlanner):
         """Plan chunks and retries; returns the leases whose look-up failed."""
         undone: list[Lease] = []
         if ids := self._cancelled.ids:
-            own = [one for one in chunks if one[1].ping.id in ids]
+            cancelled = [one for one in chunks if one[1].ping.id in ids]
             chunks = [one for one in chunks if one[1].ping.id not in ids]
-            for batch, chunk in own:
+            for batch, chunk in cancelled:
                 if await self._in_flight.attempt(batch.lease, self._end_chunk(batch, chunk)) is not None:
                     undone.append(batch.lease)
         undone += await self._deliver_retries(

@@ -47,7 +47,7 @@ class Recipient:
         device: the device.
         platform: the provider that delivers.
         route: the route to the provider, or the reason why there is none.
-        number: 48 bits of its client id, for the ids of its requests (see `planner`).
+        number: 48 bits of its client id, for the ids of its requests (see `BatchPlan.request_id`).
         path: path of its requests; b"" before the first. It is the same for every ping, since it depends on token
             and app.
     """

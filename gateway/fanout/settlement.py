@@ -74,11 +74,8 @@ def build_settlement(batch: DeliveryBatch, plan: EventPlan = NO_EVENTS) -> Settl
     ]
     unparked = [(batch.lane, len(batch.states))] if batch.lane else []
     reached_chunks = [ReachedChunk.of(batch.pings[0].id, batch.chunk_index)] if batch.chunk_index >= 0 else []
-    reached_chunks += [
-        ReachedChunk.of(batch.pings[number].id, 0)
-        for number in batch.split
-        # the record of reached devices is not needed any longer
-    ]
+    # Of a ping that was split, the record of reached devices is not needed any longer.
+    reached_chunks += [ReachedChunk.of(batch.pings[number].id, 0) for number in batch.split]
     events = settled_events(batch, records, opened, plan) if plan.wanted else None
     return Settlement(batch.lease, receipts, retries, waiters, unparked, reached_chunks, events)
 

@@ -53,7 +53,7 @@ _RETRY_S: Final = 0.5
 
 
 class Cursor(NamedTuple):
-    """SplitPosition of the splitting: ping, user and client id up to which the chunks are on the stream.
+    """Position of the splitting: ping, user and client id up to which the chunks are on the stream.
 
     Its text form is `ping:user:client`; "" is the position before the first step.
     """
@@ -250,7 +250,7 @@ class _ChunkWriter:
                 self._leave_out(len(part.users) - index)
                 break
             devices = self._within_apps(await devices_of(user, part.skipped))
-            for some in slices(await self._mine(devices, index), CHUNK_CLIENTS):
+            for some in slices(await self._claimed(devices, index), CHUNK_CLIENTS):
                 clients = tuple(one.client_id for one in some)
                 at = Cursor(part.number, index, clients[-1])
                 cursor = self.position.cursor
@@ -285,20 +285,20 @@ class _ChunkWriter:
         count_other_apps(len(devices) - len(within), self._part.skipped)
         return within
 
-    async def _mine(self, devices: list[Device], index: int) -> list[Device]:
+    async def _claimed(self, devices: list[Device], index: int) -> list[Device]:
         """The devices that no other part of the ping reaches."""
         part = self._part
         if part.chunk_index < 0 and len(part.users) == 1:
             return devices
         # For a broadcast's chunk: a number that neither this chunk's other users nor another chunk has.
         chunk_index = index if part.chunk_index < 0 else part.chunk_index + CHUNKS_MAX * (index + 1)
-        mine: list[Device] = []
+        claimed: list[Device] = []
         for some in slices(devices, LIGHT_SLICE):
-            asked = await self._targets.claim(self._ping.id, chunk_index, [digest(one) for one in some])
-            mine += [one for one, is_mine in zip(some, asked, strict=True) if is_mine]
-        if len(mine) < len(devices):
-            part.skipped[REPEATED] = part.skipped.get(REPEATED, 0) + len(devices) - len(mine)
-        return mine
+            claims = await self._targets.claim(self._ping.id, chunk_index, [digest(one) for one in some])
+            claimed += [one for one, is_claimed in zip(some, claims, strict=True) if is_claimed]
+        if len(claimed) < len(devices):
+            part.skipped[REPEATED] = part.skipped.get(REPEATED, 0) + len(devices) - len(claimed)
+        return claimed
 
     @property
     def _is_cancelled(self) -> bool:

@@ -50,9 +50,8 @@ def make_app(context: HandlerContext, further: Sequence[HttpRoute] = ()) -> web.
         resource = app.router.add_resource(_pattern(route.path))
         methods = [route.method]
         if route.method == hdrs.METH_GET and not route.changes_state:
-            methods.append(
-                hdrs.METH_HEAD
-            )  # a HEAD must not change state, which some of RhoConnect's GET routes do
+            # A HEAD must not change state, which some of RhoConnect's GET routes do.
+            methods.append(hdrs.METH_HEAD)
         for method in methods:
             resource.add_route(method, handler, expect_handler=_continue_later)
     everything = app.router.add_resource(r"/{path:[\s\S]*}")
@@ -143,9 +142,8 @@ def _errors_of(context: HandlerContext) -> Middleware:
 def _refused(request: web.Request, error: RhoPushError) -> web.Response:
     protocol = request.protocol
     if request.content.exception() is not None and isinstance(protocol, AiohttpConnection):
-        return FinalResponse(
-            responses.of_error(error), protocol
-        )  # the body is malformed: no further request can be read
+        # The body is malformed: no further request can be read.
+        return FinalResponse(responses.of_error(error), protocol)
     answer = responses.response(responses.of_error(error))
     if not request.content.is_eof():  # the rest of the body is discarded
         answer.force_close()

@@ -157,10 +157,12 @@ class HttpTimeouts:
     stream_s: float = 30.0
     tick_s: float = 1.0
 
-    def body_patience_s(self, came: int, *, authenticated: bool) -> float:
-        """Return the time limit of a body of which `came` bytes arrived; `authenticated`: the caller's token is
+    def body_patience_s(self, received: int, *, authenticated: bool) -> float:
+        """Return the time limit of a body of which `received` bytes arrived; `authenticated`: the caller's token is
         valid."""
-        return self.body_s + came / self.body_bytes_per_s if authenticated else self.unauthenticated_body_s
+        return (
+            self.body_s + received / self.body_bytes_per_s if authenticated else self.unauthenticated_body_s
+        )
 
 
 @dataclass(kw_only=True)
@@ -177,7 +179,7 @@ class Dependencies:
         readiness: returns the parts of this gateway that do not work.
         metrics: counts accepted and refused requests.
         named_tokens: the named API tokens; None: there are none.
-        audit_log: records what operators do; None: nothing is recorded.
+        audit_log: records the actions of operators; None: nothing is recorded.
         scrape: returns the rendered metrics of the whole gateway; None: those of `metrics` are complete.
         operators: the stores of the routes of operators; None: this process has none.
         acknowledgements: records acknowledgements; None: this process has no receipts.

@@ -69,9 +69,9 @@ class PendingResponse:
         self.ready = True
         self._connection.on_ready(self)
 
-    def respond(self, respond: HttpResponse) -> None:
+    def respond(self, response: HttpResponse) -> None:
         """Set a response that is complete already."""
-        self._response = respond
+        self._response = response
         self.ready = True
         self._connection.on_ready(self)
 
@@ -79,5 +79,5 @@ class PendingResponse:
         """Return the bytes of the response."""
         if self._response is None and not self.close:
             return b"%b%b\r\n\r\n" % (server.accepted_head, self.ping_id.encode())
-        respond = self._response or responses.accepted(self.ping_id)
-        return encode(respond, server.date, close=self.close)
+        response = self._response or responses.accepted(self.ping_id)
+        return encode(response, server.date, close=self.close)

@@ -88,7 +88,7 @@ class PingRoutes:
     async def _explain(
         self, request: web.Request, submission: Submission, options: ExplainOptions
     ) -> web.Response:
-        """Answer what a ping would do, without sending or storing it."""
+        """Return the explanation of a ping, without sending or storing it."""
         if submission.wait:
             raise InvalidField("with explain, wait must not be true: there is no verdict", field="wait")
         if IDEMPOTENCY_KEY in request.headers:
@@ -116,7 +116,7 @@ class PingRoutes:
         return json_response(report)
 
     async def list(self, request: web.Request) -> web.Response:
-        """Which pings there are, the newest first."""
+        """Return a page of the pings, the newest first."""
         context = self._context
         sent = await parameters(request, context.services)
         caller = await context.require_scope(request, sent, Scope.READ)
@@ -166,7 +166,7 @@ class PingRoutes:
 
 
 def traceparent_of(request: web.Request) -> str | None:
-    """Return the header `traceparent`; None if there is none or, as with a malformed one, if it is repeated."""
+    """Return the header `traceparent`; None if it is missing, or repeated: then it is ignored like a malformed one."""
     values = request.headers.getall(TRACEPARENT, [])
     return values[0] if len(values) == 1 else None
 

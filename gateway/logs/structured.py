@@ -17,10 +17,9 @@ import structlog
 from gateway.logs.redaction import redact
 from gateway.logs.terminal import printable_fields
 
-_QUIET: Final = (
-    "aiohttp.access",
-    "asyncio",
-)  # The HTTP API counts its requests itself; asyncio's debug lines are not for operators.
+_QUIET: Final = ("aiohttp.access", "asyncio")
+"""Loggers that log warnings and errors only: the HTTP API counts its requests itself, and asyncio's debug lines are not
+for operators."""
 
 
 def configure(level: str = "info", **bound: Any) -> None:

@@ -149,7 +149,7 @@ class AppendBatch:
 
     @property
     def wait_s(self) -> int:
-        """Seconds from its beginning to `due_ms`, rounded up; 0 where it is not scheduled."""
+        """Seconds from the beginning of the batch to `due_ms`, rounded up; 0 if it is not scheduled."""
         return max(0, -((self.accepted_ms - self.due_ms) // 1000)) if self.due_ms else 0
 
     def notify(self, outcome: RhoPushError | None, seconds: Histogram | None = None) -> None:

@@ -82,8 +82,8 @@ class BadgeStore:
 
     async def preview(self, devices: Sequence[BadgeDevice]) -> list[int]:
         """Return the numbers that a further ping would have, without counting it. Raises StoreDown."""
-        asked = [pack(("HMGET", keys.badge(device.client_id), "count", "sync")) for device in devices]
-        replies = await self._connection.send_many(asked)
+        commands = [pack(("HMGET", keys.badge(device.client_id), "count", "sync")) for device in devices]
+        replies = await self._connection.send_many(commands)
         numbers = []
         for device, reply in zip(devices, replies, strict=True):
             if isinstance(reply, StoreDown) and not reply.of_data:

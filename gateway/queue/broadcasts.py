@@ -162,4 +162,4 @@ class BroadcastStore:
         reply: list[int] = await self._connection.eval(
             scripts.CLAIM, [keys.broadcast_devices(ping_id)], words
         )
-        return [bool(mine) for mine in reply]
+        return [bool(claimed) for claimed in reply]

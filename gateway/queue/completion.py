@@ -57,8 +57,8 @@ class CompletionWaiters:
         """The value of `Ping.reply_to` for requests of this process."""
         self._receipts = receipts
         self._waiting: dict[str, list[Completion]] = {}
-        lost = f"answers to wait=true come up to {POLL_WITHOUT_CHANNEL_S} s later"
-        self._subscriptions = Subscriptions(lambda: self._connection, [Channel(self.channel, lost)])
+        consequence = f"answers to wait=true come up to {POLL_WITHOUT_CHANNEL_S} s later"
+        self._subscriptions = Subscriptions(lambda: self._connection, [Channel(self.channel, consequence)])
         self._connection = RedisConnection(
             address, "waiters", reply_s=3.0, on_push=self._on_message, on_up=self._subscriptions.begin
         )
@@ -68,7 +68,7 @@ class CompletionWaiters:
     async def open(self) -> None:
         """Open the connection and subscribe."""
         await self._connection.open(10.0)
-        self._probe_task = asyncio.create_task(self._probe(), name="waiters:prove")
+        self._probe_task = asyncio.create_task(self._probe(), name="waiters:probe")
 
     async def close(self) -> None:
         """Unsubscribe and close the connection."""

@@ -59,18 +59,16 @@ class BatchProgress(msgspec.Struct, frozen=True, array_like=True, omit_defaults=
             and total <= 8 * len(self.accepted) < total + 8
             and len(self.skipped) in (0, pings)
             and all(0 <= number <= _SKIPPED_MAX for skipped in self.skipped for number in skipped.values())
-            and all(0 <= ping_index < total and kind in _KINDS for ping_index, kind, _ in self.other_verdicts)
+            and all(0 <= index < total and kind in _KINDS for index, kind, _ in self.other_verdicts)
             and all(0 <= index < total for index in self.dead)
         )
 
     def ended(self) -> set[int]:
         """The indexes that have a final verdict."""
         accepted = {
-            ping_index
-            for ping_index in range(8 * len(self.accepted))
-            if self.accepted[ping_index >> 3] >> (ping_index & 7) & 1
+            index for index in range(8 * len(self.accepted)) if self.accepted[index >> 3] >> (index & 7) & 1
         }
-        return accepted.union(ping_index for ping_index, _, _ in self.other_verdicts)
+        return accepted.union(index for index, _, _ in self.other_verdicts)
 
 
 class ScheduledRetry(NamedTuple):
@@ -321,8 +319,8 @@ class Streams:
         for lane, deliveries in settlement.unparked:
             words += [lane, deliveries]
         words.append(len(settlement.reached_chunks))
-        for chunk_index in settlement.reached_chunks:
-            words += chunk_index
+        for reached in settlement.reached_chunks:
+            words += reached
         names = [lease.stream, keys.STATS, keys.progress(lease.stream, lease.entry)]
         names += [keys.SCHEDULE, keys.SCHEDULE_BODIES, keys.RECEIPTS, keys.PARKED]
         if settlement.events is None:
@@ -365,15 +363,15 @@ class Streams:
             record += ["fields", encode(fields)]
         else:
             size = 0
-        on_reply = outline(lease.stream, lease.payload)
+        readable = outline(lease.stream, lease.payload)
         names = [lease.stream, keys.STATS, keys.progress(lease.stream, lease.entry), keys.UNREADABLE]
-        names += [keys.receipt(on_reply.batch_id if on_reply else ""), keys.RECEIPTS]
+        names += [keys.receipt(readable.batch_id if readable else ""), keys.RECEIPTS]
         words: list[Argument] = [keys.GROUP, lease.entry, lease.pings, lease.size]
         words += [keys.UNREADABLE_MAX, keys.UNREADABLE_BYTES, size + _RECORD_BYTES]
         words += [
             self._receipt_s + keys.RECEIPT_SLACK_S,
             now_ms,
-            *unreadable.verdict_arguments(lease, on_reply),
+            *unreadable.verdict_arguments(lease, readable),
             *record,
         ]
         return bool(await self._connection.eval(unreadable.QUARANTINE, names, words))
@@ -382,9 +380,9 @@ class Streams:
 
     async def read_clock(self) -> None:
         """Read Redis' clock into the shared clock."""
-        asked_ms = self._clock.steady_ms()
+        sent_ms = self._clock.steady_ms()
         seconds, micros = await self._connection.call("TIME")
-        self._clock.record_reading(asked_ms, int(seconds) * 1000 + int(micros) // 1000)
+        self._clock.record_reading(sent_ms, int(seconds) * 1000 + int(micros) // 1000)
 
     async def release_due(self, most: int) -> int:
         """Move due retries to their stream until it holds `most`; returns their number.
@@ -392,11 +390,11 @@ class Streams:
         The reply is also a reading of Redis' clock.
         """
         names = [keys.SCHEDULE, keys.SCHEDULE_BODIES, keys.RETRIES, keys.STATS]
-        asked_ms = self._clock.steady_ms()
+        sent_ms = self._clock.steady_ms()
         words: list[Argument] = [most, self._clock.now_ms(), keys.CLOCK_DRIFT_MS]
-        called, now_ms = await self._connection.eval(scripts.RELEASE_DUE, names, words)
-        self._clock.record_reading(asked_ms, now_ms)
-        return int(called)
+        moved, now_ms = await self._connection.eval(scripts.RELEASE_DUE, names, words)
+        self._clock.record_reading(sent_ms, now_ms)
+        return int(moved)
 
     async def release_scheduled(self) -> int:
         """Move scheduled pings that are due to the queue, as far as its length permits, and return their number."""

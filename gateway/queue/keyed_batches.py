@@ -1,8 +1,8 @@
 """The batches of pings with Idempotency-Keys that wait for a commit, in the order in which Redis must get them.
 
 The batches of a commit are sent together. If a batch has a key that was used before, Redis writes none of its pings,
-and the others are appended after the batches behind it. A ping whose key another ping of the same commit has therefore
-waits for a later commit, so that the first of them gets the key.
+and the producer appends the others after the batches behind it. A ping with the key of another ping in the same commit
+therefore waits for a later commit, so that the first of them gets the key.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from gateway.queue.append_batch import AppendBatch, IdempotencyKey
 
 
 class KeyedBatches:
-    """These batches of one producer.
+    """The batches of one producer's pings with Idempotency-Keys.
 
     Args:
         make: makes an empty batch for the pings that are submitted at present.
@@ -70,7 +70,7 @@ class KeyedBatches:
         return batches
 
     def _in_order(self, key: IdempotencyKey, due_ms: int) -> AppendBatch:
-        """The batch for a ping behind all batches that have its key; the last of those if it has the same body."""
+        """The batch for a ping: one behind all batches with its key, or the last of these if the body is the same."""
         chain = [self._open, *self._later]
         first, last = int(key.scope in self._scopes), None
         for number, batch in enumerate(chain, 1):

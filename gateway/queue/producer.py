@@ -2,11 +2,11 @@
 
 All pings that arrive during an append go together into the next one: one XADD, one round trip and one marker for
 up to `ENTRY_PINGS` pings. Pings with an Idempotency-Key share entries of their own: the script either writes the
-entry and all of its keys, or nothing if one of them was used before (`_regroup`). Of a commit that is larger than the
-room that is left, the first pings are appended that fit (`_append_what_fits`).
+entry and all of its keys, or nothing if one of them was used before (`_regroup`). If a commit does not fit into the
+room of the backlog, its first pings are appended, as many as fit (`_append_what_fits`).
 
 The callback of a ping runs once the append is durable. A lost reply never leads to a blind retry: the marker is
-read first (`_resolve`), and that read also prevents the append for all time if it has not happened yet.
+read first (`_resolve`), and that read also prevents the append permanently if it has not happened yet.
 
 A worker that has room leases the entries that it appends (`LocalConsumer`): the step that makes a batch durable
 also leases it, so that fan-out needs neither a second round trip nor a second decoding.
@@ -110,12 +110,12 @@ class QueueProducer:
         self._open: AppendBatch | None = None
         self._keyed = KeyedBatches(self._small_batch)
         self._due_ms = 0
-        """The instant of the batches that are made; 0: they are not scheduled."""
+        """The `deliver_at` of new batches, epoch ms; 0: they are not scheduled."""
         self._ready: list[AppendBatch] = []
         self._waiting_bytes = 0
         self._broadcast_users = BroadcastUsers(connection)
         self._committing = 0
-        self._scheduled = False
+        self._commit_pending = False
         self._encode = msgspec.msgpack.Encoder().encode
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -152,8 +152,8 @@ class QueueProducer:
             self._close_batch(batch)
         if self._waiting_bytes > _WAITING_BYTES:
             self._refuse_all(QueueFull(_SLOW))
-        elif not self._scheduled and not self._committing:
-            self._scheduled = True
+        elif not self._commit_pending and not self._committing:
+            self._commit_pending = True
             self._loop.call_soon(self._commit)
         return ping_id
 
@@ -165,14 +165,19 @@ class QueueProducer:
         return outcome
 
     def at(self, deliver_at_ms: int) -> PingQueue:
-        """The queue for pings of this instant, epoch ms. Raises InvalidField where it is too far ahead."""
+        """The queue for pings of this instant, epoch ms.
+
+        Raises:
+            InvalidField: it is too far ahead.
+            ScheduleFull: this process does not schedule pings.
+        """
         if self.schedule is None:
             raise ScheduleFull("this process does not schedule pings")
         return self.schedule(deliver_at_ms)
 
     async def close(self) -> None:
         """Wait until every submitted ping has an outcome."""
-        while self._committing or self._scheduled or self._tasks:
+        while self._committing or self._commit_pending or self._tasks:
             self._idle.clear()
             await self._idle.wait()
 
@@ -222,7 +227,7 @@ class QueueProducer:
         return following
 
     def _append_what_fits(self, batch: AppendBatch, held: int, error: RhoPushError) -> bool:
-        """Append the first pings of a batch that is larger than the room that is left; False: none of them fits.
+        """Append the first pings of a batch that does not fit into the room of the backlog; False: none of them fits.
 
         Args:
             batch: the batch whose append was refused.
@@ -242,7 +247,7 @@ class QueueProducer:
     # -- committing ------------------------------------------------------------------------------------------
 
     def _commit(self) -> None:
-        self._scheduled = False
+        self._commit_pending = False
         batches = self._take_waiting()
         for batch in batches:
             self._send(batch, Entry(batch.id, batch.accepted_ms, tuple(batch.pings)))
@@ -266,7 +271,7 @@ class QueueProducer:
             elif self._replicas and not isinstance(reply, StoreDown):
                 self._spawn(self._replicate(batch, reply))
             else:
-                self._settle(batch, reply)
+                self._on_reply(batch, reply)
             if local_consumer is not None and not isinstance(reply, StoreDown) and len(reply) > 2:
                 local_consumer.take(lease_of(batch, payload, entry, reply))
             if not self._committing:
@@ -316,21 +321,20 @@ class QueueProducer:
         self._send(batch, entry)
 
     async def _replicate(self, batch: AppendBatch, reply: Reply) -> None:
-        """Report the outcome only when enough replicas have the append, or the earlier append with the same
+        """Report the outcome once enough replicas have the append, or the earlier append with the same
         Idempotency-Key."""
         word = reply[0]
         if word not in (b"done", b"known") or await self._replicated():
-            self._settle(batch, reply)
+            self._on_reply(batch, reply)
         elif word == b"done":
             self._notify(batch, PossiblyAccepted(_NO_REPLICA))
-        # Not `PossiblyAccepted`: there is no ping with the id that this caller got.
-        else:
+        else:  # Not `PossiblyAccepted`: there is no ping with the id that this caller got.
             self._notify(
                 batch,
                 StoreDown("no replica has this ping yet; repeat the request with the same Idempotency-Key"),
             )
 
-    def _settle(self, batch: AppendBatch, reply: Reply) -> None:
+    def _on_reply(self, batch: AppendBatch, reply: Reply) -> None:
         if not isinstance(reply, StoreDown) and reply[0] == b"known":
             self._regroup(batch, reply[1])
             return

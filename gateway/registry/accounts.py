@@ -142,9 +142,9 @@ class Accounts:
         names = [token for token in found if _may_be_a_name(token)]
         if not names:
             return [found[token] for token in tokens]
-        ours = keys.user(keys.ADMIN_LOGIN, "token_id")
+        admins_key = keys.user(keys.ADMIN_LOGIN, "token_id")
         admins_token, *exist = await ask.texts(
-            "MGET", ours, *(keys.api_token(one, "rho__id") for one in names)
+            "MGET", admins_key, *(keys.api_token(one, "rho__id") for one in names)
         )
         existing = [token for token, exists in zip(names, exist, strict=True) if exists is not None]
         if not admins_token:  # a token that exists gets its own user's role, below

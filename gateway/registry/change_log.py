@@ -7,17 +7,20 @@ log's count at the time of the record. A process that makes a snapshot reads the
 invalidation of a change after that read arrives after it, so it is recorded under a higher count. No clock is
 involved.
 
-A change that no listener received is missing from the log. Therefore a new listener must verify that others
-listened without a gap until after its own start; otherwise it records a lapse, which invalidates all snapshots:
+A change that no listener received is missing from the log. Therefore a new listener must verify that another one
+listened without a gap until after its own start; otherwise it records a lapse, which invalidates all snapshots. A
+listener sends heartbeats (`HEARTBEAT`), each after the reply to the one before, over the connection on which it
+receives invalidations and writes records. A new listener subscribes, and then waits for four heartbeats of another one:
 
-    a listener sends heartbeats (`HEARTBEAT`) over the connection on which it receives invalidations and writes
-    records, each after the reply to the last; a new listener first subscribes, then waits for four more heartbeats
-    of another one. The first of these was sent after all changes that the new listener missed; with its reply they
-    were received, with the second's their record was sent at the latest (another may have been before it), with
-    the third's also if Redis did not have the script, and the fourth came after the record.
+1. The first was sent after all changes that the new listener missed. When its reply arrived, the other listener had
+   received these changes.
+2. When the reply to the second arrived, the record of these changes was sent at the latest: another record may have
+   been under way before it.
+3. When the reply to the third arrived, the record was sent again if Redis did not have its script.
+4. The fourth was executed after the record.
 
-SWAPDB replaces this database by another one without any invalidation. After it, or after the return, the random id
-of a listener's last heartbeat differs from the stored one: the complete state is invalid.
+SWAPDB replaces this database by another one without any invalidation. After a swap, and after its reversal, the random
+id of a listener's last heartbeat differs from the stored one: the complete state is invalid.
 
 While a listener is not verified (`ChangeLog.complete` is false), it neither uses nor makes snapshots, and reads
 all keys.
@@ -255,11 +258,11 @@ class ChangeLogWriter:
         """
         if await self._has_continuous_listener():
             flat = await self._connection.call("HGETALL", keys.CHANGE_LOG)
-            mark_written = {name.decode("utf-8", "replace"): stored(count) for name, count in _pairs(flat)}
-            void = mark_written.pop(change_log_scripts.VOID, None)
-            mark_written.pop(change_log_scripts.COUNT, None)
+            counts = {name.decode("utf-8", "replace"): stored(count) for name, count in _pairs(flat)}
+            void = counts.pop(change_log_scripts.VOID, None)
+            counts.pop(change_log_scripts.COUNT, None)
             if void is not None:
-                self._change_log.resume(void, mark_written)
+                self._change_log.resume(void, counts)
                 return
         void = int(
             await self._connection.eval(

@@ -145,12 +145,12 @@ class DeviceRegistry:
         return [next(read) if known is None else known for known in found]
 
     async def _read_in_turns(self, users: Sequence[str]) -> list[UserDevices]:
-        asked: list[asyncio.Future[list[Reply]]] = []
+        pending: list[asyncio.Future[list[Reply]]] = []
         for part in slices(users):
             await self._scheduler.turn()
-            asked.append(self._ask(part))  # hundreds in one call would block Redis for other clients
+            pending.append(self._ask(part))  # hundreds in one call would block Redis for other clients
         found: list[UserDevices] = []
-        for part, replies in zip(slices(users), await asyncio.gather(*asked), strict=True):
+        for part, replies in zip(slices(users), await asyncio.gather(*pending), strict=True):
             await self._scheduler.turn()
             found += await self._answered(part, replies)
         return found
@@ -179,8 +179,8 @@ class DeviceRegistry:
         for part in slices(client_ids, LIGHT_SLICE):
             if found:  # after the first part: small retries do not wait for a turn
                 await self._scheduler.turn()
-            asked = accepted_ms[len(found) : len(found) + len(part)]
-            found += await self._clients(part, asked)
+            accepted = accepted_ms[len(found) : len(found) + len(part)]
+            found += await self._clients(part, accepted)
         return found
 
     async def client_values(self, client_ids: Sequence[str], field: str) -> list[str]:
@@ -336,9 +336,8 @@ class DeviceRegistry:
         SORT_RO, which a full Redis would not refuse, came with Redis 7.
         """
         most = LARGE_DEVICES + 1
-        scans = [
-            pack(("SSCAN", keys.user(user, "clients"), 0, "COUNT", most)) for user in users
-        ]  # SSCAN returns an intset or listpack completely, regardless of COUNT
+        # SSCAN returns an intset or listpack completely, regardless of COUNT.
+        scans = [pack(("SSCAN", keys.user(user, "clients"), 0, "COUNT", most)) for user in users]
         answers = [
             answer if isinstance(answer, RedisReplyError) else await self._first(user, answer, most)
             for user, answer in zip(users, await self._connection.send_many(scans), strict=True)

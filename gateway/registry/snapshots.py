@@ -140,10 +140,10 @@ class SnapshotStore:
             return
         facts = dict(line.split(b":", 1) for line in reply.splitlines() if b":" in line)
         most, used = (stored(facts.get(name)) for name in (b"maxmemory", b"used_memory"))
-        roomy = not most or used < most * MEMORY_SHARE
-        if self._has_room and not roomy:
+        has_room = not most or used < most * MEMORY_SHARE
+        if self._has_room and not has_room:
             _log.warning("snapshots_suspended", used_memory=used, maxmemory=most)
-        self._has_room = roomy
+        self._has_room = has_room
 
 
 def _commands(users: Sequence[str], found: Sequence[UserDevices], change_log_count: int) -> Iterator[bytes]:

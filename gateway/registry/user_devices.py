@@ -58,7 +58,7 @@ class UserDevices:
             ping reaches it already.
         unknown: whether the login does not exist, or has no clients: RhoConnect treats both alike (contract §3).
         large: whether the user has more clients than are looked up together; `devices` has some of them (see
-            `Registry.all_devices`).
+            `DeviceRegistry.all_devices`).
         read_s: monotonic time at which the request was sent; 0: the value must not be cached.
         derived: the value that the fan-out computed from these devices (`fanout.recipients.CachedRecipients`); None:
             not yet computed.

@@ -44,10 +44,10 @@ class FairQueue(Generic[Item]):
         length = 0 if items is None else len(items)
         refused: Item | None = None
         if self._length >= self._items_max:
-            loser = self._caller_to_evict(length)
-            if loser is None:
+            other = self._caller_to_evict(length)
+            if other is None:
                 return item
-            refused = self._evict(loser)
+            refused = self._evict(other)
         if items is None:
             items = self._callers[caller] = deque()
             self._unserved[caller] = None
@@ -59,8 +59,8 @@ class FairQueue(Generic[Item]):
     def take(self) -> Item:
         """Remove and return the next item. The queue must not be empty."""
         self._newest_next = self._is_crowded and not self._newest_next
-        crowd = self._unserved if self._newest_next else None
-        caller = next(reversed(crowd)) if crowd else next(iter(self._callers))
+        unserved = self._unserved if self._newest_next else None
+        caller = next(reversed(unserved)) if unserved else next(iter(self._callers))
         items = self._callers[caller]
         item = items.popleft()
         self._unserved.pop(caller, None)

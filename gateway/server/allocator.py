@@ -14,9 +14,8 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 LARGE_BYTES: Final = 1 << 20
 """Threshold in bytes: a block of this size costs more to fill than to map."""
-_SPARE_BYTES: Final = (
-    8 << 20
-)  # free memory kept at the end of the heap, so that small blocks seldom need a system call
+_SPARE_BYTES: Final = 8 << 20
+"""Free memory kept at the end of the heap, so that small blocks seldom need a system call."""
 
 
 def return_large_blocks() -> None:

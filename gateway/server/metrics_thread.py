@@ -240,11 +240,11 @@ class MetricsThread(threading.Thread):
         self._accept_channels()
         self._serve(0.0)  # the first report of a new worker may be in its socket
         self._rounds += 1
-        asked = {one for one in self._channels if one.reports and not one.unsent}
+        waiting = {one for one in self._channels if one.reports and not one.unsent}
         deliver, self._next = self._next, []
-        self._round = ReportRound(self._rounds, asked, deliver)
+        self._round = ReportRound(self._rounds, waiting, deliver)
         request = encode(ReportRequest(self._rounds))
-        for channel in tuple(asked):
+        for channel in tuple(waiting):
             channel.send(request)
 
     def _finish_round(self) -> None:

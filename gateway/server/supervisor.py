@@ -267,7 +267,7 @@ class Supervisor:
 
     def _spawn(self, state: WorkerState, listener: socket.socket) -> WorkerProcess:
         up, status = os.pipe()
-        ours, theirs = socket.socketpair()
+        own_end, worker_end = socket.socketpair()
         order = WorkerConfig(
             slot=state.number,
             gateway_id=self._gateway_id,
@@ -276,7 +276,7 @@ class Supervisor:
             status_fd=status,
             rhoconnect_push_fd=None if self._rhoconnect_push is None else self._rhoconnect_push.fileno(),
             workers=self._options.workers,
-            metrics_fd=theirs.fileno(),
+            metrics_fd=worker_end.fileno(),
         )
         try:
             process = subprocess.Popen(
@@ -288,12 +288,12 @@ class Supervisor:
             )
         except OSError:
             os.close(up)
-            ours.close()
+            own_end.close()
             raise
         finally:
             os.close(status)
-            theirs.close()
-        self._metrics.add(ours)
+            worker_end.close()
+        self._metrics.add(own_end)
         worker = WorkerProcess(process, up)
         worker.send_line(pack(order, self._settings))
         return worker
@@ -339,11 +339,11 @@ class Supervisor:
                 self._flush(key.data)
                 continue
             state: WorkerState = key.data
-            said = os.read(key.fd, 4096)
+            status = os.read(key.fd, 4096)
             now_s = time.monotonic()
-            if not said:
+            if not status:
                 self._selector.unregister(key.fd)  # the worker ends; its exit status is collected separately
-            elif READY in said:
+            elif READY in status:
                 state.ready(now_s)
                 self._log.info("worker_ready", worker=state.number)
             else:
@@ -437,14 +437,14 @@ class Supervisor:
     def _reload_settings(self) -> None:
         """Reload the settings after a SIGHUP or a change. If they are invalid, log the error and keep the previous
         ones."""
-        asked, self._reload_requested = self._reload_requested, False
+        requested, self._reload_requested = self._reload_requested, False
         if self._reading is None:
-            if asked:
+            if requested:
                 self._log.warning(
                     "settings_reload_suspended", advice="restart the gateway to apply changed settings"
                 )
             return
-        if not (self._reading.changed() or asked):
+        if not (self._reading.changed() or requested):
             return
         found = self._reading.reload()
         self._reload_error = found.error

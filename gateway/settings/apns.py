@@ -20,10 +20,8 @@ _APPLE_HOSTS: Final = {
     "api.sandbox.push.apple.com": "api.sandbox.push.apple.com",
     "api.development.push.apple.com": "api.sandbox.push.apple.com",
 }
-_APPLE_PORTS: Final = (
-    443,
-    2197,
-)  # any other port beside an Apple host belongs to the binary protocol (2195)
+_APPLE_PORTS: Final = (443, 2197)
+"""Any other port beside an Apple host belongs to the binary protocol (2195)."""
 
 
 class ApnsSettings(ProviderSettings, frozen=True):
@@ -31,14 +29,13 @@ class ApnsSettings(ProviderSettings, frozen=True):
 
     Attributes:
         key_file: path of the p8 key; key: the key as text. At most one of the two.
-        key_id: ten characters; default: taken from the name of the key file.
-        team_id: ten characters, of the Apple developer account.
+        key_id: ten characters; required with a key.
+        team_id: ten characters, of the Apple developer account; required with a key.
         certificate_file: PEM with both certificate and key, instead of a p8 key (`:iphonecertfile:`).
         certificate_passphrase: passphrase of the key in that PEM.
         topic: the app's bundle id; None: the topic of the certificate.
-        environment: the Apple host if `host` is not given; with `auto`, the gateway uses both hosts and learns
-            which of them
-            accepts each device's token.
+        environment: the Apple host if `host` is not given; with `auto`, the gateway uses both hosts and stores which of
+            them accepts each device's token.
         host: the server; None: the host of `environment`, with `auto` the production host. `server` is the
             effective one.
         port: port of the server. Apple offers 443 and 2197 (providers: "Sending notification requests to APNs").
@@ -48,9 +45,9 @@ class ApnsSettings(ProviderSettings, frozen=True):
         deadline_s: time limit of one request, after which its outcome counts as unknown.
         connections_max: largest number of connections per credential and worker. Apple asks for few, long-lived
             ones.
-        background_min_interval_s: minimum interval of background pushes to one device; 0: no limit.
-        alert: `auto`: `aps.alert` is a text, or Apple's object if there is a title; `text`: always a text, title
-            and
+        background_min_interval_s: minimum interval of background pushes to one device; 0: no limit. It has no
+            effect yet.
+        alert: `auto`: `aps.alert` is a text, or Apple's object if there is a title; `text`: always a text, title and
             message joined (Rhodes up to 3.x does not read the object).
     """
 

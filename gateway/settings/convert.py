@@ -31,13 +31,13 @@ _WORD: Final = re.compile(r"[\w. -]{0,32}")
 class Converter:
     """Converts trees of plain values.
 
-    witness: returns the location at which a value was given ("settings.yml, line 12"), for error messages.
+    locate: returns the location at which a value was given ("settings.yml, line 12"), for error messages.
     folder: base of relative paths.
     strict: whether numbers and booleans must have these types; environment variables are always text.
     """
 
-    def __init__(self, witness: Callable[[SettingPath], str], folder: Path, *, strict: bool = True) -> None:
-        self._witness, self._folder, self._strict = witness, folder, strict
+    def __init__(self, locate: Callable[[SettingPath], str], folder: Path, *, strict: bool = True) -> None:
+        self._locate, self._folder, self._strict = locate, folder, strict
 
     def struct(
         self, kind: type[Kind], tree: Mapping[str, Any], setting_path: SettingPath, **ready: Any
@@ -107,7 +107,7 @@ class Converter:
         """Return the error about one setting, with the location at which it, or a setting that requires it, was
         given."""
         name = ".".join(setting_path)
-        return BadSetting(f"{name}: {what} ({self._witness(given_at or setting_path)})", field=name)
+        return BadSetting(f"{name}: {what} ({self._locate(given_at or setting_path)})", field=name)
 
     def _adopt(self, kind: type, value: Any) -> Any:
         """Convert the two types that msgspec does not support. Relative paths start at the folder."""

@@ -26,8 +26,8 @@ from protocols.credential_text import is_path
 
 PREFIX: Final = "RHOPUSH_"
 
+# From the weakest to the strongest; each is weaker than the RHOPUSH_ variable of the same setting.
 _ALIASES: Final[tuple[tuple[str, SettingPath], ...]] = (
-    # from the weakest to the strongest; each is weaker than the RHOPUSH_ variable of the same setting
     ("REDIS_URL", ("redis",)),
     ("REDISTOGO_URL", ("redis",)),
     ("REDIS", ("redis",)),

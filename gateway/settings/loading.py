@@ -49,7 +49,7 @@ def load(
     for layer in (environment.ambient(environ, kind), translated, gateway, given.tree):
         tree = overlay(tree, layer, sections)
 
-    def witness(setting_path: SettingPath) -> str:
+    def locate(setting_path: SettingPath) -> str:
         ambient = environment.ambient_variable(setting_path, _at(tree, setting_path), environ, kind)
         is_ours = _is_ours(setting_path, gateway)
         keys = ("gateway", *setting_path) if is_ours else rhoconnect.origin(setting_path, sections)
@@ -58,9 +58,9 @@ def load(
     return _settings(
         kind,
         tree,
-        Converter(witness, _app_folder(file.path)),
+        Converter(locate, _app_folder(file.path)),
         sources=sources.read(file.root.get("sources"), section),
-        origins={".".join(path): witness(path) for path in _leaves(tree)},
+        origins={".".join(path): locate(path) for path in _leaves(tree)},
         warnings=given.warnings,
     )
 
@@ -109,9 +109,9 @@ def _app(kind: type[App], app_id: str, given: Any, tree: Mapping[str, Any], conv
     convert.only_known(types, own, setting_path)
     parts: dict[str, Any] = {}
     for name, section in types.items():
-        said = convert.mapping(own.get(name), (*setting_path, name))
+        tree_of_app = convert.mapping(own.get(name), (*setting_path, name))
         everywhere = convert.mapping(tree.get(name), (name,))
-        merged = overlay({name: everywhere}, {name: said}, types)[name]
+        merged = overlay({name: everywhere}, {name: tree_of_app}, types)[name]
         parts[name] = convert.struct(section, merged, (*setting_path, name))
     app = kind(**parts)
     one_credential(convert, app, setting_path)
@@ -121,9 +121,8 @@ def _app(kind: type[App], app_id: str, given: Any, tree: Mapping[str, Any], conv
 def _open(path: Path | None) -> Document:
     if path is None and not DEFAULT_PATH.exists():
         return Document(DEFAULT_PATH, {}, {})
-    reader = importlib.import_module(
-        "gateway.settings.yaml_document"
-    )  # workers and many commands read no file
+    # Imported only here: workers and many commands read no file.
+    reader = importlib.import_module("gateway.settings.yaml_document")
     read: Document = reader.read(DEFAULT_PATH if path is None else path)
     return read
 

@@ -44,9 +44,9 @@ def renaming(setting_path: _Path, value: Any) -> str | None:
     present = present_path(setting_path)
     if present == setting_path:
         return None
-    said = f"is now called {'.'.join(present)}"
+    text = f"is now called {'.'.join(present)}"
     for name in value if isinstance(value, Mapping) else ():
         below = (*setting_path, str(name))
         if present_path(below)[-1] != below[-1]:
-            said += f"; {'.'.join(below)} is now called {'.'.join(present_path(below))}"
-    return said
+            text += f"; {'.'.join(below)} is now called {'.'.join(present_path(below))}"
+    return text

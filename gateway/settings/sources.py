@@ -31,8 +31,8 @@ def _source(name: str, entry: Any, default: Any) -> Source:
     if not isinstance(entry, Mapping):
         raise BadSetting(f"sources.{name}: expected a mapping", field=f"sources.{name}")
     forced = _true(entry.get("force_default"))
-    said = default if forced or "push_notify" not in entry else entry["push_notify"]
-    return Source(str(entry.get("partition_type", "user")).removeprefix(":"), _true(said))
+    push_notify = default if forced or "push_notify" not in entry else entry["push_notify"]
+    return Source(str(entry.get("partition_type", "user")).removeprefix(":"), _true(push_notify))
 
 
 def _true(value: Any) -> bool:

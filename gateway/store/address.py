@@ -69,8 +69,8 @@ class RedisAddress(msgspec.Struct, frozen=True):
             return cls(**(_from_url(plain) if "://" in plain else _from_rhoconnect(plain)))
         except _InvalidAddress as error:
             raise BadSetting(f"{setting}: not a Redis address: {error.why}", field=setting) from error
-        # An error of the standard library. Its cause is not chained, since it may quote a password.
         except ValueError:
+            # An error of the standard library. Its cause is not chained, since it may quote a password.
             raise BadSetting(
                 f"{setting}: not a Redis address: not a well-formed URL", field=setting
             ) from None

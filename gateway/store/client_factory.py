@@ -137,27 +137,27 @@ def check_trust(settings: Settings) -> None:
 async def locate(address: RedisAddress) -> tuple[str, int]:
     """Host and port of the present master, or of the server itself if the address has no Sentinels.
 
-    All Sentinels are asked at the same time, and the first answer that names a master is used: a master's machine
-    often fails together with a Sentinel on it, and a silent Sentinel must not use up the time in which another
-    answers.
+    All Sentinels are asked at the same time, and the first answer that names a master is used: the machine of a master
+    often fails together with a Sentinel on it, and a Sentinel that does not answer must not delay the answer of another
+    one.
 
     Raises:
         StoreDown: no Sentinel answers, or no Sentinel has a master of that name.
     """
     if not address.sentinels:
         return address.host, address.port
-    asking = [asyncio.create_task(_ask(address, node)) for node in address.sentinels]
+    queries = [asyncio.create_task(_ask(address, node)) for node in address.sentinels]
     refused: list[str] = []
     try:
-        for answer in asyncio.as_completed(asking):
+        for answer in asyncio.as_completed(queries):
             try:
                 return await answer
             except (RedisError, OSError) as error:
                 refused.append(f"one {error_text(error)}")
     finally:
-        for task in asking:
+        for task in queries:
             task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
+        await asyncio.gather(*queries, return_exceptions=True)
     raise StoreDown(f"no Sentinel names a master of {address.service!r}: {'; '.join(refused)}")
 
 
@@ -167,8 +167,8 @@ async def _ask(address: RedisAddress, node: tuple[str, int]) -> tuple[str, int]:
     try:
         host, port = await watch.discover_master(address.service)
     finally:
-        for asked in watch.sentinels:
-            await asked.aclose()
+        for sentinel in watch.sentinels:
+            await sentinel.aclose()
     return str(host), int(port)
 
 
@@ -176,8 +176,8 @@ def _sentinel(address: RedisAddress, nodes: Sequence[tuple[str, int]]) -> Sentin
     make: Callable[..., Sentinel] = Sentinel  # redis-py's constructor has no type annotations
     options = _transport(address, SENTINEL_TIMEOUT_S) | {"socket_connect_timeout": SENTINEL_TIMEOUT_S}
     made = make(nodes, sentinel_kwargs={**options, "password": _revealed(address.sentinel_password)})
-    for asked in made.sentinels:
-        with_lenient_auth(asked, address)
+    for sentinel in made.sentinels:
+        with_lenient_auth(sentinel, address)
     return made
 
 
@@ -275,10 +275,10 @@ async def _info(redis: Redis) -> dict[str, Any]:
     # redis-py's method has no type annotations
     command: Callable[..., Awaitable[Any]] = redis.execute_command
     try:
-        said = await command("HELLO")
+        reply = await command("HELLO")
     except ResponseError:
         return {"role": "master"}
-    pairs = said.items() if isinstance(said, dict) else zip(said[::2], said[1::2], strict=True)
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
     hello = {_text(name): value for name, value in pairs}
     product, version = _text(hello.get("server", "")), _text(hello.get("version", UNKNOWN))
     return {

@@ -211,16 +211,16 @@ _ENDING: Final = ("MULTI", "EXEC")
 
 async def _replies(connection: Any, commands: Sequence[tuple[str, ...]]) -> list[str | None]:
     await connection.send_packed_command(connection.pack_commands(commands))
-    said: list[str | None] = []
+    refusals: list[str | None] = []
     for _ in commands:
         try:
             await connection.read_response()
         except ResponseError as error:
             words = words_of(error)
-            said.append(words if is_lasting(words) else None)
+            refusals.append(words if is_lasting(words) else None)
         else:
-            said.append(None)
-    return said
+            refusals.append(None)
+    return refusals
 
 
 def _grouped(

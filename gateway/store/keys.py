@@ -62,7 +62,7 @@ CANCELLED_MAX: Final = 100_000
 """Most ids in the set. An id leaves it soon after the last verdict of its ping."""
 
 CONSOLE_RECORDER: Final = "rhopush:{q}:console:recorder"
-"""STRING: the worker that records the console's time series (PX: see `gateway.console.history`)."""
+"""STRING: the worker that records the console's time series (PX: see `gateway.console.recorder`)."""
 
 
 def console_history(name: str) -> str:
@@ -160,7 +160,8 @@ def idempotency(scope: bytes) -> str:
 
 
 def progress(stream: str, entry: str) -> str:
-    """HASH: the settled part of a batch or broadcast: `plan`, `accepted`, `rest`, or a broadcast's `cursor`."""
+    """HASH: the progress of an entry: `verdicts`, a packed `gateway.queue.consumer.BatchProgress`, or `cursor` of a
+    broadcast or of a ping that is split."""
     return f"rhopush:{{q}}:progress:{stream.rpartition(':')[2]}:{entry}"
 
 
@@ -210,7 +211,7 @@ def completion_channel(name: str) -> str:
 
 
 def dead(client_id: str) -> str:
-    """STRING: a provider's verdict about this device's push token (see `marks`)."""
+    """STRING: a provider's verdict about this device's push token (see `gateway.registry.token_marks`)."""
     return f"rhopush:dead:{client_id}"
 
 
@@ -335,7 +336,7 @@ NAMED_TOKENS_MAX: Final = 1_000
 """Most named tokens."""
 NAMED_TOKEN_USE_S: Final = 60
 AUDIT: Final = "rhopush:{q}:audit"
-"""STREAM: records of what operators did, the oldest dropped first: `r`, a JSON object. In the queue's Redis."""
+"""STREAM: the recorded actions of operators, the oldest dropped first: `r`, a JSON object. In the queue's Redis."""
 AUDIT_MAX: Final = 10_000
 """Most records of the audit."""
 AUDIT_RECORD_BYTES: Final = 2_200

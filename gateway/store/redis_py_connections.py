@@ -25,8 +25,8 @@ class _LenientAuth:
     def __init__(self, **options: Any) -> None:
         self._address: RedisAddress | None = options.pop(_ADDRESS, None)
         super().__init__(**options)
-        mine: Any = self
-        self._login: tuple[str | None, str | None] = mine.username, mine.password
+        connection: Any = self
+        self._login: tuple[str | None, str | None] = connection.username, connection.password
 
     async def connect_check_health(
         self, check_health: bool = True, retry_socket_connect: bool = True
@@ -36,16 +36,16 @@ class _LenientAuth:
         A new attempt is needed because redis-py closes a connection whose first commands fail. Each call begins with
         the complete login again.
         """
-        mine: Any = self
-        user, _ = mine.username, mine.password = self._login
+        connection: Any = self
+        user, _ = connection.username, connection.password = self._login
         base: Any = super()
         connect = partial(base.connect_check_health, check_health, retry_socket_connect)
         try:
             await self._attempt(connect)
         except RedisError as error:
-            if not user or not mine.password or not password_alone(words_of(original_error(error))):
+            if not user or not connection.password or not password_alone(words_of(original_error(error))):
                 raise
-            mine.username = None
+            connection.username = None
             if not await self._attempt_alone(connect):
                 raise
             warn_user_ignored(self._address, user)
@@ -72,13 +72,13 @@ class _LenientAuth:
 
     def _drop_refused(self, words: str) -> bool:
         """Omit the name, or the password of an address without a user; False: neither helps."""
-        mine: Any = self
-        if "NOPERM" in words and mine.client_name:
-            mine.client_name = None  # the name only helps operators
+        connection: Any = self
+        if "NOPERM" in words and connection.client_name:
+            connection.client_name = None  # the name only helps operators
             return True
         user, _ = self._login
-        if mine.password and not user and needs_none(words):
-            mine.password = None
+        if connection.password and not user and needs_none(words):
+            connection.password = None
             warn_no_password(self._address)
             return True
         return False

@@ -1,4 +1,4 @@
-"""Connections to the providers: a pool for each credential, HTTP/2 over TLS, and no knowledge of pushes.
+"""Connections to the providers: a pool for each credential, HTTP/2 over TLS, independent of the content of requests.
 
 `pool.ConnectionPool` takes requests from a `feed.RequestFeed` (a delivery lane) as streams become free, and returns
 every outcome to it.

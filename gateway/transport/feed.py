@@ -55,7 +55,7 @@ class RequestFeed(Protocol):
     def on_outcomes(self, outcomes: Sequence[RequestOutcome]) -> None:
         """Receive outcomes. UNTRIED requests should count as waiting again immediately.
 
-        The pool may be woken, or instructed to replace connections or to reconnect, within this call.
+        The pool may be woken or instructed to reconnect within this call.
         """
         ...
 

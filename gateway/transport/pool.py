@@ -95,18 +95,6 @@ class ConnectionPool:
         if self._wake_handle is None and not self._closing:
             self._wake_handle = self._loop.call_soon(self._woken)
 
-    def replace_connections(self, endpoint: Endpoint | None = None) -> None:
-        """Retire all connections gracefully and replace them, for a new credential or address.
-
-        Args:
-            endpoint: the new endpoint; None: the present one.
-        """
-        if endpoint is not None:
-            self._endpoint = endpoint
-        for connection in tuple(self._all):
-            connection.retire("renewed")
-        self.wake()
-
     def reconnect(self, reason: str) -> None:
         """Retire the connection whose outcomes are being returned, since the provider no longer serves it.
 
@@ -152,7 +140,7 @@ class ConnectionPool:
         for other in tuple(self._all):
             if other is not connection and other.takes_requests and not other.facts.full:
                 other.pump()
-        self._consider()
+        self._open_if_needed()
 
     def connection_left(self, connection: ProviderConnection) -> None:
         """See `connection.ConnectionOwner`: requests that it returned untried are sent on another connection
@@ -178,9 +166,9 @@ class ConnectionPool:
             if not self._feed.waiting():
                 return
             connection.pump()
-        self._consider()
+        self._open_if_needed()
 
-    def _consider(self) -> None:
+    def _open_if_needed(self) -> None:
         """Open another connection if needed, now or when the back-off is over."""
         if self._closing or self._dialing is not None or self._retry is not None:
             return
@@ -195,12 +183,11 @@ class ConnectionPool:
 
     def _retry_now(self) -> None:
         self._retry = None
-        self._consider()
+        self._open_if_needed()
 
     async def _dial(self) -> None:
-        endpoint = self._endpoint
         try:
-            connection = await dial(endpoint, self._make, self._tuning.connect_timeout_s)
+            connection = await dial(self._endpoint, self._make, self._tuning.connect_timeout_s)
         except ProviderUnreachable as error:
             self._dialing = None
             self._backoff.failed(self._tuning.clock())
@@ -209,10 +196,8 @@ class ConnectionPool:
             self._dialing = None
             self._all.append(connection)
             self._feed.on_connections_changed(self.connected, None)
-            if endpoint is not self._endpoint:
-                connection.retire("renewed")
             connection.start()
-        self._consider()
+        self._open_if_needed()
 
     def _make(self) -> ProviderConnection:
         clock = self._tuning.clock

@@ -127,9 +127,8 @@ class WebhookDispatcher:
             StoreDown: Redis does not answer.
         """
         delivery = self._known(name)
-        since_ms = max(
-            1_000, since_ms // 1000 * 1000
-        )  # whole seconds, so that the messages are the same as before
+        # Whole seconds, so that the messages are the same as before.
+        since_ms = max(1_000, since_ms // 1000 * 1000)
         await self._states.change(name, {"replay": since_ms}, as_leader=False)
         oldest_ms = await self._outbox.oldest_ms()
         _log.info("webhook_replayed", endpoint=name, since=instant_text(since_ms))

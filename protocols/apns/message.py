@@ -39,7 +39,6 @@ VOIP_SUFFIX: Final = ".voip"
 """A topic with this suffix accepts VoIP pushes only."""
 
 TOKEN_BYTES: Final = 256  # Apple's tokens have no fixed length; the bound keeps a path a path
-# A bundle id, with the ending of a push type.
 _TOPIC: Final = re.compile(r"[A-Za-z0-9.\-_]{1,255}")
 """A bundle id, with the suffix of a push type."""
 _SHOWN: Final = frozenset({"alert", "badge", "sound"})

@@ -105,8 +105,8 @@ def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | No
     """
     if status == 200:
         return ACCEPTED
-    said = _read(body)
-    reason = reason_or_status(said.reason, status)
+    answer = _read(body)
+    reason = reason_or_status(answer.reason, status)
     verdict = _KNOWN.get((status, reason))
     if verdict is None:
         # A status that is neither success nor the request's error (1XX, 3XX, 5XX) may be temporary.
@@ -114,8 +114,8 @@ def judge(status: int, headers: Sequence[Header], body: bytes, now_s: float | No
         verdict = _BY_STATUS.get(status, by_class)._replace(reason=reason)
     if verdict.kind is VerdictKind.LATER and not verdict.retry_at_once:
         return verdict._replace(delay_s=retry_after_s(headers, now_s))
-    if status == 410 and type(said.timestamp) is int and 0 < said.timestamp <= INT64_MAX:
-        return verdict._replace(dead_since_ms=said.timestamp)
+    if status == 410 and type(answer.timestamp) is int and 0 < answer.timestamp <= INT64_MAX:
+        return verdict._replace(dead_since_ms=answer.timestamp)
     return verdict
 
 

@@ -93,10 +93,6 @@ class AccessTokens:
         """Register a service account."""
         self._accounts[account.key_id] = account
 
-    def revoke_all(self) -> None:
-        """Invalidate every access token issued so far."""
-        self._grants.clear()
-
     def find(self, token: str, now_s: float) -> Grant | None:
         """The permissions of a token; None if it is unknown or expired."""
         grant = self._grants.get(token)

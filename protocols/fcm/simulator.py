@@ -120,9 +120,8 @@ _JSON: Final[tuple[Header, ...]] = ((b"content-type", b"application/json; charse
 _TYPE: Final = "type.googleapis.com/"
 _SEND = re.compile(r"/v1/projects/([^/]+)/messages:send")
 _INSTALLATION = re.compile(r"[cdef][A-Za-z0-9_-]{10}(?:[A-Za-z0-9_-]{11})?")  # `protocols.fcm.registration`
-_REGISTRATION = re.compile(
-    r"[\x21-\x7e]{1,4096}"
-)  # Google documents no form; blanks and control characters never occur in one
+_REGISTRATION = re.compile(r"[\x21-\x7e]{1,4096}")
+"""Google documents no form; blanks and control characters never occur in a token."""
 
 
 @dataclass(frozen=True, slots=True)

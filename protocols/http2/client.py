@@ -137,9 +137,9 @@ class ClientConnection:
         self.limit_peak = 1
         self._deadline_s = deadline_s
         self._limits = limits
-        self._heard_s = now_s
+        self._received_s = now_s
         self._pinged_s: float | None = None
-        self._shut_s: float | None = None  # since when no stream may be opened although none is in use
+        self._no_room_since_s: float | None = None  # no stream may be opened although none is in use
         self._strikes = 0
         self._blocked = False  # some bodies were not sent at the last output: the peer's window is exhausted
         self._contexts: dict[int, Any] = {}  # open and undecided requests, ids ascending
@@ -212,7 +212,7 @@ class ClientConnection:
     def receive(self, data: bytes, now_s: float) -> list[RequestOutcome]:
         """Process bytes from the peer. No input raises: at worst the connection becomes CLOSED and `failed`."""
         if self.state is not ConnectionState.CLOSED:
-            self._heard_s = now_s
+            self._received_s = now_s
             self._pinged_s = None
             try:
                 self._engine.receive_data(data)
@@ -220,7 +220,7 @@ class ClientConnection:
             except NGH2Error as error:
                 self._fail(f"engine: {type(error).__name__}")
             else:
-                self._digest(events)
+                self._process(events)
         return self.take_outcomes()
 
     def take_output(self) -> bytes:
@@ -232,7 +232,7 @@ class ClientConnection:
         except NGH2Error:
             return b""
         if events and self.state is not ConnectionState.CLOSED:
-            self._digest(events)
+            self._process(events)
         return output
 
     def take_outcomes(self) -> list[RequestOutcome]:
@@ -263,7 +263,7 @@ class ClientConnection:
             self._fail(reason)
         return self.take_outcomes()
 
-    def _digest(self, events: list[Event]) -> None:
+    def _process(self, events: list[Event]) -> None:
         contexts, answers, bodies, outcomes = self._contexts, self._answers, self._bodies, self._outcomes
         for event in events:
             if type(event) is StreamClosed:
@@ -271,8 +271,8 @@ class ClientConnection:
                 headers = answers.pop(stream_id, ())
                 if not headers or headers[0][1] != b"200" or event.error_code or stream_id in bodies:
                     self._on_closed(event, headers)
-                # The hot path: a 200 response without a body, ended in order.
                 elif (context := contexts.pop(stream_id, _NEVER)) is not _NEVER:
+                    # The hot path: a 200 response without a body, ended in order.
                     outcomes.append(_tuple(RequestOutcome, (context, _ANSWERED, 200, headers, b"", "")))
                 else:
                     self._late.discard(stream_id)
@@ -363,7 +363,7 @@ class ClientConnection:
             late.append(stream_id)
         for stream_id in late:
             self._late.add(stream_id)
-            self._outcomes.append(self._unclosed(stream_id, OutcomeKind.UNKNOWN, "deadline"))
+            self._outcomes.append(self._outcome_of_open(stream_id, OutcomeKind.UNKNOWN, "deadline"))
             del self._contexts[stream_id]
         if late and len(self._late) >= min(STRIKES_MAX, max(1, self.limit // 2)):
             self.failed = True
@@ -373,10 +373,10 @@ class ClientConnection:
         # The peer permits no stream at all, or its window stays closed. Requests that wait for such a peer have no
         # deadline, and another connection may be better.
         if self.capacity or self._contexts or self.state is not ConnectionState.OPEN:
-            self._shut_s = None
-        elif self._shut_s is None:
-            self._shut_s = now_s
-        elif now_s - self._shut_s >= self._deadline_s:
+            self._no_room_since_s = None
+        elif self._no_room_since_s is None:
+            self._no_room_since_s = now_s
+        elif now_s - self._no_room_since_s >= self._deadline_s:
             self.failed = True
             self._step(Step.RETIRE, "no room")
 
@@ -387,7 +387,7 @@ class ClientConnection:
             if now_s - self._pinged_s >= patience_s:
                 self.silent = True
                 self._fail("silent peer")
-        elif now_s - self._heard_s >= (patience_s if self._contexts else self._limits.idle_ping_s):
+        elif now_s - self._received_s >= (patience_s if self._contexts else self._limits.idle_ping_s):
             self._pinged_s = now_s
             try:
                 self._engine.ping(_PING)
@@ -425,10 +425,10 @@ class ClientConnection:
         for stream_id in self._contexts:
             unsent = some_queued and stream_id not in self._answers and queued(stream_id)
             kind = OutcomeKind.UNTRIED if unsent else OutcomeKind.UNKNOWN
-            self._outcomes.append(self._unclosed(stream_id, kind, reason))
+            self._outcomes.append(self._outcome_of_open(stream_id, kind, reason))
         self._contexts.clear()
 
-    def _unclosed(self, stream_id: int, kind: OutcomeKind, reason: str) -> RequestOutcome:
+    def _outcome_of_open(self, stream_id: int, kind: OutcomeKind, reason: str) -> RequestOutcome:
         """The outcome of a stream that will not close in time: its response, if that counts."""
         context, headers = self._contexts[stream_id], self._answers.get(stream_id, ())
         if headers:

@@ -14,8 +14,6 @@ import msgspec
 
 HEARTBEAT_S: Final = 60.0
 """Resque's own interval."""
-PRUNED_AFTER_S: Final = 300.0
-"""Age of a heartbeat at which any other starting worker unregisters its worker."""
 PAYLOAD_BYTES_MAX: Final = 65_536
 """A larger job is not copied into the worker's state."""
 

@@ -1,7 +1,7 @@
 """Answers of a simulated provider, and the records of its requests."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -121,9 +121,6 @@ class SimulatedAnswer(NamedTuple):
     body: bytes
     record: SimulatedRecord | None
     argument: str | None = None
-
-
-Observer = Callable[[SimulatedRecord], None]
 
 
 def time_in_id(text: str) -> int | None:

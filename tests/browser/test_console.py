@@ -134,7 +134,7 @@ async def test_a_scheduled_ping_is_cancelled(window: Window) -> None:
     await expect(page.locator("#ping-state")).to_have_text("cancelled")
 
 
-async def test_a_search_among_many_users(window: Window) -> None:
+async def test_a_search_among_many_users_shows_its_progress_and_result(window: Window) -> None:
     page = window.page
     await page.get_by_role("link", name="Users").click()
     await page.get_by_label("Login begins with").fill("user0999")

@@ -196,7 +196,7 @@ async def test_sigterm_answers_the_read_lines_and_the_client_resumes(short_path:
     assert (last["error"]["code"], last["resume_from"]) == ("shutting_down", 101)
 
 
-async def test_a_gzip_stream(worker: Worker) -> None:
+async def test_every_line_of_a_gzip_stream_is_answered(worker: Worker) -> None:
     packed = gzip.compress(lines(*(ping(number) for number in range(5_000))))
     found = await post(worker, packed, **{"Content-Encoding": "gzip"})
     assert len({one["ping_id"] for one in found}) == 5_000

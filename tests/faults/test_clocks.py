@@ -176,7 +176,7 @@ async def with_a_wrong_clock_of_redis(folder: Path, start_s: int) -> int:
             return len(stand.logged("clock_skew_suspected"))
 
 
-async def test_the_clock_of_a_host_with_both(short_path: Path) -> None:
+async def test_pushes_arrive_once_the_common_clock_of_redis_and_gateway_is_correct(short_path: Path) -> None:
     """Google's responses contain the time. Apple's do not: pushes to Apple arrive once the clock is correct, and no
     later jump changes a valid token."""
     refusals = await at_the_same_time(short_path, with_the_clock_of_a_host_with_both, -HOUR_S, DAY_S)

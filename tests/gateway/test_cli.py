@@ -41,7 +41,7 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
         assert f"\n  {command} " in done.stdout
 
 
-def test_version(rhopush: Run) -> None:
+def test_the_version_is_that_of_the_package(rhopush: Run) -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         version = tomllib.load(file)["project"]["version"]
     assert rhopush("--version").stdout == f"rhopush {version}\n"

@@ -75,7 +75,7 @@ def test_the_public_names_and_labels_are_there() -> None:
         assert found[name] == labels, name
 
 
-def test_prometheus_own_reader_reads_it() -> None:
+def test_prometheus_parser_reads_the_rendered_text() -> None:
     families = {
         family.name: family for family in text_string_to_metric_families(filled().exposition().decode())
     }

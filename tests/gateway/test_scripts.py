@@ -151,7 +151,7 @@ def test_a_script_runs_with_the_arguments_of_the_gateway(trials: Trials, case: C
     assert (trial.after != trial.before) is (case.writes and case.changes)
 
 
-def test_a_key_of_another_type(trials: Trials) -> None:
+def test_a_key_of_another_type_causes_no_partial_write(trials: Trials) -> None:
     def replace(kind: str, name: str, store: Pipeline) -> None:
         store.delete(name)
         WRONG[kind](store, name)
@@ -185,13 +185,13 @@ def _bad_numbers(trials: Trials, name: str) -> Iterator[Damage]:
             yield from (partial(_set_scores, name, members, score) for score in BAD_SCORES)
 
 
-def test_an_invalid_stored_number(trials: Trials) -> None:
+def test_an_invalid_stored_number_causes_no_partial_write(trials: Trials) -> None:
     for name in trials.kinds:
         for damage in _bad_numbers(trials, name):
             trials.check(damage=damage)
 
 
-def test_an_invalid_member(trials: Trials) -> None:
+def test_an_invalid_member_causes_no_partial_write(trials: Trials) -> None:
     adding: dict[str, Callable[[Pipeline, str, str], object]] = {
         "set": lambda store, name, member: store.sadd(name, member),
         "zset": lambda store, name, member: store.zadd(name, {member: 1}),
@@ -206,7 +206,7 @@ def test_an_invalid_member(trials: Trials) -> None:
             trials.check(damage=partial(add, name, member))
 
 
-def test_an_argument_that_is_not_a_number(trials: Trials, case: Case) -> None:
+def test_an_argument_that_is_no_number_causes_no_partial_write(trials: Trials, case: Case) -> None:
     for place in range(len(case.words)):
         for damage in BAD_NUMBERS:
             words = list(case.words)
@@ -214,12 +214,12 @@ def test_an_argument_that_is_not_a_number(trials: Trials, case: Case) -> None:
             trials.check(words)
 
 
-def test_an_argument_that_is_missing(trials: Trials, case: Case) -> None:
+def test_a_missing_argument_causes_no_partial_write(trials: Trials, case: Case) -> None:
     for count in range(len(case.words)):
         trials.check(case.words[:count])
 
 
-def test_a_full_store(store: redis.Redis, trials: Trials) -> None:
+def test_a_full_store_causes_no_partial_write(store: redis.Redis, trials: Trials) -> None:
     """It refuses a script at its first write, or lets the whole of it through."""
     try:
         trials.check(damage=lambda store: store.config_set("maxmemory", "1"))
@@ -227,7 +227,9 @@ def test_a_full_store(store: redis.Redis, trials: Trials) -> None:
         store.config_set("maxmemory", "0")
 
 
-def test_a_store_that_cannot_save(store: redis.Redis, trials: Trials, case: Case) -> None:
+def test_a_store_that_cannot_save_refuses_every_writing_script(
+    store: redis.Redis, trials: Trials, case: Case
+) -> None:
     """`min-replicas-to-write`, which no replica meets, is refused at the same place as a failed save."""
     try:
         found = trials.run(damage=lambda store: store.config_set("min-replicas-to-write", "1"))

@@ -13,7 +13,7 @@ from protocols.errors import InvalidCredential
 from tests.support.certificates import EXPIRES, PRIVATE, RSA, as_pem, certificate, pem
 
 
-def test_a_pem_of_certificate_and_key_in_either_order() -> None:
+def test_a_pem_file_is_read_with_certificate_and_key_in_either_order() -> None:
     one = as_pem(certificate())
     for data in (one + pem(PRIVATE), pem(PRIVATE) + one):
         loaded = Certificate.load(data)
@@ -27,7 +27,7 @@ def test_the_extensions_are_named() -> None:
     assert {oid.dotted_string for oid in loaded.extensions} == {"1.2.3.1", "1.2.3.2"}
 
 
-def test_the_passphrase() -> None:
+def test_only_the_right_passphrase_opens_an_encrypted_key() -> None:
     one = as_pem(certificate())
     data = one + pem(PRIVATE, b"secret")
     assert Certificate.load(data, "secret").key_pem == pem(PRIVATE)
@@ -47,7 +47,7 @@ def test_old_forms_of_a_key() -> None:
     assert Certificate.load(as_pem(certificate()) + old, "secret").key_pem == pem(PRIVATE)
 
 
-def test_a_pkcs12_file() -> None:
+def test_a_pkcs12_file_is_read_with_its_passphrase() -> None:
     one = certificate()
     exported = pkcs12.serialize_key_and_certificates(
         b"push", PRIVATE, one, None, serialization.BestAvailableEncryption(b"secret")
@@ -58,7 +58,7 @@ def test_a_pkcs12_file() -> None:
         Certificate.load(exported, "other")
 
 
-def test_a_pkcs12_file_without_the_key() -> None:
+def test_a_pkcs12_file_without_the_key_is_refused() -> None:
     exported = pkcs12.serialize_key_and_certificates(
         b"push", None, certificate(), None, serialization.NoEncryption()
     )

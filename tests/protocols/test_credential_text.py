@@ -56,7 +56,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_p8_key_in_any_form(form: str) -> None:
+def test_a_p8_key_is_read_in_any_form(form: str) -> None:
     written = FORMS[form](P8)
     key = ProviderKey(written, "KEY0000001", "TEAM000001")
     assert key.token(1e9) == ProviderKey(P8, "KEY0000001", "TEAM000001").token(1e9)
@@ -88,7 +88,7 @@ def test_an_accounts_key_in_any_form(form: str) -> None:
     ],
     ids=["line ends", "CR LF", "two characters", "BOM", "UTF-16", "white space", "quotes", "escaped twice"],
 )
-def test_an_account_in_any_form(altered: Callable[[str], str | bytes]) -> None:
+def test_an_account_is_read_in_any_form(altered: Callable[[str], str | bytes]) -> None:
     account = ServiceAccount.from_json(altered(json.dumps(ACCOUNT)))
     assert account.assertion(1e9) == ServiceAccount.from_json(json.dumps(ACCOUNT)).assertion(1e9)
 

@@ -41,7 +41,9 @@ DEVICE_TYPES = installed().device_types
         ("", "apple", None),
     ],
 )
-def test_the_provider_of_each_device_type(device_type: str, push_type: str, platform: str | None) -> None:
+def test_type_and_push_type_decide_the_provider(
+    device_type: str, push_type: str, platform: str | None
+) -> None:
     assert platform_of(Device("c", device_type, push_type, "ab"), DEVICE_TYPES) == platform
 
 

@@ -25,7 +25,7 @@ DEEP = b'{"a":' * 9_000 + b"1" + b"}" * 9_000
         ("text/json", BodyKind.OTHER),
     ],
 )
-def test_the_kind(content_type: str, kind: BodyKind) -> None:
+def test_the_content_type_declares_the_kind_of_body(content_type: str, kind: BodyKind) -> None:
     assert kind_of(content_type) is kind
 
 
@@ -57,7 +57,7 @@ def test_the_kind(content_type: str, kind: BodyKind) -> None:
         (DEEP, "text/plain", DEEP),
     ],
 )
-def test_the_text(body: bytes, content_type: str, text: bytes | None) -> None:
+def test_json_text_is_returned_as_utf_8(body: bytes, content_type: str, text: bytes | None) -> None:
     assert json_text(body, content_type) == text
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from protocols.numbers import INT64_MAX, INT64_MIN, hexadecimal, is_int64, stored, whole
+from protocols.numbers import INT64_MAX, INT64_MIN, hexadecimal, stored, whole
 
 NO_NUMBERS = [
     "",
@@ -69,10 +69,3 @@ def test_only_hexadecimal_digits_are_hexadecimal(text: str) -> None:
 
 def test_hexadecimal_digits_are_read() -> None:
     assert (hexadecimal("00fF", 4), hexadecimal("f" * 32, 32)) == (255, 2**128 - 1)
-
-
-def test_which_integers_redis_keeps() -> None:
-    assert is_int64(INT64_MAX)
-    assert is_int64(INT64_MIN)
-    assert not is_int64(INT64_MAX + 1)
-    assert not is_int64(INT64_MIN - 1)

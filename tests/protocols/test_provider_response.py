@@ -40,7 +40,7 @@ NOW_S = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
         (b"Tue, 99 Nov 2023 22:14:20 GMT", None),
     ],
 )
-def test_retry_after(value: bytes, delay_s: float | None) -> None:
+def test_retry_after_is_seconds_or_a_date(value: bytes, delay_s: float | None) -> None:
     headers = [(b":status", b"503"), (b"retry-after", value)]
     assert retry_after_s(headers, NOW_S) == delay_s
 

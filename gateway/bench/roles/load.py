@@ -174,17 +174,17 @@ class Load:
     def _run(self) -> LoadResult:
         order = self._order
         begun, cpu = time.perf_counter(), time.process_time()
-        on_progress = heard = begun
+        reported = answered = begun
         while self._done < order.requests:
             now = time.perf_counter()
             self._schedule(now, begun)
             self._send()
             if self._wait(now, begun):
-                heard = now
-            elif now - heard > _SILENT_S:
+                answered = now
+            elif now - answered > _SILENT_S:
                 raise TimeoutError(f"no response for {_SILENT_S:.0f} s after {self._done} responses")
-            if now - on_progress > _PROGRESS_S:
-                on_progress = now
+            if now - reported > _PROGRESS_S:
+                reported = now
                 progress(self._done / order.requests)
         ended = time.perf_counter()
         return LoadResult(

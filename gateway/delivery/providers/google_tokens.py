@@ -222,8 +222,8 @@ def _resolve(found: asyncio.Future[AccessToken], outcome: AccessToken | NoAccess
 
 def _words(error: BaseException) -> str:
     """The text of an error of google-auth: a message and usually the server's response."""
-    said = [str(part) for part in error.args if isinstance(part, str)]
-    return "google-auth: " + (" ".join(" ".join(said).split()) or type(error).__name__)
+    texts = [str(part) for part in error.args if isinstance(part, str)]
+    return "google-auth: " + (" ".join(" ".join(texts).split()) or type(error).__name__)
 
 
 def _refreshed(credential: GoogleCredential, request: LoopRequest) -> AccessToken:
@@ -231,9 +231,8 @@ def _refreshed(credential: GoogleCredential, request: LoopRequest) -> AccessToke
     built.refresh(request)
     now_s = time.time()
     if credential.kind == IMPERSONATED or "service_account_impersonation_url" in credential.info:
-        now_s += (
-            request.skew_s
-        )  # the IAM Credentials API returns an expiry time of its own clock, not a lifetime
+        # The IAM Credentials API returns an expiry time of its own clock, not a lifetime.
+        now_s += request.skew_s
     expiry = built.expiry
     life_s = None if expiry is None else expiry.replace(tzinfo=UTC).timestamp() - now_s
     return fetched_token(built.token, life_s)

@@ -1,4 +1,4 @@
-"""The audit: what operators did."""
+"""The audit: the recorded actions of operators."""
 
 from typing import Final
 

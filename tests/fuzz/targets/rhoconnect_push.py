@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.store.command_encoding import pack
 from protocols.http1.request_parser import PushRequest
-from protocols.numbers import is_int64
+from protocols.numbers import INT64_MAX
 from protocols.rhoconnect_push.ids import Ids
 from protocols.rhoconnect_push.wire import (
     basic,
@@ -69,8 +69,7 @@ def _line(data: bytes) -> None:
     method, _, target = data.decode("utf-8", "replace").partition(" ")
     call = read_line(method.upper(), target)
     last = last_message(target.partition("?")[2]) if call is None else call.last
-    assert last >= 0
-    assert is_int64(last)
+    assert 0 <= last <= INT64_MAX
     pack(("POLL", last))
 
 

@@ -49,8 +49,8 @@ def test_a_rewrite_of_earlier_data_ends_before_the_measurement(store: Store) -> 
         store.client.set("user", "bob")
         before = store.client.info("persistence")["aof_rewrites"]
         store.rewritten()
-        on_progress = store.client.info("persistence")
-        assert (on_progress["aof_rewrites"], on_progress["aof_rewrite_in_progress"]) == (before + 1, 0)
+        after = store.client.info("persistence")
+        assert (after["aof_rewrites"], after["aof_rewrite_in_progress"]) == (before + 1, 0)
 
 
 def test_a_rewrite_without_an_end_is_reported(store: Store) -> None:

@@ -33,6 +33,6 @@ async def test_changes_of_documents_on_every_shard_are_received(
     await redis_client.config_set("notify-keyspace-events", "")
 
 
-async def test_nothing_to_listen_to(redis_address: str) -> None:
+async def test_without_channels_no_listener_is_opened(redis_address: str) -> None:
     async with open_change_events(said(redis_address, channels=()), "tested", Metrics()) as made:
         assert made is None

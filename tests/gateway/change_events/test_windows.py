@@ -158,7 +158,9 @@ async def test_a_published_change_does_not_wait_for_a_rate_limited_one(
     ]
 
 
-async def test_strange_names(connection: RedisConnection, redis_client: Redis) -> None:
+async def test_names_with_any_characters_become_pings(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
     made = windows(connection)
     names = ["a:b", "ÿ\0", "{q}", "x" * 1_024]
     await made.write([change("Pro:duct\n", name) for name in names])

@@ -16,7 +16,7 @@ def test_a_push_with_all_of_its_content() -> None:
     assert push_of(content, "apns", "alice") == DemoPush("alice", "apns", "B", "T", "0", "", "5", "A, B")
 
 
-def test_a_push_without_content() -> None:
+def test_a_push_without_content_is_reported_with_empty_texts() -> None:
     assert push_of(Summary(), "fcm", "bob") == DemoPush("bob", "fcm")
 
 

@@ -68,7 +68,9 @@ async def test_the_commands_lead_to_a_refused_credential_and_back(tmp_path: Path
         assert running.apns.received.total >= 2
 
 
-async def test_an_unknown_lane_and_json(tmp_path: Path, command: Command) -> None:
+async def test_json_names_a_lane_and_a_reset_of_an_unknown_lane_fails(
+    tmp_path: Path, command: Command
+) -> None:
     async with delivered(tmp_path) as running:
         await running.gateway.ping("good", message="hello", wait=True)
         listed = await until(
@@ -83,7 +85,9 @@ async def test_an_unknown_lane_and_json(tmp_path: Path, command: Command) -> Non
         assert reset == {"lane": lane["name"], "workers": 1}
 
 
-async def test_an_unreachable_gateway_and_wrong_usage(command: Command, unused_tcp_port: int) -> None:
+async def test_an_unreachable_gateway_is_status_1_and_wrong_usage_status_2(
+    command: Command, unused_tcp_port: int
+) -> None:
     ended = await command(f"http://127.0.0.1:{unused_tcp_port}", "lanes", "list")
     assert (ended.status, ended.err.count("\n")) == (1, 1)
     assert "`rhopush serve`" in ended.err

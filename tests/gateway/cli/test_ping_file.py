@@ -43,7 +43,7 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
             yield worker.url
 
 
-async def test_a_file_and_standard_input(url: str, tmp_path: Path) -> None:
+async def test_pings_are_read_from_a_file_and_from_standard_input(url: str, tmp_path: Path) -> None:
     good = b"".join(json.dumps({"user_id": f"user{number}"}).encode() + b"\n" for number in range(1_500))
     file = tmp_path / "pings.ndjson"
     file.write_bytes(good)
@@ -69,7 +69,7 @@ async def test_a_file_and_standard_input(url: str, tmp_path: Path) -> None:
     assert first.endswith("(malformed_body)")
 
 
-async def test_wrong_usage(tmp_path: Path) -> None:
+async def test_wrong_usage_is_status_2_with_a_message(tmp_path: Path) -> None:
     for words, message in (
         (("--file", str(tmp_path / "nothing")), "cannot be read"),
         (("--file", "-", "--message", "hello"), "the lines of the file contain the parameters"),

@@ -54,7 +54,9 @@ async def test_the_numbers_and_the_records(
         assert table[0].split() == ["STREAM", "ENTRIES", "PENDING", "OLDEST"]
 
 
-async def test_an_unreachable_gateway_and_wrong_usage(command: Command, unused_tcp_port: int) -> None:
+async def test_an_unreachable_gateway_is_status_1_and_wrong_usage_status_2(
+    command: Command, unused_tcp_port: int
+) -> None:
     ended = await command(f"http://127.0.0.1:{unused_tcp_port}", "queue", "show")
     assert (ended.status, ended.out, ended.err.count("\n")) == (1, "", 1)
     assert "`rhopush serve`" in ended.err

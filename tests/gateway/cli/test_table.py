@@ -10,7 +10,9 @@ def test_lines_with_tabs_for_other_programs(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "apns:A\topen\nfcm\t\n"
 
 
-def test_a_table_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_on_a_terminal_has_a_head_and_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     write_table(("NAME", "STATE"), [("apns:A", "open"), ("fcm", "")])
     assert capsys.readouterr().out == "NAME    STATE\napns:A  open\nfcm\n"

@@ -12,7 +12,7 @@ from tests.support.webhooks import receiving
 from tests.support.worker import working
 
 
-async def test_the_path_of_an_operator(tmp_path: Path) -> None:
+async def test_an_operator_lists_tests_and_replays_an_endpoint(tmp_path: Path) -> None:
     with RedisServer("valkey") as server, capture_logs():
         async with receiving() as receiver:
             settings = {"webhooks": {"crm": receiver.settings(PING_COMPLETED)}, "drain_s": 1}

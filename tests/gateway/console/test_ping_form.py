@@ -137,7 +137,7 @@ async def test_a_ping_to_all_users_needs_the_scope_broadcast(console: Console) -
     assert console.api.queue.pings == []
 
 
-async def test_a_scheduled_ping(console: Console) -> None:
+async def test_a_ping_with_deliver_at_is_scheduled(console: Console) -> None:
     async with console.operator() as browser:
         assert (await send(browser, deliver_at="1970-01-01T00:00:02Z"))[0] == 303
     assert console.api.queue.instants == [2_000]

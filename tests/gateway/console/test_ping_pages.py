@@ -176,7 +176,7 @@ async def test_a_caller_that_is_limited_to_apps_reads_only_pings_with_its_limit(
         assert (await browser.get(f"/console/pings/{PING}"))[0] == 200
 
 
-def test_the_instant_of_an_id() -> None:
+def test_an_id_contains_the_time_of_acceptance() -> None:
     assert accepted_ms("0000000003e8" + "0" * 20) == 1000
     assert accepted_ms("x") is None
 

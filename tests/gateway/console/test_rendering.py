@@ -17,7 +17,7 @@ GLOBALS = {
 }
 
 
-def test_filters() -> None:
+def test_instants_sizes_and_durations_are_readable_texts() -> None:
     assert instant(1_700_000_000_000) == "2023-11-14 22:13:20 UTC"
     assert [instant(value) for value in (None, 0, -1, 1e18)] == ["", "", "", ""]
     assert [size(value) for value in (10, 2048, 5 * 2**20, 3 * 2**30)] == [

@@ -48,7 +48,7 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
         assert secret not in text
 
 
-def test_values_as_text() -> None:
+def test_values_are_shown_as_text_without_secrets() -> None:
     values = (None, True, 1.5, (), ("a", "b"), Secret("x"), Path("/x"), object(), "x" * 1_000)
     assert [shown(value) for value in values[:-1]] == [
         "none",

@@ -42,7 +42,9 @@ def decided(
         ("fcm", Verdict(VerdictKind.LATER, "x", delay_s=7), 429, 7),
     ],
 )
-def test_the_first_delay(provider: str, verdict: Verdict, status: int, delay_s: int) -> None:
+def test_the_first_delay_depends_on_provider_and_verdict(
+    provider: str, verdict: Verdict, status: int, delay_s: int
+) -> None:
     assert decided(provider, verdict, status, timing()) == RetryDecision(1_000_000 + delay_s * 1000, "")
 
 

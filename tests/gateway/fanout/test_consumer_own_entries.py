@@ -181,7 +181,7 @@ async def test_taken_entries_are_planned_before_the_end(
     assert len(apns.received) == 1
 
 
-async def test_pings_that_wait_for_a_hanging_one_use_room(
+async def test_no_entries_are_read_while_too_many_decoded_pings_are_held(
     redis_address: str, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with pipeline(redis_address, tmp_path, settings) as one:

@@ -173,12 +173,12 @@ async def test_a_device_that_is_not_registered_for_push(running: Setup) -> None:
     assert "not registered for push" in row["text"]
 
 
-async def test_a_device_type_without_a_provider(running: Setup) -> None:
+async def test_a_device_type_without_a_provider_is_left_out_as_unsupported(running: Setup) -> None:
     row = await running.left_out(Client(device_type="wp8", pin="x"))
     assert row["reason"] == "unsupported_platform"
 
 
-async def test_the_same_device_and_the_same_token(running: Setup) -> None:
+async def test_a_repeated_device_or_token_is_left_out(running: Setup) -> None:
     newest = apple(APPLE_PIN, phone_id="p", last_sync="2026-11-24T10:00:00+0000")
     row = await running.left_out(newest, apple("cd" * 32, phone_id="p"))
     assert (row["reason"], row["same_as"]) == ("repeated", newest.client_id)
@@ -215,7 +215,7 @@ async def test_a_token_that_is_marked_as_dead(running: Setup) -> None:
     assert (row["provider"], row["app"], row["token"]) == ("apns", "app", mask(APPLE_PIN))
 
 
-async def test_a_missing_client(running: Setup) -> None:
+async def test_a_missing_client_is_left_out_as_dangling(running: Setup) -> None:
     device = apple(APPLE_PIN)
     await lay_user(running.redis, "bob", [device])
     await running.redis.delete(f"client:{device.client_id}:rho__id")

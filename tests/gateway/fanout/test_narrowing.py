@@ -27,7 +27,7 @@ def narrowing(**to: tuple[str, ...]) -> Narrowing:
     return found
 
 
-def test_most_pings_leave_nobody_out() -> None:
+def test_a_ping_without_restrictions_has_no_narrowing() -> None:
     assert narrowing_of(Ping(users=("bob",)), TYPES) is None
     assert narrowing_of(Ping(to=Addressees(all_users=True)), TYPES) is None
     assert narrowing_of(Ping(to=Addressees(devices=("c1",))), TYPES) is None
@@ -43,7 +43,7 @@ def test_most_pings_leave_nobody_out() -> None:
         ({"except_users": ("bob",)}, ["", "", ""]),
     ],
 )
-def test_the_reason_of_each_device(to: dict[str, tuple[str, ...]], reasons: list[str]) -> None:
+def test_each_excluded_device_has_its_reason(to: dict[str, tuple[str, ...]], reasons: list[str]) -> None:
     found = narrowing(**to)
     assert [found.reason(device) for device in (IPHONE, ANDROID, UNREGISTERED)] == reasons
 

@@ -90,7 +90,7 @@ async def test_of_two_records_of_a_device_the_newer_is_chosen(
     assert report["skipped"] == {"repeated": 1}
 
 
-async def test_a_chunk_of_a_broadcast_with_such_a_user(
+async def test_a_chunk_with_a_user_of_many_devices_reaches_each_device_once(
     opened: Open, redis_client: Redis, apns: ApnsSimulator
 ) -> None:
     users = {f"user{n}": [phone(5_000 + n)] for n in range(keys.BROADCAST_USERS + 50)}

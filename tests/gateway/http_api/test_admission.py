@@ -13,7 +13,7 @@ from gateway.settings import Settings
 from protocols.ping.parse import from_json
 
 
-def test_no_limit() -> None:
+def test_without_a_limit_every_request_is_admitted() -> None:
     rate = RequestRate(None)
     assert all(rate.take() for _ in range(10_000))
 
@@ -32,7 +32,7 @@ def test_the_rate_allows_a_burst_of_one_second(per_s: float) -> None:
     assert sum(rate.take() for _ in range(500)) == per_s
 
 
-def test_less_than_one_a_second() -> None:
+def test_a_rate_below_one_a_second_admits_one_request_per_period() -> None:
     now = 0.0
     rate = RequestRate(0.5, lambda: now)
     assert [rate.take(), rate.take()] == [True, False]

@@ -52,6 +52,8 @@ async def test_members_of_gzip_follow_each_other(both: House) -> None:
     ],
     ids=["bomb", "deflate bomb", "cut", "none", "more", "br", "zstd", "two", "what", "identity"],
 )
-async def test_encodings(both: House, body: bytes, encoding: str, status: int) -> None:
+async def test_the_encoding_of_a_body_decides_the_status(
+    both: House, body: bytes, encoding: str, status: int
+) -> None:
     answer = await call(both, body, headers={"Content-Encoding": encoding})
     assert answer.status == status, answer.body

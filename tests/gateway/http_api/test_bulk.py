@@ -220,7 +220,7 @@ async def test_pieces_may_end_anywhere(api: House, size: int) -> None:
     assert rest.count(b'"line":3') == 1
 
 
-async def test_gzip(api: House) -> None:
+async def test_a_gzip_body_is_decoded_line_by_line(api: House) -> None:
     status, _, body = await post(api, gzip.compress(lines(*numbered(3000))), Content_Encoding="gzip")
     assert (status, len(body.splitlines()), len(api.queue.pings)) == (200, 3000, 3000)
 
@@ -323,7 +323,7 @@ async def test_body_bytes_is_no_limit(api: House) -> None:
     assert len(await answers(api, *numbered(500))) == 500
 
 
-async def test_100_continue(api: House) -> None:
+async def test_a_client_that_expects_100_continue_gets_it(api: House) -> None:
     async with wire(api.port) as client:
         body = lines({"user_id": "a"})
         head = {"Content-Type": NDJSON, "Expect": "100-continue", "Content-Length": str(len(body))}
@@ -379,7 +379,7 @@ async def test_the_loop_runs_after_each_hundred_lines(api: House) -> None:
     assert max(after - before for before, after in pairwise(taken)) <= 100
 
 
-async def test_a_window_of_bytes(api: House) -> None:
+async def test_the_unanswered_bytes_of_a_request_are_bounded(api: House) -> None:
     api.queue.holding = True
     long = [{"user_id": f"user{number}", "message": "x" * 60_000} for number in range(60)]
     posted = asyncio.create_task(post(api, io.BytesIO(lines(*long))))
@@ -438,7 +438,7 @@ async def test_the_rate_limits_lines(api: House) -> None:
 # The summary.
 
 
-async def test_return_minimal(api: House) -> None:
+async def test_return_minimal_is_answered_with_one_summary(api: House) -> None:
     wrong = [b"{"] * (ERRORS_MAX + 5)
     status, headers, body = await post(
         api, lines({"user_id": "a"}, *wrong, {"user_id": "b"}), Prefer="return=minimal"

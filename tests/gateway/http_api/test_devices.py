@@ -193,7 +193,7 @@ async def test_an_id_that_could_name_a_document_is_refused(
 
 
 @pytest.mark.parametrize("value", [True, [], {}, "x" * 4097])
-async def test_a_device_field_of_a_wrong_form(api: House, value: Any) -> None:
+async def test_a_device_field_of_a_wrong_form_is_400_and_named(api: House, value: Any) -> None:
     await add(api, "bob")
     session = await log_in(api, "bob")
     answer = await call(api, {"device_pin": value}, path="/rc/v1/clients", token=None, headers=session)
@@ -279,7 +279,7 @@ async def test_all_processes_take_each_others_sessions(redis_client: Redis) -> N
         assert (await keys_of(redis_client, client_id))["user_id"] == "bob"
 
 
-async def test_a_wrong_password(api: House) -> None:
+async def test_a_wrong_password_is_401_without_a_session(api: House) -> None:
     await add(api, "bob")
     answer = await call(api, {"login": "bob", "password": "x"}, path="/rc/v1/app/login", token=None)
     assert (answer.status, answer.body) == (401, b"Unable to authenticate 'bob'")

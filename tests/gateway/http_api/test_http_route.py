@@ -9,7 +9,7 @@ async def answer(_: web.Request) -> web.Response:
     return web.Response()
 
 
-def test_the_warning_of_an_older_name() -> None:
+def test_an_older_name_has_the_warning_of_rhoconnect() -> None:
     assert HttpRoute("POST", "/api/ping", "token", "Ping", answer, deprecated=True).warning == (
         "Use of the POST /api/ping is deprecated. Use Rhoconnect API v1 instead."
     )

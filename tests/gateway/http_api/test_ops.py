@@ -3,7 +3,7 @@
 from tests.gateway.http_api.harness import House, call
 
 
-async def test_alive_and_ready(api: House) -> None:
+async def test_healthz_reports_alive_and_readyz_ready(api: House) -> None:
     assert (await call(api, method="GET", path="/healthz", token=None)).json == {"alive": True}
     ready = await call(api, method="GET", path="/readyz", token=None)
     assert (ready.status, ready.json) == (200, {"ready": True, "missing": {}, "degraded": {}})
@@ -24,7 +24,7 @@ async def test_a_part_that_only_some_pings_need_leaves_it_ready(api: House) -> N
     assert answer.json["degraded"] == {"lane apns:A": "no_connection"}
 
 
-async def test_metrics_in_prometheus_text(api: House) -> None:
+async def test_metrics_are_served_as_prometheus_text(api: House) -> None:
     api.services.metrics.pings_accepted("http").inc(3)
     answer = await call(api, method="GET", path="/metrics", token=None)
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")

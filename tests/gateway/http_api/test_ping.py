@@ -160,7 +160,7 @@ async def test_a_broken_body_is_reported_before_the_token(both: House) -> None:
     assert (await call(both, b"{", token=None)).status == 400
 
 
-async def test_an_empty_body_pings_nobody(both: House) -> None:
+async def test_an_empty_body_is_a_ping_without_users(both: House) -> None:
     assert (await call(both, b"")).status == 200
     assert both.queue.pings == [Ping()]
 
@@ -262,7 +262,7 @@ async def test_a_large_body_is_read_as_json_by_its_two_ends(both: House) -> None
     assert both.queue.pings[0].users == tuple(users)
 
 
-async def test_a_multipart_form(both: House) -> None:
+async def test_a_multipart_form_is_read(both: House) -> None:
     parts = [("user_id[]", "a"), ("user_id[]", "b"), ("message", "grüße")]
     body = "".join(
         f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in parts
@@ -280,7 +280,7 @@ async def test_the_query_counts_and_the_body_wins(both: House) -> None:
     assert both.queue.pings == [Ping(users=("a",), message="from body")]
 
 
-async def test_expect_continue_with_a_late_body(both: House) -> None:
+async def test_a_body_sent_after_100_continue_is_accepted(both: House) -> None:
     body = json.dumps({"user_id": "bob"}).encode()
     whole = request(body, headers={"Expect": "100-continue"})
     async with wire(both.port) as connection:
@@ -291,7 +291,7 @@ async def test_expect_continue_with_a_late_body(both: House) -> None:
     assert both.queue.pings[0].users == ("bob",)
 
 
-async def test_a_chunked_body(both: House) -> None:
+async def test_a_chunked_body_is_read(both: House) -> None:
     head = request(b"", headers={"Content-Length": None, "Transfer-Encoding": "chunked"})
     async with wire(both.port) as connection:
         connection.send(head + b'5\r\n{"use\r\nc\r\nr_id":"bob"}\r\n0\r\n\r\n')
@@ -342,7 +342,7 @@ async def test_requests_over_the_rate_are_429(both: House) -> None:
         (IdempotencyConflict("other body"), 409, False),
     ],
 )
-async def test_refusals_of_the_queue(both: House, failure: StoreDown, status: int, named: bool) -> None:
+async def test_queue_errors_have_a_status(both: House, failure: StoreDown, status: int, named: bool) -> None:
     both.queue.failure = failure
     both.queue.holding = True
     async with wire(both.port) as connection:
@@ -427,7 +427,7 @@ async def test_an_accepted_ping_is_reported_although_its_report_cannot_be_read(
     assert told.items() <= answer.json.items()
 
 
-async def test_a_report_by_token_only(both: House) -> None:
+async def test_a_report_requires_the_token(both: House) -> None:
     both.reports.known["f" * 32] = {"state": "done"}
     path = "/rc/v1/pings/" + "f" * 32
     assert (await call(both, method="GET", path=path)).json == {"state": "done"}

@@ -5,7 +5,7 @@ import pytest
 from tests.gateway.http_api.harness import House, call
 
 
-async def test_a_list_by_token_only(both: House) -> None:
+async def test_a_list_requires_the_token(both: House) -> None:
     both.reports.known |= {str(number): {"ping_id": str(number)} for number in range(3)}
     path = "/rc/v1/pings"
     answer = await call(both, method="GET", path=path)
@@ -18,6 +18,6 @@ async def test_a_list_by_token_only(both: House) -> None:
 @pytest.mark.parametrize(
     "query", ["state=finished", "limit=0", "limit=501", "limit=x", "cursor=x", "cursor="]
 )
-async def test_a_list_with_a_parameter_without_a_valid_value(both: House, query: str) -> None:
+async def test_an_invalid_parameter_of_a_list_is_400_and_named(both: House, query: str) -> None:
     answer = await call(both, method="GET", path=f"/rc/v1/pings?{query}")
     assert (answer.status, answer.error["field"]) == (400, query.partition("=")[0])

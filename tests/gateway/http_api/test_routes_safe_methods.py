@@ -55,7 +55,7 @@ async def test_no_other_get_changes_anything(api: House, redis_client: Redis, me
     assert changing == (RHOCONNECTS if method == "GET" else set())
 
 
-async def test_the_table_and_the_documentation_name_them(api: House) -> None:
+async def test_the_table_and_the_documentation_name_the_get_routes_that_change_state(api: House) -> None:
     table = routes(HandlerContext(api.services))
     assert {(route.method, route.path) for route in table if route.changes_state} == RHOCONNECTS
     text = DOCUMENT.read_text()

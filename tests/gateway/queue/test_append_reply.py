@@ -16,7 +16,7 @@ from protocols.ping.model import Ping
     ("word", "kind"),
     [(b"full", QueueFull), (b"schedule_full", ScheduleFull), (b"void", StoreDown)],
 )
-def test_a_refusal_of_the_script(word: bytes, kind: type[Exception]) -> None:
+def test_each_refusal_of_the_script_becomes_its_error(word: bytes, kind: type[Exception]) -> None:
     assert type(outcome_of([word])) is kind
 
 
@@ -33,7 +33,7 @@ def test_an_error_of_redis_keeps_its_cause_and_names_no_detail_of_the_connection
     assert not isinstance(refused, StoreRefused)
 
 
-def test_the_lease_of_the_own_entry_and_of_an_older_one() -> None:
+def test_a_lease_describes_the_own_entry_or_an_older_one() -> None:
     batch = AppendBatch(keys.PINGS)
     batch.add(Ping(users=("bob",)), 7, lambda _: None)
     entry = Entry(batch.id, batch.accepted_ms, tuple(batch.pings))

@@ -24,7 +24,7 @@ def accepted(*clients: str) -> PingRecord:
     return PingRecord(len(clients), tuple((client, "apns") for client in clients))
 
 
-async def test_the_newest_come_first_with_verdict_reason_and_effect(
+async def test_deliveries_are_listed_newest_first_with_verdict_reason_and_effect(
     connection: RedisConnection, redis_client: Redis
 ) -> None:
     rejected = DeviceVerdict("phone", "apns", VerdictKind.REJECTED, "TooBig")

@@ -23,7 +23,9 @@ class Queue:
     ("outcome", "expected"),
     [(None, Accepted("the id")), (Accepted("another", repeated=True), Accepted("another", repeated=True))],
 )
-async def test_a_durable_ping(outcome: Accepted | None, expected: Accepted) -> None:
+async def test_the_outcome_of_a_durable_ping_is_accepted(
+    outcome: Accepted | None, expected: Accepted
+) -> None:
     queue = Queue()
     pending = PendingAppend(queue, Ping(), 1)
     queue.done(outcome)

@@ -222,6 +222,6 @@ def test_an_instant_is_text_in_utc() -> None:
     assert schedule.instant_text(1_796_119_200_250) == "2026-12-01T10:00:00.250Z"
 
 
-def test_the_offset_of_the_instant_in_an_entry() -> None:
+def test_the_instant_stands_at_its_offset_in_an_entry() -> None:
     packed = msgspec.msgpack.encode(Entry("a" * 28, 1_796_119_200_000, ()))
     assert packed[schedule.INSTANT_AT :].startswith(msgspec.msgpack.encode(1_796_119_200_000))

@@ -137,6 +137,6 @@ def test_many_clients_have_a_common_limit_in_each_minute() -> None:
     assert refused.take("client1") == 10_000 - REFUSED_LOGINS
 
 
-def test_the_kind_of_a_caller() -> None:
+def test_a_record_names_the_kind_of_its_caller() -> None:
     callers = [API_TOKEN, Principal("ci", ALL_SCOPES, None, "ab12"), Principal("rhoadmin", ALL_SCOPES)]
     assert [AuditRecord.of(one, "", "", DONE).kind for one in callers] == ["api_token", "token", "login"]

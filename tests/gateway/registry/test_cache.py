@@ -89,12 +89,12 @@ def test_a_change_is_stored_as_long_as_a_reply_may_be_in_transit(cache: DeviceCa
 @pytest.mark.parametrize("how", ["clear", "flood"])
 def test_after_a_flush_earlier_requests_are_not_cached(cache: DeviceCache, clock: Clock, how: str) -> None:
     keep(cache, "bob", read(clock))
-    on_its_way = read(clock, "cd")
+    in_transit = read(clock, "cd")
     if how == "clear":
         cache.clear()
     else:
         cache.invalidate(str(number) for number in range(CHANGES_MAX + 1))
-    keep(cache, "eve", on_its_way)
+    keep(cache, "eve", in_transit)
     assert (knows(cache), knows(cache, "eve")) == (False, False)
     clock.now_s += 1
     keep(cache, "eve", read(clock, "cd"))

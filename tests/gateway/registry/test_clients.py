@@ -10,7 +10,7 @@ from gateway.store import keys
 from protocols.errors import InvalidField
 
 
-async def test_a_client_that_many_register_at_once_belongs_to_one(redis_client: Redis) -> None:
+async def test_a_client_that_several_users_register_at_once_belongs_to_one(redis_client: Redis) -> None:
     clients = Clients(redis_client)
     logins = [f"user{number}" for number in range(4)]
     await asyncio.gather(*(clients.register(login, "c", {"device_pin": login}) for login in logins))

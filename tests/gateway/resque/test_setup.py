@@ -42,7 +42,9 @@ async def hand_again(redis: Redis, theirs: Redis, server: RedisServer, other: Re
     await link.close()
 
 
-async def test_another_namespace(redis_server: RedisServer, redis_client: Redis) -> None:
+async def test_jobs_of_another_namespace_are_processed(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
     job = {"class": "PingJob", "args": [{"user_id": "a", "message": "here"}]}
     await redis_client.rpush("shop:queue:ping", json.dumps(job))
     async with working(redis_server.address, redis=Secret(f"{redis_server.address}&namespace=shop")):

@@ -24,7 +24,9 @@ from gateway.store.keys import ResqueKeys
         ("redis+sentinel://a,b/main/1?namespace=shop", "redis+sentinel://a,b/main/1", "shop"),
     ],
 )
-def test_the_location_of_resque(text: str, address: str, namespace: str) -> None:
+def test_the_location_of_resque_is_an_address_and_a_namespace(
+    text: str, address: str, namespace: str
+) -> None:
     place = ResqueLocation.parse(text)
     assert place == ResqueLocation(RedisAddress.parse(address), ResqueKeys(namespace))
     assert place.names.queue("ping") == f"{namespace}:queue:ping"

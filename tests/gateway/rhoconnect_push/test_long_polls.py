@@ -57,7 +57,7 @@ def polls(store: Store) -> LongPolls:
         (ConnectionLost("gone", sent=True), [], 1),
     ],
 )
-def test_the_answer_to_each_reply_of_the_store(
+def test_each_reply_of_the_store_decides_the_answer(
     store: Store, polls: LongPolls, reply: Any, answers: list[tuple[int, bytes]], waiting: int
 ) -> None:
     device = Device()

@@ -163,7 +163,7 @@ async def test_a_registration_can_be_looked_up(service: House) -> None:
     assert (missing.status, missing.body) == (404, b"")
 
 
-async def test_ending_a_registration(service: House) -> None:
+async def test_delete_ends_a_registration_once(service: House) -> None:
     phone = await service.new_phone()
     assert (await service.register(phone, "other", method="DELETE")).status == 404
     ended = await service.register(phone, method="DELETE")
@@ -280,7 +280,7 @@ async def test_the_content_type_of_a_message_must_be_json_exactly(service: House
         (b'{"data":{},"more":[]}', 204),
     ],
 )
-async def test_the_form_of_a_message(service: House, body: bytes, status: int) -> None:
+async def test_the_form_of_a_message_decides_the_status(service: House, body: bytes, status: int) -> None:
     phone = await service.new_phone()
     answer = await service.post(phone.token, body)
     assert (answer.status, answer.body) == (status, b"")

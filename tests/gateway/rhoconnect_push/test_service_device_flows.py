@@ -48,7 +48,7 @@ def device_of(service: House, behaviour: DeviceBehaviour, password: str = "pwd")
 
 
 @FLAVOURS
-async def test_register_poll_message_acknowledge_and_unregister(
+async def test_a_device_registers_polls_acknowledges_and_unregisters(
     service: House, behaviour: DeviceBehaviour
 ) -> None:
     async with device_of(service, behaviour) as device:

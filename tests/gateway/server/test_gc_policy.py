@@ -41,7 +41,7 @@ print(*(now["collections"] - then["collections"] for now, then in zip(gc.get_sta
     young, middle, full = map(int, done.stdout.split())
     assert young > 0
     assert middle > 0
-    assert full == 0, "Python chose a moment"
+    assert full == 0, "a full collection began by itself"
 
 
 def test_the_objects_of_imported_modules_are_never_collected() -> None:

@@ -104,7 +104,7 @@ async def test_a_client_that_reads_no_answer_times_out(house: House, monkeypatch
         assert read < 20_000 * 300
 
 
-def test_request_lines() -> None:
+def test_a_request_line_decides_the_status() -> None:
     assert request_of(b"GET /metrics HTTP/1.1") == ("GET", "200 OK")
     assert request_of(b"GET  /metrics HTTP/1.1")[1] == "400 Bad Request"
     assert request_of(b"GET /metrics/ HTTP/1.1")[1] == "404 Not Found"

@@ -21,7 +21,7 @@ def reading(file: Path) -> SettingsReloader:
     return SettingsReloader(file, lambda: load(file, None, {}), load(file, None, {}))
 
 
-def test_nothing_changed(reading: SettingsReloader) -> None:
+def test_unchanged_files_are_no_change(reading: SettingsReloader) -> None:
     assert [reading.changed() for _ in range(3)] == [False, False, False]
 
 

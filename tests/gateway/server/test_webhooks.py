@@ -19,7 +19,7 @@ from tests.support.webhooks import SECRET, receiving
 from tests.support.worker import working
 
 
-async def test_a_ping_and_a_lane_reach_the_endpoint(
+async def test_the_end_of_a_ping_and_a_lane_that_is_down_are_reported(
     tmp_path: Path, redis_address: str, redis_client: Redis
 ) -> None:
     """APNs cannot be reached: the ping ends by its time to live, and the lane is reported once."""

@@ -31,11 +31,13 @@ Origin = Annotated[str, Meta(pattern=ORIGIN_PATTERN)]
         (int | str, [], True, "expected a whole number or text, found a list"),
     ],
 )
-def test_a_refused_value(type_: object, value: object, strict: bool, words: str) -> None:
+def test_a_complaint_names_the_expected_and_the_found_type(
+    type_: object, value: object, strict: bool, words: str
+) -> None:
     assert complaint(type_, value, strict=strict) == words
 
 
-def test_kinds() -> None:
+def test_the_kind_of_a_value_is_described_in_words() -> None:
     assert [found_kind(value) for value in ({}, 1.5, True, object())] == [
         "a mapping",
         "a number",

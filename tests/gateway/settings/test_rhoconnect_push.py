@@ -90,7 +90,9 @@ def test_missing_keys_of_a_config_have_their_own_defaults(tmp_path: Path) -> Non
         ("httpSecure", "y", ("key_file", Path("privatekey.pem"))),
     ],
 )
-def test_single_settings(tmp_path: Path, key: str, value: Any, meaning: tuple[str, Any]) -> None:
+def test_each_setting_of_rhoconnect_push_is_translated(
+    tmp_path: Path, key: str, value: Any, meaning: tuple[str, Any]
+) -> None:
     rhoconnect_push = translated(tmp_path, {**SHIPPED, key: value}).settings.rhoconnect_push
     assert getattr(rhoconnect_push, meaning[0]) == meaning[1]
 
@@ -105,7 +107,7 @@ def test_single_settings(tmp_path: Path, key: str, value: Any, meaning: tuple[st
         ("localhost:6379:1", "localhost:6379:1"),
     ],
 )
-def test_the_redis_of_a_config(tmp_path: Path, url: str, address: str) -> None:
+def test_the_redis_url_of_a_config_becomes_an_address(tmp_path: Path, url: str, address: str) -> None:
     redis = translated(tmp_path, {**SHIPPED, "redisToGoUrl": url}).settings.redis
     assert redis is not None
     assert redis.reveal() == address
@@ -145,7 +147,7 @@ def test_an_error_is_reported_in_one_line(tmp_path: Path, config: str, message: 
         translate(read_config(path), {}, tmp_path)
 
 
-def test_a_missing_config(tmp_path: Path) -> None:
+def test_a_missing_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="No such file"):
         read_config(tmp_path / "config.json")
 

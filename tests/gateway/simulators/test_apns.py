@@ -81,7 +81,7 @@ async def test_a_limit_fault_changes_the_live_limit() -> None:
         await client.assert_capacity(3)
 
 
-async def test_silence_answers_all_but_its_own() -> None:
+async def test_a_silence_fault_leaves_only_matching_requests_unanswered() -> None:
     async with ApnsSimulator(ApnsOptions(faults=["silence:dead"])) as apns, connected(apns) as client:
         token = provider_token(apns.signing_key)
         await client.send(push(token))

@@ -59,7 +59,7 @@ class Sender:
             return answer.status, await answer.json(), answer.headers
 
 
-async def test_a_message_over_http_1_1() -> None:
+async def test_a_message_over_http_1_1_is_accepted() -> None:
     async with FcmSimulator() as fcm, Sender(fcm) as sender:
         status, body, _ = await sender.send()
         assert status == 200

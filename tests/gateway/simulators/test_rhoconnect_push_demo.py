@@ -21,7 +21,7 @@ async def test_its_settings_name_the_port_of_the_service_in_two_places() -> None
             await device.register(stack, DemoUser("carol", "demo", "rhoconnect_session=x"))
 
 
-def test_a_message_as_a_line_and_as_content() -> None:
+def test_a_message_is_shown_as_a_line_and_as_content() -> None:
     received: list[ReceivedPush] = []
     device = RhoConnectPushDemoDevice(received.append)
     device._owner = "carol"

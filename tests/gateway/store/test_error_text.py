@@ -27,7 +27,7 @@ def test_each_error_has_its_own_text(error: Exception, words: str) -> None:
     assert error_text(error) == words
 
 
-def test_a_port_without_a_listener(redis_server: RedisServer) -> None:
+def test_a_port_without_a_listener_is_a_refused_connection(redis_server: RedisServer) -> None:
     with (
         redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0)) as client,
         pytest.raises(exceptions.ConnectionError) as caught,
@@ -36,7 +36,7 @@ def test_a_port_without_a_listener(redis_server: RedisServer) -> None:
     assert error_text(caught.value) == "cannot be reached (connection refused)"
 
 
-def test_a_wrong_command(redis_server: RedisServer) -> None:
+def test_error_replies_have_texts(redis_server: RedisServer) -> None:
     with redis_server.client() as client, pytest.raises(exceptions.ResponseError) as caught:
         client.execute_command("NONSENSE")
     assert error_text(caught.value) == "refuses the command"

@@ -29,7 +29,7 @@ def test_a_stored_provider_has_its_present_name(stored: str, present: str) -> No
         ("apns:cert:rhoconnect_push:x", "apns:cert:rhoconnect_push:x"),
     ],
 )
-def test_a_lane_of_rhoconnect_push_had_another_name(name: str, former: str) -> None:
+def test_only_a_lane_of_rhoconnect_push_has_a_former_name(name: str, former: str) -> None:
     assert former_lane_name(name) == former
 
 

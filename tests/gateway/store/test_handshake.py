@@ -91,7 +91,7 @@ async def tls_before(server: RedisServer, folder: Path) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_through_tls(kind: str, tmp_path: Path) -> None:
+async def test_each_login_works_through_tls(kind: str, tmp_path: Path) -> None:
     with RedisServer(kind) as server:
         restrict(server, nopass=False)
         async with tls_before(server, tmp_path) as place:
@@ -101,7 +101,7 @@ async def test_through_tls(kind: str, tmp_path: Path) -> None:
                 await assert_refused(RedisAddress.parse(f"rediss://{login}@{place}"))
 
 
-async def test_through_tls_to_a_default_user_without_a_password(tmp_path: Path) -> None:
+async def test_a_default_user_without_a_password_refuses_other_logins_through_tls(tmp_path: Path) -> None:
     with RedisServer("valkey") as server:
         restrict(server, nopass=True)
         async with tls_before(server, tmp_path) as place:
@@ -125,7 +125,7 @@ def watched(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Re
         yield server, f"127.0.0.1:{port}/mymaster/0"
 
 
-async def test_through_a_sentinel(watched: tuple[RedisServer, str]) -> None:
+async def test_each_login_works_through_a_sentinel(watched: tuple[RedisServer, str]) -> None:
     server, place = watched
     restrict(server, nopass=False)
     for login, name in LOGINS.items():
@@ -134,7 +134,7 @@ async def test_through_a_sentinel(watched: tuple[RedisServer, str]) -> None:
         await assert_refused(RedisAddress.parse(f"redis+sentinel://{login}@{place}"))
 
 
-async def test_through_a_sentinel_to_a_default_user_without_a_password(
+async def test_a_default_user_without_a_password_refuses_other_logins_through_a_sentinel(
     watched: tuple[RedisServer, str],
 ) -> None:
     server, place = watched
@@ -202,7 +202,7 @@ async def test_a_redis_without_users_accepts_the_password_alone(login: str) -> N
         (b"", "redistogo:hosted", "no password is set"),
     ],
 )
-async def test_a_redis_without_users_refuses_in_its_own_words(
+async def test_a_refusal_has_the_text_of_a_redis_without_users(
     password: bytes, login: str, words: str
 ) -> None:
     async with redis_5(password) as place:

@@ -157,7 +157,7 @@ def test_new_files_are_private_to_their_owner(tmp_path: Path) -> None:
         (0o711, "may be read by every user"),
     ],
 )
-def test_warnings_about_a_folder(path: Path, mode: int, told: str) -> None:
+def test_a_folder_that_others_can_read_or_write_is_warned_of(path: Path, mode: int, told: str) -> None:
     path.chmod(mode)
     assert len(folder_warnings(path)) == bool(told)
     assert all(told in warning and str(path) in warning for warning in folder_warnings(path))
@@ -183,7 +183,7 @@ def test_a_folder_that_may_be_exchanged(tmp_path: Path, path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "told"), [(0o600, ""), (0o640, ""), (0o644, "be read by"), (0o666, "be read and written by")]
 )
-def test_warnings_about_a_file(tmp_path: Path, mode: int, told: str) -> None:
+def test_a_file_that_others_can_read_or_write_is_warned_of(tmp_path: Path, mode: int, told: str) -> None:
     (tmp_path / "key").write_text("secret")
     (tmp_path / "key").chmod(mode)
     warnings = file_warnings(tmp_path / "key", "apns.key_file")

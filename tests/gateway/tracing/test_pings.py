@@ -194,7 +194,7 @@ def test_a_batch_without_a_recorded_ping_has_no_trace() -> None:
 
 
 @pytest.mark.parametrize(("status", "failed"), [(204, False), (500, True), (None, True), (None, False)])
-def test_a_webhook(status: int | None, failed: bool) -> None:
+def test_a_call_of_a_webhook_has_a_span(status: int | None, failed: bool) -> None:
     spans = Spans()
     spans.tracer.webhook(
         PARENT, WebhookCall("7" * 32, "crm", "ping.completed", (5, 9), status), failed=failed

@@ -29,13 +29,13 @@ async def test_a_reachable_provider_is_connected_and_disconnected() -> None:
         assert provider.peers[0].machine.closed
 
 
-async def test_a_port_without_a_listener() -> None:
+async def test_a_port_without_a_listener_is_a_refused_connection() -> None:
     provider = Provider()
     assert await why(provider.endpoint()) == "connection refused"
     provider.sock.close()
 
 
-async def test_a_host_without_an_address() -> None:
+async def test_a_host_without_an_address_is_a_name_not_found() -> None:
     assert await why(Endpoint("no-such-host.invalid", 443, client_context(), "x")) == "host name not found"
 
 
@@ -49,7 +49,7 @@ async def test_a_certificate_of_an_authority_that_is_not_trusted() -> None:
         assert told == "certificate not trusted: unable to get local issuer certificate"
 
 
-async def test_a_certificate_for_another_host() -> None:
+async def test_a_certificate_for_another_host_is_not_trusted() -> None:
     async with Provider() as provider:
         context = provider.endpoint().ssl
         told = await why(Endpoint("localhost.localdomain", provider.port, context, "x"))

@@ -11,7 +11,7 @@ from gateway.transport.feed import Endpoint, OutgoingRequest
 from gateway.transport.pool import ConnectionPool, Tuning
 from protocols.http2.client import OutcomeKind, RequestOutcome
 from protocols.http2.server import StreamRequest
-from tests.support.http2 import OK, request, status
+from tests.support.http2 import OK, status
 from tests.support.provider import ListFeed, Peer, Provider, answer, contexts_of, deaf_port, hold
 
 MakePool = Callable[..., ConnectionPool]
@@ -206,55 +206,6 @@ async def test_the_back_off_is_kept_however_often_the_feed_wakes(make_pool: Make
         await asyncio.sleep(0)
     assert feed.links == [(0, "connection refused")]
     provider.sock.close()
-
-
-async def test_replaced_connections_finish_their_requests_and_new_ones_get_the_rest(
-    make_pool: MakePool,
-) -> None:
-    async with Provider(hold) as old, Provider() as new:
-        feed = ListFeed(2)
-        pool = make_pool(old, feed)
-        await old.until(lambda: len(old.requests) == 2)
-        pool.replace_connections(new.endpoint())
-        feed.add(2)
-        await feed.until(lambda: len(feed.outcomes) == 2)
-        assert contexts_of(new.requests) == [2, 3]
-        for one in old.requests:
-            old.peers[0].machine.respond(one.stream_id, OK)
-        old.peers[0].flush()
-        await feed.all_settled()
-        await old.until(lambda: old.alive == [])
-        assert (feed.statuses, feed.errors) == ([200] * 4, [])
-
-
-async def test_renewal_in_the_middle_of_a_handshake_counts_for_it_too(make_pool: MakePool) -> None:
-    async with Provider() as old, Provider() as new:
-        feed = ListFeed(2)
-        pool = make_pool(old, feed)
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert pool._dialing is not None
-        pool.replace_connections(new.endpoint())
-        await feed.all_settled()
-        assert (old.requests, len(new.requests)) == ([], 2)
-
-
-async def test_a_feed_may_renew_from_within_its_own_outcome(make_pool: MakePool) -> None:
-    class Renewing(ListFeed):
-        def on_outcomes(self, outcomes: Sequence[RequestOutcome]) -> None:
-            super().on_outcomes(outcomes)
-            if len(self.outcomes) == 1:
-                pool.replace_connections()
-
-    async with Provider(limit=1) as provider:
-        feed = Renewing()
-        # cannot be sent: gets its outcome while being sent
-        feed.queue.append((request(token="ab" * 40_000), b"", 0))
-        feed.count = 1
-        feed.add(3)
-        pool = make_pool(provider, feed)
-        await feed.all_settled()
-        assert feed.statuses == [431, 200, 200, 200]
 
 
 class Leaving(ListFeed):

@@ -163,7 +163,7 @@ async def test_a_replay_delivers_again(running: Running, receiver: Receiver, set
     assert len({message.id for message in receiver.accepted}) == 1
 
 
-async def test_unknown_endpoints(running: Running) -> None:
+async def test_unknown_endpoints_are_not_found(running: Running) -> None:
     for operation in (running.dispatcher.test("none"), running.dispatcher.replay("none", 1)):
         with pytest.raises(NotFound):
             await operation

@@ -91,7 +91,9 @@ async def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(410, Outcome.DISABLED), (503, Outcome.FAILED)])
-async def test_other_answers(receiver: Receiver, status: int, outcome: Outcome) -> None:
+async def test_410_disables_an_endpoint_and_503_is_a_failure(
+    receiver: Receiver, status: int, outcome: Outcome
+) -> None:
     receiver.status, receiver.headers = status, {"Retry-After": "7"}
     attempt = await sent(endpoint(receiver.url))
     assert (attempt.outcome, attempt.status) == (outcome, status)
@@ -103,14 +105,14 @@ async def test_a_long_answer_is_read_to_its_bound(receiver: Receiver) -> None:
     assert (await sent(endpoint(receiver.url), times=2)).outcome is Outcome.DELIVERED
 
 
-async def test_a_missing_answer(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_answer_is_a_failure(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_sink, "_TIMEOUT", http_sink.aiohttp.ClientTimeout(total=0.2))
     receiver.delay_s = 30.0
     attempt = await sent(endpoint(receiver.url))
     assert (attempt.outcome, "no complete answer" in attempt.error) == (Outcome.FAILED, True)
 
 
-async def test_an_unreachable_server() -> None:
+async def test_an_unreachable_server_is_a_failure() -> None:
     attempt = await sent(endpoint(f"http://127.0.0.1:{free_port()}/"))
     assert (attempt.outcome, attempt.status) == (Outcome.FAILED, None)
     assert attempt.error

@@ -137,7 +137,7 @@ def test_an_extension_that_is_garbage_does_no_harm(value: bytes) -> None:
     assert all(type(topic) is str for topic in loaded.topics)
 
 
-def test_no_topics_at_all() -> None:
+def test_a_certificate_may_name_no_topic() -> None:
     assert PushCertificate.load(as_pem(certificate(None)) + pem(PRIVATE)).topics == ()
 
 

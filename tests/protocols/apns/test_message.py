@@ -117,7 +117,7 @@ def test_an_app_that_reads_no_object_gets_a_text(ping: Ping, alert: Any) -> None
 
 
 @pytest.mark.parametrize(("ping", "push_type", "priority", "payload"), ROWS)
-def test_the_message_for_each_content_of_a_ping(
+def test_the_content_of_a_ping_decides_the_message(
     ping: Ping, push_type: bytes, priority: bytes, payload: dict[str, Any]
 ) -> None:
     headers, sent = told(ping)
@@ -130,11 +130,11 @@ def test_the_message_for_each_content_of_a_ping(
 @pytest.mark.parametrize(
     "ping", [Ping(), Ping(message=""), Ping(message={}), Ping(title=""), Ping(fcm={"a": {}})]
 )
-def test_nothing_to_show_and_nothing_to_sync(ping: Ping) -> None:
+def test_a_ping_that_shows_and_syncs_nothing_has_no_message(ping: Ping) -> None:
     assert compose(ping, TARGET, NOW_MS) is None
 
 
-def test_time_to_live() -> None:
+def test_the_expiration_follows_the_time_to_live() -> None:
     assert told(Ping(message="x"))[0][b"apns-expiration"] == b"1700086400"
     assert told(Ping(sources=("A",)))[0][b"apns-expiration"] == b"1700003600"
     assert (
@@ -172,7 +172,7 @@ def test_a_voip_topic_gets_voip_pushes_with_their_own_size_limit() -> None:
     assert compose(Ping(message="x" * 5000), ApnsTarget("com.example.app.voip"), NOW_MS) is not None
 
 
-def test_the_payload_limit_exactly() -> None:
+def test_a_payload_may_have_exactly_the_limit() -> None:
     around = len(b'{"aps":{"alert":""}}')
     fits = compose(Ping(message="x" * (4096 - around)), TARGET, NOW_MS)
     assert fits is not None and len(fits.body(PIN)) == 4096
@@ -216,7 +216,7 @@ def message() -> ApnsMessage:
         ("ab" * 256, b"/3/device/" + b"ab" * 256),
     ],
 )
-def test_the_path(message: ApnsMessage, pin: str, path: bytes) -> None:
+def test_the_path_holds_the_hexadecimal_token(message: ApnsMessage, pin: str, path: bytes) -> None:
     assert message.path(pin) == path
 
 
@@ -253,7 +253,7 @@ def test_the_ping_and_the_additions_are_left_as_they_were() -> None:
     assert additions == {"aps": {"category": "c"}}
 
 
-def test_the_repr_of_a_message(message: ApnsMessage) -> None:
+def test_the_repr_of_a_message_shows_no_content(message: ApnsMessage) -> None:
     assert repr(message) == "<APNs message, alert, 21 bytes>"
     assert not message.background
     assert message.expires_ms == NOW_MS + 86_400_000

@@ -52,14 +52,14 @@ def body(reason: str, **more: object) -> bytes:
 
 
 @pytest.mark.parametrize(("status", "reason"), rows(FOREVER))
-def test_permanent_rejections(status: int, reason: str) -> None:
+def test_permanent_reasons_are_rejected(status: int, reason: str) -> None:
     assert judge(status, (), body(reason)) == Verdict(
         VerdictKind.REJECTED, reason, dead=reason in DEAD, host_specific=reason in HERE_ONLY
     )
 
 
 @pytest.mark.parametrize(("status", "reason"), rows(LATER))
-def test_later(status: int, reason: str) -> None:
+def test_temporary_reasons_are_retried_with_their_remedy(status: int, reason: str) -> None:
     assert judge(status, (), body(reason)) == Verdict(
         VerdictKind.LATER,
         reason,
@@ -78,7 +78,7 @@ def test_no_reason_of_the_simulator_is_unknown(reason: str, status: int) -> None
     assert (status, reason) in REASONS
 
 
-def test_accepted() -> None:
+def test_a_response_of_200_is_accepted() -> None:
     assert judge(200, [(b"apns-id", b"x")], b"") is ACCEPTED
 
 
@@ -155,7 +155,7 @@ def test_no_answer_raises(status: int, said: bytes) -> None:
     assert len(verdict.reason) <= 64
 
 
-def test_a_deeply_nested_answer() -> None:
+def test_a_deeply_nested_answer_is_judged_by_its_status() -> None:
     assert judge(400, (), b'{"reason":' + b"[" * 100_000).reason == "HTTP 400"
 
 

@@ -43,7 +43,7 @@ def account(**changes: Any) -> ServiceAccount:
     return ServiceAccount.from_json(json.dumps({**FILE, **changes}).encode())
 
 
-def test_the_assertion() -> None:
+def test_the_assertion_has_googles_claims() -> None:
     assertion = account().assertion(NOW_S)
     assert jwt.get_unverified_header(assertion) == {"alg": "RS256", "kid": "key1", "typ": "JWT"}
     claims = jwt.decode(
@@ -123,7 +123,7 @@ def test_a_wrong_file_is_named_and_not_shown(changes: dict[str, Any], field: str
         "https://example.com:port/token",
     ],
 )
-def test_a_token_uri_that_would_carry_the_signature_in_clear(uri: str) -> None:
+def test_a_token_uri_without_encryption_is_refused(uri: str) -> None:
     with pytest.raises(InvalidCredential) as refused:
         account(token_uri=uri)
     assert refused.value.field == "credentials.token_uri"
@@ -155,7 +155,7 @@ def test_a_file_that_is_no_json(data: bytes) -> None:
         ServiceAccount.from_json(data)
 
 
-def test_a_token() -> None:
+def test_a_token_response_becomes_an_access_token() -> None:
     token = parse_token_response(
         200, b'{"access_token":"ya29.abc","expires_in":3599,"token_type":"Bearer"}', NOW_S
     )

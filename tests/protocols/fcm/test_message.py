@@ -99,7 +99,7 @@ ROWS: list[tuple[Ping, dict[str, Any] | None, dict[str, str], str, str | None]] 
 
 
 @pytest.mark.parametrize(("ping", "notification", "data", "priority", "collapse_key"), ROWS)
-def test_the_message_for_each_content_of_a_ping(
+def test_the_content_of_a_ping_decides_the_message(
     ping: Ping,
     notification: dict[str, Any] | None,
     data: dict[str, str],
@@ -115,7 +115,7 @@ def test_the_message_for_each_content_of_a_ping(
 
 
 @pytest.mark.parametrize("ping", [Ping(), Ping(message=""), Ping(message=[]), Ping(apns={"a": 1})])
-def test_nothing_to_show_and_nothing_to_sync(ping: Ping) -> None:
+def test_a_ping_that_shows_and_syncs_nothing_has_no_message(ping: Ping) -> None:
     assert compose(ping, TARGET, NOW_MS) is None
 
 
@@ -201,7 +201,7 @@ def test_localised_texts_are_shown_on_devices_reached_through_fcm(
 @pytest.mark.parametrize(
     "ping", [Ping(message="x"), Ping(sources=("A",)), Ping(fcm={"data": {"k": "v"}}, badge=1)]
 )
-def test_the_data_hold_the_phone_id_of_the_device(ping: Ping) -> None:
+def test_the_data_contain_the_phone_id_of_the_device(ping: Ping) -> None:
     message = compose(ping, TARGET, NOW_MS)
     assert message is not None
     without = json.loads(message.body(PIN))
@@ -288,7 +288,7 @@ def test_the_message_for_an_ios_app_that_uses_fcm(ping: Ping, apns: dict[str, An
     assert told(ping)["apns"] == apns
 
 
-def test_the_payload_limit_exactly() -> None:
+def test_a_payload_may_have_exactly_the_limit() -> None:
     # Both data and notification contain the text.
     around = len(b'{"do_sync":"","alert":""}') + len(b'{"body":""}')
     longest, odd = divmod(4096 - around, 2)
@@ -312,7 +312,7 @@ def message() -> FcmMessage:
     return composed
 
 
-def test_path_and_headers(message: FcmMessage) -> None:
+def test_path_and_headers_are_those_of_the_project(message: FcmMessage) -> None:
     assert message.path(PIN) == b"/v1/projects/my-project/messages:send"
     assert message.headers == [(b"content-type", b"application/json")]
     odd = compose(Ping(message="x"), FcmTarget("example.com:pro/ject"), NOW_MS)
@@ -334,7 +334,7 @@ def test_an_invalid_push_token_is_refused(message: FcmMessage, pin: str) -> None
         message.path(pin)  # before a lane has the delivery
 
 
-def test_the_repr_of_a_message(message: FcmMessage) -> None:
+def test_the_repr_of_a_message_shows_no_content(message: FcmMessage) -> None:
     assert repr(message).startswith("<FCM message, notification, ")
     assert not message.background
     assert message.expires_ms == NOW_MS + 86_400_000

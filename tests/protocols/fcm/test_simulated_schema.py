@@ -97,7 +97,7 @@ def test_each_violation_is_named(message: Any, fields: list[str]) -> None:
     assert found(message) == fields
 
 
-def test_the_body_itself() -> None:
+def test_a_body_must_be_an_object_with_known_fields() -> None:
     assert [item.field for item in violations([])] == [""]
     assert found({"token": "x"}, dry_run=True) == [""]
     assert found({"token": "x"}, validate_only="yes") == ["validate_only"]

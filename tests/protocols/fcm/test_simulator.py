@@ -52,7 +52,7 @@ def test_a_message_is_accepted_and_named() -> None:
     assert names[0] != names[1]
 
 
-def test_the_record_of_a_message() -> None:
+def test_a_record_contains_the_message_and_no_authorization() -> None:
     record = ask(session()).record
     assert record is not None
     assert (record.provider, record.token, record.topic, record.status) == (
@@ -194,7 +194,7 @@ def test_a_fault_of_the_connection_is_left_to_the_host(action: FaultAction) -> N
     assert answer.record.reason == action.value
 
 
-def test_a_limit_and_a_delay_still_answer() -> None:
+def test_requests_are_answered_under_a_limit_and_a_delay() -> None:
     connection = session(faults=["limit=3:next=1", "delay=5"])
     assert (ask(connection).status, connection.stream_limit) == (200, 3)
     assert ask(connection)[:2] == (FaultAction.DELAY, 200)

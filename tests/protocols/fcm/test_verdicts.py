@@ -82,11 +82,11 @@ def violation(*fields: str) -> dict[str, Any]:
         (500, body("NEW", "BRAND_NEW"), Verdict(VerdictKind.LATER, "BRAND_NEW")),
     ],
 )
-def test_each_row(http: int, said: bytes, verdict: Verdict) -> None:
+def test_each_response_has_its_verdict(http: int, said: bytes, verdict: Verdict) -> None:
     assert judge(http, (), said) == verdict
 
 
-def test_accepted() -> None:
+def test_a_response_of_200_is_accepted() -> None:
     assert judge(200, (), b'{"name":"projects/p/messages/1"}') is ACCEPTED
 
 

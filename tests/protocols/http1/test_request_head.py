@@ -26,7 +26,7 @@ def head(changes: dict[str, str | None] | None = None, extra: str = "") -> bytes
     return PREFIX + f"{lines}{extra}\r\n".encode("latin-1")
 
 
-def test_a_plain_head() -> None:
+def test_a_plain_head_is_read() -> None:
     found = RequestHeadParser(10**9).read(head())
     assert found is not None
     assert (found.length, found.token, found.key, found.close) == (12, "t0ken", None, False)
@@ -44,7 +44,9 @@ def test_a_plain_head() -> None:
         ({}, "".join(f"X-{n}: 1\r\n" for n in range(60)), ("t0ken", None, False)),
     ],
 )
-def test_taken(changes: dict[str, str | None], extra: str, expected: tuple[str, str | None, bool]) -> None:
+def test_plain_heads_are_read_by_the_fast_path(
+    changes: dict[str, str | None], extra: str, expected: tuple[str, str | None, bool]
+) -> None:
     found = RequestHeadParser(10**9).read(head(changes, extra))
     assert found is not None
     assert (found.token, found.key, found.close) == expected
@@ -87,7 +89,7 @@ def test_taken(changes: dict[str, str | None], extra: str, expected: tuple[str, 
         ({}, "X: " + "x" * HEAD_BYTES + "\r\n"),
     ],
 )
-def test_left_to_aiohttp(changes: dict[str, str | None], extra: str) -> None:
+def test_other_heads_are_left_to_aiohttp(changes: dict[str, str | None], extra: str) -> None:
     assert RequestHeadParser(10**9).read(head(changes, extra)) is None
 
 
@@ -101,7 +103,7 @@ def test_left_to_aiohttp(changes: dict[str, str | None], extra: str) -> None:
         (10**9, BODY_BYTES + 1, False),
     ],
 )
-def test_the_longest_body(limit: int, length: int, taken: bool) -> None:
+def test_a_longer_body_is_left_to_aiohttp(limit: int, length: int, taken: bool) -> None:
     assert (RequestHeadParser(limit).read(head({"Content-Length": str(length)})) is not None) == taken
 
 
@@ -132,7 +134,7 @@ def test_repeated_heads_are_cached_within_a_limit() -> None:
         (PREFIX + b"x" * (HEAD_BYTES - len(PREFIX) + 1), False),
     ],
 )
-def test_the_beginning_of_a_head(start: bytes, ours: bool) -> None:
+def test_the_beginning_of_a_head_shows_whether_it_may_be_a_ping(start: bytes, ours: bool) -> None:
     assert may_be_ping(start) == ours
 
 
@@ -193,7 +195,7 @@ def test_without_a_traceparent_there_is_no_value() -> None:
 
 
 @pytest.mark.parametrize("line", ["TRACEPARENT: {}", "traceparent:{}", "traceparent:\t {} "])
-def test_other_spellings_of_a_traceparent(line: str) -> None:
+def test_other_spellings_of_a_traceparent_are_read(line: str) -> None:
     parser = RequestHeadParser(10**9)
     for _ in range(2):
         block = head({}, line.format(TRACEPARENT) + "\r\n")

@@ -37,7 +37,7 @@ RAW = RawToken("apns", "ab" * 32, "com.example.app")
         (json.dumps({"all_users": True}), Addressees(all_users=True)),
     ],
 )
-def test_accepted(value: Any, expected: Addressees) -> None:
+def test_addressees_are_read(value: Any, expected: Addressees) -> None:
     assert addressees(value, "to") == expected
 
 

@@ -28,7 +28,7 @@ from protocols.ping import fields
         (["a", 5, None, {}], ("a",), False),
     ],
 )
-def test_user_id(value: Any, logins: tuple[str, ...], understood: bool) -> None:
+def test_user_id_becomes_logins(value: Any, logins: tuple[str, ...], understood: bool) -> None:
     assert fields.users(value) == (logins, understood)
 
 
@@ -129,18 +129,18 @@ def test_an_empty_vibrate_is_none() -> None:
         (0.0, False),
     ],
 )
-def test_async_and_wait(value: Any, truth: bool) -> None:
+def test_words_and_numbers_are_true_or_false(value: Any, truth: bool) -> None:
     assert fields.flag(value, "async") is truth
 
 
 @pytest.mark.parametrize(
     ("value", "seconds"), [(0, 0), (60, 60), ("60", 60), (60.0, 60), (2_419_200, 2_419_200)]
 )
-def test_ttl(value: Any, seconds: int) -> None:
+def test_a_time_to_live_is_whole_seconds(value: Any, seconds: int) -> None:
     assert fields.seconds(value, "ttl_s") == seconds
 
 
-def test_priority_and_collapse_id() -> None:
+def test_priorities_and_collapse_ids_are_read() -> None:
     assert [fields.priority(word, "priority") for word in ("high", "NORMAL", "")] == ["high", "normal", None]
     assert fields.collapse_id("a" * 64, "collapse_id") == "a" * 64
     assert fields.collapse_id("", "collapse_id") is None
@@ -281,7 +281,7 @@ def test_a_long_list_in_steps_gives_the_same_result(size: int, odd: list[Any]) -
         ("9999-12-31T23:59:59-23:59", 253_402_387_139_000),
     ],
 )
-def test_an_instant(value: object, epoch_ms: int) -> None:
+def test_an_instant_is_read_as_epoch_milliseconds(value: object, epoch_ms: int) -> None:
     assert fields.instant_ms(value, "deliver_at") == epoch_ms
 
 
@@ -295,7 +295,7 @@ def test_an_instant(value: object, epoch_ms: int) -> None:
         *("2026-12-01T10:00:00+24:00", "2026-12-01T10:00:00+0100", "2026-W49-2T10:00:00Z", "9" * 300),
     ],
 )
-def test_no_instant(value: object) -> None:
+def test_other_values_are_no_instant(value: object) -> None:
     with pytest.raises(InvalidField) as refused:
         fields.instant_ms(value, "deliver_at")
     assert refused.value.field == "deliver_at"

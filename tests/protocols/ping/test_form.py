@@ -38,7 +38,7 @@ from protocols.ping import form
         ("", {}),
     ],
 )
-def test_bracket_rules(encoded: str, parameters: dict[str, object]) -> None:
+def test_brackets_are_read_by_racks_rules(encoded: str, parameters: dict[str, object]) -> None:
     assert form.parameters(encoded, "query") == parameters
     assert form.parameters(encoded.encode(), "body") == parameters
 

@@ -12,7 +12,7 @@ from protocols.ping.limits import DEPTH_MAX, is_deeper
 @pytest.mark.parametrize(
     "wrap", [lambda inner: [inner], lambda inner: {"a": inner}], ids=["lists", "objects"]
 )
-def test_the_deepest_nesting_exactly(wrap: Callable[[Any], Any], most: int) -> None:
+def test_a_value_may_have_exactly_the_deepest_nesting(wrap: Callable[[Any], Any], most: int) -> None:
     value: Any = "x"
     for _ in range(most):
         value = wrap(value)

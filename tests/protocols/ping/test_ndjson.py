@@ -34,7 +34,7 @@ def split(pieces: list[bytes], line_bytes: int = 100) -> list[bytes | None]:
         (b"\xef\xbb\xbf123456\n12345678\n", [None, None]),
     ],
 )
-def test_lines(body: bytes, lines: list[bytes | None]) -> None:
+def test_a_body_is_split_into_its_lines(body: bytes, lines: list[bytes | None]) -> None:
     def stripped(found: list[bytes | None]) -> list[bytes | None]:
         return [line and line.rstrip(b"\r") for line in found]
 

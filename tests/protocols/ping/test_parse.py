@@ -35,7 +35,7 @@ JAVA = (
 )
 
 
-def test_the_ruby_sender() -> None:
+def test_the_ping_of_the_ruby_sender_is_read() -> None:
     assert from_json(RUBY) == Submission(
         Ping(
             users=("testuser", "testuser1"),
@@ -58,7 +58,7 @@ def test_the_dotnet_and_java_senders_name_their_source_by_source_id() -> None:
         assert submission.unknown == ()
 
 
-def test_the_web_console() -> None:
+def test_the_form_of_the_web_console_is_read() -> None:
     body = (
         b"user_id%5B%5D=bob&user_id%5B%5D=amy&message=push+message&vibrate=2000&sound=welcome.mp3"
         b"&badge=1&sources%5B%5D=Product&sources%5B%5D=Customer"
@@ -73,7 +73,7 @@ def test_the_web_console() -> None:
     )
 
 
-def test_every_parameter_at_once() -> None:
+def test_all_parameters_are_parsed_together() -> None:
     body = msgspec.json.encode(
         {
             "user_id": "bob",
@@ -176,7 +176,7 @@ def test_the_body_wins_over_the_query(query: str, body: bytes, message: str | No
     assert from_json_and_query(body, query).ping.message == message
 
 
-def test_a_query_beside_json_and_beside_a_form() -> None:
+def test_a_query_completes_json_and_yields_to_a_form() -> None:
     assert from_json_and_query(b'{"user_id":"a"}', "badge=5&api_token=t").ping == Ping(users=("a",), badge=5)
     assert from_json_and_query(b'{"user_id":"a"}', "badge=5&api_token=t").api_token == "t"
     assert from_form(b"user_id=a", "user_id=b&badge=5").ping == Ping(users=("a",), badge=5)
@@ -237,7 +237,7 @@ def test_a_wrong_value_names_its_field(body: bytes, field: str) -> None:
     assert refused.value.field == field
 
 
-def test_a_number_beyond_any_range() -> None:
+def test_a_number_beyond_any_range_is_refused() -> None:
     with pytest.raises(InvalidField, match="out of range"):
         from_json(b'{"message":1e999}')
 

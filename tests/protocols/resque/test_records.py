@@ -29,7 +29,7 @@ NOON_S = 1_795_608_000.5  # 2026-11-25 12:00:00.5 UTC
         (["ping", "!ping"], []),
     ],
 )
-def test_queues_in_order(wanted: list[str], queues: list[str]) -> None:
+def test_queues_are_chosen_in_order_by_resques_syntax(wanted: list[str], queues: list[str]) -> None:
     assert queues_of(wanted, ["ping", "low_b", "low_a", "bulk_data"]) == queues
 
 

@@ -25,7 +25,7 @@ NOW_MS = 1_700_000_000_000
         (Ping(sound="s"), b'{"data":{"sound":"s"}}'),
     ],
 )
-def test_the_message_for_each_content_of_a_ping(ping: Ping, body: bytes) -> None:
+def test_the_content_of_a_ping_decides_the_message(ping: Ping, body: bytes) -> None:
     message = compose(ping, RhoConnectPushTarget(), NOW_MS)
     assert message is not None
     assert message.body("any") == body
@@ -35,7 +35,7 @@ def test_the_message_for_each_content_of_a_ping(ping: Ping, body: bytes) -> None
 @pytest.mark.parametrize(
     "ping", [Ping(), Ping(badge=5), Ping(message=""), Ping(apns={"a": 1}, fcm={"b": {}})]
 )
-def test_nothing_to_show_and_nothing_to_sync(ping: Ping) -> None:
+def test_a_ping_that_shows_and_syncs_nothing_has_no_message(ping: Ping) -> None:
     assert compose(ping, RhoConnectPushTarget(), NOW_MS) is None
 
 
@@ -51,7 +51,7 @@ def test_a_push_token_is_percent_encoded(message: RhoConnectPushMessage) -> None
     assert message.path("../../x?y#z ä\r\n") == b"/messageQueue/..%2F..%2Fx%3Fy%23z%20%C3%A4%0D%0A"
 
 
-def test_the_shortest_and_the_longest_pin(message: RhoConnectPushMessage) -> None:
+def test_the_shortest_and_the_longest_pin_are_paths(message: RhoConnectPushMessage) -> None:
     assert message.path("x") == b"/messageQueue/x"
     assert message.path("x" * 512) == b"/messageQueue/" + b"x" * 512
 
@@ -62,7 +62,7 @@ def test_an_invalid_push_token_is_refused(message: RhoConnectPushMessage, pin: s
         message.path(pin)
 
 
-def test_the_repr_of_a_message(message: RhoConnectPushMessage) -> None:
+def test_the_repr_of_a_message_shows_no_content(message: RhoConnectPushMessage) -> None:
     assert repr(message) == "<RhoConnect Push message, 26 bytes>"
     assert message.background
     assert message.expires_ms == NOW_MS + 3_600_000

@@ -26,9 +26,9 @@ from protocols.verdict import ACCEPTED, Remedy, Verdict, VerdictKind
         (399, Verdict(VerdictKind.LATER, "HTTP 399")),
     ],
 )
-def test_each_status(status: int, verdict: Verdict) -> None:
+def test_each_status_has_its_verdict(status: int, verdict: Verdict) -> None:
     assert judge(status, (), b"") == verdict
 
 
-def test_retry_after() -> None:
+def test_retry_after_is_the_delay() -> None:
     assert judge(503, [(b"retry-after", b"9")], b"").delay_s == 9.0

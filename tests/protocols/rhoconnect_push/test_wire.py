@@ -56,7 +56,7 @@ from protocols.rhoconnect_push.wire import (
         ("GET", "", None),
     ],
 )
-def test_the_request_line(method: str, target: str, call: ServiceCall | None) -> None:
+def test_a_request_line_names_its_call(method: str, target: str, call: ServiceCall | None) -> None:
     assert read_line(method, target) == call
 
 
@@ -121,7 +121,7 @@ def test_the_last_message_is_a_number_as_javascript_reads_it(query: str, last: i
         ("session=x", ""),
     ],
 )
-def test_the_instance_cookie(cookies: str, value: str) -> None:
+def test_the_instance_cookie_is_found_among_others(cookies: str, value: str) -> None:
     assert instance_cookie(cookies) == value
 
 
@@ -161,7 +161,7 @@ def encoded(text: str) -> str:
         ("Basic !!!", Basic("", "", True, "!!!")),
     ],
 )
-def test_basic_credentials(header: str | None, credentials: Basic) -> None:
+def test_basic_credentials_are_read(header: str | None, credentials: Basic) -> None:
     assert basic(header) == credentials
 
 
@@ -182,7 +182,9 @@ def test_credentials_do_not_show_the_password() -> None:
         ("a", "Bearer x", False),
     ],
 )
-def test_a_registrations_user(path_user: str, header: str | None, same: bool) -> None:
+def test_the_credentials_must_be_of_the_user_in_the_path(
+    path_user: str, header: str | None, same: bool
+) -> None:
     assert same_user(path_user, basic(header)) is same
 
 
@@ -199,7 +201,7 @@ def test_a_registrations_user(path_user: str, header: str | None, same: bool) ->
         (b'{"data":{},"token":"x"}', b"{}", None),
     ],
 )
-def test_a_message(body: bytes, data: bytes, collapse: str | None) -> None:
+def test_a_message_is_read(body: bytes, data: bytes, collapse: str | None) -> None:
     assert read_message("application/json", body) == (data, collapse)
 
 

@@ -47,7 +47,7 @@ def test_source_names_of_either_provider() -> None:
     assert source_names("") == source_names(None) == source_names(7) == ()
 
 
-def test_the_time_in_an_id() -> None:
+def test_the_time_of_an_id_is_read() -> None:
     assert time_in_id("01a22fb1-ab10-7a7b-80de-0cc82edd0000") == 0x01A22FB1AB10
     assert time_in_id("01a22fb1ab107a7b80de0cc82edd0000") == 0x01A22FB1AB10
     assert time_in_id("face") is None

@@ -28,7 +28,7 @@ def test_with_two_secrets_a_receiver_with_either_verifies() -> None:
         assert Webhook(secret).verify(BODY, found)
 
 
-def test_the_example_of_the_specification() -> None:
+def test_the_signature_of_the_specification_s_example_is_reproduced() -> None:
     key = key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     found = headers([key], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert found["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="

@@ -83,5 +83,5 @@ def test_http_to_another_machine_must_be_allowed() -> None:
         ("0.0.0.0", False),
     ],
 )
-def test_loopback(host: str, expected: bool) -> None:
+def test_only_loopback_addresses_are_loopback(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected

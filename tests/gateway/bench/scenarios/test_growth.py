@@ -29,5 +29,5 @@ def test_the_most_users_are_held_against_the_fewest_warm() -> None:
 
 
 def test_a_report_describes_the_users_in_a_warm_workers_cache() -> None:
-    on_progress = f"A worker caches {USERS_MAX:,} users, each for {TTL_S:g} seconds at most"
-    assert on_progress in proves(growth.__doc__)
+    sentence = f"A worker caches {USERS_MAX:,} users, each for {TTL_S:g} seconds at most"
+    assert sentence in proves(growth.__doc__)

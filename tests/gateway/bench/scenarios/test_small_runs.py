@@ -80,31 +80,29 @@ def figures(result: Result) -> dict[str, float]:
 
 def test_soak_sends_all_pings_and_leaves_no_key_without_expiry() -> None:
     result = small("soak", 1_000, FEW_USERS)
-    on_progress = figures(result)
-    assert on_progress["pings"] == 1_000
-    assert on_progress["Redis CPU a ping"] > 0
-    assert on_progress["Redis traffic a ping"] > 0
-    assert on_progress["gateway memory (PSS), at the end"] > 10
+    found = figures(result)
+    assert found["pings"] == 1_000
+    assert found["Redis CPU a ping"] > 0
+    assert found["Redis traffic a ping"] > 0
+    assert found["gateway memory (PSS), at the end"] > 10
     lasting = "Redis keys without a lifetime"
     # 15 keys a user; streams, consumer groups and what workers say of themselves are few
     keys = FEW_USERS * 15
-    assert keys <= on_progress[f"{lasting}, at the start"] < keys + 50
-    assert on_progress[f"{lasting}, at the end"] == pytest.approx(
-        on_progress[f"{lasting}, at the start"], abs=5
-    )
+    assert keys <= found[f"{lasting}, at the start"] < keys + 50
+    assert found[f"{lasting}, at the end"] == pytest.approx(found[f"{lasting}, at the start"], abs=5)
 
 
 def test_mixed_measures_awaited_pings_during_broadcasts() -> None:
     pytest.importorskip("hdrh")
     if shutil.which("h2load") is None:
         pytest.skip("h2load is not installed")
-    on_progress = figures(small("mixed", 100, FEW_USERS))
-    assert on_progress["broadcast pushes meanwhile"] >= FEW_USERS
+    found = figures(small("mixed", 100, FEW_USERS))
+    assert found["broadcast pushes meanwhile"] >= FEW_USERS
     for when in ("idle: Redis {} a ping", "during broadcasts: Redis {} a push"):
-        assert on_progress[when.format("CPU")] > 0
-        assert on_progress[when.format("traffic")] > 0
-    assert 0 < on_progress["idle, p50"] <= on_progress["idle, p99"]
-    assert 0 < on_progress["during broadcasts, p50"] <= on_progress["during broadcasts, p99"]
+        assert found[when.format("CPU")] > 0
+        assert found[when.format("traffic")] > 0
+    assert 0 < found["idle, p50"] <= found["idle, p99"]
+    assert 0 < found["during broadcasts, p50"] <= found["during broadcasts, p99"]
 
 
 @pytest.mark.usefixtures("shared_stand")
@@ -135,11 +133,11 @@ def test_bulk_brings_every_line_to_its_verdict_beside_as_many_notifications(
 @pytest.mark.usefixtures("shared_stand")
 def test_every_ingress_brings_its_pings_to_the_last_verdict() -> None:
     result = small("ingress", USERS)  # the scenario registers as many users as it sends pings
-    on_progress = figures(result)
+    found = figures(result)
     for ingress in ("REST", "Resque", "data changes"):
-        assert on_progress[f"{ingress}: pings"] > 0
-        assert on_progress[f"{ingress}: gateway CPU a ping"] > 0
-        assert on_progress[f"{ingress}: Redis traffic a ping"] > 0
+        assert found[f"{ingress}: pings"] > 0
+        assert found[f"{ingress}: gateway CPU a ping"] > 0
+        assert found[f"{ingress}: Redis traffic a ping"] > 0
     assert [ratio.name for ratio in result.ratios] == [
         "Resque: pings a CPU second, to REST's",
         "data changes: pings a CPU second, to REST's",
@@ -147,8 +145,8 @@ def test_every_ingress_brings_its_pings_to_the_last_verdict() -> None:
 
 
 def assert_compared_with_a_bare_protocol(result: Result, part: str, ratio: str) -> None:
-    on_progress, ratios = figures(result), {ratio.name: ratio for ratio in result.ratios}
-    assert ratios[ratio].value == on_progress[part] / on_progress["bare protocol: CPU a request"]
+    found, ratios = figures(result), {ratio.name: ratio for ratio in result.ratios}
+    assert ratios[ratio].value == found[part] / found["bare protocol: CPU a request"]
     assert ratios["aiohttp's CPU a request, to the bare protocol's"].bar is ratios[ratio].bar is None
 
 
@@ -211,10 +209,10 @@ def test_good_pings_are_measured_during_each_attack_and_a_fault_of_the_gateway_i
 
     monkeypatch.setattr(attacks, "under_attack", faulty)
     result = small("attacks", 50, FEW_USERS, peers=False)
-    on_progress = figures(result)
+    measured = figures(result)
     for when in ("idle", *names):
-        assert 0 < on_progress[f"{when}, p50"] <= on_progress[f"{when}, p99"]
-    peaks = [on_progress[f"{name}, peak memory"] for name in names]
+        assert 0 < measured[f"{when}, p50"] <= measured[f"{when}, p99"]
+    peaks = [measured[f"{name}, peak memory"] for name in names]
     assert 10 < max(peaks) == result.ratios[0].value < 400
     assert result.notes == (f"{names[1]}: markup came back",)
     ((bars,),) = [plot.lines for plot in result.plots]
@@ -286,6 +284,6 @@ def test_without_peers_a_scenario_measures_the_gateway_alone(
     assert not (tmp_path / "was-run").exists()
     assert set(roles) == ROLES.get(scenario, set())
     assert {figure.name for figure in result.figures if figure.unit == "µs"} == ALONE[scenario]
-    on_progress = [*figures(result), *(ratio.name for ratio in result.ratios), *result.notes]
-    on_progress += [str(point[0]) for plot in result.plots for line in plot.lines for point in line.points]
-    assert [name for name in on_progress if any(peer in name for peer in PEER_NAMES)] == []
+    found = [*figures(result), *(ratio.name for ratio in result.ratios), *result.notes]
+    found += [str(point[0]) for plot in result.plots for line in plot.lines for point in line.points]
+    assert [name for name in found if any(peer in name for peer in PEER_NAMES)] == []

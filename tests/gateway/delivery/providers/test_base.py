@@ -22,7 +22,7 @@ def test_the_authority_has_the_port_unless_it_is_that_of_https(host: str, port: 
     assert authority(host, port) == text
 
 
-def test_the_server_of_an_address() -> None:
+def test_an_address_becomes_a_server_with_the_default_port_of_its_scheme() -> None:
     assert server_of("x", "https://a.b", Path("ca")) == ProviderServer("x", "a.b", 443, "ca")
     assert server_of("x", "http://a.b", None) == ProviderServer("x", "a.b", 80, None, tls=False)
     assert server_of("x", "http://a.b:8080", None).port == 8080
