@@ -51,6 +51,7 @@ TESTS = {
     "A withdrawn API token": f"{HTTP}/test_token_cache.py::"
     "test_a_revoked_token_is_detected_in_time_and_loses_its_priority",
     "`rhoadmin` has an empty password": f"{HTTP}/test_users.py::test_rhoconnects_empty_admin_password_opens_nothing",
+    "`rhoadmin` is a user in Redis": f"{REGISTRY}/test_accounts.py::test_the_admin_is_never_created",
     "The number of logins": f"{HTTP}/test_context.py::test_concurrent_logins_get_no_more_guesses",
     "A device's login creates": f"{HTTP}/test_devices.py::test_a_wrong_password_is_401_without_a_session",
     "A session is a signed Ruby object": f"{HTTP}/test_sessions.py::test_garbage_is_no_session",

@@ -16,6 +16,7 @@
 | no sentence of the documentation begins with "What", "Who" or "Whoever" or has an idiom | it is plain |
 | a docstring begins with no clause, is no fragment and has no idiom | it is understood alone |
 | a citation (`contract §1`, `providers A1`, a page, a file) resolves; a `§` names its document | it can be read |
+| a row of a table has a heading, and as many cells | a renderer shows any other row as text |
 | a module with code has a test file of its name, and a test file a module | tests are found |
 | the version in pyproject.toml has its section in CHANGELOG.md | a release lists its changes |
 | the rules find many log calls, metrics, docstrings and so on | a rule that finds nothing reports nothing |
@@ -42,6 +43,7 @@ from rules.plain_sentences import unclear_sentences
 from rules.retired_words import LIST, read_list, retired_words
 from rules.source import Breach, Source, documents, sources
 from rules.subjects import missing_subjects
+from rules.tables import broken_tables
 
 BODY_LINES_MAX = 60
 BODY_LINES_P90 = 25
@@ -190,6 +192,7 @@ def breaches(root: Path) -> Iterator[Breach]:
     yield from unresolved_citations(found, pages)
     yield from unexplained_version(root)
     yield from missing_subjects(found, pages)
+    yield from broken_tables(found, pages)
     yield from (Breach(path, 1, message) for path, message in test_file_breaches(root))
 
 

@@ -29,11 +29,16 @@ def push(address: RedisAddress, parameters: Parameters) -> None:
     """Append a job to RhoConnect's queue `ping`.
 
     Raises:
-        PingError: Redis cannot be reached or refuses. If the reply was lost, the job may have been appended.
+        PingError: Redis cannot be reached or refuses, or a number is not finite, which JSON has no form for. If the
+            reply was lost, the job may have been appended.
     """
-    job = json.dumps({"class": JOB_CLASS, "args": [dict(parameters)]})
+    job = {"class": JOB_CLASS, "args": [dict(parameters)]}
     try:
-        _append(address, job)
+        text = json.dumps(job, separators=(",", ":"), allow_nan=False)  # as Resque writes it
+    except ValueError as error:
+        raise PingError([f"the parameters are no JSON: {error}"]) from error
+    try:
+        _append(address, text)
     except (RedisError, OSError) as error:
         raise PingError([f"Redis at {address} cannot be reached: it {error_text(error)}"]) from error
 

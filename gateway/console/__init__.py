@@ -19,7 +19,7 @@ from gateway.console.identities import Identities
 from gateway.console.login import LoginPages
 from gateway.console.navigation import DEMO, PING_FORM, WEBHOOKS, links_of
 from gateway.console.overview import OverviewPages, OverviewReader
-from gateway.console.pages import PAGE_HEADERS, Pages
+from gateway.console.pages import Pages
 from gateway.console.ping_form import PingForm
 from gateway.console.ping_pages import PingPages, Tries
 from gateway.console.recorder import History, Reports
@@ -32,6 +32,7 @@ from gateway.console.webhook_page import WebhookPage, has_webhooks
 from gateway.errors import NotFound
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import Handler, HttpRoute
+from gateway.http_api.requests import json_response
 from gateway.http_api.routes import openapi_document
 from gateway.registry.scopes import Scope
 
@@ -176,9 +177,9 @@ class _Console:
             return redirect("/console/ping")
         return redirect("/console/pings" if visit.can(Scope.READ) else "/console/api")
 
-    async def _alive(self, _: web.Request, __: Visit) -> web.StreamResponse:
+    async def _alive(self, _: web.Request, visit: Visit) -> web.StreamResponse:
         """Answer a page that asks whether the gateway and the session are there."""
-        return web.Response(status=204, headers=PAGE_HEADERS)
+        return json_response(visit.about)
 
     async def _nowhere(self, _: web.Request, __: Visit) -> web.StreamResponse:
         """Answer with the page of an error: there is no such page."""

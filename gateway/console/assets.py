@@ -7,6 +7,7 @@ another version.
 import asyncio
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -27,6 +28,7 @@ _TYPES: Final[Mapping[str, str]] = {
 }
 _BOOTSTRAP: Final = "bootstrap.min.css"
 _DIGEST_CHARACTERS: Final = 12
+_NO_WEIGHT: Final = re.compile(r"[qQ]=0(\.0{0,3})?")
 _COMPRESSED_BYTES: Final = 1_024
 """Shorter files are sent as they are."""
 
@@ -79,10 +81,20 @@ class Assets:
             hdrs.CACHE_CONTROL: "public, max-age=31536000, immutable" if current else "no-cache",
             hdrs.VARY: hdrs.ACCEPT_ENCODING,
         }
-        if len(asset.body) > _COMPRESSED_BYTES and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+        if len(asset.body) > _COMPRESSED_BYTES and _accepts_gzip(
+            request.headers.get(hdrs.ACCEPT_ENCODING, "")
+        ):
             headers[hdrs.CONTENT_ENCODING] = "gzip"
             return web.Response(body=await asyncio.to_thread(_compressed, asset.body), headers=headers)
         return web.Response(body=asset.body, headers=headers)
+
+
+def _accepts_gzip(header: str) -> bool:
+    """Return whether Accept-Encoding names gzip with a weight above 0 (RFC 9110, section 12.5.3)."""
+    return any(
+        coding.strip().lower() == "gzip" and not _NO_WEIGHT.fullmatch(weight.strip())
+        for coding, _, weight in (part.partition(";") for part in header.split(","))
+    )
 
 
 @cache  # when first requested: most workers serve no page, and should not start later for them

@@ -1,6 +1,7 @@
 """The page of a device: its state, and its last deliveries."""
 
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
@@ -13,6 +14,7 @@ from gateway.http_api.context import HandlerContext
 from gateway.queue.device_deliveries import FoundDeliveries
 from gateway.store import keys
 from gateway.store.errors import RedisCommands
+from protocols.errors import BodyTooLarge
 from protocols.numbers import whole
 
 _CURSOR_MAX: Final = 10**9
@@ -46,9 +48,7 @@ class DevicePage(PageSet):
         cursor = whole(request.query.get("cursor", ""), highest=_CURSOR_MAX) or 0
         owner = await self._ask("GET", keys.client(client_id, "user_id"))
         login = owner.decode("utf-8", "replace") if owner else ""
-        operators = self._services.operators
-        devices = [] if operators is None or not login else await operators.device_reports.of_user(login)
-        device = next((one for one in devices if one["client_id"] == client_id), None)
+        device, is_listed = await self._state(login, client_id)
         found = await self._deliveries.of(client_id, cursor)
         if not login and not found.deliveries and not cursor:
             raise NotFound("there is no such device, and no receipt names it", field="client_id")
@@ -59,6 +59,18 @@ class DevicePage(PageSet):
             client_id=client_id,
             login=login,
             device=device,
+            is_listed=is_listed,
             found=found,
             rows=list(zip(times, found.deliveries, strict=True)),
         )
+
+    async def _state(self, login: str, client_id: str) -> tuple[Mapping[str, Any] | None, bool]:
+        """Return the report of a device of a user, and whether the user's list has the device or is too long to
+        report."""
+        operators = self._services.operators
+        try:
+            devices = [] if operators is None or not login else await operators.device_reports.of_user(login)
+        except BodyTooLarge:
+            return None, True
+        device = next((one for one in devices if one["client_id"] == client_id), None)
+        return device, device is not None

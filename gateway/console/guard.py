@@ -49,6 +49,11 @@ class Visit(NamedTuple):
         """The CSRF token of the session's forms."""
         return self.session.csrf
 
+    @property
+    def about(self) -> dict[str, str]:
+        """The session as the scripts of a page that was opened earlier get it: a later login has another CSRF token."""
+        return {"caller": self.principal.name, "csrf": self.csrf}
+
     def can(self, *scopes: str) -> bool:
         """Return whether the caller has one of these scopes; `admin` includes all others."""
         own = self.principal.scopes
@@ -100,11 +105,12 @@ class Guard:
                 if visit is None:
                     return to_login(request)
                 _require(visit, scopes, honours_apps=honours_apps)
-                return await handler(request, visit)
+                return with_page_headers(await handler(request, visit))
             except RhoPushError as error:
-                if visit is not None and request.method == hdrs.METH_POST:
+                is_action = request.method == hdrs.METH_POST
+                if visit is not None and is_action:
                     await self._audit_refusal(request, visit, error)
-                return await self._pages.error(error, visit=visit)
+                return await self._pages.error(error, repeatable=not is_action, visit=visit)
 
         return answer
 
@@ -140,7 +146,7 @@ class Guard:
                 if visit is None:
                     raise NotAuthenticated("the session has ended")
                 _require(visit, scopes, honours_apps=honours_apps)
-                return await handler(request, visit)
+                return with_page_headers(await handler(request, visit))
             except RhoPushError as error:
                 return web.Response(text=error.message, status=error.status, headers=PAGE_HEADERS)
 
@@ -199,9 +205,18 @@ def require_csrf(request: web.Request, form: Form, token: str) -> None:
 
 
 def to_login(request: web.Request) -> web.Response:
-    """Redirect to the login, which leads back to the requested page."""
-    back = request.path if request.method == "GET" else "/console"
+    """Redirect to the login, which leads back to the requested page, with its query."""
+    back = request.rel_url.raw_path_qs if request.method == hdrs.METH_GET else "/console"
     return redirect(f"{LOGIN_PATH}?next={quote(back)}")
+
+
+def with_page_headers(answer: web.StreamResponse) -> web.StreamResponse:
+    """Return a response with `PAGE_HEADERS`, and with its own policy if it has one. A stream has begun already."""
+    if not answer.prepared:
+        for name, value in PAGE_HEADERS.items():
+            answer.headers.setdefault(name, value)
+        answer.headers[hdrs.CACHE_CONTROL] = PAGE_HEADERS[hdrs.CACHE_CONTROL]
+    return answer
 
 
 def redirect(path: str) -> web.Response:

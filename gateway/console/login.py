@@ -28,8 +28,14 @@ from gateway.store import keys
 HOME: Final = "/console"
 _COOKIE_PATH: Final = "/console"
 _LOGIN_COOKIE_S: Final = 3_600
-_NEXT: Final = re.compile(r"/console(/[0-9A-Za-z_%-][0-9A-Za-z_.%-]*)*")
-"""Paths to which a login may lead: pages of the console, and no other site."""
+_NEXT: Final = re.compile(
+    r"/console(?:/(?!(?:\.|%2[eE]){1,2}(?:[/?]|$))[0-9A-Za-z._~%!$&'()*+,;=:@-]+)*/?(?:\?[!-\[\]-~]*)?"
+)
+"""Addresses to which a login may lead: pages of the console, and no other site. A browser removes segments of one dot
+or two (URL Standard, "path state")."""
+_NEXT_CHARACTERS: Final = 2_048
+_CSRF: Final = re.compile(r"[0-9A-Za-z_-]{43}")
+"""The form of `secrets.token_urlsafe(32)`."""
 _REFUSED: Final = "The gateway does not accept these credentials."
 
 
@@ -65,16 +71,15 @@ class LoginPages:
             require_csrf(request, form, cookie(request, LOGIN_COOKIE))
             session_id = await self._audited(request, form)
             if session_id is None:
-                return await self._form(request, back, error=_REFUSED, status=401)
+                return await self._form(request, back, error=LoginRefused(_REFUSED))
             former = cookie(request, COOKIE)
             if former:
                 await self._sessions.end(former)
         except NotAllowed:
-            error = "The form has expired: send it again."
-            return await self._form(request, back, error=error, status=403)
+            return await self._form(request, back, error=NotAllowed("The form has expired: send it again."))
         except RhoPushError as error:
-            return await self._form(request, back, error=error.message, status=error.status)
-        answer = redirect(back if _NEXT.fullmatch(back) else HOME)
+            return await self._form(request, back, error=error)
+        answer = redirect(_page_of(back))
         answer.set_cookie(
             COOKIE,
             session_id,
@@ -123,15 +128,17 @@ class LoginPages:
         return await self._sessions.begin("api_token", "", token)
 
     async def _form(
-        self, request: web.Request, back: str, *, error: str = "", status: int = 200
+        self, request: web.Request, back: str, *, error: RhoPushError | None = None
     ) -> web.Response:
-        csrf = secrets.token_urlsafe(32)
+        # The forms of all tabs have the same token: a new one would make those of the other tabs expire.
+        known = cookie(request, LOGIN_COOKIE)
+        csrf = known if _CSRF.fullmatch(known) else secrets.token_urlsafe(32)
         page = await self._pages.render(
             "login.html",
-            status,
+            200 if error is None else error.status,
             visit=None,
             csrf=csrf,
-            next=back if _NEXT.fullmatch(back) else HOME,
+            next=_page_of(back),
             error=error,
         )
         page.set_cookie(
@@ -144,3 +151,8 @@ class LoginPages:
             samesite="Strict",
         )
         return page
+
+
+def _page_of(back: str) -> str:
+    """Return the address to which a login leads."""
+    return back if len(back) <= _NEXT_CHARACTERS and _NEXT.fullmatch(back) else HOME

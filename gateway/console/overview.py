@@ -144,7 +144,8 @@ class OverviewPages(PageSet):
         if series is None:
             raise NotFound("there is no such series")
         points = await self._reader.points(series)
-        return json_response({"step": series.step_ms, "period": series.period_ms, "points": points})
+        about = {"at": SHARED_CLOCK.now_ms(), "step": series.step_ms, "period": series.period_ms}
+        return json_response(about | {"points": points})
 
     async def live(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """Send the newest state every two seconds."""

@@ -66,23 +66,30 @@ class Pages:
         Args:
             name: the template.
             status: of the response.
-            values: for the template.
+            values: for the template; `error`, the reason of the status, also decides about `Retry-After`.
         """
         renderer = await self._opened()
         text = renderer.render(name, values)
-        return web.Response(
+        page = web.Response(
             text=text, status=status, content_type="text/html", charset="utf-8", headers=PAGE_HEADERS
         )
+        error = values.get("error")
+        return page if error is None else _with_retry_after(page, error)
 
-    async def error(self, error: RhoPushError, **values: Any) -> web.Response:
-        """Return the page of an error, with the status that the HTTP API gives it."""
+    async def error(self, error: RhoPushError, *, repeatable: bool, **values: Any) -> web.Response:
+        """Return the page of an error, with the status that the HTTP API gives it.
+
+        Args:
+            error: the error.
+            repeatable: whether the browser may send the request again: the page of a gateway that cannot work at
+                present does so by itself.
+            values: for the template.
+        """
         status = error.status
         message = "internal server error" if status == 500 else responses.error_object(error)["message"]
-        page = await self.render("error.html", status, text=message, code=status, **values)
-        after_s = responses.retry_after_s(error)
-        if after_s is not None:
-            page.headers[hdrs.RETRY_AFTER] = str(after_s)
-        return page
+        again = repeatable and status == 503
+        page = await self.render("error.html", status, text=message, code=status, again=again, **values)
+        return _with_retry_after(page, error)
 
     async def _opened(self) -> "Renderer":
         """Wait until all templates are compiled, which takes a tenth of a second of a thread, once."""
@@ -94,3 +101,11 @@ class Pages:
         rendering = importlib.import_module("gateway.console.rendering")
         renderer: Renderer = rendering.Renderer(self._globals)
         return renderer
+
+
+def _with_retry_after(page: web.Response, error: RhoPushError) -> web.Response:
+    """Return a page with the header that the HTTP API gives to the error."""
+    after_s = responses.retry_after_s(error)
+    if after_s is not None:
+        page.headers[hdrs.RETRY_AFTER] = str(after_s)
+    return page

@@ -1,7 +1,6 @@
 """The form of a ping: RhoConnect's own fields and the gateway's, explained before it is sent."""
 
 import hashlib
-import re
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from gateway.console.guard import Form, Visit, redirect, text_field
+from gateway.console.name_lists import names_in
 from gateway.console.page_set import PageSet
 from gateway.errors import NotFound, RhoPushError
 from gateway.queue.append_batch import IdempotencyKey
@@ -18,7 +18,6 @@ from gateway.registry.scopes import Scope
 from protocols.errors import InvalidField
 from protocols.ping.parse import from_params
 
-_SEPARATORS: Final = re.compile(r"[\r\n,]+")
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "users": "",
     "message": "push message",
@@ -93,6 +92,7 @@ class PingForm(PageSet):
         queue: PingQueue = services.queue
         if submission.deliver_at_ms is not None:
             queue = services.queue.at(submission.deliver_at_ms)
+        queue = services.queue_of(queue, None)
         outcome = await PendingAppend(queue, submission.ping, len(body), key).outcome()
         if isinstance(outcome, RhoPushError):
             services.metrics.pings_refused(outcome.label).inc()
@@ -129,7 +129,7 @@ def values_of(form: Form) -> dict[str, Any]:
     values: dict[str, Any] = {name: text_field(form, name) for name in _DEFAULTS if name != "sources"}
     sources = form.get("sources", ())
     chosen = [sources] if isinstance(sources, str) else sources if isinstance(sources, list) else []
-    further = _SEPARATORS.split(text_field(form, "further_sources"))
+    further = names_in(text_field(form, "further_sources"))
     named = [name.strip() for name in (*chosen, *further) if isinstance(name, str)]
     values["sources"] = tuple(dict.fromkeys(name for name in named if name))
     return values
@@ -141,7 +141,7 @@ def read_ping(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidField: there is no recipient, or a line of the push tokens has another form.
     """
-    users, to = _names(values["users"]), _addressees(values)
+    users, to = names_in(values["users"]), _addressees(values)
     if not users and _RECIPIENTS.isdisjoint(to):
         raise InvalidField(
             "name at least one user, device or push token, or choose all users", field="user_id"
@@ -160,7 +160,7 @@ def read_ping(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _addressees(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameter `to`; empty if the form names no further recipient. Raises as `read_ping`."""
-    to: dict[str, Any] = {name: names for name in _LISTS if (names := _names(values[name]))}
+    to: dict[str, Any] = {name: names for name in _LISTS if (names := names_in(values[name]))}
     if values["all_users"]:
         to["all_users"] = True
     if tokens := _tokens(values["tokens"]):
@@ -183,8 +183,3 @@ def _tokens(text: str) -> list[dict[str, str]]:
             )
         tokens.append(dict(zip(_TOKEN_PARTS, words, strict=False)))
     return tokens
-
-
-def _names(text: str) -> list[str]:
-    """Return the names in a text that separates them by commas or lines."""
-    return [name for part in _SEPARATORS.split(text) if (name := part.strip())]

@@ -28,6 +28,8 @@ EFFECTS_MS: Final = (AWAIT_S + 5) * 1_000
 """Time after the last verdict in which an open page shows the syncs of devices: a sync counts as an effect for
 `AWAIT_S`, and is written some moments later."""
 DEVICES_SHOWN: Final = 500
+TRIES_SHOWN: Final = 100
+"""Most tries on the page of a ping, the newest: a broadcast has one for each chunk, thousands in all."""
 _END_STATES: Final = ("done", "cancelled")
 _RECEIVED: Final = ("delivered", "disabled")
 """States of a webhook's message that change only by an operator."""
@@ -160,7 +162,8 @@ class PingPages(PageSet):
             "report": report,
             "devices": devices[:DEVICES_SHOWN],
             "devices_left_out": max(0, len(devices) - DEVICES_SHOWN),
-            "tries": tries,
+            "tries": tries[-TRIES_SHOWN:],
+            "tries_left_out": max(0, len(tries) - TRIES_SHOWN),
             "accepted_ms": accepted_ms(ping_id),
             "finished": report["state"] in _END_STATES,
             "following": awaits_syncs or not _is_complete(report, messages),

@@ -10,6 +10,8 @@ from urllib.parse import quote
 from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
 from jinja2.bccache import Bucket
 
+from gateway.console.name_lists import quoted
+
 _MS_MAX: Final = 253_402_300_800_000
 """The end of the year 9999."""
 
@@ -36,6 +38,8 @@ class Renderer:
             "size": size,
             "duration": duration,
             "number": number,
+            "quoted": quoted,
+            "rate": rate,
             "segment": segment,
         }
         for name in self._environment.list_templates():
@@ -98,3 +102,8 @@ def segment(text: str) -> str:
 def number(value: float) -> str:
     """Return a number with a separator of thousands."""
     return f"{value:,.0f}"
+
+
+def rate(value: float) -> str:
+    """Return a number with a decimal place if it is small and not whole."""
+    return number(value) if value >= 100 or value == int(value) else f"{value:.1f}"

@@ -74,8 +74,8 @@ class LiveStreams:
         stream.headers["Cache-Control"] = "no-store"
         await stream.prepare(request)
         protocol = request.protocol
-        sending = asyncio.ensure_future(self._send(stream, events))
-        checking = asyncio.ensure_future(self._until_session_ends(request, visit))
+        sending = asyncio.ensure_future(self._send(stream, visit, events))
+        checking = asyncio.ensure_future(self._until_session_ends(stream, request, visit))
         if isinstance(protocol, AiohttpConnection):
             protocol.begin_stream(lambda: _cancel(sending))
         try:
@@ -90,14 +90,17 @@ class LiveStreams:
         stream.force_close()
         return stream
 
-    async def _send(self, stream: EventSourceResponse, events: AsyncIterator[Event]) -> None:
-        await stream.send("", event="open", retry=_RETRY_MS)
+    async def _send(self, stream: EventSourceResponse, visit: Visit, events: AsyncIterator[Event]) -> None:
+        await stream.send(json_bytes(visit.about).decode(), event="session", retry=_RETRY_MS)
         async for name, content in events:
             await stream.send(json_bytes(content).decode(), event=name)
 
-    async def _until_session_ends(self, request: web.Request, visit: Visit) -> None:
+    async def _until_session_ends(
+        self, stream: EventSourceResponse, request: web.Request, visit: Visit
+    ) -> None:
         while True:
             await asyncio.sleep(_SESSION_S)
+            await stream.send("0", event="alive")  # scripts do not see the comments of the stream
             try:
                 now = await self._guard.visit(request)
             except (StoreDown, AuthenticationBusy):  # not a reason to end: the page shows that Redis is down

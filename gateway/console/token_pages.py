@@ -1,7 +1,8 @@
 """The named tokens, and the audit."""
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -15,6 +16,8 @@ from gateway.registry.scopes import Scope
 from protocols.ping.fields import instant_ms
 
 _SEPARATORS: Final = re.compile(r"[\s,]+")
+_EMPTY: Final[Mapping[str, Any]] = {"name": "", "scopes": (), "apps": "", "expires_at": ""}
+"""The form of a new token."""
 
 
 class TokenPages(PageSet):
@@ -37,11 +40,17 @@ class TokenPages(PageSet):
         scopes = form.get("scopes", [])
         expires = text_field(form, "expires_at").strip()
         outcome = DONE
+        values: dict[str, Any] = {
+            "name": name,
+            "scopes": [str(one) for one in scopes] if isinstance(scopes, list) else [str(scopes)],
+            "apps": text_field(form, "apps"),
+            "expires_at": expires,
+        }
         try:
             token = new_token(
                 name,
-                [str(one) for one in scopes] if isinstance(scopes, list) else [str(scopes)],
-                [app for app in _SEPARATORS.split(text_field(form, "apps")) if app],
+                values["scopes"],
+                [app for app in _SEPARATORS.split(values["apps"]) if app],
                 instant_ms(expires, "expires_at") // 1000 if expires else None,
                 visit.principal,
                 self._services.now(),
@@ -49,7 +58,7 @@ class TokenPages(PageSet):
             text = await self._tokens.create(token)
         except RhoPushError as error:
             outcome = error.code
-            return await self._table(visit, error=error)
+            return await self._table(visit, error=error, values=values)
         finally:
             await self.audit(request, visit, f"/tokens {name}", outcome)
         return await self._table(visit, created=(name, text))
@@ -63,7 +72,12 @@ class TokenPages(PageSet):
         return redirect("/console/tokens")
 
     async def _table(
-        self, visit: Visit, *, created: tuple[str, str] | None = None, error: RhoPushError | None = None
+        self,
+        visit: Visit,
+        *,
+        created: tuple[str, str] | None = None,
+        error: RhoPushError | None = None,
+        values: Mapping[str, Any] = _EMPTY,
     ) -> web.Response:
         now_s = self._services.now()
         tokens = [
@@ -80,7 +94,13 @@ class TokenPages(PageSet):
             for one in await self._tokens.all()
         ]
         return await self.page(
-            "tokens.html", visit, error=error, tokens=tokens, scopes=[*Scope], created=created
+            "tokens.html",
+            visit,
+            error=error,
+            tokens=tokens,
+            scopes=[*Scope],
+            created=created,
+            values=values,
         )
 
 

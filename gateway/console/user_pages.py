@@ -14,6 +14,7 @@ from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.page_set import PageSet
 from gateway.console.pages import Pages
 from gateway.errors import NotFound
+from gateway.fanout.device_report import DEVICES_MAX
 from gateway.http_api.admin.admin_route import SUBJECT
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.operator_stores import OperatorStores
@@ -21,6 +22,7 @@ from gateway.http_api.requests import json_response
 from gateway.registry.dead_marks import DeadFilter
 from gateway.store import keys
 from gateway.store.errors import RedisCommands
+from protocols.errors import BodyTooLarge
 from protocols.numbers import whole
 
 FOUND_MAX: Final = 50
@@ -129,7 +131,13 @@ class UserPages(PageSet):
     async def show(self, request: web.Request, visit: Visit) -> web.Response:
         """Return the page of a user, with the state of each device."""
         login = request.match_info["user_id"]
-        devices = await self._operators.device_reports.of_user(login)
+        try:
+            devices = await self._operators.device_reports.of_user(login)
+        except BodyTooLarge:
+            error = BodyTooLarge(
+                f"the user has more than {DEVICES_MAX:,} devices: this page does not show them"
+            )
+            return await self.page("user.html", visit, login=login, devices=(), error=error)
         if not devices and not await self._ask("EXISTS", keys.user(login, "rho__id")):
             raise NotFound("there is no such user", field="user_id")
         return await self.page("user.html", visit, login=login, devices=devices)

@@ -42,13 +42,13 @@ class WebhookPage(PageSet):
 
     async def replay(self, request: web.Request, visit: Visit, form: Form) -> web.Response:
         """Deliver the events since an instant to an endpoint again."""
-        name = text_field(form, "name")
+        name, since = text_field(form, "name"), text_field(form, "since").strip()
         try:
-            since_ms = instant_ms(text_field(form, "since").strip(), "since")
+            since_ms = instant_ms(since, "since")
             found = await self._webhooks.replay(name, since_ms)
         except RhoPushError as error:
             await self.audit(request, visit, f"/webhooks/replay {name}", error.code)
-            return await self._table(visit, error=error)
+            return await self._table(visit, error=error, chosen=name, since=since)
         await self.audit(request, visit, f"/webhooks/replay {name}")
         oldest = found["oldest"]
         stored = f"The oldest stored event is of {oldest}." if oldest else "No event is stored."
@@ -59,7 +59,21 @@ class WebhookPage(PageSet):
         )
 
     async def _table(
-        self, visit: Visit, *, notice: str = "", error: RhoPushError | None = None
+        self,
+        visit: Visit,
+        *,
+        notice: str = "",
+        error: RhoPushError | None = None,
+        chosen: str = "",
+        since: str = "",
     ) -> web.Response:
         endpoints = await self._webhooks.listing()
-        return await self.page("webhooks.html", visit, notice=notice, error=error, endpoints=endpoints)
+        return await self.page(
+            "webhooks.html",
+            visit,
+            notice=notice,
+            error=error,
+            endpoints=endpoints,
+            chosen=chosen,
+            since=since,
+        )

@@ -18,7 +18,7 @@ from gateway.http_api.openapi.values import (
     json_body,
     members,
 )
-from gateway.http_api.requests import json_response, parameters, text_of
+from gateway.http_api.requests import json_response, named_client, parameters
 from protocols.devices import Device, platform_of
 from protocols.numbers import hexadecimal
 
@@ -72,7 +72,7 @@ class AcknowledgementRoute:
         if context.services.settings.auth.devices == "off":
             raise NotAllowed("devices have no sessions: the setting auth.devices is off")
         user = await context.require_device(request)
-        client_id = text_of(found, "client_id")
+        client_id = named_client(request, found)
         client = await context.clients.show(client_id)
         if client["user_id"] != user.login:
             raise NotAllowed("the client belongs to another user", field="client_id")

@@ -127,7 +127,9 @@ def _errors_of(context: HandlerContext) -> Middleware:
                 await request.app[BODY_ADMISSION].admit(request)
             return await handler(request)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-            return _refused(request, NotFound(f"there is no route {request.method} {request.path}"))
+            return _refused(
+                request, NotFound(f"there is no route {request.method} {request.rel_url.raw_path}")
+            )
         except RhoPushError as error:
             context.services.metrics.pings_refused(error.label).inc()
             return _refused(request, error)

@@ -2,9 +2,8 @@
 
 | caller | longest body, as sent and as decoded | time limit |
 | --- | --- | --- |
-| a valid API token in the header | `limits.body_bytes` | `HttpTimeouts.body_s`, and the bytes received at
-`HttpTimeouts.body_bytes_per_s` | | any other | `limits.unauthenticated_body_bytes` |
-`HttpTimeouts.unauthenticated_body_s` in all |
+| a valid API token in the header | `limits.body_bytes` | `HttpTimeouts.body_patience_s` |
+| any other | `limits.unauthenticated_body_bytes` | `HttpTimeouts.unauthenticated_body_s` in all |
 
 If Content-Length exceeds the smaller limit, the token is checked before the first byte is read; else once the body
 exceeds that limit. `Expect: 100-continue` is answered only after these checks.

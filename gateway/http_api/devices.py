@@ -12,7 +12,14 @@ from gateway.errors import LoginRefused, NotAllowed, NotFound
 from gateway.http_api import responses
 from gateway.http_api.app_limits import require_registration
 from gateway.http_api.context import HandlerContext, client_of
-from gateway.http_api.requests import API_HEADER, json_response, parameters, text_of, text_response
+from gateway.http_api.requests import (
+    API_HEADER,
+    json_response,
+    named_client,
+    parameters,
+    text_of,
+    text_response,
+)
 from gateway.http_api.sessions import COOKIE
 from gateway.registry.accounts import User
 from gateway.registry.scopes import Scope, require_scope
@@ -65,7 +72,7 @@ class DeviceRoutes:
     async def register(self, request: web.Request) -> web.Response:
         """Store the fields that a client registers: device type, push token, phone id, app."""
         found = await parameters(request, self._context.services)
-        client_id = request.match_info.get("client_id") or text_of(found, "client_id")
+        client_id = named_client(request, found)
         login = await self._login(request, found, client_id)
         await self._context.clients.register(login, client_id, found)
         return text_response("")

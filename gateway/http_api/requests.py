@@ -14,16 +14,18 @@ from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.multipart import pairs_of
 from gateway.http_api.responses import response
 from gateway.scheduling.scheduler import Scheduler
-from protocols.errors import InvalidField, MalformedBody
+from protocols.errors import MalformedBody
 from protocols.json_bodies import BodyKind, json_text, kind_of
 from protocols.json_syntax import find_fault
 from protocols.ping import form
+from protocols.ping.fields import refused
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.limits import DEPTH_MAX, is_deeper
 
 __all__ = ["API_HEADER", "read_body"]  # names that the routes import from here, too
 
 Found = TypeVar("Found")
+CLIENT_HEADER: Final = "X-RhoConnect-CLIENT-ID"
 _VALUES_MAX: Final = 100_000  # of a large JSON body other than a ping: decoding them takes some 30 ms
 _LENGTH_DIGITS: Final = 18
 """Most digits of a Content-Length: those of any number below 2^63."""
@@ -151,7 +153,7 @@ def text_of(values: dict[str, Any], name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InvalidField(f"{name} must be a text", field=name)
+        raise refused(name, "a text", value)
     return value
 
 
@@ -165,16 +167,27 @@ def optional_text(values: dict[str, Any], name: str) -> str | None:
 
 
 def cookie(request: web.Request, name: str) -> str:
-    """Return the value of a cookie; "": there is none. Of several with this name, the last one counts.
+    """Return the value of a cookie; "": there is none. Of several with this name, the first one counts, as in Rack.
 
-    aiohttp's `Request.cookies` is not used, since a head full of cookies would take it a tenth of a second.
+    All Cookie headers count: Android devices send two (contract §9.1), and proxies split them. aiohttp's
+    `Request.cookies` is not used, since a head full of cookies would take it a tenth of a second.
     """
-    value = ""
-    for pair in request.headers.get(hdrs.COOKIE, "").split(";"):
+    for pair in ";".join(request.headers.getall(hdrs.COOKIE, ())).split(";"):
         known, _, text = pair.partition("=")
         if known.strip() == name:
             value = text.strip()
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+            return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+    return ""
+
+
+def named_client(request: web.Request, values: dict[str, Any]) -> str:
+    """Return the client id of a device's request: in the path, the parameters or the header (contract §2.1); "": none.
+
+    Raises:
+        InvalidField: the parameter is not a text.
+    """
+    named = request.match_info.get("client_id") or text_of(values, "client_id")
+    return named or request.headers.get(CLIENT_HEADER, "")
 
 
 def json_response(value: object, status: int = 200) -> web.Response:

@@ -33,7 +33,7 @@ class RhoConnectPushLoginRoutes:
 
     async def app(self, request: web.Request) -> web.Response:
         """Check the credentials of an app that posts messages against `:push_server:`."""
-        given = basic(request.headers.get(hdrs.AUTHORIZATION))
+        given = _basic_of(request)
         wanted = app_credentials(self._context.services.settings.push_server)
         if not given.encoded:
             return responses.response(_NO_BASIC)
@@ -46,8 +46,14 @@ class RhoConnectPushLoginRoutes:
     async def user(self, request: web.Request) -> web.Response:
         """Check a device's session cookie; the name in its Basic credentials may differ from the session's user."""
         await self._context.require_device(request)
-        given = basic(request.headers.get(hdrs.AUTHORIZATION))
+        given = _basic_of(request)
         return responses.response(_GOOD if given.encoded else _NO_USER)
+
+
+def _basic_of(request: web.Request) -> Basic:
+    """Return the Basic credentials of a request. RhoConnect accepts the scheme in any letter case (RFC 9110 §11.1)."""
+    scheme, blank, rest = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return basic(f"Basic{blank}{rest}" if scheme.lower() == "basic" else None)
 
 
 def app_credentials(push_server: Secret | None) -> Basic | None:

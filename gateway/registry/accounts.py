@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
 
-from gateway.errors import NotFound, RecordRefused, TooManyUsers
+from gateway.errors import LoginRefused, NotFound, RecordRefused, TooManyUsers
 from gateway.registry import passwords
 from gateway.registry.clients import delete_client, execute_counted
 from gateway.registry.hashing import HASHES_AT_ONCE, in_hash_thread
@@ -26,6 +26,7 @@ from gateway.settings import Secret
 from gateway.store import keys
 from gateway.store.errors import RedisCommands, redis_errors
 from protocols.errors import InvalidField
+from protocols.ping.fields import refused
 
 USER_FIELDS: Final = ("rho__id", "login", "email", "salt", "hashed_password", "admin", "token_id")
 LOGIN: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
@@ -254,7 +255,7 @@ class Accounts:
     async def logins(self) -> list[str]:
         """Every login except rhoadmin, in the set's order."""
         found = await self._ask.texts("SMEMBERS", keys.APP_USERS)
-        return [login for login in found if login is not None]
+        return [login for login in found if login is not None and login != keys.ADMIN_LOGIN]
 
     async def user(self, login: str) -> User | None:
         """One user; None if there is no such login."""
@@ -274,11 +275,14 @@ class Accounts:
 
         Raises:
             TooManyUsers: the user does not exist, and there are `most` users.
+            LoginRefused: the user is an admin that does not exist.
             RhoPushError: as `create` and `login`.
         """
         known = await self._users(login, client) if _may_be_a_name(login) else None
         if known is not None:
             return known
+        if login == keys.ADMIN_LOGIN:
+            raise LoginRefused(f"Unable to authenticate '{login}'")
 
         async def create() -> User:
             if await self._ask("SCARD", keys.APP_USERS) >= most:
@@ -293,7 +297,8 @@ class Accounts:
         """Create a user.
 
         Raises:
-            RecordRefused: the login is invalid or exists (with RhoConnect's text).
+            RecordRefused: the login is invalid or exists (with RhoConnect's text), or is the admin's: a user without
+                the admin's rights under that name would lock the configured admin out.
             InvalidField: a login with control characters or longer than 255 characters.
         """
         if not login:
@@ -302,10 +307,12 @@ class Accounts:
             raise InvalidField(
                 "a login must have 1 to 255 characters and no control characters", field="login"
             )
+        if login == keys.ADMIN_LOGIN:
+            raise _exists(login)
         password_hash = await self._keep(password) if password else PasswordHash("", "")
         fields = {"login": login, "salt": password_hash.salt, "hashed_password": password_hash.hashed}
         if not await self._ask("SET", keys.user(login, "rho__id"), login, "NX"):
-            raise RecordRefused(f"Record already exists for '{login}'", field="login")
+            raise _exists(login)
         with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.mset({keys.user(login, name): text for name, text in fields.items() if text})
@@ -330,7 +337,7 @@ class Accounts:
             if value is None:
                 continue
             if not isinstance(value, str):
-                raise InvalidField(f"{name} must be a text", field=f"attributes.{name}")
+                raise refused(f"attributes.{name}", "a text", value)
             if name == "email":
                 fields["email"] = value
             else:
@@ -378,6 +385,10 @@ class Accounts:
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.mset({keys.user(login, name): text for name, text in fields.items()})
                 await pipe.execute()
+
+
+def _exists(login: str) -> RecordRefused:
+    return RecordRefused(f"Record already exists for '{login}'", field="login")
 
 
 async def _read_users(logins: Sequence[str], ask: RedisCommands) -> list[User | None]:

@@ -22,6 +22,7 @@ from gateway.store import keys
 from gateway.store.connection import Script
 from gateway.store.errors import RedisCommands, redis_errors
 from protocols.errors import InvalidField
+from protocols.ping.fields import refused
 
 SHOWN_FIELDS: Final = (
     "rho__id",
@@ -90,7 +91,7 @@ class Clients:
         """Create a client of a user and return its id: 32 hex digits.
 
         Raises:
-            InvalidField: a device field is not a text or number, or is too long.
+            InvalidField: a device field is not a text or whole number, or is too long.
             TooManyDevices: the user has `limits.devices_per_user` already.
             StoreDown: Redis does not answer.
         """
@@ -107,7 +108,7 @@ class Clients:
         client registered is taken from that client.
 
         Raises:
-            InvalidField: a device field is not a text or number, or is too long; or the id has other characters
+            InvalidField: a device field is not a text or whole number, or is too long; or the id has other characters
                 than letters, digits, `_`, `.` and `-`.
             TooManyDevices: the user already has `limits.devices_per_user` devices.
             StoreDown: Redis does not answer.
@@ -219,7 +220,7 @@ def device_fields(parameters: Mapping[str, Any]) -> dict[str, str]:
     """Take the device's fields out of a request's parameters.
 
     Raises:
-        InvalidField: a value is not a text or number, or longer than `FIELD_CHARACTERS`.
+        InvalidField: a value is not a text or whole number, or longer than `FIELD_CHARACTERS`.
     """
     fields: dict[str, str] = {}
     for name in DEVICE_FIELDS:
@@ -227,7 +228,7 @@ def device_fields(parameters: Mapping[str, Any]) -> dict[str, str]:
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise InvalidField(f"{name} must be a text or a number", field=name)
+            raise refused(name, "a text or a whole number", value)
         text = str(value)
         if len(text) > FIELD_CHARACTERS:
             raise InvalidField(f"{name} may have at most {FIELD_CHARACTERS} characters", field=name)

@@ -144,7 +144,9 @@ class PushRequest:
         if not self.complete and self._parser is not None:
             self.method = self._parser.get_method().decode()
             self.keep = self._parser.should_keep_alive()
-            self.expects = self.header(b"expect") is not None
+            # Other expectations, and all of HTTP/1.0, are ignored (RFC 9110 §10.1.1).
+            asked = (self.header(b"expect") or "").lower() == "100-continue"
+            self.expects = asked and self._parser.get_http_version() == "1.1"
             length = self.header(b"content-length") or ""
             # llhttp accepts nothing but digits. Twelve of them exceed the limit of any body. llhttp takes 2^64 - 1 for
             # a missing length, also behind zeros.

@@ -27,14 +27,14 @@ def decide(
 ) -> tuple[OutcomeKind, int, str]:
     """Determine the outcome of a stream. The first matching row applies.
 
-    | response head    | stream ended by               | outcome  | source
-    |------------------|-------------------------------|----------|------------------------------------------
-    | yes              | local reset, body over limit  | ANSWERED | local rule
-    | yes, body whole  | anything                      | ANSWERED | RFC 9113 §8.1: reset after a full answer
-    | 2xx, body broken | anything                      | ANSWERED | RFC 9110 §15.3: it was accepted
-    | no               | a local engine error          | ANSWERED | never sent, never will be: status 431
-    | no               | REFUSED_STREAM, or by GOAWAY  | UNTRIED  | RFC 9113 §8.7, §6.8
-    | any              | anything else                 | UNKNOWN  | it may have been processed
+    | response head    | stream ended by               | outcome  | source |
+    | ---------------- | ----------------------------- | -------- | ------ |
+    | yes              | local reset, body over limit  | ANSWERED | local rule |
+    | yes, body whole  | anything                      | ANSWERED | RFC 9113 §8.1: reset after a full answer |
+    | 2xx, body broken | anything                      | ANSWERED | RFC 9110 §15.3: it was accepted |
+    | no               | a local engine error          | ANSWERED | never sent, never will be: status 431 |
+    | no               | REFUSED_STREAM, or by GOAWAY  | UNTRIED  | RFC 9113 §8.7, §6.8 |
+    | any              | anything else                 | UNKNOWN  | it may have been processed |
 
     Returns:
         Kind, status and reason of the outcome.

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -35,6 +35,11 @@ ARGUMENTS = (
 )
 XSS = "<img src=x onerror=document.title='broken'>"
 """A text that changes the page's title if a page does not escape it."""
+LONG = "w" * 250
+"""A text without a place to break it."""
+RIGHT_TO_LEFT = "\u202e\u0645\u0631\u062d\u0628\u0627 " + "\u0634" * 100
+NAMED = 6
+"""Users beside the `MANY`."""
 TIMEOUT_MS = 30_000
 DEAD_PIN = "d" * 64
 QUICK = {
@@ -98,6 +103,9 @@ async def _lay_users(redis: Redis) -> None:
     await lay_user(redis, "dora", [apple(DEAD_PIN, client_id="d1", device_app_id=TOPIC)])
     strange = [apple("e" * 64, client_id=XSS, device_app_id=XSS, device_app_version=XSS, phone_id=XSS)]
     await lay_user(redis, XSS, strange)
+    for number, text in enumerate((LONG, RIGHT_TO_LEFT)):
+        fields = dict.fromkeys(("device_app_id", "device_app_version", "phone_id"), text)
+        await lay_user(redis, text, [apple(f"{number}f" * 32, client_id=text, **fields)])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -141,8 +149,8 @@ class Window:
 
 
 @asynccontextmanager
-async def open_context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    made = await browser.new_context(viewport={"width": 1100, "height": 800})
+async def open_context(browser: Browser, **options: Any) -> AsyncIterator[BrowserContext]:
+    made = await browser.new_context(viewport={"width": 1100, "height": 800}, **options)
     made.set_default_timeout(TIMEOUT_MS)
     expect.set_options(timeout=TIMEOUT_MS)
     yield made

@@ -6,11 +6,22 @@ import time
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from tests.browser.conftest import DEAD_PIN, MANY, XSS, Site, Window
+from tests.browser.conftest import (
+    DEAD_PIN,
+    LONG,
+    MANY,
+    NAMED,
+    RIGHT_TO_LEFT,
+    XSS,
+    Site,
+    Window,
+    open_context,
+)
 from tests.support.gateway import TOKEN
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -140,11 +151,11 @@ async def test_a_search_among_many_users_shows_its_progress_and_result(window: W
     await page.get_by_label("Login begins with").fill("user0999")
     await page.keyboard.press("Enter")
     await expect(page.locator("#progress")).to_have_text(
-        re.compile(r"^\d\d users found; compared [\d,]+ of 100,004")
+        re.compile(r"^\d\d users found; compared [\d,]+ of 100,006")
     )
     await page.get_by_label("Login begins with").fill("alic")
     await page.get_by_role("button", name="Search").click()
-    await expect(page.locator("#progress")).to_have_text(f"1 users found among {MANY + 4:,}")
+    await expect(page.locator("#progress")).to_have_text(f"1 users found among {MANY + NAMED:,}")
     await page.get_by_role("link", name="alice").click()
     await expect(page.get_by_role("heading", name="User alice")).to_be_visible()
 
@@ -250,8 +261,37 @@ async def test_pages_fit_a_small_phone(window: Window) -> None:
     await page.set_viewport_size({"width": 360, "height": 640})
     for path in PAGES:
         await window.open(path)
-        width = await page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 360, (path, await page.evaluate(WIDE))
+        await _fits(page, path)
+
+
+async def _fits(page: Page, about: str) -> None:
+    width = await page.evaluate("document.documentElement.scrollWidth")
+    assert width <= 360, (about, await page.evaluate(WIDE))
+
+
+@pytest.mark.parametrize("text", [LONG, RIGHT_TO_LEFT, XSS], ids=["long", "right to left", "markup"])
+async def test_texts_of_others_fit_a_small_phone(window: Window, text: str) -> None:
+    page = window.page
+    await page.set_viewport_size({"width": 360, "height": 640})
+    name = quote(text, safe="")
+    for path in (f"/users/{name}", f"/devices/{name}", f"/users?prefix={name}", f"/ping?users={name}"):
+        await window.open(path)
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+        await _fits(page, path)
+    await page.get_by_label("Message").fill(text)
+    await page.get_by_label("Further sources").fill(text)
+    await page.get_by_role("button", name="Explain").click()
+    await expect(page.get_by_role("heading", name="This ping would reach")).to_be_visible()
+    await page.get_by_text("Show", exact=True).first.click()
+    await _fits(page, "the explanation")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator("#devices")).to_contain_text(text[:40])
+    await _fits(page, "the page of the ping")
+    window.lost = True  # Chromium reports the statuses 404 and 400 as errors
+    for path in (f"/users/{name}x", f"/devices/{name}x", f"/{name}"):
+        await window.open(path)
+        await _fits(page, path)
+    window.lost = False
 
 
 async def test_every_action_works_with_the_keyboard_alone(window: Window) -> None:
@@ -316,4 +356,103 @@ async def test_axe_finds_no_serious_violation(browser: Browser, site: Site, sche
     assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(33, 37, 41)")
     await context.close()
     assert found == []
+    assert window.faults == []
+
+
+async def test_a_form_is_sent_after_a_login_in_another_tab(window_alone: Window, site: Site) -> None:
+    window, page = window_alone, window_alone.page
+    await page.clock.install()
+    await window.open("/ping")
+    await page.get_by_label("Users, separated").fill("bob")
+    other = Window(await page.context.new_page(), site)
+    await other.open("/settings")
+    await other.page.get_by_role("button", name="Log out").click()
+    window.lost = True  # Chromium reports the status 401 as an error
+    await page.clock.fast_forward(ALIVE_MS)
+    await expect(page.get_by_text("The session has ended")).to_be_visible()
+    await other.log_in()
+    await page.clock.fast_forward(ALIVE_MS)
+    await expect(page.get_by_text("The session has ended")).to_be_hidden()
+    window.lost = False
+    await page.get_by_role("button", name="Send").click()
+    await page.wait_for_url(re.compile("/console/pings/[0-9a-f]{32}$"))
+    assert other.faults == []
+
+
+async def test_the_plots_have_the_time_of_the_gateway(window_alone: Window) -> None:
+    window, page = window_alone, window_alone.page
+    await page.clock.install(time=time.time() + 20_000)
+    await window.open()
+    for name in ("5 min", "24 h", "1 h"):
+        await page.get_by_label(name).check()
+        label = page.locator("#plot-rates text").last
+        await expect(label).to_have_text(re.compile(_minutes(time.time())))
+
+
+def _minutes(now_s: float) -> str:
+    """A pattern of the minutes around an instant, in UTC."""
+    near = (datetime.fromtimestamp(now_s + 60 * offset, UTC) for offset in range(-1, 3))
+    return "|".join(f"^{one:%H:%M} UTC$" for one in near)
+
+
+async def test_a_series_without_a_sample_is_loaded_again(window: Window) -> None:
+    page, answers = window.page, 0
+
+    async def answer(route: Route) -> None:
+        nonlocal answers
+        answers += 1
+        now_ms = int(time.time() * 1_000)
+        point = {
+            "at": now_ms,
+            "pings": 1,
+            "pushes": 2,
+            "rejected": 0,
+            "p50": 1,
+            "p99": 1,
+            "depth": 1,
+            "reasons": {},
+        }
+        found = {"at": now_ms, "step": 1_000, "period": 3_600_000, "points": [point] if answers > 1 else []}
+        await route.fulfill(json=found)
+
+    await page.route("**/console/series/1m", answer)
+    await page.get_by_label("1 h").check()
+    await expect(page.locator("#plot-rates path.line-1")).to_have_attribute("d", re.compile("M"))
+
+
+async def test_a_search_that_fails_says_so(window: Window) -> None:
+    page = window.page
+    await window.open("/users")
+    progress = page.locator("#progress")
+    await expect(progress).to_contain_text("users")
+    window.lost = True
+    await page.route("**/console/users/search?*", lambda route: route.abort())
+    await page.get_by_label("Login begins with").fill("alice")
+    await page.get_by_role("button", name="Search").click()
+    await expect(progress).to_contain_text("the gateway does not answer")
+    await page.unroute("**/console/users/search?*")
+    failure = "the session has ended"
+    await page.route("**/console/users/search?*", lambda route: route.fulfill(status=401, body=failure))
+    await page.get_by_role("button", name="Search").click()
+    await expect(progress).to_contain_text(failure)
+    window.lost = False
+
+
+async def test_pages_and_forms_work_without_javascript(browser: Browser, site: Site) -> None:
+    async with open_context(browser, java_script_enabled=False) as context:
+        window = Window(await context.new_page(), site)
+        page = window.page
+        await window.log_in()
+        await expect(page.locator("#now-depth")).to_have_text(re.compile(r"^\d"))
+        await page.get_by_role("link", name="Users").click()
+        await page.get_by_label("Login begins with").fill("user0")
+        await page.get_by_role("button", name="Search").click()
+        await page.get_by_role("link", name="Continue").click()
+        await expect(page.locator("#found li").first).to_be_visible()
+        await window.open("/ping")
+        await send(page, "alice", **{"Deliver at": str(int(time.time()) + 86_400)})
+        await page.get_by_role("button", name="Cancel the ping").click()
+        await expect(page.locator("#ping-state")).to_have_text("cancelled")
+        await page.get_by_role("button", name="Log out").click()
+        await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
     assert window.faults == []

@@ -1,5 +1,6 @@
 // Pages without live data: they ask from time to time whether the gateway and the session are still there.
 import { showLost } from "./live.js";
+import { renew } from "./session.js";
 
 const EVERY_MS = 5000;
 
@@ -9,6 +10,7 @@ async function ask() {
     const answer = await fetch("/console/alive", { signal: AbortSignal.timeout(EVERY_MS) });
     document.getElementById("ended").hidden = answer.status !== 401;
     showLost(answer.status >= 500, answer.status === 503 ? await answer.text() : "");
+    if (answer.ok) renew(await answer.json());
   } catch {
     showLost(true);
   }

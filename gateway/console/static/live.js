@@ -1,8 +1,9 @@
 // Server-sent events, with a banner while the gateway does not answer.
+import { renew } from "./session.js";
 
 const AGAIN_MS = 2000;
-// A stream without a message for this long is lost: the gateway sends at least a comment every 15 s, which scripts
-// do not see, so pages with a periodic message pass their own limit.
+// A stream without a message for this long is lost: the gateway sends at least one every 2 s.
+const SILENT_MS = 8000;
 const CHECK_MS = 1000;
 
 // Show or hide the banner. `reason` is the text of a gateway that answers, but cannot work.
@@ -14,7 +15,7 @@ export function showLost(lost, reason = "") {
 }
 
 // Call `handlers[name](content)` for each event. `onOpen` is called at each connection.
-export function follow(path, handlers, { onOpen = () => {}, silentMs = 0 } = {}) {
+export function follow(path, handlers, { onOpen = () => {} } = {}) {
   let source = null; // null: the page is hidden, or following has ended
   let heard = Date.now();
   let ended = false;
@@ -29,7 +30,7 @@ export function follow(path, handlers, { onOpen = () => {}, silentMs = 0 } = {})
       showLost(false);
       onOpen();
     });
-    for (const [name, handler] of Object.entries(handlers)) {
+    for (const [name, handler] of Object.entries({ session: renew, alive: () => {}, ...handlers })) {
       stream.addEventListener(name, (event) => {
         heard = Date.now();
         handler(JSON.parse(event.data));
@@ -64,14 +65,12 @@ export function follow(path, handlers, { onOpen = () => {}, silentMs = 0 } = {})
     if (source === stream) connect();
   }
 
-  if (silentMs) {
-    setInterval(() => {
-      if (source && Date.now() - heard > silentMs) {
-        showLost(true);
-        connect();
-      }
-    }, CHECK_MS);
-  }
+  const checking = setInterval(() => {
+    if (source && Date.now() - heard > SILENT_MS) {
+      showLost(true);
+      connect();
+    }
+  }, CHECK_MS);
 
   // All tabs of a browser share six connections to a gateway (HTTP/1.1): a hidden page gives its own back.
   document.addEventListener("visibilitychange", () => {
@@ -83,6 +82,7 @@ export function follow(path, handlers, { onOpen = () => {}, silentMs = 0 } = {})
   if (!document.hidden) connect();
   return () => {
     ended = true;
+    clearInterval(checking);
     stop();
   };
 }

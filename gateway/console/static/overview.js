@@ -3,10 +3,9 @@ import { follow } from "./live.js";
 import { plot, short } from "./plot.js";
 
 const PLOTS = { "plot-rates": ["pings", "pushes", "rejected"], "plot-latency": ["p50", "p99"], "plot-depth": ["depth"] };
-const SILENT_MS = 8000;
 const OLD_S = 30; // an older ping has waited for its fan-out, or for a lane
 const root = document.getElementById("overview");
-const known = { name: "5s", step: 5000, period: 300000, points: [] };
+const known = { name: "5s", step: 5000, period: 300000, points: [], at: 0 };
 
 function cell(tag, text, className = "") {
   const made = document.createElement(tag);
@@ -57,11 +56,20 @@ function draw(now) {
   body.replaceChildren(...rows);
 }
 
+const chosen = () => document.querySelector("input[name=series]:checked")?.value;
+
+// Times are the gateway's: the clock of this computer may be wrong.
 async function load(name) {
-  const answer = await fetch(`/console/series/${name}`);
-  if (!answer.ok) return;
-  Object.assign(known, await answer.json(), { name });
-  draw(Date.now());
+  try {
+    const answer = await fetch(`/console/series/${name}`);
+    if (!answer.ok) return;
+    const found = await answer.json();
+    if (name !== chosen()) return; // another series was chosen meanwhile
+    Object.assign(known, found, { name });
+    draw(known.at);
+  } catch {
+    // The banner shows that the gateway does not answer; the next connection loads the series again.
+  }
 }
 
 function figures(state) {
@@ -124,7 +132,7 @@ function problems(found) {
   if (place.dataset.shown === text) return;
   place.dataset.shown = text;
   place.replaceChildren(...Object.entries(found).map(([name, about]) => {
-    const box = cell("div", "", "alert alert-warning my-2");
+    const box = cell("div", "", "alert alert-warning my-2 text-break");
     box.setAttribute("role", "status");
     box.append(cell("strong", name), `: ${about}`);
     return box;
@@ -137,11 +145,16 @@ function take(state) {
   figures(state);
   lanes(state.lanes);
   workers(state.workers);
+  if (!chosen()) return;
+  if (known.name !== chosen()) {
+    load(chosen()); // the first attempt has failed, or is under way
+    return;
+  }
   const last = known.points[known.points.length - 1];
   if (state.point && known.name === "5s" && (!last || state.point.at > last.at)) {
     known.points = [...known.points.filter((one) => one.at > state.at - known.period), state.point];
     draw(state.at);
-  } else if (state.point && known.points.length && state.at - last.at > 1.5 * known.step) {
+  } else if (state.point && state.at - Math.max(last?.at ?? 0, known.at - known.step) > 1.5 * known.step) {
     load(known.name);
   }
 }
@@ -149,6 +162,4 @@ function take(state) {
 for (const radio of document.querySelectorAll("input[name=series]")) {
   radio.addEventListener("change", () => load(radio.value));
 }
-const chosen = document.querySelector("input[name=series]:checked");
-follow(root.dataset.live, { state: take }, { onOpen: () => chosen && load(known.name), silentMs: SILENT_MS });
-if (chosen && chosen.value !== known.name) load(chosen.value);
+follow(root.dataset.live, { state: take }, { onOpen: () => chosen() && load(chosen()) });

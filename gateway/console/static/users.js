@@ -25,14 +25,27 @@ function tell(shown, examined, total, ended) {
     : `${shown} users found; compared ${compared} of ${all}`;
 }
 
+// A part of the answer; `failure` is the reason why there is none.
+async function ask(path) {
+  try {
+    const answer = await fetch(path);
+    return answer.ok ? await answer.json() : { failure: await answer.text() };
+  } catch {
+    return { failure: "the gateway does not answer" };
+  }
+}
+
 async function run(prefix, cursor, examined, shown) {
   const own = ++search;
   let following = cursor;
   do {
     const query = new URLSearchParams({ prefix, cursor: following });
-    const answer = await fetch(`/console/users/search?${query}`);
-    if (!answer.ok || own !== search) return;
-    const part = await answer.json();
+    const part = await ask(`/console/users/search?${query}`);
+    if (own !== search) return;
+    if (part.failure) {
+      progress.textContent = `The search ended early: ${part.failure}. Search again.`;
+      return;
+    }
     list.append(...part.users.map(item));
     shown += part.users.length;
     examined += part.examined;

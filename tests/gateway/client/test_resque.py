@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from redis.asyncio import Redis
 
 from gateway.client import PingError
 from gateway.client.resque import push
@@ -37,3 +38,16 @@ async def test_a_job_is_appended_with_the_same_rules(server: RedisServer, login:
     await asyncio.to_thread(push, address, {"user_id": "bob"})
     async with client(RedisAddress.parse(server.address.replace("unix://", f"unix://:{QUOTED}@"))) as redis:
         assert await RedisCommands(redis)("LLEN", "resque:queue:ping") == 1
+
+
+async def test_a_job_has_resques_own_form(redis_address: str, redis_client: Redis) -> None:
+    address = RedisAddress.parse(redis_address)
+    await asyncio.to_thread(push, address, {"user_id": "bob", "badge": 5})
+    job = b'{"class":"Rhoconnect::PingJob","args":[{"user_id":"bob","badge":5}]}'
+    assert await redis_client.lrange("resque:queue:ping", 0, -1) == [job]
+    assert await redis_client.smembers("resque:queues") == {b"ping"}
+
+
+def test_a_job_that_no_worker_could_read_is_refused() -> None:
+    with pytest.raises(PingError, match="the parameters are no JSON"):
+        push(RedisAddress.parse("127.0.0.1:1"), {"message": float("nan")})

@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 from redis.asyncio import Redis
+from yarl import URL
 
 from gateway.console import ConsoleStores, console_routes
 from gateway.console.recorder import History
@@ -110,7 +111,7 @@ class Browser:
     def cookies(self) -> dict[str, str]:
         return {cookie.key: cookie.value for cookie in self.session.cookie_jar}
 
-    async def get(self, path: str, **options: Any) -> tuple[int, str]:
+    async def get(self, path: str | URL, **options: Any) -> tuple[int, str]:
         async with self.session.get(path, allow_redirects=False, **options) as answer:
             return answer.status, await answer.text()
 

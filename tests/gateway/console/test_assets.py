@@ -32,8 +32,12 @@ async def test_a_long_file_is_compressed_for_clients_that_can_read_it(console: C
         async with browser.session.get(path, headers={"Accept-Encoding": "gzip"}) as answer:
             assert answer.headers["Content-Encoding"] == "gzip"
             assert len(await answer.read()) < 60_000
-        async with browser.session.get(path, headers={"Accept-Encoding": "identity"}) as answer:
-            assert "Content-Encoding" not in answer.headers
+        for accepted in ("identity", "gzip;q=0", "br, gzip; q=0.000", "gzipx", ""):
+            async with browser.session.get(path, headers={"Accept-Encoding": accepted}) as answer:
+                assert "Content-Encoding" not in answer.headers, accepted
+        for accepted in ("br, gzip;q=0.5", "GZIP"):
+            async with browser.session.get(path, headers={"Accept-Encoding": accepted}) as answer:
+                assert answer.headers["Content-Encoding"] == "gzip", accepted
 
 
 async def test_a_file_of_another_version_is_not_cached(console: Console) -> None:

@@ -39,7 +39,7 @@ async def test_a_reported_push_reaches_the_page(redis_client: Redis, redis_addre
         async with browser.session.get("/console/live/demo") as answer, asyncio.timeout(30):
             found = []
             async for line in answer.content:
-                if line.startswith(b"data: {"):
+                if line.startswith(b"data: {") and b"alert" in line:
                     found.append(json.loads(line.removeprefix(b"data: "))["alert"])
                     if len(found) == 2:
                         break

@@ -2,10 +2,12 @@
 
 from urllib.parse import quote
 
+import pytest
 from redis.asyncio import Redis
 
 from gateway.queue.receipts import DeviceVerdict, PingRecord, pack_base
 from gateway.store import keys
+from protocols.errors import BodyTooLarge
 from protocols.verdict import VerdictKind
 from tests.gateway.console.harness import Console
 from tests.gateway.console.test_user_pages import XSS, device
@@ -56,3 +58,23 @@ async def test_it_needs_the_scope_and_no_limit_to_apps(console: Console) -> None
     ):
         async with console.operator(token) as browser:
             assert (await browser.get("/console/devices/phone"))[0] == 403
+
+
+async def test_a_device_of_a_user_with_very_many_has_a_page(
+    console: Console, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_many(_: str) -> None:
+        raise BodyTooLarge("too many")
+
+    monkeypatch.setattr(console.devices, "of_user", too_many)
+    await redis_client.set(keys.client("phone", "user_id"), "bob")
+    await put_delivery(redis_client, "phone")
+    async with console.operator() as browser:
+        status, text = await browser.get("/console/devices/phone")
+        assert status == 200
+        assert "too many devices for a report" in text
+        assert f'href="/console/pings/{BATCH}0000"' in text
+        status, text = await browser.get("/console/users/bob")
+        assert status == 413
+        assert "<h1" in text
+        assert "more than 1,000 devices" in text

@@ -1,7 +1,11 @@
 """Login: credentials, attempts, a new id for each session, and the CSRF token of its form."""
 
+import html
+import re
+
 import pytest
 from redis.asyncio import Redis
+from yarl import URL
 
 from gateway.console.identities import Identities
 from gateway.errors import TooManyRequests
@@ -123,7 +127,25 @@ async def test_attempts_are_limited(console: Console) -> None:
 
 
 @pytest.mark.parametrize(
-    "back", ["https://evil.example/", "//evil.example", "/console/../x", "javascript:x", "/rc/v1"]
+    "back",
+    [
+        *(
+            "https://evil.example/",
+            "//evil.example",
+            "/console/../x",
+            "javascript:x",
+            "/rc/v1",
+            "/console/..",
+        ),
+        *("/console/%2e%2E/x", "/console/.%2e?x", "/console/./x", "/console//evil.example", "/consolex"),
+        *(
+            "/console\\evil",
+            "/console?x\r\nA: b",
+            "/console@evil.example",
+            "/console/x#y",
+            "/console?" + "x" * 3_000,
+        ),
+    ],
 )
 async def test_a_login_leads_to_no_other_site(console: Console, back: str) -> None:
     async with console.browser() as browser:
@@ -166,3 +188,51 @@ async def test_a_login_that_is_not_checked_is_in_the_audit(
     log = console.api.services.audit_log
     assert log is not None
     assert [one["outcome"] for one in (await log.page())["records"]] == ["too_many_requests"]
+
+
+async def test_the_forms_of_two_tabs_are_both_accepted(console: Console) -> None:
+    async with console.browser() as browser:
+        first, second = await browser.csrf("/console/login"), await browser.csrf("/console/login")
+        assert first == second
+        assert (await browser.post("/console/login", data={"csrf": first, "token": "wrong"}))[0] == 401
+        assert (await browser.post("/console/login", data={"csrf": second, "token": TOKEN}))[0] == 303
+
+
+@pytest.mark.parametrize("planted", ["", "x", "x" * 44, "é" * 43, "'" * 43, '"><script>'])
+async def test_a_cookie_of_another_form_is_not_the_token_of_the_login(console: Console, planted: str) -> None:
+    async with console.browser(headers={"Cookie": f"rhopush_console_login={planted}"}) as browser:
+        assert await browser.csrf("/console/login") != planted
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/console/users?prefix=a%26b&cursor=7",
+        "/console/users/bob%40example.com",
+        "/console/users/bob@example.com",
+        "/console/users/%3Cb%3E",
+        "/console/users/a%2Fb",
+        "/console/users/..bob",
+        "/console/devices/c1?cursor=2000",
+        "/console/settings?all",
+        "/console/pings?state=done",
+        "/console/",
+    ],
+)
+async def test_a_login_leads_back_to_any_page_with_its_query(console: Console, path: str) -> None:
+    async with console.browser() as browser:
+        location = (await browser.headers(URL(path, encoded=True)))["Location"]
+        form = (await browser.get(URL(location, encoded=True)))[1]
+        back = re.search(r'name="next" value="([^"]+)"', form)
+        assert back
+        assert await browser.log_in(token=TOKEN, next=html.unescape(back[1])) == (303, path)
+
+
+async def test_a_refusal_for_a_while_says_when_to_try_again(console: Console) -> None:
+    async with console.browser() as browser:
+        for _ in range(PAIR_ATTEMPTS):
+            await browser.log_in(token="wrong")
+        data = {"csrf": await browser.csrf("/console/login"), "token": TOKEN}
+        async with browser.session.post("/console/login", data=data) as answer:
+            assert answer.status == 429
+            assert int(answer.headers["Retry-After"]) > 0

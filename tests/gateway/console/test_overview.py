@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 from gateway.clock import SHARED_CLOCK
 from gateway.console.history import FINE, Sample
@@ -61,7 +62,9 @@ async def test_the_page_shows_lanes_workers_and_credentials_escaped(console: Con
         assert XSS not in text
         assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 4
         assert "g:0" in text
-        assert (await browser.get("/console/lanes"))[0] == 200
+        status, text = await browser.get("/console/lanes")
+        assert status == 200
+        assert "<strong>redis</strong>: &lt;script&gt;" in text
 
 
 async def test_a_series_is_returned_as_points(console: Console) -> None:
@@ -72,6 +75,7 @@ async def test_a_series_is_returned_as_points(console: Console) -> None:
     found = json.loads(text)
     assert status == 200
     assert (found["step"], found["period"]) == (5_000, 300_000)
+    assert abs(found["at"] - SHARED_CLOCK.now_ms()) < 60_000
     assert found["points"][0]["pings"] == 2
 
 
@@ -84,7 +88,7 @@ async def test_the_live_state_has_the_newest_point_and_the_sums(console: Console
         assert answer.headers["Content-Type"] == "text/event-stream"
         async with asyncio.timeout(30):
             async for line in answer.content:
-                if line.startswith(b"data: {"):
+                if line.startswith(b"data: {") and b"point" in line:
                     break
     state = json.loads(line.removeprefix(b"data: "))
     assert state["point"]["at"] == 5_000
@@ -99,3 +103,21 @@ async def test_a_breaker_is_closed_by_an_admin(console: Console) -> None:
         assert (await browser.submit("/console/lanes", "/console/lanes/reset", {"lane": "apns:A"}))[0] == 303
         assert console.resets.lanes == ["apns:A"]
         assert "POST /console/lanes/reset apns:A" in (await browser.get("/console/audit"))[1]
+
+
+async def test_the_figures_are_on_the_page_without_a_script(console: Console) -> None:
+    await console.history.add(FINE, Sample(5_000, 5_000, pings=12, accepted=5_000))
+    console.api.services.metrics.queue_depth.set(7_000)
+    console.api.services.metrics.queue_oldest_age_seconds.set(300)
+    async with console.operator() as browser:
+        _, text = await browser.get("/console")
+    figures = dict(re.findall(r'<dd id="now-([a-z0-9]+)">([^<]*)</dd>', text))
+    assert {name: value for name, value in figures.items() if value.isascii()} == {
+        "pings": "2.4",
+        "pushes": "1,000",
+        "depth": "7,000",
+        "age": "5 min",
+        "scheduled": "0",
+        "waiting": "0",
+    }
+    assert len(figures) == 8

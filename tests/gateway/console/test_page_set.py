@@ -1,5 +1,7 @@
 """The common part of pages: results and errors of actions, and pages that do not exist."""
 
+import json
+
 from tests.gateway.console.harness import Console
 
 XSS = "<script>alert(1)</script>"
@@ -25,6 +27,8 @@ async def test_a_page_that_does_not_exist_is_a_page(console: Console) -> None:
 
 async def test_a_page_asks_whether_gateway_and_session_are_there(console: Console) -> None:
     async with console.operator() as browser:
-        assert await browser.get("/console/alive") == (204, "")
+        status, text = await browser.get("/console/alive")
+        assert status == 200
+        assert json.loads(text) == {"caller": "api_token", "csrf": await browser.csrf("/console")}
     async with console.browser() as browser:
         assert (await browser.get("/console/alive"))[0] == 401

@@ -1,14 +1,22 @@
 """The form of a ping: RhoConnect's fields, explained before it is sent, sent once."""
 
+import html
+import re
+from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from redis.asyncio import Redis
+from yarl import URL
 
 from gateway.console.ping_form import read_ping, values_of
 from gateway.errors import QueueFull
 from gateway.settings import Settings
 from gateway.settings.model import Source
+from gateway.store import keys
+from gateway.tracing import PingTracer
+from gateway.tracing.exporter import SpanData
 from protocols.errors import InvalidField
 from protocols.ping.addressees import Addressees, RawToken
 from protocols.ping.model import Ping
@@ -61,7 +69,7 @@ async def test_the_form_has_rhoconnects_defaults_and_the_sources_of_the_settings
         console.operator() as browser,
     ):
         _, text = await browser.get("/console/ping?users=bob")
-    for part in ('value="push message"', 'value="welcome.mp3"', 'value="2000"', ">bob</textarea>"):
+    for part in ('value="push message"', 'value="welcome.mp3"', 'value="2000"', ">\nbob</textarea>"):
         assert part in text
     assert text.count(" checked>") == 2
 
@@ -221,3 +229,42 @@ def test_values_and_parameters() -> None:
     assert read_ping(values) == {"user_id": ["bob"], "sources": ["A"]}
     with pytest.raises(InvalidField):
         read_ping(values_of({}))
+
+
+@pytest.mark.parametrize("login", ["Doe, John", '"quoted"', " ann ", "two\nlines", "ann"])
+async def test_the_link_of_a_user_pings_this_user(console: Console, redis_client: Redis, login: str) -> None:
+    await redis_client.sadd(keys.APP_USERS, login)
+    await redis_client.set(keys.user(login, "rho__id"), login)
+    async with console.operator() as browser:
+        _, text = await browser.get(URL(f"/console/users/{quote(login, safe='')}", encoded=True))
+        link = re.search(r'href="(/console/ping\?users=[^"]+)"', text)
+        assert link
+        _, text = await browser.get(URL(html.unescape(link[1]), encoded=True))
+        field = re.search(r'<textarea[^>]* name="users"[^>]*>\n(.*?)</textarea>', text, re.DOTALL)
+        assert field
+        await send(browser, users=html.unescape(field[1]))
+    assert [ping.users for ping in console.api.queue.pings] == [(login,)]
+
+
+async def test_pings_of_the_form_are_traced_as_those_of_the_api(
+    redis_client: Redis, redis_address: str
+) -> None:
+    recorded: list[SpanData] = []
+    recorder: Any = SimpleNamespace(record=recorded.append)
+    tracer = PingTracer(recorder, 1.0)
+    async with (
+        open_console(redis_client, redis_address, tracer=tracer) as console,
+        console.operator() as browser,
+    ):
+        await send(browser)
+    assert [span.name for span in recorded] == ["ingress"]
+    assert console.api.queue.pings[0].traceparent is not None
+
+
+async def test_a_form_that_is_refused_for_a_while_says_when_to_send_it_again(console: Console) -> None:
+    console.api.queue.failure = QueueFull("the queue is full")
+    async with console.operator() as browser:
+        data = {"csrf": await browser.csrf("/console/ping"), **FIELDS, "action": "send"}
+        async with browser.session.post("/console/ping", data=data) as answer:
+            assert answer.status == 503
+            assert answer.headers["Retry-After"]

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from gateway.clock import SHARED_CLOCK
 from gateway.console import ping_pages
-from gateway.console.ping_pages import DEVICES_SHOWN, accepted_ms
+from gateway.console.ping_pages import DEVICES_SHOWN, TRIES_SHOWN, accepted_ms
 from gateway.queue.receipt_tries import Try
 from tests.gateway.console.harness import Browser, Console
 from tests.gateway.console.test_webhook_page import with_endpoints
@@ -106,7 +106,7 @@ async def events(browser: Browser, path: str) -> list[tuple[str, object]]:
     found = []
     for block in text.replace("\r\n", "\n").split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
-        if fields.get("data"):
+        if fields.get("data") and fields["event"] not in ("session", "alive"):
             found.append((fields["event"], json.loads(fields["data"])))
     return found
 
@@ -218,3 +218,14 @@ async def test_a_finished_ping_and_a_reader_have_no_button(
     async with console.operator(await console.named_token("ci", ["read"])) as browser:
         assert "Cancel the ping" not in (await browser.get(f"/console/pings/{PING}"))[1]
         assert (await browser.submit("/console", f"/console/pings/{PING}/cancel", {}))[0] == 403
+
+
+async def test_the_tries_of_a_broadcast_are_cut_to_the_newest(console: Console) -> None:
+    console.api.reports.known[PING] = report()
+    console.tries.known[PING] = [Try("chunk", 1_000 * number, 1, ()) for number in range(1, TRIES_SHOWN + 4)]
+    async with console.operator() as browser:
+        _, text = await browser.get(f"/console/pings/{PING}")
+    assert "3 earlier tries are not shown" in text
+    assert text.count("a part of the broadcast") == TRIES_SHOWN
+    assert "1970-01-01 00:01:43 UTC" in text
+    assert "1970-01-01 00:00:03 UTC" not in text

@@ -5,7 +5,7 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
-from gateway.console.rendering import Renderer, duration, instant, number, size
+from gateway.console.rendering import Renderer, duration, instant, number, rate, size
 
 XSS = "<script>alert(1)</script>"
 GLOBALS = {
@@ -29,6 +29,7 @@ def test_instants_sizes_and_durations_are_readable_texts() -> None:
     assert [duration(value) for value in (5, 600, 7200, 86_400 * 9)] == ["5 s", "10 min", "2 h", "9 d"]
     assert duration(float("inf")) == ""
     assert number(1234567) == "1,234,567"
+    assert [rate(value) for value in (0, 2.44, 7.0, 123.4)] == ["0", "2.4", "7", "123"]
 
 
 def test_values_are_escaped() -> None:

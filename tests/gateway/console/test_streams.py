@@ -106,3 +106,20 @@ async def test_the_shutdown_ends_streams(redis_client: Redis, redis_address: str
         assert answer.content.at_eof()
         await asyncio.wait_for(closing, 30)
         assert console.api.services.connections.main == 0
+
+
+async def test_a_stream_begins_with_its_session_and_shows_that_it_lives(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_SESSION_S", 0.05)
+    monkeypatch.setattr(overview, "EVERY_S", 60.0)
+    async with console.operator() as browser:
+        csrf = await browser.csrf("/console")
+        async with browser.session.get(LIVE) as answer:
+            text = b""
+            async with asyncio.timeout(30):
+                while text.count(b"event: alive") < 2:
+                    text += await answer.content.readany()
+    assert text.startswith(b"event: session")
+    assert f'"csrf":"{csrf}"'.encode() in text
+    assert b'"caller":"api_token"' in text

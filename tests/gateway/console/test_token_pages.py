@@ -44,3 +44,13 @@ async def test_invalid_properties_are_named_escaped(console: Console) -> None:
 async def test_an_unknown_token_is_not_revoked(console: Console) -> None:
     async with console.operator() as browser:
         assert (await browser.submit("/console/tokens", "/console/tokens/revoke", {"name": "x"}))[0] == 404
+
+
+async def test_a_form_that_is_refused_keeps_its_values(console: Console) -> None:
+    fields = {"name": "ci", "apps": "com.a, com.b", "expires_at": "soon", "scopes[]": "read"}
+    async with console.operator() as browser:
+        status, _, text = await browser.submit("/console/tokens", "/console/tokens", fields)
+    assert status == 400
+    for name in ("name", "apps", "expires_at"):
+        assert re.search(rf'name="{name}" value="{fields[name]}"', text)
+    assert re.findall(r'value="(\w+)" checked', text) == ["read"]

@@ -102,6 +102,8 @@ async def test_a_test_message_shows_its_result_and_a_replay_its_begin(
         status, _, text = await browser.submit(page, f"{page}/replay", {"name": XSS, "since": "soon"})
         assert status == 400
         assert "<strong>since</strong>" in text
+        assert 'name="since" value="soon"' in text
+        assert "<option selected>" in text
         for path in ("test", "replay"):
             data = {"name": "none", "since": "2"}
             assert (await browser.submit(page, f"{page}/{path}", data))[0] == 404

@@ -151,3 +151,8 @@ async def test_http_1_0_may_keep_its_connection(both: House) -> None:
 async def test_other_methods_are_no_ping(both: House, method: str) -> None:
     assert (await call(both, BODY, method=method)).status == 404
     assert not both.queue.pings
+
+
+async def test_a_path_without_a_route_is_named_as_it_was_sent(api: House) -> None:
+    answer = await call(api, path="/rc%2Fv1/users/ping?api_token=secret")
+    assert answer.error["message"] == "there is no route POST /rc%2Fv1/users/ping"

@@ -332,3 +332,40 @@ async def test_registration_by_token_names_its_user(api: House, redis_client: Re
     assert (nobody.status, nobody.error["field"]) == (404, "user_id")
     wrong = await call(api, PHONE | {"user_id": "bob"}, path="/rc/v1/clients", token="wrong")
     assert (wrong.status, wrong.body) == (422, b"No API token provided")
+
+
+async def test_the_client_id_may_be_in_the_header(redis_client: Redis) -> None:
+    async with house(redis_client, settings=OPEN) as api:
+        session = await log_in(api, "bob")
+        client_id = await new_client(api, session)
+        path, named = "/application/clientregister", {"X-RhoConnect-CLIENT-ID": client_id}
+        answer = await call(api, PHONE, path=path, token=None, headers=session | named)
+        assert answer.status == 200
+        assert (await keys_of(redis_client, client_id))["device_pin"] == PHONE["device_pin"]
+        # The parameter goes first, as it does in RhoConnect.
+        other = {"client_id": "f" * 32, "device_pin": "other"}
+        assert (await call(api, other, path=path, token=None, headers=session | named)).status == 200
+        assert (await keys_of(redis_client, "f" * 32))["device_pin"] == "other"
+        answer = await call(api, PHONE, path=path, token=None, headers=session)
+        assert answer.error["field"] == "client_id"
+
+
+async def test_a_device_cannot_become_the_admin(redis_client: Redis) -> None:
+    async with house(redis_client, settings=OPEN) as api:
+        body = {"login": "rhoadmin", "password": "mine"}
+        answer = await call(api, body, path="/rc/v1/app/login", token=None)
+        assert (answer.status, answer.body) == (401, b"Unable to authenticate 'rhoadmin'")
+        answer = await call(api, {"attributes": body}, path="/rc/v1/users")
+        assert (answer.status, answer.body) == (500, b"Record already exists for 'rhoadmin'")
+        assert await redis_client.keys("user:*") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [(1.5, "a number"), (True, "a boolean"), ([1], "a list"), ({}, "an object")]
+)
+async def test_a_field_of_another_kind_is_named(redis_client: Redis, value: Any, found: str) -> None:
+    async with house(redis_client, settings=OPEN) as api:
+        session = await log_in(api, "bob")
+        answer = await call(api, {"device_pin": value}, path="/rc/v1/clients", token=None, headers=session)
+    message = f"device_pin must be a text or a whole number, not {found}"
+    assert (answer.error["message"], answer.error["field"]) == (message, "device_pin")

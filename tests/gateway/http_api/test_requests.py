@@ -4,6 +4,7 @@ from collections.abc import Generator
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 
 from gateway.http_api.requests import cookie, run_in_steps, text_of
 from gateway.scheduling.scheduler import Scheduler
@@ -18,7 +19,7 @@ CHUNKED = {"Content-Length": None, "Transfer-Encoding": "chunked"}
 def test_a_parameter_is_a_text_or_is_missing() -> None:
     assert text_of({"login": "bob"}, "login") == "bob"
     assert text_of({"login": None}, "login") == text_of({}, "login") == ""
-    with pytest.raises(InvalidField, match="login must be a text") as refused:
+    with pytest.raises(InvalidField, match="login must be a text, not a list") as refused:
         text_of({"login": ["bob"]}, "login")
     assert refused.value.field == "login"
 
@@ -29,7 +30,8 @@ def test_a_parameter_is_a_text_or_is_missing() -> None:
         (None, ""),
         ("a=1", "1"),
         ("b=2; a=1;c", "1"),
-        ("a=1;a=2", "2"),
+        ("a=1;a=2", "1"),
+        ("a=;a=2", ""),
         (' a = "x=y" ; aa=3', "x=y"),
         ("a", ""),
         ('a="', '"'),
@@ -39,6 +41,12 @@ def test_a_parameter_is_a_text_or_is_missing() -> None:
 def test_a_cookie_is_found_by_its_name(header: str | None, value: str) -> None:
     headers = {} if header is None else {"Cookie": header}
     assert cookie(make_mocked_request("GET", "/", headers=headers), "a") == value
+
+
+def test_all_cookie_headers_count() -> None:
+    headers = CIMultiDict([("Cookie", "instance=x"), ("cookie", "a=1; b=2"), ("Cookie", "a=3")])
+    assert cookie(make_mocked_request("GET", "/", headers=headers), "a") == "1"
+    assert cookie(make_mocked_request("GET", "/", headers=headers), "instance") == "x"
 
 
 async def test_steps_end_with_their_result() -> None:

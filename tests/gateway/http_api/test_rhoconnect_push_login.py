@@ -50,6 +50,9 @@ def test_name_and_password_must_both_be_right(given: str, same: bool) -> None:
     ("push_server", "authorization", "status"),
     [
         ("http://app:secret@push", header("app:secret"), 204),
+        ("http://app:secret@push", header("app:secret").replace("Basic", "basic"), 204),
+        ("http://app:secret@push", header("app:secret").replace("Basic", "Bearer"), 401),
+        ("http://app:secret@push", "Basic", 401),
         ("http://app:secret@push", header("app:wrong"), 401),
         ("http://app:secret@push", None, 401),
         (None, header("app:secret"), 500),

@@ -217,3 +217,19 @@ async def test_logins_are_limited(api: House) -> None:
     assert answer.status == 429
     assert 0 < int(answer.headers["retry-after"]) <= 60
     assert (await call(api, {"login": "eve", "password": "x"}, path="/rc/v1/app/login")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "attributes", "message"),
+    [
+        ("POST", "/rc/v1/users", [], "attributes must be an object, not a list"),
+        ("POST", "/rc/v1/users", {"login": 5}, "login must be a text, not a number"),
+        ("PUT", "/rc/v1/users/bob", {"password": True}, "attributes.password must be a text, not a boolean"),
+    ],
+)
+async def test_an_attribute_of_another_kind_is_named_with_its_kind(
+    api: House, redis_client: Redis, method: str, path: str, attributes: Any, message: str
+) -> None:
+    await redis_client.set("user:bob:rho__id", "bob")
+    answer = await call(api, {"attributes": attributes}, method=method, path=path)
+    assert (answer.status, answer.error["message"]) == (400, message)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.errors import RecordRefused, StoreDown, TooManyUsers
+from gateway.errors import LoginRefused, RecordRefused, StoreDown, TooManyUsers
 from gateway.registry import passwords
 from gateway.registry.accounts import Accounts, TokenRole
 from gateway.registry.clients import Clients
@@ -303,3 +303,21 @@ async def test_a_damaged_counter_fails_no_change(redis_client: Redis) -> None:
     await Clients(redis_client).delete("bob", client_id)
     await users.delete("bob")
     assert await users.user("bob") is None
+
+
+async def test_the_admin_is_never_created(redis_client: Redis) -> None:
+    known = accounts(redis_client, admin_password="hard to guess")
+    with pytest.raises(RecordRefused, match="Record already exists for 'rhoadmin'"):
+        await known.create("rhoadmin", "chosen by a stranger")
+    with pytest.raises(LoginRefused, match="Unable to authenticate 'rhoadmin'"):
+        await known.user_or_new("rhoadmin", "chosen by a stranger", "", 10)
+    assert await redis_client.keys("user:*") == []
+    admin = await known.login("rhoadmin", "hard to guess", "")
+    assert admin is not None
+    assert admin.admin
+    await known.close()
+
+
+async def test_the_admin_is_not_among_the_logins(redis_client: Redis) -> None:
+    await redis_client.sadd("app:application:users", "rhoadmin", "bob")
+    assert await accounts(redis_client).logins() == ["bob"]

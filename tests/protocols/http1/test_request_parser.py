@@ -62,6 +62,20 @@ def test_the_expectation_of_100_continue_is_noted() -> None:
     assert (reading.expects, reading.complete) == (True, False)
 
 
+@pytest.mark.parametrize(
+    ("version", "expectation", "noted"),
+    [
+        ("1.1", "100-Continue", True),
+        ("1.0", "100-continue", False),
+        ("1.1", "other", False),
+        ("1.1", "", False),
+    ],
+)
+def test_only_the_expectation_of_http_1_1_is_noted(version: str, expectation: str, noted: bool) -> None:
+    head = f"PUT / HTTP/{version}\r\nExpect: {expectation}\r\nContent-Length: 3\r\n\r\n"
+    assert read(head.encode()).expects is noted
+
+
 def filled(size: int) -> bytes:
     """A head whose target, names and values have this many bytes."""
     return b"GET / HTTP/1.1\r\nX: " + b"x" * (size - 2) + b"\r\n\r\n"
