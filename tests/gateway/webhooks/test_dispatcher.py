@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.clock import SHARED_CLOCK
 from gateway.errors import NotFound
 from gateway.metrics import Metrics
 from gateway.queue.outbox import EventPlan, FinishedPing
@@ -220,3 +221,33 @@ async def test_a_damaged_instant_of_an_endpoint_is_shown_as_the_last_one(
     await running.dispatcher.open(settings(crm=receiver.url))
     await redis_client.hset(keys.webhook_endpoint("crm"), mapping={"due": 2**62, "oldest": 2**62})
     assert (await running.dispatcher.listing())[0]["next_attempt"] == "9999-12-31T23:59:59.000Z"
+
+
+async def test_without_endpoints_no_condition_is_examined(running: Running, receiver: Receiver) -> None:
+    await running.dispatcher.open(settings(crm=receiver.url))
+    assert "webhooks" in {task.get_name() for task in asyncio.all_tasks()}
+    running.dispatcher.apply_settings(Settings())
+    async with asyncio.timeout(30):
+        while "webhooks" in {task.get_name() for task in asyncio.all_tasks()}:
+            await asyncio.sleep(0.01)
+
+
+async def test_after_the_close_no_leadership_is_left(
+    running: Running, receiver: Receiver, redis_client: Redis
+) -> None:
+    await running.dispatcher.open(settings(crm=receiver.url))
+    async with asyncio.timeout(30):
+        while not await redis_client.exists(keys.webhook_leader("crm")):
+            await asyncio.sleep(0.01)
+    await running.dispatcher.close()
+    assert await redis_client.exists(keys.webhook_leader("crm")) == 0
+
+
+async def test_the_age_of_the_oldest_event_is_in_seconds(
+    running: Running, receiver: Receiver, redis_client: Redis
+) -> None:
+    await running.dispatcher.open(settings(crm=receiver.url))
+    oldest_ms = SHARED_CLOCK.now_ms() - 7_200_000
+    await redis_client.hset(keys.webhook_endpoint("crm"), "oldest", oldest_ms)
+    found = await running.dispatcher.listing()
+    assert 7_200 <= found[0]["oldest_age_s"] < 10_000
