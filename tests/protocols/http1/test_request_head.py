@@ -56,6 +56,8 @@ def test_taken(changes: dict[str, str | None], extra: str, expected: tuple[str, 
         ({"Host": None}, ""),
         ({"Content-Length": None}, ""),
         ({"Content-Length": "+1"}, ""),
+        ({"Content-Length": "0000000012"}, ""),
+        ({"Content-Length": "0" * 5_000 + "12"}, ""),  # more digits than `int` takes
         ({"Content-Length": "1,1"}, ""),
         ({"Content-Length": "0x1"}, ""),
         ({"Content-Length": "\xb2"}, ""),
