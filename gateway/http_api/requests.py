@@ -29,6 +29,8 @@ CLIENT_HEADER: Final = "X-RhoConnect-CLIENT-ID"
 _VALUES_MAX: Final = 100_000  # of a large JSON body other than a ping: decoding them takes some 30 ms
 _LENGTH_DIGITS: Final = 18
 """Most digits of a Content-Length: those of any number below 2^63."""
+_LENGTH_CHARACTERS: Final = 640
+"""Most digits of a Content-Length with the zeros before it: `int` may refuse a longer text, whatever its value."""
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -38,6 +40,8 @@ def refuse_unclear(request: web.Request) -> None:
     The parser accepts: an empty coding, which it ignores; codings besides chunked; chunks in HTTP/1.0; CONNECT, after
     whose head it begins the next request, regardless of its length; and a Content-Length of 2^64 - 1, which it takes
     for a missing one, so that it would read the body as further requests.
+
+    A Content-Length with hundreds of zeros before it is refused, too: no client sends one.
 
     Raises:
         MalformedRequest: the request is ambiguous. The connection must close after the response.
@@ -51,7 +55,8 @@ def refuse_unclear(request: web.Request) -> None:
         and hdrs.CONTENT_LENGTH not in headers
         and request.version >= HttpVersion11
     )
-    if len(headers.get(hdrs.CONTENT_LENGTH, "").lstrip("0")) > _LENGTH_DIGITS:
+    length = headers.get(hdrs.CONTENT_LENGTH, "")
+    if len(length) > _LENGTH_CHARACTERS or len(length.lstrip("0")) > _LENGTH_DIGITS:
         clear = False
     if not clear or request.method == hdrs.METH_CONNECT:
         raise MalformedRequest("the end of the request is ambiguous")

@@ -1,7 +1,10 @@
 """Scopes, limits to apps, and CSRF tokens."""
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
+from gateway.console.guard import require_csrf
+from gateway.errors import NotAllowed
 from tests.gateway.console.harness import Console
 from tests.gateway.http_api.harness import TOKEN
 
@@ -115,6 +118,7 @@ async def test_refused_actions_are_in_the_audit(console: Console) -> None:
     async with console.operator(await console.named_token("reader", ["read"])) as reader:
         data = {"client_id": "c1"}
         assert (await reader.submit("/console", "/console/users/bob/restore", data))[0] == 403
+        assert (await reader.get("/console/audit"))[0] == 403  # a page that is not shown is no action
         assert (await reader.post("/console/logout", data={}))[0] == 403
     async with console.operator() as browser:
         for path, name in (("/console/lanes/reset", "lane"), ("/console/tokens/revoke", "name")):
@@ -131,3 +135,8 @@ async def test_refused_actions_are_in_the_audit(console: Console) -> None:
         ("api_token", "POST /console/lanes/reset nothing", "not_found"),
         ("api_token", "POST /console/tokens/revoke nothing", "not_found"),
     ]
+
+
+def test_a_csrf_token_that_has_no_encoding_is_refused() -> None:
+    with pytest.raises(NotAllowed):
+        require_csrf(make_mocked_request("POST", "/console/ping"), {"csrf": "\ud800"}, "token")

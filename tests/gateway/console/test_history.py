@@ -160,3 +160,17 @@ def test_a_point_has_rates_and_milliseconds() -> None:
 def test_totals_and_columns() -> None:
     assert totals(report(0, 5, 2, Gone=3)).rejected == 3
     assert added([(1, 2), (3,), ()]) == (4, 2)
+
+
+def test_a_sample_of_no_time_has_rates_too() -> None:
+    """Another program may have written it."""
+    assert point(Sample(1_000, 0, pings=3))["pings"] == 3000.0
+
+
+def test_workers_that_begin_after_a_clock_was_set_back_give_samples() -> None:
+    sampler = Sampler()
+    assert sampler.sample([report(0, 1, at_ms=10_000)], 10_000, 0, 0.0) is None
+    assert sampler.sample([report(1, 1, at_ms=4_000)], 4_000, 0, 0.0) is None
+    found = sampler.sample([report(2, 1, at_ms=5_000)], 5_000, 0, 0.0)
+    assert found is not None
+    assert (found.at_ms, found.span_ms) == (5_000, 1_000)

@@ -63,3 +63,12 @@ async def test_many_invented_ids_take_one_round_trip(redis_client: Redis) -> Non
     assert found is not None
     assert after - before < 20
     await sessions.close()
+
+
+async def test_a_text_that_is_no_id_is_not_looked_up(redis_client: Redis) -> None:
+    sessions = ConsoleSessions(redis_client)
+    before = (await redis_client.info("commandstats")).get("cmdstat_mget")
+    for text in ("", "x" * 65, "é"):
+        assert await sessions.read(text) is None
+    assert (await redis_client.info("commandstats")).get("cmdstat_mget") == before
+    await sessions.close()

@@ -1,5 +1,6 @@
 """Routes and lanes, made on demand and changed by a reload."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ import msgspec
 import pytest
 
 from gateway.delivery.dead_tokens import IgnoredTokenReports
+from gateway.delivery.http2_lane import Http2Lane
 from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.providers.base import NO_CREDENTIAL, NOT_SERVED
 from gateway.delivery.route import Route
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, RhoConnectPushSettings, Secret, Settings
-from gateway.settings.model import App
+from gateway.settings.model import App, RetrySettings
 from gateway.simulators.authority import Authority
 from gateway.simulators.keys import TeamKey, make_team_key
 from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
@@ -169,3 +171,28 @@ async def test_answers_about_device_tokens_are_those_of_earlier_versions(remote_
     assert scope is not None
     assert (scope.key, scope.identity) == ("27d701dced913a01", "abadcf95c7eb2253")
     assert (scope.lane, scope.host) == (NAME, NAME)
+
+
+async def test_a_lane_that_stays_has_the_new_delays_of_retries(lanes: LaneManager, key: TeamKey) -> None:
+    before = route(lanes).lane
+    retry = RetrySettings(apns_5xx_s=7.0)
+    lanes.apply_settings(Settings(apns=apns(key), retry=retry))
+    (lane,) = lanes.all()
+    assert lane is before
+    assert lane.retry == retry
+
+
+async def test_a_lane_that_is_still_being_retired_ends_with_the_close(
+    lanes: LaneManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def retire(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    route(lanes)
+    monkeypatch.setattr(Http2Lane, "retire", retire)
+    lanes.apply_settings(Settings(apns=apns(make_team_key())))
+    (task,) = [one for one in asyncio.all_tasks() if one.get_name().startswith("retire:")]
+    await lanes.close(0)
+    async with asyncio.timeout(30):
+        await asyncio.wait([task])
+    assert task.cancelled()

@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.delivery.dead_tokens import DeadTokens
+from gateway.delivery.route import Route
 from gateway.fanout.addressing import LISTED, raw_device, split_users
 from gateway.queue import schedule
 from gateway.queue.canceller import PingCanceller
@@ -374,3 +375,20 @@ def test_lists_are_one_more_user_of_a_ping_that_is_split() -> None:
     assert split_users(Ping(users=("bob",))) == ("bob",)
     assert split_users(Ping(users=("bob",), to=Addressees(apps=("a",)))) == ("bob",)
     assert split_users(Ping(users=("bob",), to=Addressees(devices=("c1",)))) == ("bob", LISTED)
+
+
+async def test_a_bad_token_of_a_listed_device_does_not_hide_another_one_of_the_same_phone(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator
+) -> None:
+    bad, good = (apple(pin(number), phone_id="of both") for number in (20, 21))
+    async with opened() as one:
+        await lay_users(redis_client, {"amy": [bad, good]})
+        route = one.lanes.route("apns", "")
+        assert isinstance(route, Route)
+        assert route.token_scope is not None
+        before, after = token_marks.around(pin(20), "BadDeviceToken", now_ms(), (route.token_scope.key,))
+        mark = f"{before}da39a3ee{after}"  # SHA-1 of a last sync that never was
+        await redis_client.set(keys.dead(bad.client_id), mark)
+        receipt = await deliver(one, to=Addressees(devices=(bad.client_id, good.client_id)))
+    assert [record.token for record in apns.received] == [pin(21)]
+    assert receipt["skipped"] == {"dead_token": 1}

@@ -180,3 +180,53 @@ async def test_a_defect_does_not_end_the_watch(watched: Watched, monkeypatch: py
         await until(lambda: calls > 3)
         await watched.watch.close()
     assert "cancellation_watch_failed" in [line["event"] for line in logs]
+
+
+async def test_an_interrupted_sweep_is_not_recorded_as_done(
+    watched: Watched, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails() -> int:
+        raise StoreDown("not now")
+
+    await lay(redis_client, IDS[0])
+    await watched.watch.poll()
+    with monkeypatch.context() as patched:
+        patched.setattr(watched.ids, "sweep_retries", fails)
+        with pytest.raises(StoreDown):
+            await watched.watch.sweep()
+    assert (await watched.ids.version()).swept == b""
+    await watched.watch.sweep()
+    assert watched.withdrawn == [IDS[:1]]
+    await watched.watch.close()
+
+
+async def test_a_reading_is_as_old_as_its_beginning(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change during a slow reading is not in it."""
+    read, answered_s = watched.ids.version, 0.0
+
+    async def version() -> object:
+        nonlocal answered_s
+        found = await read()
+        answered_s = time.monotonic()
+        return found
+
+    monkeypatch.setattr(watched.ids, "version", version)
+    await watched.watch.poll()
+    assert watched.unsaved.fresh_until_s < answered_s + module.STALE_S
+    await watched.watch.close()
+
+
+async def test_messages_of_a_ping_that_is_cancelled_again_are_withdrawn_again(
+    watched: Watched, redis_client: Redis
+) -> None:
+    """A Redis that lost its data has none of the earlier cancellations."""
+    for _ in range(2):
+        await lay(redis_client, IDS[0])
+        await watched.watch.poll()
+        await watched.watch.sweep()
+        await redis_client.delete(keys.CANCELLED, keys.CANCELLED_VERSION, keys.CANCELLED_SWEPT)
+        await watched.watch.poll()
+    assert watched.withdrawn == [IDS[:1]] * 2
+    await watched.watch.close()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.errors import UnreadableEntry
 from gateway.fanout import everybody
 from gateway.queue.entries import Lease
 from gateway.queue.everybody import ScanCursor
@@ -207,3 +208,42 @@ async def test_another_worker_has_the_broadcast(opened: Open, redis_client: Redi
         await one.splitter.split(lease)
         assert not one.in_flight.holds(lease)
         assert await redis_client.xlen(keys.CHUNKS) == 0
+
+
+@pytest.mark.usefixtures("in_steps")
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_cancelled_broadcast_counts_the_users_whom_it_does_not_reach(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator, begun: bool
+) -> None:
+    await lay(redis_client)
+    async with opened() as one, asyncio.timeout(60):
+        ping_id = await one.append(to=ALL)
+        lease = await begin(one)
+        splitting = asyncio.create_task(one.splitter.split(lease)) if begun else None
+        if splitting is not None:
+            await until(lambda: redis_client.xlen(keys.CHUNKS))
+        one.cancel(ping_id)
+        await deliver_chunks(one)
+        await (one.splitter.split(lease) if splitting is None else splitting)
+        report = await one.done(ping_id)
+    assert (report["state"], report["skipped"]) == ("cancelled", {"cancelled": USERS})
+    assert not apns.received
+    assert int(await redis_client.hget(keys.receipt(ping_id[:28]), "0:open") or b"") == 0
+
+
+async def test_as_many_chunks_as_a_broadcast_may_have(
+    opened: Open, redis_client: Redis, apns: ApnsSimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lay(redis_client, 0, 10)
+    async with opened() as one:
+        for most in (1, 0):
+            monkeypatch.setattr(everybody, "CHUNKS_MAX", most)
+            await one.append(to=ALL)
+            lease = await begin(one)
+            if most:
+                await split(one, lease)
+            else:
+                with pytest.raises(UnreadableEntry):
+                    await one.splitter.split(lease)
+                one.in_flight.release(lease)
+    assert tokens(apns) == [pin(n) for n in range(10)]

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from gateway.fanout.explain import DEVICES_MAX, PLACEHOLDER_ID, USERS_MAX
 from gateway.registry import token_marks
+from gateway.registry.user_scan import UserScan
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.store import keys
 from protocols.devices import mask
@@ -313,3 +314,31 @@ async def test_a_caller_that_is_limited_to_apps_sees_their_devices_alone(running
     found = answer.json()
     assert [row["client_id"] for row in found["devices"]] == [devices[0].client_id]
     assert [row["client_id"] for row in found["left_out"]] == [devices[2].client_id]
+
+
+async def test_a_caller_that_is_limited_to_apps_sees_no_dead_token_of_another_app(running: Setup) -> None:
+    devices = [apple(APPLE_PIN, device_app_id=app) for app in "ab"]
+    await lay_user(running.redis, "bob", devices)
+    before, after = token_marks.around(APPLE_PIN, "Unregistered", 1_790_000_000_000, ())
+    mark = f"{before}da39a3ee{after}"  # SHA-1 of a last sync that never was
+    while len((await running.explain("bob"))["left_out"]) < 2:  # as above
+        await running.redis.mset({keys.dead(device.client_id): mark for device in devices})
+    made = await running.worker.request(
+        "POST", "/rc/v1/admin/tokens", json={"name": "ci", "scopes": ["read"], "apps": ["a"]}
+    )
+    headers = {"X-RhoConnect-API-TOKEN": made.json()["token"]}
+    body = {"user_id": "bob", "message": "hello", "explain": True}
+    answer = await running.worker.request("POST", "/rc/v1/users/ping", json=body, headers=headers)
+    assert [row["client_id"] for row in answer.json()["left_out"]] == [devices[0].client_id]
+
+
+async def test_users_that_are_added_after_the_count_do_not_exceed_the_limit(
+    running: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def earlier(_: UserScan) -> int:
+        return USERS_MAX
+
+    await lay_users(running.redis, {f"user{number}": [] for number in range(USERS_MAX + 1)})
+    monkeypatch.setattr(UserScan, "count", earlier)
+    answer = await running.worker.ping([], to={"all_users": True}, explain=True)
+    assert (answer.status, answer.json()["error"]["field"]) == (413, "to.all_users")

@@ -51,10 +51,12 @@ def test_each_excluded_device_has_its_reason(to: dict[str, tuple[str, ...]], rea
 def test_a_registration_keeps_what_else_is_known_of_it() -> None:
     skipped: dict[str, int] = {}
     left_out: LeftOut = []
-    known = UserDevices((IPHONE, ANDROID), 1, 2, ("x", "y", "z"), marked=True)
+    known = UserDevices((IPHONE, ANDROID), 1, 2, ("x", "y", "z"), marked=True, large=True)
     kept = narrowing(apps=("one",)).of_user("bob", known, skipped, left_out)
     assert kept.devices == (IPHONE,)
-    assert (kept.dangling, kept.dead, kept.left_out, kept.marked) == (1, 2, ("x", "y", "z"), True)
+    assert (kept.dangling, kept.dead, kept.left_out) == (1, 2, ("x", "y", "z"))
+    assert kept.marked
+    assert kept.large
     assert (skipped, left_out) == ({APP_EXCLUDED: 1}, [(ANDROID, APP_EXCLUDED)])
 
 

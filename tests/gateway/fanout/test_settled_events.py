@@ -230,3 +230,19 @@ async def test_a_dead_token_is_reported(
         assert found[PING_FAILED_DEVICES]["ping_id"] == ping_id
         await one.consumer.close()
         await one.in_flight.close()
+
+
+def test_the_ping_of_a_chunk_has_the_index_that_it_has_in_its_batch() -> None:
+    ping = Ping(id=f"{BATCH}0007", traceparent=TRACEPARENT)
+    lease = Lease(keys.CHUNKS, "1-0", b"", 1, 9, False)
+    one = DeliveryBatch(lease, BATCH, [ping], lambda _: None, first_ping_index=7)
+    one.begin_ping({})
+    one.add_delivery("a", "apns")
+    one.finish_planning()
+    one.reject(0, "TooBig")
+    one.trace = Recorded()
+    record = events(one)
+    assert record is not None
+    assert body(record).rejected == (RejectedDevice(7, "a", "apns", "TooBig", False),)
+    assert record.unfinished == [(keys.receipt(BATCH), FinishedPing(7, 0, 1))]
+    assert msgspec.msgpack.decode(record.traces) == [[7, TRACEPARENT]]

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import ApiTokenRefused
-from gateway.http_api.admission import LineKeys, PingAdmission, RequestRate
+from gateway.errors import ApiTokenRefused, TooManyRequests
+from gateway.http_api.admission import BROADCAST_OVER, LineKeys, PingAdmission, RequestRate, needed_scope
 from gateway.metrics import Metrics
 from gateway.registry.accounts import TokenRole
-from gateway.settings import Settings
+from gateway.registry.scopes import Scope
+from gateway.settings import LimitSettings, Settings
+from protocols.ping.addressees import Addressees, RawToken
+from protocols.ping.model import Ping
 from protocols.ping.parse import from_json
 
 
@@ -56,3 +59,35 @@ def test_the_key_of_a_line_belongs_to_its_caller() -> None:
     one, other = LineKeys("one").digest("key", b"{}"), LineKeys("other").digest("key", b"{}")
     assert one.scope != other.scope
     assert one == LineKeys("one").digest("key", b"{}\r")
+
+
+def test_a_refused_request_does_not_count_the_same_time_again() -> None:
+    now = 0.0
+    rate = RequestRate(1.0, lambda: now)
+    assert rate.take()
+    now = 0.6
+    assert not rate.take()
+    now = 0.9
+    assert not rate.take()
+    now = 1.1
+    assert rate.take()
+
+
+async def test_the_workers_share_the_rate() -> None:
+    limits = LimitSettings(requests_per_s=6)
+    services: Any = SimpleNamespace(metrics=Metrics(), settings=Settings(limits=limits), workers=3)
+    tokens: Any = None
+    admission = PingAdmission(services, tokens)
+    submission = from_json(b'{"user_id": ["bob"], "message": "hello"}')
+    for _ in range(2):
+        admission.admit(submission, TokenRole.ADMIN)
+    with pytest.raises(TooManyRequests):
+        admission.admit(submission, TokenRole.ADMIN)
+
+
+@pytest.mark.parametrize(("more", "scope"), [(0, Scope.PING), (1, Scope.BROADCAST)])
+def test_users_devices_and_tokens_together_need_the_scope(more: int, scope: Scope) -> None:
+    third = BROADCAST_OVER // 4
+    tokens = tuple(RawToken("apns", f"{number:064x}") for number in range(2 * third + more))
+    to = Addressees(devices=tuple(f"c{number}" for number in range(third)), tokens=tokens)
+    assert needed_scope(Ping(users=tuple(f"u{number}" for number in range(third)), to=to)) is scope

@@ -3,9 +3,10 @@
 import asyncio
 import json
 
+import pytest
 from redis.asyncio import Redis
 
-from gateway.errors import QueueFull
+from gateway.errors import PossiblyAccepted, QueueFull
 from gateway.http_api.line_window import WINDOW_BYTES, WINDOW_LINES, BulkLine, LineWindow
 from gateway.queue.append_batch import Accepted
 from tests.gateway.http_api.harness import House, house
@@ -71,3 +72,14 @@ async def test_bytes_fill_it_too(redis_client: Redis) -> None:
         line: BulkLine = window.add(2, 1)
         assert window.full
         assert window.first is not line
+
+
+@pytest.mark.parametrize(("other", "shown"), [("", "own"), ("other", "other")])
+async def test_a_line_that_was_possibly_accepted_has_the_id_of_its_ping(
+    api: House, other: str, shown: str
+) -> None:
+    window, _ = opened(api)
+    line = window.add(1, 10)
+    line.ping_id = "own"
+    line(PossiblyAccepted("the reply was lost", ping_id=other))
+    assert json.loads(line.render())["ping_id"] == shown

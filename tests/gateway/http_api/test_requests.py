@@ -118,6 +118,15 @@ async def test_a_length_beyond_any_body_ends_the_connection(
     assert [answer.status // 100 for answer in answers] == [4]
 
 
+@pytest.mark.parametrize("path", ["/rc/v1/users/ping", "/rc/v1/users", "/nowhere"])
+async def test_a_length_with_thousands_of_zeros_is_refused(both: House, path: str) -> None:
+    """It has more digits than `int` takes."""
+    body = b'{"user_id":"bob"}'
+    async with wire(both.port) as client:
+        client.send(request(body, path=path, headers={"Content-Length": "0" * 5_000 + str(len(body))}))
+        assert (await client.answer()).status == 400
+
+
 async def test_a_length_with_leading_zeros_is_a_length(both: House) -> None:
     async with wire(both.port) as client:
         body = b"user_id=bob&message=hello"

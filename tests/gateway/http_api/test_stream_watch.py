@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from gateway.errors import RequestTimeout, ShuttingDown
+from gateway.http_api import stream_watch
 from gateway.http_api.aiohttp_handler import AiohttpConnection
 from gateway.http_api.stream_watch import StreamWatch
 from tests.gateway.http_api.harness import WAIT_S
@@ -90,3 +92,56 @@ async def test_a_drain_interrupts_only_what_is_under_way(when: str) -> None:
                 async with watched.interruptible():
                     await asyncio.sleep(WAIT_S)
         assert isinstance(watched.reason, ShuttingDown)
+
+
+class Clock:
+    """The event loop's clock and timers; the test alone moves the time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> "Clock":
+        self.timers = [(self.now + delay_s, callback)]
+        return self
+
+    def cancel(self) -> None:
+        self.timers = []
+
+    def move(self, seconds: float) -> None:
+        """Move the time, and call the timers that are due on the way."""
+        until = self.now + seconds
+        while self.timers and self.timers[0][0] <= until:
+            self.now, callback = self.timers.pop()
+            callback()
+        self.now = until
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(stream_watch, "asyncio", SimpleNamespace(get_running_loop=lambda: found))
+    return found
+
+
+def test_an_interrupted_client_has_the_same_time_to_read_its_answer(clock: Clock) -> None:
+    connection = Connection()
+    with watch(connection, 8.0) as watched:
+        clock.move(8.5)
+        assert isinstance(watched.reason, RequestTimeout)
+        clock.move(7.0)
+        assert not connection.aborted.is_set()
+        clock.move(1.0)
+        assert connection.aborted.is_set()
+
+
+def test_after_its_request_nothing_is_watched(clock: Clock) -> None:
+    connection = Connection()
+    with watch(connection, 8.0) as watched:
+        clock.move(1.5)
+    clock.move(100.0)
+    assert watched.reason is None
+    assert not connection.aborted.is_set()

@@ -18,6 +18,8 @@ class Store:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.ended = 0
+        """Number of questions that were cancelled."""
         self.batches: list[list[str]] = []
         self.blocked = asyncio.Event()
         self.blocked.set()
@@ -30,7 +32,11 @@ class Store:
 
     async def ask(self, token: str) -> TokenRole:
         self.asked.append(token)
-        await self.answering.wait()
+        try:
+            await self.answering.wait()
+        except asyncio.CancelledError:
+            self.ended += 1
+            raise
         if self.down:
             raise StoreDown("gone")
         return self.worth.get(token, TokenRole.MISSING)
@@ -225,3 +231,25 @@ async def test_the_token_looked_up_longest_ago_is_evicted_first(
     kept = store.book._admins if role is TokenRole.ADMIN else store.book._others
     assert list(kept) == ["second", "first", "fourth"]
     assert [store.book.known(token) for token in ("first", "second", "fourth")] == [role] * 3
+
+
+async def test_a_token_that_is_made_after_its_refusal_is_looked_up_again() -> None:
+    store = Store()
+    assert await store.book.role("new") is TokenRole.MISSING
+    store.worth["new"] = TokenRole.ADMIN
+    store.book.clear()
+    assert await store.book.role("new") is TokenRole.ADMIN
+
+
+async def test_the_close_waits_for_the_ends_of_the_look_ups() -> None:
+    store = Store()
+    await store.book.role("admin")
+    store.now += CACHE_S
+    store.answering.clear()
+    caller = asyncio.ensure_future(store.book.role("admin"))
+    while store.asked != ["admin"] * 2:
+        await asyncio.sleep(0)
+    await store.book.close()
+    assert store.ended == 1
+    with pytest.raises(asyncio.CancelledError):
+        await caller

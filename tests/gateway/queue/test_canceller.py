@@ -130,7 +130,9 @@ async def test_a_scheduled_ping_leaves_the_schedule_and_its_batch(
     assert await canceller.cancel(ids[1]) == "cancelled"
     assert await state(receipts, ids[1]) == ("cancelled", {"cancelled": 1})
     assert [(await state(receipts, one))[0] for one in (ids[0], ids[2])] == ["scheduled"] * 2
-    assert (await stats(redis_client))["scheduled_pings"] == before["scheduled_pings"] - 1 == 2
+    rest = await stats(redis_client)
+    assert rest["scheduled_pings"] == before["scheduled_pings"] - 1 == 2
+    assert rest["scheduled_bytes"] == before["scheduled_bytes"] - 10 == 20
     assert await canceller.cancel(ids[1]) == "cancelled"
     for ping_id in (ids[0], ids[2]):
         assert await canceller.cancel(ping_id) == "cancelled"

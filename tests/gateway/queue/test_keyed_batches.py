@@ -63,3 +63,28 @@ def test_instants_do_not_share_a_batch(batches: Batches) -> None:
         batches.due_ms = due_ms
         batches.add(*names)
     assert batches.commits() == [[["a", "b"], ["c"], ["d"]], [["a=2"]], [["a=3"]]]
+
+
+def test_the_keys_of_a_commit_delay_no_later_ping(batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "ENTRY_PINGS", 1)
+    batches.add("a")
+    assert batches.commits() == [[["a"]]]
+    batches.add("a=2")
+    assert batches.commits() == [[["a=2"]]]
+
+
+def test_a_batch_that_became_full_while_it_waited_takes_no_further_ping(
+    batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "ENTRY_PINGS", 2)
+    batches.add("a", "b", "a=2", "b=2")
+    assert [[ping.users[0] for ping in batch.pings] for batch in batches.keyed.take()] == [["a", "b"]]
+    batches.add("c")
+    assert batches.commits() == [[["a=2", "b=2"], ["c"]]]
+
+
+def test_a_repeated_key_does_not_join_a_batch_of_another_instant(batches: Batches) -> None:
+    for due_ms, names in ((1, ("a", "a=2")), (2, ("c", "c=2"))):
+        batches.due_ms = due_ms
+        batches.add(*names)
+    assert batches.commits() == [[["a"], ["c"]], [["a=2"]], [["c=2"]]]

@@ -259,3 +259,15 @@ def test_a_provider_that_an_earlier_version_stored_has_its_present_name() -> Non
     providers = {device["client_id"]: device["provider"] for device in report["devices"]}
     assert providers == {"a": "rhoconnect_push", "b": "apns", "c": "rhoconnect_push"}
     assert joined_errors(report) == "rhoconnect_push: not registered"
+
+
+async def test_a_cancelled_retry_keeps_the_provider_of_its_device(
+    receipts: Receipts, redis_client: Redis
+) -> None:
+    name = keys.receipt(BATCH)
+    await redis_client.hset(name, "base", pack_base([PingRecord(0, (), (later("c1"),))]))
+    gone = DeviceVerdict("c1", "", VerdictKind.REJECTED, "cancelled")
+    await redis_client.hset(name, "0+9-0", pack_delta(PingRecord(0, (), (gone,))))
+    found = await receipts.report(FIRST)
+    assert found is not None
+    assert found["devices"] == [{"client_id": "c1", "provider": "apns", "verdict": "cancelled"}]

@@ -225,3 +225,42 @@ def test_an_instant_is_text_in_utc() -> None:
 def test_the_instant_stands_at_its_offset_in_an_entry() -> None:
     packed = msgspec.msgpack.encode(Entry("a" * 28, 1_796_119_200_000, ()))
     assert packed[schedule.INSTANT_AT :].startswith(msgspec.msgpack.encode(1_796_119_200_000))
+
+
+async def test_a_clock_that_was_set_back_delays_no_scheduled_ping(
+    scheduled: ScheduleProducer, connection: RedisConnection, redis_client: Redis
+) -> None:
+    await add(scheduled)
+    await make_due(redis_client)
+    later_ms = await now_ms(redis_client) + HOUR_MS
+    mapping = {"pings": 10 * schedule.RELEASED_PINGS, "release_last": later_ms}
+    await redis_client.hset(keys.STATS, mapping=mapping)
+    assert await schedule.release(connection) == 1
+
+
+@pytest.mark.parametrize(("more", "released"), [(0, 0), (-1, schedule.RELEASED_LEAST)])
+async def test_a_very_long_queue_has_the_longer_pause(
+    scheduled: ScheduleProducer,
+    connection: RedisConnection,
+    redis_client: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    more: int,
+    released: int,
+) -> None:
+    monkeypatch.setattr(schedule, "RELEASE_PAUSES_MS", (0, HOUR_MS))
+    await add(scheduled, count=schedule.RELEASED_LEAST)
+    await make_due(redis_client)
+    at_ms = await now_ms(redis_client)
+    mapping = {"pings": schedule.RELEASED_PINGS + more, "release_last": at_ms}
+    await redis_client.hset(keys.STATS, mapping=mapping)
+    assert await schedule.release(connection) == released
+
+
+async def test_the_counts_of_the_pings_that_still_wait(
+    scheduled: ScheduleProducer, connection: RedisConnection, redis_client: Redis
+) -> None:
+    await add(scheduled, count=3)
+    await make_due(redis_client)
+    await add(scheduled, count=2)
+    assert await schedule.release(connection) == 3
+    assert await schedule.depth(connection) == schedule.ScheduleDepth(2, 20)

@@ -31,7 +31,13 @@ from tests.support.worker_core import until
 
 @asynccontextmanager
 async def working(
-    address: str, queue_at: str | None = None, *, name: str = "tested", room: int = 1_000_000, **said: Any
+    address: str,
+    queue_at: str | None = None,
+    *,
+    name: str = "tested",
+    room: int = 1_000_000,
+    metrics: Metrics | None = None,
+    **said: Any,
 ) -> AsyncIterator[tuple[ResqueWorker, QueueProducer]]:
     settings = Settings(
         redis=Secret(address),
@@ -42,7 +48,7 @@ async def working(
     link = RedisConnection(RedisAddress.parse(queue_at or address), "append")
     await link.open(30)
     queue = QueueProducer(link, BacklogLimits(room, 10**9))
-    async with open_resque(settings, name, queue, Metrics()) as worker:
+    async with open_resque(settings, name, queue, metrics or Metrics()) as worker:
         assert worker is not None
         yield worker, queue
     await queue.close()
@@ -365,3 +371,18 @@ async def test_the_entry_of_a_killed_worker_is_removed(
     assert dead not in names
     assert "another:1:ping" in names
     assert await redis_client.exists(f"resque:worker:{dead}") == 0
+
+
+async def test_jobs_in_hand_continue_after_a_failed_append(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    """Only the list of the jobs in hand has a job that was taken before the error."""
+    await redis_client.set(keys.PINGS, "no stream")
+    await enqueue(redis_server.socket, [{"user_id": "a", "message": "in hand"}])
+    metrics = Metrics()
+    async with working(redis_server.address, metrics=metrics):
+        await until(lambda: metrics.store_errors("resque").value)
+        assert await redis_client.hlen(f"{keys.RESQUE_TAKEN}tested") == 1
+        await redis_client.delete(keys.PINGS)
+        await processed(redis_client, 1)
+    assert await messages(redis_client) == ["in hand"]

@@ -1,6 +1,7 @@
 """Whole workers in one process: sharing a queue, draining, refusing to start."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from gateway.errors import BadSetting
 from gateway.queue import completion
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.store import keys
+from protocols.apns.simulator import ApnsOptions
 from tests.support.providers import provider_settings
 from tests.support.rhoconnect import android, apple, lay_user
 from tests.support.worker import Worker, working
@@ -195,3 +197,34 @@ async def test_the_queue_may_have_a_redis_of_its_own(
         await redis_client.flushdb()
         apns.release()
         assert (await worker.done(ping_id))["counts"]["accepted"] == 1
+
+
+async def test_draining_sends_the_waiting_deliveries(
+    redis_address: str, redis_client: Redis, tmp_path: Path
+) -> None:
+    """The provider serves one request at a time: all others wait when the drain begins."""
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with ApnsSimulator(ApnsOptions(streams=1)) as apns, FcmSimulator() as fcm:
+        settings = provider_settings(apns, fcm)
+        settings["apns"]["connections_max"] = 1
+        apns.hold()
+        async with working(tmp_path, redis_address, settings) as worker:
+            for n in range(5):
+                await worker.accepted("bob", message=f"ping {n}")
+            await apns.received.wait(1)
+            releasing = asyncio.create_task(release_when_closed(apns, worker.url))
+        await releasing
+        alerts = sorted(str(record.summary.alert) for record in apns.received)
+    assert alerts == [f"ping {n}" for n in range(5)]
+    assert await redis_client.xlen(keys.PINGS) == 0
+
+
+async def release_when_closed(apns: ApnsSimulator, url: str) -> None:
+    """Release the held responses once the worker accepts no further connection."""
+    host, port = url.removeprefix("http://").split(":")
+    with contextlib.suppress(ConnectionError):
+        while True:
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+            await asyncio.sleep(0.01)
+    apns.release()

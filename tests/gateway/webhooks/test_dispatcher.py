@@ -10,6 +10,7 @@ import pytest
 import trustme
 from redis.asyncio import Redis
 
+from gateway.clock import SHARED_CLOCK
 from gateway.errors import NotFound
 from gateway.metrics import Metrics
 from gateway.queue.outbox import EventPlan, FinishedPing
@@ -239,3 +240,33 @@ async def test_a_file_of_authorities_that_is_replaced_is_read_again(
         authority.cert_pem.write_to_path(str(ca_file))
         running.dispatcher.apply_settings(Settings(webhooks={"crm": crm}))
         await receiver.until(lambda: receiver.events(PING_COMPLETED))
+
+
+async def test_without_endpoints_no_condition_is_examined(running: Running, receiver: Receiver) -> None:
+    await running.dispatcher.open(settings(crm=receiver.url))
+    assert "webhooks" in {task.get_name() for task in asyncio.all_tasks()}
+    running.dispatcher.apply_settings(Settings())
+    async with asyncio.timeout(30):
+        while "webhooks" in {task.get_name() for task in asyncio.all_tasks()}:
+            await asyncio.sleep(0.01)
+
+
+async def test_after_the_close_no_leadership_is_left(
+    running: Running, receiver: Receiver, redis_client: Redis
+) -> None:
+    await running.dispatcher.open(settings(crm=receiver.url))
+    async with asyncio.timeout(30):
+        while not await redis_client.exists(keys.webhook_leader("crm")):
+            await asyncio.sleep(0.01)
+    await running.dispatcher.close()
+    assert await redis_client.exists(keys.webhook_leader("crm")) == 0
+
+
+async def test_the_age_of_the_oldest_event_is_in_seconds(
+    running: Running, receiver: Receiver, redis_client: Redis
+) -> None:
+    await running.dispatcher.open(settings(crm=receiver.url))
+    oldest_ms = SHARED_CLOCK.now_ms() - 7_200_000
+    await redis_client.hset(keys.webhook_endpoint("crm"), "oldest", oldest_ms)
+    found = await running.dispatcher.listing()
+    assert 7_200 <= found[0]["oldest_age_s"] < 10_000

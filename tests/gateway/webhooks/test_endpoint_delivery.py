@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from gateway.metrics import Metrics
 from gateway.queue.entries import encode
@@ -481,3 +482,31 @@ async def test_events_that_are_all_removed_are_counted_without_another_one(
     await one_second(redis_client, range(4, 5))
     await one.until(lambda: len(receiver.events(PING_COMPLETED)) == 2)
     assert one.count("webhook_records_lost_total") == 3
+
+
+async def test_a_leader_that_waits_for_a_retry_renews_its_lease(one: One, redis_client: Redis) -> None:
+    """It also sees a replay and the end of the pause soon."""
+    await redis_client.hset(keys.webhook_endpoint("crm"), "due", one.clock.now + 600_000)
+    assert await one.delivery.step() == endpoint_delivery.POLL_S
+    one.clock.now += 599_900
+    assert await one.delivery.step() == pytest.approx(0.1)
+
+
+async def test_only_the_first_failure_of_a_message_is_logged(
+    one: One, receiver: Receiver, settling: Settling
+) -> None:
+    receiver.status = 500
+    await settle(settling, 1)
+    with capture_logs() as logs:
+        await one.until(lambda: one.count("webhook_deliveries_total", result="failed") >= 3)
+    assert [line["event"] for line in logs].count("webhook_failed") == 1
+
+
+async def test_records_that_follow_each_other_are_no_loss(
+    one: One, receiver: Receiver, settling: Settling
+) -> None:
+    with capture_logs() as logs:
+        for number in (1, 2):
+            await settle(settling, number)
+            await one.until(lambda number=number: len(receiver.events(PING_COMPLETED)) == number)
+    assert "webhook_events_lost" not in [line["event"] for line in logs]

@@ -157,3 +157,29 @@ async def test_a_condition_is_reported_once(outbox: Outbox, redis_client: Redis)
     assert await redis_client.exists(keys.WEBHOOK_CONDITIONS) == 0
     record = event_record(await only(outbox), ALL)
     assert (record.events, record.alone) == ({LANE_DOWN: [{"lane": "apns:one"}]}, True)
+
+
+async def test_records_of_exactly_the_limit_are_kept(settling: Settling, redis_client: Redis) -> None:
+    await settling.settle(batch_id(1), FinishedPing(0, 1))
+    size = int(await redis_client.hget(keys.WEBHOOK_OUTBOX, "bytes") or b"")
+    for number in (2, 3):
+        await settling.settle(batch_id(number), FinishedPing(0, 1), limit=2 * size)
+        assert await redis_client.xlen(keys.WEBHOOK_EVENTS) == 2
+
+
+async def test_a_damaged_size_of_the_outbox_does_not_last(settling: Settling, redis_client: Redis) -> None:
+    await redis_client.hset(keys.WEBHOOK_OUTBOX, "bytes", 10**12)
+    for number in (1, 2):
+        await settling.settle(batch_id(number), FinishedPing(0, 1))
+    ((_, fields),) = await redis_client.xrange(keys.WEBHOOK_EVENTS)
+    assert fields[b"b"] == batch_id(2).encode()
+    assert await redis_client.hget(keys.WEBHOOK_OUTBOX, "bytes") == fields[b"s"]
+
+
+async def test_a_receipt_of_another_type_does_not_stop_a_settlement(
+    settling: Settling, redis_client: Redis
+) -> None:
+    await redis_client.set(keys.receipt(ONE), "of another program")
+    await settling.settle(ONE, FinishedPing(0))
+    assert await redis_client.xlen(keys.PINGS) == 0
+    assert await redis_client.xlen(keys.WEBHOOK_EVENTS) == 1

@@ -74,3 +74,8 @@ def test_other_codings_are_refused(coding: str) -> None:
     with pytest.raises(UnsupportedCoding) as refused:
         decoder_of(coding)
     assert refused.value.field == "Content-Encoding"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_an_empty_body_needs_no_encoding(coding: str) -> None:
+    assert decoded(coding) == decoded(coding, b"") == b""

@@ -58,6 +58,8 @@ def test_plain_heads_are_read_by_the_fast_path(
         ({"Host": None}, ""),
         ({"Content-Length": None}, ""),
         ({"Content-Length": "+1"}, ""),
+        ({"Content-Length": "0000000012"}, ""),
+        ({"Content-Length": "0" * 5_000 + "12"}, ""),  # more digits than `int` takes
         ({"Content-Length": "1,1"}, ""),
         ({"Content-Length": "0x1"}, ""),
         ({"Content-Length": "\xb2"}, ""),

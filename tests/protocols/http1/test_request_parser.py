@@ -115,3 +115,11 @@ def test_invalid_input_is_refused_or_incomplete(garbage: bytes, size: int) -> No
         assert refused.answer == 400
     else:
         assert not reading.complete or reading.method
+
+
+def test_of_a_body_over_the_limit_only_its_beginning_is_stored() -> None:
+    chunk = b"400\r\n" + b"x" * 1_024 + b"\r\n"
+    reading = PushRequest()
+    with pytest.raises(RefusedRequest):
+        reading.feed(b"POST /x HTTP/1.1\r\nHost: push\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 500)
+    assert len(reading.body) <= BODY_BYTES_MAX + 1_024

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from protocols.errors import InputError, InvalidField, MalformedBody
 from protocols.ping.large import LARGE_BYTES, STEP_ITEMS
+from protocols.ping.limits import NAMES_MAX, VALUE_CHARACTERS
 from protocols.ping.parse import Submission, from_json, json_in_steps
 from tests.protocols.ping.test_limits import whole
 
+ENCODED_MAX = 6 * VALUE_CHARACTERS + 2
+"""Length of the longest form of the longest value."""
 VALUES = st.one_of(
     st.text(max_size=8),
     st.none(),
@@ -101,3 +104,18 @@ def test_a_large_body_that_is_no_ping_is_refused(body: bytes) -> None:
 
 def test_a_large_body_of_nothing_is_an_empty_ping() -> None:
     assert from_json(b" " * 2 * LARGE_BYTES) == Submission(Submission(from_json(b"").ping).ping)
+
+
+@pytest.mark.parametrize(("length", "fault"), [(ENCODED_MAX, MalformedBody), (ENCODED_MAX + 1, InvalidField)])
+def test_a_long_value_is_refused_before_it_is_decoded(length: int, fault: type) -> None:
+    """Only the decoding of the value finds that it is not UTF-8."""
+    assert outcome(whole, b'{"user_id":"bob","message":"%b\xb8"}' % (b"x" * (length - 3))) is fault
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [(NAMES_MAX, "more than 1024 parameters"), (NAMES_MAX - 1, "UTF-8")]
+)
+def test_the_names_are_counted_before_a_value_is_decoded(names: int, words: str) -> None:
+    more = b",".join(b'"%d":1' % number for number in range(names))
+    with pytest.raises(MalformedBody, match=words):
+        whole(b'{"user_id":["\xb8"],%b}' % more)

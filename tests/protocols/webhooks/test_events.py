@@ -73,3 +73,8 @@ def test_the_tables_agree() -> None:
     assert set(PING_EVENTS) < set(EVENT_TYPES)
     assert trial_message("crm", "ab", AT).kind not in EVENT_TYPES
     assert instant_text(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_a_message_may_have_exactly_its_bound() -> None:
+    found = messages_of([record(n, completed=MESSAGE_EVENTS // 2) for n in range(3)])
+    assert [len(one.data) for one in found] == [MESSAGE_EVENTS, MESSAGE_EVENTS // 2]

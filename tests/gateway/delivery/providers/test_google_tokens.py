@@ -7,11 +7,15 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from google.auth import _exponential_backoff
 from google.auth.compute_engine import _metadata
 
@@ -22,7 +26,7 @@ from gateway.errors import CredentialError
 from gateway.settings import FcmSettings, Secret
 from gateway.simulators import FcmSimulator
 from protocols.errors import NoAccessToken
-from protocols.fcm.credentials import GoogleCredential
+from protocols.fcm.credentials import AccessToken, GoogleCredential
 
 PATIENCE_S = 30
 PROJECT = "some-project"
@@ -322,3 +326,75 @@ async def test_the_delegates_of_an_impersonation_reach_google_auth() -> None:
         said = impersonation(fcm, fcm.make_user("another-project")) | {"delegates": ["between@example.com"]}
         built = google_tokens.build(GoogleCredential.read(json.dumps(said).encode()))
     assert built._delegates == ["between@example.com"]
+
+
+@asynccontextmanager
+async def answering(**answers: web.Response) -> AsyncIterator[tuple[str, list[str]]]:
+    """A server with one answer for each path, named by its last part: its address, and the names that were asked."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path.rpartition("/")[2].partition(":")[0])
+        return answers[asked[-1]]
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/"), asked
+
+
+async def fetched(said: dict[str, Any] | GoogleCredential) -> AccessToken:
+    credential = said if isinstance(said, GoogleCredential) else GoogleCredential.read(json.dumps(said))
+    return await GoogleTokens(credential, ssl.create_default_context()).fetch(PATIENCE_S)
+
+
+@pytest.mark.parametrize("characters", [60_000, 66_000])
+async def test_a_token_answer_has_a_bound(characters: int) -> None:
+    said = {"access_token": "x", "expires_in": 3600, "scope": "s" * characters}
+    async with answering(token=web.json_response(said)) as (address, _):
+        if characters == 60_000:
+            assert (await fetched(user_at(address))).value == "x"
+        else:
+            with pytest.raises(NoAccessToken, match="too long"):
+                await fetched(user_at(address))
+
+
+async def test_a_redirect_of_a_token_request_is_not_followed() -> None:
+    there = web.Response(status=307, headers={"Location": "/other"})
+    good = web.json_response({"access_token": "x", "expires_in": 3600})
+    async with answering(token=there, other=good) as (address, asked):
+        with pytest.raises(NoAccessToken):
+            await fetched(user_at(address))
+    assert set(asked) == {"token"}
+
+
+async def test_an_attempt_that_has_not_ended_has_no_second_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library google-auth may sleep, or wait for a program, for longer than the attempt lasts."""
+    over = threading.Event()
+    monkeypatch.setattr(_exponential_backoff, "time", SimpleNamespace(sleep=lambda _: over.wait(PATIENCE_S)))
+    busy = web.json_response({"error": "internal_failure"}, status=503)
+    async with answering(token=busy) as (address, asked):
+        tokens = GoogleTokens(user_at(address), ssl.create_default_context())
+        for words in ("got no access token", "has not ended"):
+            with pytest.raises(NoAccessToken, match=words):
+                await tokens.fetch(0.5)
+        assert (asked, len(threads())) == (["token"], 1)
+        over.set()
+        assert await lasting_threads() == []
+
+
+@pytest.mark.parametrize("ahead_s", [-600, 600])
+async def test_the_expiry_of_an_impersonation_follows_the_clock_of_its_server(ahead_s: int) -> None:
+    now_s = time.time()
+    expires = datetime.fromtimestamp(now_s + ahead_s + 1_800, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    date = {"Date": format_datetime(datetime.fromtimestamp(now_s + ahead_s, UTC), usegmt=True)}
+    found = web.json_response({"accessToken": "x", "expireTime": expires}, headers=date)
+    own = web.json_response({"access_token": "y", "expires_in": 3600})
+    async with answering(token=own, sender=found) as (address, _):
+        said = {
+            "type": "impersonated_service_account",
+            "service_account_impersonation_url": f"{address}/serviceAccounts/sender:generateAccessToken",
+            "source_credentials": dict(user_at(address).info),
+        }
+        token = await fetched(said)
+    assert abs(token.expires_s - 1_800) < 300
