@@ -1,22 +1,95 @@
 """An outbox that real settlements fill."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from gateway.metrics import Metrics
 from gateway.queue.consumer import Settlement, Streams
 from gateway.queue.entries import Lease, encode
 from gateway.queue.outbox import FinishedPing, OutboxRecord, RejectedDevice, SettledEvents
+from gateway.settings import Secret, WebhookSettings
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.store.replies import resolver
+from gateway.tracing import PingTracer
+from gateway.webhooks.endpoint_delivery import EndpointDelivery
 from gateway.webhooks.endpoint_state import EndpointStates
+from gateway.webhooks.http_sink import HttpSink
 from gateway.webhooks.outbox import Outbox
-from tests.support.webhooks import Receiver, receiving
+from protocols.webhooks.events import PING_COMPLETED, PING_FAILED_DEVICES
+from tests.support.webhooks import SECRET, Receiver, receiving
 
 LIMIT = 1_000_000
+BOTH = (PING_COMPLETED, PING_FAILED_DEVICES)
+
+
+class Clock:
+    """The clock of the delays between attempts; the test alone moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000_000
+
+    def now_ms(self) -> int:
+        return self.now
+
+
+class One:
+    """One endpoint, and one worker that may deliver to it."""
+
+    def __init__(
+        self,
+        connection: RedisConnection,
+        url: str,
+        *events: str,
+        worker: str = "tested:0",
+        name: str = "crm",
+        tracer: PingTracer | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.states = EndpointStates(connection, worker)
+        self.settings = WebhookSettings(Secret(url), (Secret(SECRET),), events or BOTH)
+        self.delivery = EndpointDelivery(
+            name,
+            self.settings,
+            HttpSink(self.settings),
+            self.states,
+            Outbox(connection),
+            self.metrics,
+            self.clock.now_ms,
+            tracer,
+        )
+
+    async def step(self) -> float:
+        """One step, after which the clock under control moves to the next attempt."""
+        wait_s = await self.delivery.step()
+        due_ms = (await self.states.read("crm")).due_ms
+        if due_ms > self.clock.now:
+            self.clock.now = due_ms
+            return 0.0
+        return wait_s
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Step until a condition is true."""
+        async with asyncio.timeout(60):
+            while not condition():
+                await asyncio.sleep(min(await self.step(), 0.2))
+
+    def count(self, name: str, **labels: str) -> float:
+        """The value of a metric."""
+        found = self.metrics.registry.get_sample_value(f"rhopush_{name}", {"endpoint": "crm", **labels})
+        return float(found or 0.0)
+
+
+@pytest.fixture
+async def one(connection: RedisConnection, receiver: Receiver) -> Any:
+    found = One(connection, receiver.url)
+    await found.states.begin(["crm"])
+    yield found
+    await found.delivery.close()
 
 
 class Settling:

@@ -3,15 +3,12 @@
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from gateway.metrics import Metrics
 from gateway.queue.entries import encode
 from gateway.queue.outbox import (
     ConditionEvent,
@@ -24,89 +21,19 @@ from gateway.queue.outbox import (
 from gateway.settings import Secret, WebhookSettings
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
-from gateway.tracing import PingTracer
 from gateway.webhooks import endpoint_delivery
-from gateway.webhooks.endpoint_delivery import EndpointDelivery, digest_of
-from gateway.webhooks.endpoint_state import PROGRESS, EndpointStates
-from gateway.webhooks.http_sink import HttpSink
-from gateway.webhooks.outbox import Outbox
+from gateway.webhooks.endpoint_delivery import digest_of
+from gateway.webhooks.endpoint_state import PROGRESS
 from protocols.webhooks.attempts import RETRY_S
 from protocols.webhooks.events import LANE_DOWN, PING_COMPLETED, PING_FAILED_DEVICES
 from protocols.webhooks.progress import DeliveryProgress
 from tests.gateway.tracing.test_pings import PARENT, Spans
-from tests.gateway.webhooks.conftest import LIMIT, Settling, batch_id
+from tests.gateway.webhooks.conftest import BOTH, LIMIT, One, Settling, batch_id
 from tests.support.webhooks import SECRET, Receiver, assert_repeats_are_equal, receiving
 
 TEN_MINUTES_S = 600.0
 LOAD = 300
 """Pings that are settled while the endpoint is down: the work of some seconds."""
-BOTH = (PING_COMPLETED, PING_FAILED_DEVICES)
-
-
-class Clock:
-    """The clock of the delays between attempts; the test alone moves it."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000_000
-
-    def now_ms(self) -> int:
-        return self.now
-
-
-class One:
-    """One endpoint, and one worker that may deliver to it."""
-
-    def __init__(
-        self,
-        connection: RedisConnection,
-        url: str,
-        *events: str,
-        worker: str = "tested:0",
-        name: str = "crm",
-        tracer: PingTracer | None = None,
-    ) -> None:
-        self.clock = Clock()
-        self.metrics = Metrics()
-        self.states = EndpointStates(connection, worker)
-        self.settings = WebhookSettings(Secret(url), (Secret(SECRET),), events or BOTH)
-        self.delivery = EndpointDelivery(
-            name,
-            self.settings,
-            HttpSink(self.settings),
-            self.states,
-            Outbox(connection),
-            self.metrics,
-            self.clock.now_ms,
-            tracer,
-        )
-
-    async def step(self) -> float:
-        """One step, after which the clock under control moves to the next attempt."""
-        wait_s = await self.delivery.step()
-        due_ms = (await self.states.read("crm")).due_ms
-        if due_ms > self.clock.now:
-            self.clock.now = due_ms
-            return 0.0
-        return wait_s
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Step until a condition is true."""
-        async with asyncio.timeout(60):
-            while not condition():
-                await asyncio.sleep(min(await self.step(), 0.2))
-
-    def count(self, name: str, **labels: str) -> float:
-        """The value of a metric."""
-        found = self.metrics.registry.get_sample_value(f"rhopush_{name}", {"endpoint": "crm", **labels})
-        return float(found or 0.0)
-
-
-@pytest.fixture
-async def one(connection: RedisConnection, receiver: Receiver) -> Any:
-    found = One(connection, receiver.url)
-    await found.states.begin(["crm"])
-    yield found
-    await found.delivery.close()
 
 
 async def settle(settling: Settling, number: int) -> None:
