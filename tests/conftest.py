@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.system.open_files import raise_open_files_limit
 from tests.support.forks import Forks
 from tests.support.gateway import Gateway
 from tests.support.order import order
@@ -23,6 +24,11 @@ HTTP_ONLY = frozenset({"api", "both", "console"})
 The tests of the modules that the routes call run on each kind of store, and `tests/gateway/test_scripts.py` runs every
 Lua script on each. So a test with one of these fixtures runs on one kind.
 """
+
+OPEN_FILES = 10_000
+"""Open files of each process: some tests have a thousand connections with both ends, and shells often allow 1,024
+files."""
+raise_open_files_limit(OPEN_FILES)
 
 # Hundreds of processes are started: without kept bytecode each would compile every module of the gateway again.
 sys.dont_write_bytecode = False

@@ -123,7 +123,7 @@ def _all_cores(bench: Bench, pings: int) -> Window:
     ):
         for number in range(2):  # the first warms up every worker
             bench.progress.begin(f"{pings:,} pings, {LINES:,} a request, a worker for each core")
-            with stand.window(**{_PART: load.pid}) as window:
+            with stand.window() as window:
                 _load(load, _order(stand, f"all_cores{number}", pings, CONNECTIONS, LINES), bench)
             require_delivered(window.delivered, pings)
     return window

@@ -109,8 +109,8 @@ async def test_the_room_is_limited_in_deliveries(
             await queue.append(BOB, 10)
         assert rooms == [True, True, False]
         assert len(await one.read(keys.PINGS)) == 1  # the third was left
-        one.consumer._taken.clear()
-        assert one.consumer.has_room()
+        await one.consumer._deliver_taken()
+        await until(one.consumer.has_room)
         one.consumer.stop_taking()
         assert not one.consumer.has_room()
 

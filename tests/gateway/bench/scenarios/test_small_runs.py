@@ -114,7 +114,7 @@ def test_bulk_brings_every_line_to_its_verdict_beside_as_many_notifications(
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     monkeypatch.setattr("gateway.bench.scenarios.bulk.ROUNDS", 1)
     monkeypatch.setattr("gateway.bench.scenarios.bulk.STREAM_FACTOR", 2)
-    result = small("bulk", 2_000)
+    result = small("bulk", 8_000)
     measured, ratios = figures(result), {ratio.name: ratio for ratio in result.ratios}
     assert measured["one long request: first answer"] > 0
     assert measured["one long request: gateway memory at the end"] > 10
