@@ -2,7 +2,7 @@
 
 | situation | finding |
 | --- | --- |
-| RhoConnect pushes a source's changes, and so does the gateway by keyspace | an error: two pushes per change |
+| RhoConnect pushes a source's changes, and so does `events.keyspace` | an error: two pushes per change |
 | the same, by channel or stream | a warning: only if a program publishes the changes there |
 | another Resque worker on the gateway's queues | a warning: it takes jobs, which RhoConnect pushes |
 | devices of a platform without a credential | an error: they would not be served |

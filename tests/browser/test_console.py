@@ -261,10 +261,10 @@ async def test_pages_fit_a_small_phone(window: Window) -> None:
     await page.set_viewport_size({"width": 360, "height": 640})
     for path in PAGES:
         await window.open(path)
-        await _fits(page, path)
+        await _assert_fits(page, path)
 
 
-async def _fits(page: Page, about: str) -> None:
+async def _assert_fits(page: Page, about: str) -> None:
     width = await page.evaluate("document.documentElement.scrollWidth")
     assert width <= 360, (about, await page.evaluate(WIDE))
 
@@ -277,20 +277,20 @@ async def test_texts_of_others_fit_a_small_phone(window: Window, text: str) -> N
     for path in (f"/users/{name}", f"/devices/{name}", f"/users?prefix={name}", f"/ping?users={name}"):
         await window.open(path)
         await expect(page.get_by_role("heading", level=1)).to_be_visible()
-        await _fits(page, path)
+        await _assert_fits(page, path)
     await page.get_by_label("Message").fill(text)
     await page.get_by_label("Further sources").fill(text)
     await page.get_by_role("button", name="Explain").click()
     await expect(page.get_by_role("heading", name="This ping would reach")).to_be_visible()
     await page.get_by_text("Show", exact=True).first.click()
-    await _fits(page, "the explanation")
+    await _assert_fits(page, "the explanation")
     await page.get_by_role("button", name="Send").click()
     await expect(page.locator("#devices")).to_contain_text(text[:40])
-    await _fits(page, "the page of the ping")
+    await _assert_fits(page, "the page of the ping")
     window.lost = True  # Chromium reports the statuses 404 and 400 as errors
     for path in (f"/users/{name}x", f"/devices/{name}x", f"/{name}"):
         await window.open(path)
-        await _fits(page, path)
+        await _assert_fits(page, path)
     window.lost = False
 
 

@@ -240,6 +240,7 @@ async def test_a_file_of_authorities_that_is_replaced_is_read_again(
         authority.cert_pem.write_to_path(str(ca_file))
         running.dispatcher.apply_settings(Settings(webhooks={"crm": crm}))
         await receiver.until(lambda: receiver.events(PING_COMPLETED))
+        assert [event["ping_id"] for event in receiver.events(PING_COMPLETED)] == [f"{batch_id(1)}0000"]
 
 
 async def test_without_endpoints_no_condition_is_examined(running: Running, receiver: Receiver) -> None:
