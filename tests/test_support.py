@@ -78,6 +78,13 @@ async def test_a_gateway_runs_in_processes_of_its_own(start_gateway: StartGatewa
             await asyncio.sleep(0.01)
 
 
+async def test_killed_processes_do_not_count_as_running(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(workers=2)
+    killed = gateway.workers
+    gateway.kill(*killed)
+    assert not set(killed) & set(gateway.workers)
+
+
 async def test_a_forked_gateway_fails_as_a_fresh_one_does(start_gateway: StartGateway) -> None:
     with pytest.raises(AssertionError, match=r"no ready line \(exit status 2\).*\n.*typo"):
         await start_gateway({"typo": 1})

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests"
 _READY_BUDGET_S = 30.0
 _STOP_BUDGET_S = 40.0
+_KILL_BUDGET_S = 10.0
 _SETTINGS_OF_OURS = ("RHOPUSH_", "REDIS", "RHO_ENV", "RACK_ENV", "API_TOKEN", "PSWRD", "GOOGLE_APPLICATION")
 _READ_AT_THE_START = ("PYTHON", "LD_")
 """Environment variables of the interpreter and of the loader."""
@@ -168,10 +170,14 @@ class Gateway:
         return [pid for pid in _descendants(self.supervisor) if "valkey" not in _command_line(pid)]
 
     def kill(self, pid: int, *more: int) -> None:
-        """`kill -9` the given processes."""
+        """`kill -9` the given processes, and return once they have ended."""
         for one in (pid, *more):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
+        deadline = time.monotonic() + _KILL_BUDGET_S
+        while any(_parent(one) is not None for one in (pid, *more)):
+            assert time.monotonic() < deadline, f"of {(pid, *more)} some still run after kill -9"
+            time.sleep(0.001)
 
     def kill_all(self) -> None:
         """`kill -9` the supervisor and all workers."""
@@ -244,15 +250,22 @@ def _folder(pid: int) -> Path:
         return Path("/")
 
 
+def _parent(pid: int) -> int | None:
+    """The parent of a process; None: the process has ended, even if its parent has not yet read its exit status."""
+    try:
+        # The name in brackets may contain spaces: state and parent are the fields after it.
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None
+    return None if state in "ZX" else int(parent)
+
+
 def _descendants(pid: int) -> list[int]:
     parents: dict[int, list[int]] = {}
     for child in _running():
-        try:
-            # The name in brackets may contain spaces: the parent is the second field after it.
-            parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        parents.setdefault(parent, []).append(child)
+        parent = _parent(child)
+        if parent is not None:
+            parents.setdefault(parent, []).append(child)
     found = list(parents.get(pid, []))
     for child in found:
         found.extend(parents.get(child, []))
