@@ -14,7 +14,7 @@ from tests.support.forks import Forks
 from tests.support.gateway import Gateway
 from tests.support.order import order
 from tests.support.ports import free_port
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 
 StartGateway = Callable[..., Awaitable[Gateway]]
 
@@ -88,8 +88,7 @@ def redis_address(redis_server: RedisServer) -> str:
 @pytest.fixture
 async def redis_client(redis_server: RedisServer, redis_address: str) -> AsyncIterator[Redis]:
     """A client of that empty store."""
-    # Without `driver_info` the client would search its own version in the installed packages each time.
-    async with Redis(unix_socket_path=str(redis_server.socket), driver_info=None) as client:
+    async with store_client(redis_server.socket) as client:
         yield client
 
 

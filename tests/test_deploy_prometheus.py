@@ -20,7 +20,7 @@ from tests.conftest import StartGateway
 from tests.support.gateway import TOKEN, Gateway
 from tests.support.prometheus import Prometheus, promtool, scraping
 from tests.support.providers import provider_settings
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 from tests.support.rhoconnect import Client, android, apple, lay_users
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -122,7 +122,7 @@ def written(file: Path, interval: str, series: Mapping[str, str], fired: Mapping
 async def store() -> AsyncIterator[tuple[str, Redis]]:
     """The address of a store, of one kind alone, and a client."""
     with RedisServer(KINDS[0]) as server:
-        async with Redis(unix_socket_path=str(server.socket)) as client:
+        async with store_client(server.socket) as client:
             yield server.address, client
 
 

@@ -85,7 +85,8 @@ class BuiltinRhoConnectPushLane(Lane):
         """Wait for the messages in flight, within the budget; waiting deliveries stay in their batches."""
         self._stop_waiting()
         try:
-            await asyncio.wait_for(self._idle.wait(), budget_s)
+            async with asyncio.timeout(budget_s):
+                await self._idle.wait()
         except TimeoutError:
             _log.warning("rhoconnect_push_lane_closed", in_flight=self._in_flight)
 

@@ -75,10 +75,12 @@ class HttpApi:
         self._server.close()
         self._fast_path.drain()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._fast_path.empty.wait(), max(budget_s - _LAST_RESPONSE_S, 0.0))
+            async with asyncio.timeout(max(budget_s - _LAST_RESPONSE_S, 0.0)):
+                await self._fast_path.empty.wait()
         self._services.completions.end_waits()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._fast_path.empty.wait(), min(budget_s, _LAST_RESPONSE_S))
+            async with asyncio.timeout(min(budget_s, _LAST_RESPONSE_S)):
+                await self._fast_path.empty.wait()
         self._fast_path.stop()
         await self._runner.cleanup()
         await self._context.close()

@@ -298,7 +298,8 @@ class AiohttpConnection(web.RequestHandler):
         if transport.can_write_eof():  # TLS cannot half-close
             transport.write_eof()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._half_closed.wait(), LINGER_IDLE_S)
+            async with asyncio.timeout(LINGER_IDLE_S):
+                await self._half_closed.wait()
 
     def handle_error(
         self,

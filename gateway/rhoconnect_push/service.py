@@ -194,7 +194,8 @@ class PushService:
                 connection.finish()
         if self.connections:
             try:
-                await asyncio.wait_for(self._empty.wait(), budget_s)
+                async with asyncio.timeout(budget_s):
+                    await self._empty.wait()
             except TimeoutError:
                 _log.warning("rhoconnect_push_connections_dropped", connections=len(self.connections))
         if self._timer is not None:

@@ -24,7 +24,7 @@ from gateway.store.address import RedisAddress, all_addresses, main_address, que
 from gateway.store.command_encoding import CheckedEncoder
 from gateway.store.error_replies import is_lasting, to_store_error, words_of
 from gateway.store.error_text import error_text
-from gateway.store.redis_py_connections import with_lenient_auth
+from gateway.store.redis_py_connections import with_own_connections
 from gateway.store.redis_py_pool import CONNECTIONS_MAX, with_bounded_pool
 from protocols.numbers import whole
 
@@ -84,7 +84,7 @@ def _client(address: RedisAddress, timeout_s: float | None) -> Redis:
     made = _made(address, options)
     # Only the connections accept this option; the client's constructor does not.
     made.connection_pool.connection_kwargs["encoder_class"] = CheckedEncoder
-    return with_lenient_auth(made, address)
+    return with_own_connections(made, address)
 
 
 @cache  # redis-py would search its version in the installed packages for each client
@@ -177,7 +177,7 @@ def _sentinel(address: RedisAddress, nodes: Sequence[tuple[str, int]]) -> Sentin
     options = _transport(address, SENTINEL_TIMEOUT_S) | {"socket_connect_timeout": SENTINEL_TIMEOUT_S}
     made = make(nodes, sentinel_kwargs={**options, "password": _revealed(address.sentinel_password)})
     for sentinel in made.sentinels:
-        with_lenient_auth(sentinel, address)
+        with_own_connections(sentinel, address)
     return made
 
 

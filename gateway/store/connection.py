@@ -277,7 +277,8 @@ class RedisConnection:
         """
         self.start()
         try:
-            await asyncio.wait_for(self._tried.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._tried.wait()
         except TimeoutError as error:
             await self.close()
             raise StoreDown(f"Redis at {self._address} cannot be reached: {self.error}") from error

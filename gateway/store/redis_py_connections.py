@@ -1,8 +1,8 @@
-"""Connections of redis-py that tolerate unneeded credentials, and a Redis that refuses CLIENT SETNAME.
-
-See `gateway.store.authentication`.
+"""Connections of redis-py that tolerate unneeded credentials, and a Redis that refuses CLIENT SETNAME (see
+`gateway.store.authentication`), and that do not lose the cancellation of a task.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
@@ -84,36 +84,59 @@ class _LenientAuth:
         return False
 
 
-class _LenientConnection(_LenientAuth, Connection):
+class _KeptCancellation:
+    """Mix-in for redis-py's connection classes: a task that is cancelled while it sends a command ends.
+
+    redis-py sends within `asyncio.wait_for`. Up to Python 3.11 that function returns as if there was no cancellation if
+    the data were sent in the same turn of the event loop, and a task that sends in a loop would never end.
+    """
+
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        """Send as redis-py does.
+
+        Raises:
+            asyncio.CancelledError: the task was cancelled; the connection is closed, as after each incomplete command.
+        """
+        base: Any = super()
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        await base.send_packed_command(*args, **options)
+        if task and task.cancelling() > before:
+            connection: Any = self
+            await connection.disconnect(nowait=True)
+            raise asyncio.CancelledError
+
+
+class _Connection(_LenientAuth, _KeptCancellation, Connection):
     pass
 
 
-class _LenientSSLConnection(_LenientAuth, SSLConnection):
+class _SSLConnection(_LenientAuth, _KeptCancellation, SSLConnection):
     pass
 
 
-class _LenientUnixConnection(_LenientAuth, UnixDomainSocketConnection):
+class _UnixConnection(_LenientAuth, _KeptCancellation, UnixDomainSocketConnection):
     pass
 
 
-class _LenientSentinelConnection(_LenientAuth, SentinelManagedConnection):
+class _SentinelConnection(_LenientAuth, _KeptCancellation, SentinelManagedConnection):
     pass
 
 
-class _LenientSentinelSSLConnection(_LenientAuth, SentinelManagedSSLConnection):
+class _SentinelSSLConnection(_LenientAuth, _KeptCancellation, SentinelManagedSSLConnection):
     pass
 
 
 _CLASSES: Final[dict[Any, Any]] = {
-    Connection: _LenientConnection,
-    SSLConnection: _LenientSSLConnection,
-    UnixDomainSocketConnection: _LenientUnixConnection,
-    SentinelManagedConnection: _LenientSentinelConnection,
-    SentinelManagedSSLConnection: _LenientSentinelSSLConnection,
+    Connection: _Connection,
+    SSLConnection: _SSLConnection,
+    UnixDomainSocketConnection: _UnixConnection,
+    SentinelManagedConnection: _SentinelConnection,
+    SentinelManagedSSLConnection: _SentinelSSLConnection,
 }
 
 
-def with_lenient_auth(redis: Redis, address: RedisAddress) -> Redis:
+def with_own_connections(redis: Redis, address: RedisAddress) -> Redis:
     """Make the connections of a client instances of the classes above. The client must not have a connection yet."""
     pool: Any = redis.connection_pool
     pool.connection_class = _CLASSES[pool.connection_class]

@@ -21,7 +21,7 @@ from gateway.simulators import ApnsSimulator, FcmSimulator
 from protocols.webhooks.events import PING_COMPLETED, PING_FAILED_DEVICES
 from tests.support.gateway import TOKEN, Gateway
 from tests.support.providers import TOPIC, provider_settings
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.requirements import need_program
 from tests.support.rhoconnect import android, apple, lay_user
 from tests.support.webhooks import Receiver, receiving
@@ -67,7 +67,7 @@ class Site(NamedTuple):
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     with RedisServer("valkey") as server:
         async with (
-            Redis(unix_socket_path=str(server.socket)) as redis,
+            store_client(server.socket) as redis,
             ApnsSimulator() as apns,
             FcmSimulator() as fcm,
             receiving() as receiver,

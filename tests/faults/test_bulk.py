@@ -19,7 +19,7 @@ from gateway.store import keys
 from tests.faults.test_memory import pss_kb
 from tests.support.gateway import TOKEN, Gateway
 from tests.support.providers import provider_settings
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.rhoconnect import apple, lay_users
 from tests.support.worker import Worker, working
 from tests.support.worker_core import until
@@ -40,7 +40,7 @@ async def running(
         try:
             await gateway.start()
             socket = gateway.data_dir / "valkey" / "valkey.sock"
-            async with Redis(unix_socket_path=str(socket)) as redis:
+            async with store_client(socket) as redis:
                 await lay_users(redis, {f"user{n}": [apple(f"{n:064x}")] for n in range(USERS)})
                 yield gateway, redis
         finally:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting
 from gateway.store import keys
@@ -18,7 +17,7 @@ from tests.faults.load import Deliveries, Delivery
 from tests.support.constants import SHORT_LEASES
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.rhoconnect import Client, android, apple, lay_users
 
 GATEWAYS = 3
@@ -63,7 +62,7 @@ async def running(folder: Path, store: RedisServer, deliveries: Deliveries) -> A
             stack.push_async_callback(gateway.close)
             gateways.append(gateway)
         await asyncio.gather(*(gateway.start() for gateway in gateways))
-        async with Redis(unix_socket_path=str(store.socket)) as redis:
+        async with store_client(store.socket) as redis:
             await lay_users(redis, {f"user{n}": (phone(n),) for n in range(USERS)})
         yield gateways
 
@@ -123,7 +122,7 @@ async def assert_cancelled(
     for ping in small:
         assert (await finished(second, ping.ping_id))["counts"]["accepted"] == 1
     await deliveries.has(Delivery(f"{text}, small {n}", phone(n).pin or "") for n in range(SMALL))
-    async with Redis(unix_socket_path=str(store.socket)) as redis:
+    async with store_client(store.socket) as redis:
         left = await redis.exists(
             keys.broadcast_users(answer.ping_id), keys.broadcast_devices(answer.ping_id), keys.CHUNKS
         )

@@ -21,7 +21,7 @@ from tests.faults.load import Deliveries, Delivery
 from tests.support.faketime import FakeTime
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.rhoconnect import android, apple, lay_users
 
 HOUR_S, DAY_S = 3_600, 86_400
@@ -109,7 +109,7 @@ async def standing(
         try:
             await gateway.start()
             socket = store.socket if store is not None else gateway.data_dir / "valkey" / "valkey.sock"
-            async with Redis(unix_socket_path=str(socket)) as redis:
+            async with store_client(socket) as redis:
                 await lay_users(redis, {"bob": (apple(PIN), android(REGISTRATION))})
                 yield Stand(gateway, redis, deliveries, apns)
         finally:

@@ -23,7 +23,7 @@ from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimula
 from gateway.store import keys
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.rhoconnect import apple, lay_users
 from tests.support.worker_core import until
 
@@ -105,7 +105,7 @@ async def gateways(
     async with (
         ApnsSimulator(ApnsOptions(), hosting) as apns,
         FcmSimulator(options=FcmOptions(), hosting=hosting) as fcm,
-        Redis(unix_socket_path=str(store.socket)) as redis,
+        store_client(store.socket) as redis,
     ):
         await lay_users(redis, {f"user{n}": (apple(f"{n:064x}"),) for n in range(USERS)})
         settings: dict[str, Any] = provider_settings(apns, fcm, events={"window_ms": WINDOW_MS})

@@ -22,7 +22,7 @@ from tests.faults.test_kill import (
     store,
 )
 from tests.support.gateway import Gateway
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.rhoconnect import lay_users
 
 __all__ = ["dice", "store"]
@@ -42,7 +42,7 @@ KILLS = (kill_worker, kill_all)
 def client(gateway: Gateway, server: RedisServer | None) -> Redis:
     """A client of its own: a kill may end the embedded server."""
     path = server.socket if server is not None else gateway.data_dir / "valkey" / "valkey.sock"
-    return Redis(unix_socket_path=str(path))
+    return store_client(path)
 
 
 async def in_mid_scan(gateway: Gateway, server: RedisServer | None) -> bool:

@@ -24,7 +24,7 @@ from gateway.store import keys
 from tests.faults.load import Deliveries, Delivery, Senders
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 from tests.support.rhoconnect import Client, android, apple, lay_users
 
 WORKERS = 2
@@ -136,7 +136,7 @@ async def running(
         try:
             await gateway.start()
             socket = store.socket if store is not None else gateway.data_dir / "valkey" / "valkey.sock"
-            async with Redis(unix_socket_path=str(socket)) as redis:
+            async with store_client(socket) as redis:
                 await lay_users(redis, {f"user{n}": (phone(n),) for n in range(CROWD)})
             yield gateway
         finally:
@@ -233,7 +233,7 @@ async def test_a_kill_while_redis_does_not_answer_repeats_at_most_one_second_of_
 
 async def all_read(store: RedisServer) -> None:
     """Wait until the workers have all chunks of the broadcasts."""
-    async with Redis(unix_socket_path=str(store.socket)) as redis, asyncio.timeout(60):
+    async with store_client(store.socket) as redis, asyncio.timeout(60):
         while await redis.xlen(keys.BROADCASTS) or await redis.xlen(keys.CHUNKS) > await held(redis):
             await asyncio.sleep(0.005)
 

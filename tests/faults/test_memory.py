@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmSimulator, Hosting
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
+from tests.support.redis import store_client
 from tests.support.rhoconnect import apple, lay_users
 
 USERS = 100_000
@@ -52,7 +52,7 @@ async def test_a_broadcast_to_100_000_users_stays_small(
             await gateway.start()
             socket = gateway.data_dir / "valkey" / "valkey.sock"
             users = [f"user{n:06d}@example.com" for n in range(USERS)]
-            async with Redis(unix_socket_path=str(socket)) as redis:
+            async with store_client(socket) as redis:
                 await lay_users(redis, {user: [apple(f"{n:064x}")] for n, user in enumerate(users[:DEVICES])})
             peaks = [0, 0]
             watching = asyncio.create_task(watch(gateway, peaks))

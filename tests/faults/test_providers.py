@@ -18,7 +18,7 @@ from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.simulators.base import Simulator
 from protocols.apns.credentials import BUCKET_S, CHANGE_S, LAG_S
 from tests.support.providers import provider_settings
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.rhoconnect import Client, android, apple, lay_user, lay_users
 from tests.support.worker import Worker, working
 
@@ -70,7 +70,7 @@ async def stage(request: pytest.FixtureRequest, valkey: RedisServer, tmp_path: P
     }
     valkey.flush()
     async with AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(Redis(unix_socket_path=str(valkey.socket)))
+        redis = await stack.enter_async_context(store_client(valkey.socket))
         apns = await stack.enter_async_context(ApnsSimulator())
         fcm = await stack.enter_async_context(FcmSimulator())
         settings = provider_settings(apns, fcm, ping=said.get("ping", {}))

@@ -13,7 +13,7 @@ from gateway.server import maintenance as maintenance_module
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.store import health, keys
 from tests.support.providers import provider_settings
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 from tests.support.worker import Worker, working
 
 
@@ -37,7 +37,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 async def apart(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Apart]:
     async with AsyncExitStack() as stack:
         queue, registry = (stack.enter_context(RedisServer(request.param)) for _ in range(2))
-        redis = await stack.enter_async_context(Redis(unix_socket_path=str(queue.socket)))
+        redis = await stack.enter_async_context(store_client(queue.socket))
         apns = await stack.enter_async_context(ApnsSimulator())
         fcm = await stack.enter_async_context(FcmSimulator())
         said = provider_settings(apns, fcm, drain_s=1, queue={"redis": queue.address})

@@ -11,7 +11,7 @@ from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimula
 from tests.faults.load import Deliveries, Delivery
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.resque import enqueue, overview
 from tests.support.rhoconnect import apple, lay_users
 from tests.support.worker_core import until
@@ -43,7 +43,7 @@ async def test_no_job_is_lost_when_the_gateway_is_killed(
     async with (
         ApnsSimulator(ApnsOptions(streams=STREAMS), hosting) as apns,
         FcmSimulator(options=FcmOptions(), hosting=hosting) as fcm,
-        Redis(unix_socket_path=str(store.socket)) as redis,
+        store_client(store.socket) as redis,
     ):
         await lay_users(redis, {f"user{n}": (apple(phone(n)),) for n in range(USERS)})
         half = JOBS // 2

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from redis.asyncio import Redis
 
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmSimulator, Hosting
 from gateway.store import keys
@@ -15,7 +14,7 @@ from tests.faults.load import Deliveries, Delivery
 from tests.support.faketime import FakeTime
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 from tests.support.rhoconnect import apple, lay_users
 
 HOUR_S = 3_600
@@ -38,7 +37,7 @@ async def running(folder: Path, store: RedisServer, deliveries: Deliveries) -> A
         gateway = Gateway(folder, settings, app={"redis": store.address}, workers=1)
         try:
             await gateway.start()
-            async with Redis(unix_socket_path=str(store.socket)) as redis:
+            async with store_client(store.socket) as redis:
                 await lay_users(redis, {"bob": (apple(PIN),)})
             yield gateway
         finally:
@@ -46,7 +45,7 @@ async def running(folder: Path, store: RedisServer, deliveries: Deliveries) -> A
 
 
 async def redis_now_s(store: RedisServer) -> int:
-    async with Redis(unix_socket_path=str(store.socket)) as redis:
+    async with store_client(store.socket) as redis:
         return int((await redis.time())[0])
 
 
@@ -148,6 +147,6 @@ async def test_the_clock_of_redis_alone_decides(short_path: Path) -> None:
             assert [await state(gateway, one) for one in (again, late)] == ["scheduled", "scheduled"]
             clock.set(3 * HOUR_S)
             await deliveries.has(Delivery(alert, PIN) for alert in ("early", "late", "again"))
-            async with Redis(unix_socket_path=str(store.socket)) as redis:
+            async with store_client(store.socket) as redis:
                 assert await redis.exists(keys.SCHEDULED_PINGS, keys.SCHEDULED_BODIES) == 0
     assert deliveries.repeats == 0

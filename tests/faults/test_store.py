@@ -20,7 +20,7 @@ from gateway.store.connection import RedisConnection
 from protocols.ping.model import Ping
 from tests.support.providers import provider_settings
 from tests.support.proxy import Proxy
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.worker import Worker, working
 
@@ -42,7 +42,7 @@ class Stage(NamedTuple):
 async def staged(folder: Path, kind: str, **settings: Any) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         store = stack.enter_context(RedisServer(kind, persist=True, options={"appendfsync": "always"}))
-        async with Redis(unix_socket_path=str(store.socket)) as redis:
+        async with store_client(store.socket) as redis:
             await lay_user(redis, "bob", [apple(PIN)])
         proxy = await stack.enter_async_context(Proxy(store.socket))
         apns = await stack.enter_async_context(ApnsSimulator())
@@ -200,7 +200,7 @@ async def test_verdicts_during_an_outage_of_redis_are_written_afterwards(stage: 
 
 
 async def test_a_flushed_store_is_used_immediately(stage: Stage) -> None:
-    async with Redis(unix_socket_path=str(stage.store.socket)) as redis:
+    async with store_client(stage.store.socket) as redis:
         await redis.flushall()
         await redis.script_flush()
         unknown = await stage.worker.done(await stage.worker.accepted("bob", message="nobody"))
@@ -211,7 +211,7 @@ async def test_a_flushed_store_is_used_immediately(stage: Stage) -> None:
 
 
 async def test_a_flush_under_load_loses_no_later_ping(stage: Stage) -> None:
-    async with Redis(unix_socket_path=str(stage.store.socket)) as redis:
+    async with store_client(stage.store.socket) as redis:
         stage.apns.hold()
         await asyncio.gather(*(stage.worker.accepted("bob", message="before") for _ in range(10)))
         await stage.apns.received.wait(10)
@@ -261,7 +261,7 @@ async def _apart(
 ) -> tuple[RedisServer, Redis, ApnsSimulator, dict[str, Any]]:
     """A separate server with the user bob, a simulator, and the settings of a worker that is not started yet."""
     store = stack.enter_context(RedisServer(kind))
-    redis = await stack.enter_async_context(Redis(unix_socket_path=str(store.socket)))
+    redis = await stack.enter_async_context(store_client(store.socket))
     await lay_user(redis, "bob", [apple(PIN)])
     apns = await stack.enter_async_context(ApnsSimulator())
     fcm = await stack.enter_async_context(FcmSimulator())

@@ -11,7 +11,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmOptions, FcmSimulator, Hosting
 from protocols.webhooks.events import PING_COMPLETED, PING_FAILED_DEVICES
@@ -19,6 +18,7 @@ from tests.faults.load import Deliveries, Senders
 from tests.faults.test_kill import KILLS, finished
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
+from tests.support.redis import store_client
 from tests.support.rhoconnect import Client, android, apple, lay_users
 from tests.support.webhooks import assert_repeats_are_equal, receiving
 
@@ -66,7 +66,7 @@ async def test_no_completed_ping_lacks_its_event(
         try:
             await gateway.start()
             socket = gateway.data_dir / "valkey" / "valkey.sock"
-            async with Redis(unix_socket_path=str(socket)) as redis:
+            async with store_client(socket) as redis:
                 await lay_users(redis, {f"user{n}": (phone(n),) for n in range(BROADCAST)})
             senders = Senders(gateway, choose, 4, 0.01)
             senders.start()

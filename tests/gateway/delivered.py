@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.simulators import ApnsOptions, ApnsSimulator, FcmSimulator
 from tests.support.providers import provider_settings
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.worker import Worker, working
 
@@ -33,7 +33,7 @@ async def delivered(folder: Path) -> AsyncIterator[Delivered]:
         async with (
             ApnsSimulator(ApnsOptions(faults=faults)) as apns,
             FcmSimulator() as fcm,
-            Redis(unix_socket_path=str(server.socket), driver_info=None) as redis,
+            store_client(server.socket) as redis,
         ):
             for login, pin in (("good", GOOD_PIN), ("dead", DEAD_PIN), ("slow", SLOW_PIN)):
                 await lay_user(redis, login, [apple(pin, client_id=login * 8)])

@@ -13,10 +13,11 @@ import time
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import redis
+from redis.asyncio import Redis
 
 from tests.support.ports import free_port
 from tests.support.requirements import need_program
@@ -158,3 +159,13 @@ class RedisServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def store_client(socket_path: Path | str, **options: Any) -> Redis:
+    """Make redis-py's asyncio client of a store.
+
+    It has no time-out: with one, Python 3.11 may lose the cancellation of a task that sends a command. As in
+    `RedisServer.client`, it does not search its own version.
+    """
+    options = {"socket_timeout": None, "driver_info": None} | options
+    return Redis(unix_socket_path=str(socket_path), **options)

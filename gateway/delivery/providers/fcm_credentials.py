@@ -117,7 +117,8 @@ class FcmAccount:
             self._wanted.clear()
             self._on_token()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), max(found.expires_s - _RENEW_BEFORE_S, 30.0))
+                async with asyncio.timeout(max(found.expires_s - _RENEW_BEFORE_S, 30.0)):
+                    await self._wanted.wait()
 
     async def _fetch(self) -> AccessToken:
         if isinstance(self._account, ServiceAccount):

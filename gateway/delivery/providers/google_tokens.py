@@ -186,7 +186,8 @@ class GoogleTokens:
             self._thread = threading.Thread(target=work.run, name="google-auth", daemon=True)
             self._thread.start()
             try:
-                return await asyncio.wait_for(work.found, budget_s)
+                async with asyncio.timeout(budget_s):
+                    return await work.found
             except TimeoutError as error:
                 raise NoAccessToken(f"google-auth got no access token within {budget_s:.0f} s") from error
             finally:

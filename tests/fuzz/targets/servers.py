@@ -24,7 +24,7 @@ from tests.gateway.http_api.harness import TOKEN
 from tests.gateway.http_api.harness import house as http_api_house
 from tests.gateway.rhoconnect_push.harness import SESSION
 from tests.gateway.rhoconnect_push.harness import house as rhoconnect_push_house
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 
 ANSWER_S: Final = 60.0
 """An answer that takes longer is a hang: no request here has anything to wait for but the processor."""
@@ -81,7 +81,7 @@ def served(serve: Callable[[Redis, str], AbstractAsyncContextManager[Ask]]) -> O
             loop = runner.get_loop()
             loop.set_exception_handler(complaints.in_loop)
             around = contextlib.AsyncExitStack()
-            redis: Redis = Redis(unix_socket_path=str(server.socket))
+            redis: Redis = store_client(server.socket)
             runner.run(around.enter_async_context(redis))
             ask = runner.run(around.enter_async_context(serve(redis, server.address)))
 

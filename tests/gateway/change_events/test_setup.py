@@ -12,7 +12,7 @@ from tests.gateway.change_events.test_coalescer import (
     writing,
 )
 from tests.gateway.change_events.test_subscriber import configured
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.worker_core import until
 
 
@@ -20,7 +20,7 @@ async def test_changes_of_documents_on_every_shard_are_received(
     redis_server: RedisServer, redis_client: Redis
 ) -> None:
     with RedisServer("redis") as shard:
-        async with Redis(unix_socket_path=str(shard.socket)) as there:
+        async with store_client(shard.socket) as there:
             metrics, documents = Metrics(), (redis_server.address, shard.address)
             async with listening(
                 redis_server.address, metrics, keyspace="configure", documents=documents

@@ -14,6 +14,7 @@ from gateway.simulators import ApnsSimulator, FcmSimulator
 from tests.conftest import StartGateway
 from tests.support.gateway import TOKEN
 from tests.support.providers import provider_settings
+from tests.support.redis import store_client
 from tests.support.rhoconnect import apple, lay_admin, lay_user, rhoconnect_push_client
 
 ODD = 'Ann O\'Hara "the" \\ blank'
@@ -78,7 +79,7 @@ async def test_the_data_of_gateways_is_removed_and_nothing_else(
     assert left.keys() - mailbox == before.keys()
     assert await redis_client.xinfo_groups("rhoconnect:changes") == []
     second = redis_client.connection_pool.connection_kwargs | {"db": 1}
-    async with Redis(unix_socket_path=second["path"], db=1) as queue:
+    async with store_client(second["path"], db=1) as queue:
         assert await queue.keys("*") == []
 
 
@@ -170,7 +171,7 @@ async def test_resques_own_redis_and_namespace_are_cleaned(
 ) -> None:
     """A worker of RhoConnect's, and one of the gateway's name in a namespace that is not the setting's, stay."""
     worker = "rhopush-ours-1234:1:ping"
-    async with Redis(unix_socket_path=redis_client.connection_pool.connection_kwargs["path"], db=2) as resque:
+    async with store_client(redis_client.connection_pool.connection_kwargs["path"], db=2) as resque:
         for name in (worker, "app1:77:*"):
             await resque.sadd("jobs:workers", name)
             await resque.hset("jobs:workers:heartbeat", name, "now")

@@ -13,6 +13,7 @@ from gateway.check.inventory import take_inventory
 from gateway.errors import StoreDown
 from gateway.settings import ResqueSettings, Settings
 from tests.gateway.check.test_migration import lay_rhoconnect
+from tests.support.redis import store_client
 from tests.support.rhoconnect import apple, lay_user
 
 
@@ -42,6 +43,6 @@ async def test_a_large_installation_is_examined_in_part(
 
 async def test_an_unreachable_redis_is_reported(tmp_path: Path) -> None:
     once = Retry(NoBackoff(), 0)  # by default, the client tries for some seconds
-    async with Redis(unix_socket_path=str(tmp_path / "none"), retry=once) as nowhere:
+    async with store_client(tmp_path / "none", retry=once) as nowhere:
         with pytest.raises(StoreDown, match="Redis does not answer: it "):
             await take_inventory(nowhere, nowhere, Settings())

@@ -15,6 +15,7 @@ from gateway.check.findings import Finding, Level
 from gateway.check.rhoconnect_push import check_push_port, check_push_server, check_registrations
 from gateway.server.data_dir import DataDir
 from gateway.settings import MetricsSettings, RhoConnectPushSettings, Secret, Settings
+from tests.support.redis import store_client
 
 REFUSAL = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -171,7 +172,7 @@ async def test_registrations_in_the_right_redis_are_good(redis_client: Redis, re
 
 async def test_registrations_in_another_database_are_found(redis_client: Redis, redis_address: str) -> None:
     path = redis_client.connection_pool.connection_kwargs["path"]
-    async with Redis(unix_socket_path=path, db=3) as other, Redis(unix_socket_path=path, db=4) as unrelated:
+    async with store_client(path, db=3) as other, store_client(path, db=4) as unrelated:
         await other.sadd("reg:instance", "{}")
         await other.set("tok:one", "instance")
         await unrelated.set("key", "value")

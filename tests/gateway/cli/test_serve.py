@@ -14,6 +14,7 @@ from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.store import keys
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
+from tests.support.redis import store_client
 from tests.support.rhoconnect import apple, lay_user
 
 RUN = "import sys; from gateway.cli import main; sys.exit(main())"
@@ -22,7 +23,7 @@ StartGateway = Callable[..., Awaitable[Gateway]]
 
 
 def store_of(gateway: Gateway) -> Redis:
-    return Redis(unix_socket_path=str(gateway.data_dir / "valkey" / "valkey.sock"))
+    return store_client(gateway.data_dir / "valkey" / "valkey.sock")
 
 
 async def store_pid(gateway: Gateway) -> int:

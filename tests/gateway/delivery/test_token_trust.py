@@ -19,7 +19,7 @@ from gateway.settings import load
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from tests.support.apns_environments import apples
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.rhoconnect import Client, apple, lay_user
 from tests.support.worker import Worker, working
 from tests.support.worker_core import WorkerCore, pipeline, read_until, until
@@ -290,7 +290,7 @@ def valkey() -> Iterator[RedisServer]:
 
 class Stage:
     def __init__(self, stack: AsyncExitStack, valkey: RedisServer, folder: Path, settings: Any) -> None:
-        self.redis = Redis(unix_socket_path=str(valkey.socket))
+        self.redis = store_client(valkey.socket)
         self._stack, self._valkey, self._folder, self._settings = stack, valkey, folder, settings
 
     async def worker(self) -> Worker:

@@ -12,7 +12,7 @@ from gateway.errors import StoreDown
 from gateway.simulators import ApnsOptions, ApnsSimulator
 from gateway.store import keys
 from tests.support.providers import TOPIC
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 from tests.support.rhoconnect import apple, lay_user, lay_users
 from tests.support.worker_core import WorkerCore, pipeline, until
 
@@ -57,7 +57,7 @@ async def test_a_lane_begins_nothing_while_verdicts_cannot_be_recorded(
 ) -> None:
     monkeypatch.setattr(unsaved, "UNSAVED_MAX_S", 0.1)
     monkeypatch.setattr(backlog, "WAITING_ROOM_MIN", 0)
-    async with Redis(unix_socket_path=str(store.socket)) as redis:
+    async with store_client(store.socket) as redis:
         await lay_users(redis, {f"user{n}": [apple(f"{n:064x}")] for n in range(DEVICES)})
     async with pipeline(store.address, tmp_path, to_slow) as one:
         one.in_flight.start()

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from gateway.http_api.token_cache import TokenCache
 from tests.gateway.http_api.harness import PING, TOKEN, Answer, House, call, house, request, wire
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 
 GOOD = b'{"user_id":["a","b"],"message":"hi"}'
 
@@ -213,7 +213,7 @@ async def see(api: House, stream: bytes, cuts: list[int]) -> Seen:
 @contextlib.asynccontextmanager
 async def pair(server: RedisServer) -> AsyncIterator[tuple[House, House]]:
     async with (
-        Redis(unix_socket_path=str(server.socket)) as redis,
+        store_client(server.socket) as redis,
         house(redis, fast_path=True) as fast,
         house(redis, fast_path=False) as slow,
     ):

@@ -31,7 +31,7 @@ from gateway.store.connection import RedisConnection, RedisReplyError, Reply
 from protocols.devices import Device
 from protocols.ping.model import Ping
 from tests.gateway.conftest import MakeLink
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 from tests.support.rhoconnect import android, apple, lay_users
 from tests.support.worker_core import until
 
@@ -87,7 +87,7 @@ async def test_users_are_looked_up_in_a_full_store(own_server: RedisServer) -> N
     users = ["bob", "nobody", "eve", "odd", "bob"]
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
-        redis = await stack.enter_async_context(Redis(unix_socket_path=str(own_server.socket)))
+        redis = await stack.enter_async_context(store_client(own_server.socket))
         await lay_users(redis, {"bob": [apple("ab"), android("cd")], "eve": [apple("ef")]})
         await redis.set(keys.user("odd", "clients"), "no set")
         before = await DeviceRegistry(one.connection).devices_of(users)
@@ -192,7 +192,7 @@ async def test_a_full_store_accepts_no_new_pings_and_delivers_the_old_ones(own_s
 async def test_a_full_store_returns_the_devices_of_users(own_server: RedisServer, many: bool) -> None:
     async with (
         AsyncExitStack() as stack,
-        Redis(unix_socket_path=str(own_server.socket)) as redis,
+        store_client(own_server.socket) as redis,
     ):
         one = await _open(stack, own_server)
         ann = [apple("ab", client_id="aa"), apple("cd", client_id="ab")]
@@ -215,7 +215,7 @@ def _facts(found: UserDevices) -> tuple[set[Device], int, tuple[str, ...], bool]
 async def test_a_full_store_returns_its_secrets(own_server: RedisServer) -> None:
     async with AsyncExitStack() as stack:
         one = await _open(stack, own_server)
-        redis = await stack.enter_async_context(Redis(unix_socket_path=str(own_server.socket)))
+        redis = await stack.enter_async_context(store_client(own_server.socket))
         accounts = Accounts(redis, api_token=Secret("token"), admin_password=None, owns_store=False)
         rhoconnect_push = MailboxStore(RedisAddress.parse(own_server.address))
         await rhoconnect_push.open()

@@ -19,7 +19,7 @@ from gateway.store.client_factory import client
 from gateway.store.keys import SESSION_HMAC
 from gateway.store.redis_py_pool import with_bounded_pool
 from protocols.errors import InvalidField
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 
 TOKEN = "configured"
 
@@ -274,7 +274,7 @@ async def test_a_recently_valid_token_is_looked_up_on_the_reserved_connection(
 ) -> None:
     """Also while all others are in use."""
     async with (
-        with_bounded_pool(Redis(unix_socket_path=str(redis_server.socket)), 1) as shared,
+        with_bounded_pool(store_client(redis_server.socket), 1) as shared,
         shared.pipeline() as pipe,
     ):
         ours = Accounts(

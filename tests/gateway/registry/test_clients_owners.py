@@ -23,7 +23,7 @@ from gateway.settings import Secret
 from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.worker_core import until
 
@@ -56,7 +56,7 @@ async def other_push(redis_server: RedisServer, redis_address: str) -> AsyncIter
     store = MailboxStore(RedisAddress.parse(redis_address.replace("db=0", "db=1")))
     await store.open()
     yield store
-    async with Redis(unix_socket_path=str(redis_server.socket), db=1) as redis:
+    async with store_client(redis_server.socket, db=1) as redis:
         await redis.flushdb()
     await store.close()
 

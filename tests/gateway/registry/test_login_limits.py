@@ -18,7 +18,7 @@ from gateway.registry.login_limits import (
 from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 
 
 @pytest.fixture(params=KINDS)
@@ -111,7 +111,7 @@ def test_spellings_of_an_account_are_counted_together(one: str, other: str) -> N
 
 
 async def test_attempts_are_counted_locally_while_redis_is_full(own_server: RedisServer) -> None:
-    async with Redis(unix_socket_path=str(own_server.socket)) as redis:
+    async with store_client(own_server.socket) as redis:
         await redis.config_set("maxmemory", "1")
         now = 100.0
         limits = LoginLimits(redis, lambda: now)
@@ -132,7 +132,7 @@ async def test_local_attempts_in_progress_are_awaited_too(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(login_limits, "_RECHECKS", 1)
-    async with Redis(unix_socket_path=str(own_server.socket)) as redis:
+    async with store_client(own_server.socket) as redis:
         await redis.execute_command("REPLICAOF", "127.0.0.1", "1")
         limits = LoginLimits(redis)
         for _ in range(PAIR_ATTEMPTS):
@@ -145,7 +145,7 @@ async def test_the_counts_of_this_process_are_bounded(
     own_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(login_limits, "_LOCAL_MAX", 10)
-    async with Redis(unix_socket_path=str(own_server.socket)) as redis:
+    async with store_client(own_server.socket) as redis:
         await redis.config_set("maxmemory", "1")
         limits = LoginLimits(redis)
         for number in range(20):

@@ -10,7 +10,7 @@ from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection
 from tests.gateway.resque.test_worker import messages, processed, working
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.resque import enqueue
 from tests.support.worker_core import until
 
@@ -20,7 +20,7 @@ async def test_a_queue_in_another_redis_gets_each_job_once(
 ) -> None:
     await enqueue(redis_server.socket, [{"user_id": "a", "message": f"job {n}"} for n in range(30)])
     with RedisServer("redis") as other:
-        async with Redis(unix_socket_path=str(other.socket)) as theirs:
+        async with store_client(other.socket) as theirs:
             async with working(redis_server.address, other.address):
                 await processed(redis_client, 30)
             assert await messages(theirs) == [f"job {n}" for n in range(30)]

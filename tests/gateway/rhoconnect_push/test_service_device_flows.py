@@ -24,7 +24,7 @@ from tests.gateway.rhoconnect_push.harness import APP, SESSION, USER, House, bas
 from tests.support import rhoconnect
 from tests.support.gateway import Gateway
 from tests.support.ports import free_port
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 
 HASTE = 100.0
 SHARED = pytest.mark.asyncio(loop_scope="module")
@@ -156,7 +156,7 @@ async def site(
     with RedisServer(request.param) as server:
         app = {"redis": server.address, "push_server": "http://someapp:secret@localhost:8675/"}
         async with (
-            Redis(unix_socket_path=str(server.socket)) as redis,
+            store_client(server.socket) as redis,
             Gateway(tmp_path_factory.mktemp("g"), app=app, workers=2) as gateway,
         ):
             yield Site(gateway, redis)

@@ -20,7 +20,7 @@ from gateway.settings import AuthSettings, RhoConnectPushSettings, Secret, Setti
 from gateway.simulators.rhoconnect_push_device import ANDROID, RhoConnectPushDevice
 from gateway.store import keys
 from gateway.store.address import RedisAddress
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 from tests.support.worker_core import until
 
 KEY = keys.MAILBOX_ID_KEY
@@ -152,7 +152,7 @@ async def test_with_a_copy_a_start_on_a_full_redis_serves_immediately(kind: str,
     with RedisServer(kind) as server:
         said = settings(server.address, tmp_path)
         (tmp_path / NAME).write_bytes(b"ab" * 32)
-        async with Redis(unix_socket_path=str(server.socket)) as redis:
+        async with store_client(server.socket) as redis:
             await redis.config_set("maxmemory", "1")
             async with served(said) as url, device(url) as phone:
                 assert not await phone.check("app")

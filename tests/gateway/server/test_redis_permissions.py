@@ -23,7 +23,7 @@ from gateway.store.address import RedisAddress
 from tests.conftest import StartGateway
 from tests.support import rhoconnect
 from tests.support.providers import provider_settings
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.worker import Worker, working
 from tests.support.worker_core import until
@@ -41,7 +41,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
 
 @pytest.fixture
 async def admin(server: RedisServer) -> AsyncIterator[Redis]:
-    async with Redis(unix_socket_path=str(server.socket)) as redis:
+    async with store_client(server.socket) as redis:
         yield redis
 
 

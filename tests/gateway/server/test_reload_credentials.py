@@ -3,14 +3,13 @@
 import json
 from pathlib import Path
 
-from redis.asyncio import Redis
-
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.simulators.keys import make_service_account
 from tests.conftest import StartGateway
 from tests.gateway.server.test_reload_under_load import change, logged
 from tests.support.gateway import Gateway
 from tests.support.providers import TOPIC, provider_settings
+from tests.support.redis import store_client
 from tests.support.rhoconnect import Client, android, apple, lay_user
 
 NO_TEMPORARY_FILES = """
@@ -26,7 +25,7 @@ FID = "cDe_f-gH0123456789abcd"
 
 
 async def lay(gateway: Gateway, devices: list[Client]) -> None:
-    async with Redis(unix_socket_path=str(gateway.data_dir / "valkey" / "valkey.sock")) as redis:
+    async with store_client(gateway.data_dir / "valkey" / "valkey.sock") as redis:
         await lay_user(redis, "bob", devices)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from redis.asyncio import Redis
 
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from tests.support.gateway import Gateway
 from tests.support.providers import provider_settings
+from tests.support.redis import store_client
 from tests.support.rhoconnect import apple, lay_user
 
 StartGateway = Callable[..., Awaitable[Gateway]]
@@ -39,7 +39,7 @@ async def gauge(gateway: Gateway, name: str) -> float:
 
 
 async def lay(gateway: Gateway) -> None:
-    async with Redis(unix_socket_path=str(gateway.data_dir / "valkey" / "valkey.sock")) as redis:
+    async with store_client(gateway.data_dir / "valkey" / "valkey.sock") as redis:
         await lay_user(redis, "bob", [apple("ab" * 32)])
 
 

@@ -21,7 +21,7 @@ from gateway.server import id_secret
 from gateway.server.rhoconnect_push import LocalAuthenticator, open_mailbox, open_rhoconnect_push
 from gateway.settings import AuthSettings, HttpSettings, RhoConnectPushSettings, Secret, Settings
 from tests.support import rhoconnect
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 from tests.support.worker_core import until
 
 DAY_S = 86_400
@@ -135,7 +135,7 @@ async def test_the_first_start_on_a_full_redis_waits_for_room(
         url = f"http://127.0.0.1:{sock.getsockname()[1]}/instanceId"
         said = Settings(redis=Secret(server.address), auth=AuthSettings(devices="open"))
         async with (
-            Redis(unix_socket_path=str(server.socket)) as redis,
+            store_client(server.socket) as redis,
             open_mailbox(said) as store,
             aiohttp.ClientSession(headers={"Authorization": basic("bob:pw")}) as phone,
         ):

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 import pytest
-from redis.asyncio import Redis
 
 from gateway.server.tracing import open_tracer
 from gateway.settings import Settings
@@ -15,7 +14,7 @@ from tests.conftest import StartGateway
 from tests.support.gateway import Gateway
 from tests.support.otlp import Collector
 from tests.support.providers import provider_settings
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 from tests.support.rhoconnect import apple, lay_user
 from tests.support.webhooks import Receiver, receiving
 
@@ -35,7 +34,7 @@ class Stage(NamedTuple):
 async def stage(start_gateway: StartGateway) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         registry, queue = (stack.enter_context(RedisServer("valkey")) for _ in range(2))
-        async with Redis(unix_socket_path=str(registry.socket)) as redis:
+        async with store_client(registry.socket) as redis:
             await lay_user(redis, "bob", [apple(PIN)])
         apns = await stack.enter_async_context(ApnsSimulator())
         fcm = await stack.enter_async_context(FcmSimulator())

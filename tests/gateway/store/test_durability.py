@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from gateway.errors import BadSetting, StoreDown
 from gateway.store.client_factory import ServerFacts, facts
 from gateway.store.durability import Durability, check_durability, judge
-from tests.support.redis import KINDS, RedisServer
+from tests.support.redis import KINDS, RedisServer, store_client
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_a_loading_server_is_checked_when_it_has_loaded(kind: str) -> None
             pipe.execute()
         server.stop()
         starting = asyncio.create_task(asyncio.to_thread(server.start))
-        async with Redis(unix_socket_path=str(server.socket)) as redis:
+        async with store_client(server.socket) as redis:
             found = await _first_facts(redis)
             assert (found.loading, found.append_only) == (True, None)
             assert await check_durability(redis, "aof") == []

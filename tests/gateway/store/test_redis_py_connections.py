@@ -1,5 +1,6 @@
-"""redis-py connections that omit the part of a login that Redis refuses."""
+"""redis-py connections that omit the part of a login that Redis refuses, and that keep cancellations."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
@@ -41,3 +42,24 @@ async def test_a_connection_that_comes_back_begins_with_the_user(server: RedisSe
 async def test_a_connection_without_a_name_stands(server: RedisServer) -> None:
     address = RedisAddress.parse(server.address.replace("unix://", "unix://named:pw@"))
     assert await connected(address) == b"named"
+
+
+async def test_a_cancelled_task_ends_at_whichever_turn_of_the_loop_it_is_cancelled(
+    server: RedisServer,
+) -> None:
+    address = RedisAddress.parse(server.address.replace("unix://", f"unix://:{PASSWORD}@"))
+
+    async def send_for_ever() -> None:
+        while True:
+            await redis.ping()
+
+    async with client(address) as redis:
+        await redis.ping()
+        for turns in range(100):
+            task = asyncio.create_task(send_for_ever())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task], timeout=5)
+            assert task.cancelled(), f"cancelled after {turns} turns"
+        assert await redis.ping()

@@ -15,12 +15,12 @@ from gateway.store.address import RedisAddress
 from gateway.store.client_factory import client
 from gateway.store.errors import redis_errors
 from gateway.store.redis_py_pool import with_bounded_pool
-from tests.support.redis import RedisServer
+from tests.support.redis import RedisServer, store_client
 
 
 def small(server: RedisServer, **options: Any) -> Redis:
     """A client of one connection."""
-    return with_bounded_pool(Redis(unix_socket_path=str(server.socket)), 1, **options)
+    return with_bounded_pool(store_client(server.socket), 1, **options)
 
 
 async def test_many_callers_share_few_connections(redis_address: str) -> None:
@@ -92,7 +92,7 @@ async def test_a_connection_that_cannot_be_made_is_given_back() -> None:
 
 
 async def test_a_full_pool_of_redis_pys_own_is_no_redis_that_is_away(redis_server: RedisServer) -> None:
-    full = Redis(unix_socket_path=str(redis_server.socket), max_connections=1)
+    full = store_client(redis_server.socket, max_connections=1)
     async with full as redis, redis.pipeline() as pipe:
         await pipe.watch("key")
         with pytest.raises(StoreBusy) as caught, redis_errors():
