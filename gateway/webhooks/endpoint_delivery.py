@@ -127,19 +127,21 @@ class EndpointDelivery:
         return waiting_s if waiting_s <= _WAIT_MAX_S else 0.0
 
     async def _deliver_second(self, state: EndpointState) -> float:
-        records, progress = _begun(await self._outbox.next_second(state.cursor), state.progress)
-        if not records:
+        first = await self._outbox.next_record(state.cursor)
+        if first is None:
             self._export_age(state, 0)
             if state.oldest_ms:  # the event was removed
                 await self._states.change(self.name, {}, delete=("oldest", "due", *PROGRESS))
             return POLL_S
-        over_ms = (records[0].second + 1) * _SECOND_MS
+        left_ms = (first.second + 1) * _SECOND_MS - state.now_ms
+        if 0 < left_ms <= _SECOND_MS:  # a record further in the future is older than a change of the clock
+            self._export_age(state, first.at_ms if event_record(first, self._wanted).events else 0)
+            return left_ms / 1000
+        records, progress = _begun(await self._outbox.next_second(state.cursor), state.progress)
+        if not records:  # all of them were removed meanwhile
+            return 0.0
         messages = remaining([event_record(record, self._wanted) for record in records], progress)
         self._export_age(state, messages[0].at_ms if messages else 0)
-        if (
-            0 < over_ms - state.now_ms <= _SECOND_MS
-        ):  # a record further in the future is older than a change of the clock
-            return (over_ms - state.now_ms) / 1000
         last = records[-1]
         progress = progress._replace(until=last.record)
         traces = {} if self._tracer is None else traces_of(records)

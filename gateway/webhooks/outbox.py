@@ -125,6 +125,11 @@ class Outbox:
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
 
+    async def next_record(self, cursor: str) -> StoredRecord | None:
+        """Return the first record after the id `cursor`; None: there is none."""
+        found = await self._read(cursor, 1)
+        return found[0] if found else None
+
     async def next_second(self, cursor: str) -> list[StoredRecord]:
         """Return all records of the first second that has a record after the id `cursor`; empty if there is none."""
         found = await self._read(cursor)
@@ -135,10 +140,8 @@ class Outbox:
             found += more
         return [record for record in found if record.second == second]
 
-    async def _read(self, after: str) -> list[StoredRecord]:
-        reply = await self._connection.call(
-            "XRANGE", keys.WEBHOOK_EVENTS, f"({after}", "+", "COUNT", READ_RECORDS
-        )
+    async def _read(self, after: str, most: int = READ_RECORDS) -> list[StoredRecord]:
+        reply = await self._connection.call("XRANGE", keys.WEBHOOK_EVENTS, f"({after}", "+", "COUNT", most)
         return [_record(record, flat) for record, flat in reply]
 
     async def oldest_ms(self) -> int | None:

@@ -24,6 +24,7 @@ from gateway.store.connection import RedisConnection
 from gateway.webhooks import endpoint_delivery
 from gateway.webhooks.endpoint_delivery import digest_of
 from gateway.webhooks.endpoint_state import PROGRESS
+from gateway.webhooks.outbox import Outbox, StoredRecord
 from protocols.webhooks.attempts import RETRY_S
 from protocols.webhooks.events import LANE_DOWN, PING_COMPLETED, PING_FAILED_DEVICES
 from protocols.webhooks.progress import DeliveryProgress
@@ -58,6 +59,23 @@ async def test_events_of_a_second_arrive_as_messages(
     assert one.count("webhook_oldest_age_seconds") == 0
     state = await one.states.read("crm")
     assert (state.delivered, state.progress, state.number) == (len(receiver.messages), DeliveryProgress(), 6)
+
+
+async def test_the_records_of_a_second_are_read_once(
+    one: One, receiver: Receiver, settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    next_second = Outbox.next_second
+
+    async def reading(outbox: Outbox, cursor: str) -> list[StoredRecord]:
+        read.append(cursor)
+        return await next_second(outbox, cursor)
+
+    monkeypatch.setattr(Outbox, "next_second", reading)
+    for number in range(3):
+        await settle(settling, number)
+        await one.until(lambda delivered=number + 1: len(receiver.events(PING_COMPLETED)) == delivered)
+    assert len(read) == len(set(read)) <= 6  # a settlement may be in two seconds
 
 
 async def test_each_attempt_is_a_span_of_the_recorded_pings(

@@ -85,6 +85,10 @@ async def test_a_second_is_read_as_a_whole(outbox: Outbox, redis_client: Redis) 
     assert (len(found), found[-1].record) == (1200, "5001-1199")
     assert [record.record for record in await outbox.next_second(found[-1].record)] == ["6000-0"]
     assert await outbox.next_second("6000-0") == []
+    first = await outbox.next_record("5000-7")
+    assert first is not None
+    assert (first.record, first.second) == ("5000-8", 5)
+    assert await outbox.next_record("6000-0") is None
     assert await outbox.oldest_ms() == 5000
 
 
