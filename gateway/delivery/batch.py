@@ -327,6 +327,11 @@ class DeliveryBatch:
         """First index and end of each ping."""
         return zip(self.starts, [*self.starts[1:], len(self.states)], strict=True)
 
+    def span_of(self, number: int) -> tuple[int, int]:
+        """First index and end of one ping."""
+        starts = self.starts
+        return starts[number], starts[number + 1] if number + 1 < len(starts) else len(self.states)
+
 
 def _ping_of(starts: Sequence[int], index: int) -> int:
     low, high = 0, len(starts)

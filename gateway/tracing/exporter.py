@@ -23,7 +23,7 @@ _log = structlog.get_logger("tracing")
 
 QUEUE_SPANS: Final = 8_192
 """Most spans that wait for the export in one worker: about 20 MB."""
-EXPORT_SPANS: Final = 512
+EXPORT_SPANS: Final = 1_024
 EXPORT_INTERVAL_MS: Final = 2_000
 """A request costs as much CPU as some dozens of its spans, so one a second would cost a third more in all."""
 EXPORT_TIMEOUT_S: Final = 5.0

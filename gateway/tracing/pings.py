@@ -219,10 +219,9 @@ class BatchTrace:
     def planned(self, batch: DeliveryBatch) -> None:
         """Record the fan-out: the deliveries of the batch are offered to the lanes now."""
         self._planned_ns = now_ns = time.time_ns()
-        spans = list(batch.spans())
         for number, context in self._pings:
             ping = batch.pings[number]
-            first, last = spans[number]
+            first, last = batch.span_of(number)
             about: Attributes = {"rhopush.ping_id": ping.id, "rhopush.attempt": batch.attempt}
             if batch.chunk_index <= 0:  # later chunks of a broadcast wait for the splitting, not in the queue
                 self._tracer.span("queue", context, (_waiting_since_ms(batch) * _MS, self._begin_ns), about)
@@ -232,9 +231,8 @@ class BatchTrace:
     def ended(self, batch: DeliveryBatch) -> None:
         """Record the deliveries by provider: each of them has a verdict."""
         times_ns = (self._planned_ns, time.time_ns())
-        spans = list(batch.spans())
         for number, context in self._pings:
-            indexes = range(*spans[number])
+            indexes = range(*batch.span_of(number))
             of_provider = Counter(batch.chosen[index][1] for index in indexes)
             accepted = Counter(batch.chosen[index][1] for index in indexes if batch.states[index] == ACCEPTED)
             later = Counter(batch.chosen[index][1] for index in indexes if index in batch.postponed)
