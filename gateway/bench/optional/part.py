@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import ClassVar, Final, NamedTuple, Self
 
 from gateway.bench.bench import Bench
+from gateway.bench.child import Progress
 from gateway.bench.result import Figure, Ratio, Spread
 from gateway.bench.roles.load import LoadOrder
 from gateway.bench.testbed import BenchEnvironment, Window, require_delivered
@@ -140,12 +141,12 @@ class Part(ABC):
         """
 
     @abstractmethod
-    def measure(self, pings: int, *, present: bool) -> Cost:
-        """Measure so many pings.
+    def measure_pair(self, pings: int, order: Sequence[bool]) -> Pair:
+        """Measure so many pings with the part, and as many without it.
 
         Args:
             pings: number of pings.
-            present: whether the part is there.
+            order: whether the part is there, for the side that begins and for the other one.
 
         Raises:
             CannotMeasure: a ping was lost, or the part did not do its work.
@@ -161,13 +162,9 @@ class Part(ABC):
         """
         found = []
         for number in range(pairs):
-            cost = {}
-            for present in (False, True) if number % 2 == 0 else (True, False):
-                self.bench.progress.begin(
-                    f"{self.name}, {'with' if present else 'without'}, {number + 1} of {pairs}"
-                )
-                cost[present] = self.measure(pings * self.factor, present=present)
-            found.append(Pair(cost[False], cost[True]))
+            self.bench.progress.begin(f"{self.name}, pair {number + 1} of {pairs}")
+            order = (False, True) if number % 2 == 0 else (True, False)
+            found.append(self.measure_pair(pings * self.factor, order))
         return Pairs(self.name, self.bar, found, self.counts, self._notes)
 
     def cost(
@@ -177,6 +174,7 @@ class Part(ABC):
         *,
         present: bool,
         finish: Callable[[], None] = lambda: None,
+        on_progress: Progress | None = None,
     ) -> Cost:
         """Send the pings to a gateway and measure it until their last verdict.
 
@@ -185,6 +183,7 @@ class Part(ABC):
             pings: number of pings.
             present: whether the part is there.
             finish: called before the measurement ends, to wait for what follows the verdicts.
+            on_progress: receives the progress; None: it is shown.
 
         Raises:
             CannotMeasure: the provider received another number of pushes.
@@ -201,7 +200,7 @@ class Part(ABC):
             traced=traced,
         )
         with stand.window() as window:
-            stand.carry_out(order, self.bench.progress.on_progress)
+            stand.carry_out(order, on_progress or self.bench.progress.on_progress)
             stand.store.emptied()
             finish()
         self._sent += pings

@@ -4,14 +4,14 @@ One gateway is measured with and without them in turn, so that both sides have t
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import ClassVar, Final
 
 from gateway.bench.bench import Bench
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.optional.part import EFFECT_MAX_S, Cost, Part
+from gateway.bench.optional.part import EFFECT_MAX_S, Cost, Pair, Part
 from gateway.bench.roles.console_pages import PagesOrder, PagesResult
 from gateway.bench.roles.sync_writer import SyncOrder
 from gateway.bench.testbed import BenchEnvironment
@@ -43,8 +43,21 @@ class RunningPart(Part):
     def open(self, opening: ExitStack) -> None:
         """Start the processes of the part; by default, there are none."""
 
+    def measure_pair(self, pings: int, order: Sequence[bool]) -> Pair:
+        """Measure the running gateway twice, one time after the other."""
+        costs = {present: self.measure(pings, present=present) for present in order}
+        return Pair(costs[False], costs[True])
+
     def measure(self, pings: int, *, present: bool) -> Cost:
-        """Measure the running gateway."""
+        """Measure the running gateway.
+
+        Args:
+            pings: number of pings.
+            present: whether the part is there.
+
+        Raises:
+            CannotMeasure: as `measure_pair`.
+        """
         return self.cost(self.stand, pings, present=present)
 
 

@@ -1,8 +1,10 @@
 """Parts that a setting switches on at the start of a gateway: webhooks and tracing.
 
-Each measurement has a gateway of its own, and the other gateway of its pair does not run beside it. Some seconds
-after the last verdict belong to the measurement, with the part and without it: the gateway sends events and spans
-within two seconds after they occurred.
+Each pair has two new gateways, each with its own store, provider and load generator, which are measured at the same
+time. One after the other would be compared under different conditions: what a gateway's CPU time is worth depends on
+what the machine's other cores do, and the receiver of events or spans runs on one of them. Some seconds after the last
+verdict belong to the measurement, with the part and without it: the gateway sends events and spans within two seconds
+after they occurred.
 """
 
 import base64
@@ -10,15 +12,17 @@ import importlib.util
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from typing import ClassVar, Final
 
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.optional.part import EFFECT_MAX_S, Cost, Part
+from gateway.bench.optional.part import EFFECT_MAX_S, Pair, Part
 from gateway.bench.roles.receiver import TRACES, WEBHOOKS, ReceiverCounts
 from gateway.bench.scratch import scratch
+from gateway.bench.testbed import BenchEnvironment
 
 USERS: Final = 10_000
 AFTER_S: Final = 2.5
@@ -70,36 +74,50 @@ class SettingsPart(Part):
             pings: pings of this gateway up to now, those that warm it up included.
         """
 
-    def measure(self, pings: int, *, present: bool) -> Cost:
-        """Start a gateway, warm it up, and measure it."""
+    def measure_pair(self, pings: int, order: Sequence[bool]) -> Pair:
+        """Start two gateways, warm them up, and measure them at the same time."""
         before = self._number()
-        with self.bench.stand(USERS, environ=self.environ(self._url) if present else {}) as stand:
-            stand.warm()
-            users = stand.plan.users
-            expected = users if present else None
-            self._wait(before, expected)
-            expected = users + pings if present else None
-            found = self.cost(stand, pings, present=present, finish=lambda: self._wait(before, expected))
-        if present:
-            self.counts[self.counted] += self._number() - before
-        return found
+        with ExitStack() as opening:
+            stands = {present: opening.enter_context(self._stand(present=present)) for present in order}
+            for stand in stands.values():
+                stand.warm()
+            users = stands[True].plan.users
+            self._wait(before, users)
+            with ThreadPoolExecutor(len(stands)) as threads:
+                without = threads.submit(
+                    self.cost,
+                    stands[False],
+                    pings,
+                    present=False,
+                    finish=lambda: time.sleep(AFTER_S),
+                    on_progress=lambda *_: None,  # that of the other gateway is shown
+                )
+                present = self.cost(
+                    stands[True], pings, present=True, finish=lambda: self._wait(before, users + pings)
+                )
+                pair = Pair(without.result(), present)
+        self.counts[self.counted] += self._number() - before
+        return pair
+
+    def _stand(self, *, present: bool) -> AbstractContextManager[BenchEnvironment]:
+        return self.bench.stand(USERS, environ=self.environ(self._url) if present else {})
 
     def _number(self) -> int:
         return self.number(self._receiver.request(None, ReceiverCounts))
 
-    def _wait(self, before: int, pings: int | None) -> None:
-        """Wait for `AFTER_S`, and with the part until the receiver has everything.
+    def _wait(self, before: int, pings: int) -> None:
+        """Wait for `AFTER_S`, and until the receiver has everything.
 
         Args:
             before: the number that earlier gateways sent.
-            pings: pings of this gateway; None: it does not have the part.
+            pings: pings of the gateway with the part.
 
         Raises:
             CannotMeasure: it was not sent.
         """
         until = time.monotonic() + EFFECT_MAX_S
         time.sleep(AFTER_S)
-        while pings is not None and not self.is_complete(number := self._number() - before, pings):
+        while not self.is_complete(number := self._number() - before, pings):
             if time.monotonic() > until:
                 raise CannotMeasure(f"{self.name}: after {pings} pings: {number} {self.counted}")
             time.sleep(_POLL_S)

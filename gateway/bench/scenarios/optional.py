@@ -3,15 +3,16 @@
 On: everything, as `rhopush serve` is shipped, under the single pings of `endtoend`: to a user picked at random among
 10,000, over 64 keep-alive connections, with warm caches. Each part is measured in pairs, with it and without it, in
 the order A B B A, so that a steady drift of the machine adds to both sides alike; its figure is the median of the
-pairs' ratios, with the lowest and the highest. No gateway idles beside the measured one: an idle gateway also uses
-the cores and their caches. Parts that come from outside (live pages of the console and scrapes, syncs, headers) are
-switched on and off around one running gateway, so that both sides have the same process. Parts that a setting
-switches on need a start: each measurement then has a new gateway with a new store, so that the differences between
-two processes of the same program are in the spread, and not in the median alone; 2.5 seconds after the last verdict
-belong to both sides, in which events and spans are sent. The console's cost is one of time, so it is measured over
-four times as many pings. The syncs come at a fixed rate beside 2,000 pings a second, so a ping costs more there, on
-both sides, than at full rate. The pings that are traced have no `traceparent`, as those of RhoConnect. Load generator,
-provider, Redis, receiver, browsers and the writer of the syncs are processes of their own, and no part of the gateway.
+pairs' ratios, with the lowest and the highest. Parts that come from outside (live pages of the console and scrapes,
+syncs, headers) are switched on and off around one running gateway, so that both sides have the same process, and no
+gateway idles beside the measured one. Parts that a setting switches on need a start: each pair then has two new
+gateways, so that the differences between two processes of the same program are in the spread, and not in the median
+alone. The two are measured at the same time: a gateway's CPU time depends on what the other cores do, and the receiver
+of events and spans runs there. 2.5 seconds after the last verdict belong to both sides, in which events and spans are
+sent. The console's cost is one of time, so it is measured over four times as many pings. The syncs come at a fixed
+rate beside 2,000 pings a second, so a ping costs more there, on both sides, than at full rate. The pings that are
+traced have no `traceparent`, as those of RhoConnect. Load generator, provider, Redis, receiver, browsers and the
+writer of the syncs are processes of their own, and no part of the gateway.
 """
 
 from collections.abc import Iterator
@@ -80,7 +81,9 @@ def _of_one_gateway(bench: Bench) -> Iterator[Pairs]:
 
 def _of_many_gateways(bench: Bench, notes: list[str]) -> Iterator[Pairs]:
     for kind in WITH_SETTINGS:
-        if (missing := kind.missing()) is not None:
+        if bench.options.redis is not None:
+            notes.append(f"{kind.name}: not measured: its two gateways need a store each, not one --redis")
+        elif (missing := kind.missing()) is not None:
             notes.append(f"{kind.name}: not measured: {missing}")
         else:
             yield _measured(bench, kind(bench))

@@ -1,6 +1,7 @@
 """The order of the pairs of a part, and their ratios."""
 
 import io
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import pytest
@@ -20,24 +21,24 @@ class Scripted(Part):
     def __init__(self, costs: list[float]) -> None:
         super().__init__(Bench(Options(peers=False), Progress(io.StringIO())))
         self.costs = costs
-        self.measured: list[tuple[int, bool]] = []
+        self.measured: list[tuple[int, Sequence[bool]]] = []
         self.closed = False
 
     def open(self, opening: ExitStack) -> None:
         opening.callback(setattr, self, "closed", True)
 
-    def measure(self, pings: int, *, present: bool) -> Cost:
-        self.measured.append((pings, present))
-        self.counts["events"] += present
-        return Cost(self.costs.pop(0), 5.0)
+    def measure_pair(self, pings: int, order: Sequence[bool]) -> Pair:
+        self.measured.append((pings, order))
+        self.counts["events"] += 1
+        return Pair(Cost(self.costs.pop(0), 5.0), Cost(self.costs.pop(0), 5.0))
 
 
 def test_the_order_of_two_pairs_is_without_with_with_without() -> None:
-    with Scripted([40.0, 44.0, 42.0, 40.0, 50.0, 50.0]) as part:
+    with Scripted([40.0, 44.0, 40.0, 42.0, 50.0, 50.0]) as part:
         found = part.measure_pairs(3, 100)
         assert not part.closed
     assert part.closed
-    assert part.measured == [(400, present) for present in (False, True, True, False, False, True)]
+    assert part.measured == [(400, (False, True)), (400, (True, False)), (400, (False, True))]
     assert [pair.ratio for pair in found.pairs] == [1.1, 1.05, 1.0]
     assert found.counts == {"events": 3}
 

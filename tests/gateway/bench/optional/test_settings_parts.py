@@ -62,6 +62,15 @@ def test_without_the_packages_of_tracing_the_report_names_the_extra(monkeypatch:
     )
 
 
+@pytest.mark.usefixtures("one_pair")
+def test_with_a_redis_of_the_caller_the_report_says_why_no_part_is_measured() -> None:
+    options = Options(pings=PINGS, users=USERS, redis="unix:///nowhere", peers=False)
+    result = run_scenario("optional", Bench(options, Progress(io.StringIO())))
+    assert result.ratios == ()
+    assert [note.partition(":")[0] for note in result.notes[1:]] == [part.name for part in WITH_SETTINGS]
+    assert all(note.endswith("not one --redis") for note in result.notes[1:])
+
+
 async def test_events_of_a_repeated_message_count_once(tmp_path: Path) -> None:
     with Child("receiver", tmp_path) as receiver:
         url = f"http://127.0.0.1:{receiver.receive(int)}{WEBHOOKS}"
