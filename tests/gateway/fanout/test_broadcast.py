@@ -267,7 +267,7 @@ async def test_broadcasts_that_are_taken_over_do_not_delay_chunks(
         gone.broadcast_tasks.begin(await begin(gone))
         await until(lambda: gone.read(keys.CHUNKS))
         await gone.broadcast_tasks.close()
-    async with pipeline(redis_address, tmp_path, settings, name="heir:0") as successor:
+    async with pipeline(redis_address, tmp_path, settings, name="successor:0") as successor:
         own = await successor.append(*names())
         successor.in_flight.start()
         successor.consumer.start()

@@ -61,7 +61,7 @@ async def test_entries_of_an_inactive_consumer_are_all_taken_over(
                 await gone.append("bob", message="held by who is gone")
             assert len(await gone.read(keys.PINGS, 1000)) == 60
         apns.received.clear()
-        async with pipeline(redis_address, tmp_path, settings, name="heir:0") as successor:
+        async with pipeline(redis_address, tmp_path, settings, name="successor:0") as successor:
             successor.consumer.start()
             records = await apns.received.wait(60)
             assert {record.summary.alert for record in records} == {"held by who is gone"}

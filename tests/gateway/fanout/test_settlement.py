@@ -29,7 +29,7 @@ BATCH = "0" * 28
 
 def batch(stream: str, on_complete: Callable[[DeliveryBatch], None] = lambda _: None) -> DeliveryBatch:
     """Two pings for two devices each, the first of which has both its verdicts."""
-    pings = [Ping(id=f"{BATCH}{index:04x}", reply_to="door") for index in range(2)]
+    pings = [Ping(id=f"{BATCH}{index:04x}", reply_to="this-process") for index in range(2)]
     found = DeliveryBatch(Lease(stream, "1-0", b"", 2, 9, False), BATCH, pings, on_complete)
     for number in range(2):
         found.begin_ping({"repeated": number})
@@ -73,10 +73,13 @@ def test_a_waiting_request_reads_the_receipt_if_a_retry_is_the_last_part() -> No
 
 
 def test_a_split_broadcast_subtracts_the_count_of_its_splitting() -> None:
-    lease, ping = Lease(keys.BROADCASTS, "1-0", b"", 1, 9, False), Ping(id=f"{BATCH}0000", reply_to="door")
+    lease, ping = (
+        Lease(keys.BROADCASTS, "1-0", b"", 1, 9, False),
+        Ping(id=f"{BATCH}0000", reply_to="this-process"),
+    )
     key = keys.receipt(BATCH)
     assert split_broadcast(lease, BATCH, ping) == Settlement(
-        lease, [ReceiptField(key, "0:open", -1)], (), [PingWaiter("door", ping.id, key, "0:open")]
+        lease, [ReceiptField(key, "0:open", -1)], (), [PingWaiter("this-process", ping.id, key, "0:open")]
     )
 
 
@@ -203,9 +206,9 @@ async def test_the_verdict_of_a_retry_counts_although_redis_clock_was_set_back(
 
 
 class Waiters:
-    """The doors of one process, and what they hear."""
+    """The requests of one process that wait for their pings, and the outcomes that they get."""
 
-    channel = "door"
+    channel = "this-process"
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, bytes]] = []
@@ -226,7 +229,7 @@ class Redis:
 
 @pytest.mark.parametrize(
     ("channel", "postponed", "here", "elsewhere"),
-    [("door", False, 2, 0), ("another", False, 0, 2), ("door", True, 1, 1)],
+    [("this-process", False, 2, 0), ("another", False, 0, 2), ("this-process", True, 1, 1)],
     ids=["of this process", "of another", "one that is not over"],
 )
 async def test_local_waiters_are_notified_directly_and_others_through_redis(

@@ -1,4 +1,4 @@
-"""Doors for tests: each way of answering, over a real store."""
+"""HTTP servers for tests: with and without the fast path, over a real store."""
 
 from collections.abc import AsyncIterator
 
@@ -10,13 +10,13 @@ from tests.gateway.http_api.harness import House, house
 
 @pytest.fixture(params=["fast", "aiohttp"])
 async def both(request: pytest.FixtureRequest, redis_client: Redis) -> AsyncIterator[House]:
-    """Doors, once with the fast path and once without: the answers are the same."""
+    """The HTTP API, once with the fast path and once without: the answers are the same."""
     async with house(redis_client, fast_path=request.param == "fast") as found:
         yield found
 
 
 @pytest.fixture
 async def api(redis_client: Redis) -> AsyncIterator[House]:
-    """Doors with the fast path."""
+    """The HTTP API with the fast path."""
     async with house(redis_client) as found:
         yield found

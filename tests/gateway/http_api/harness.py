@@ -1,4 +1,4 @@
-"""Doors on a real socket, a queue that tells what it was given, and a client that reads single answers."""
+"""The HTTP API on a real socket, a queue that records its pings, and a client that reads single answers."""
 
 import asyncio
 import contextlib
@@ -82,7 +82,7 @@ class RecordingQueue:
 class Reports:
     """Receipts and waiters in one: reports by ping id."""
 
-    channel = "channel-of-this-door"
+    channel = "channel-of-this-process"
 
     def __init__(self) -> None:
         self.known: dict[str, dict[str, Any]] = {}
@@ -126,7 +126,7 @@ class Reports:
 
 @dataclass
 class House:
-    """The doors, and everything behind them that a test looks at or changes."""
+    """A running HTTP API, with the parts that a test reads or changes."""
 
     api: HttpApi
     services: Dependencies
@@ -158,7 +158,7 @@ async def house(
     further_routes: FurtherRoutes = no_routes,
     **options: Any,
 ) -> AsyncIterator[House]:
-    """Open doors on a free port. `options` are those of `Dependencies`.
+    """Serve the HTTP API on a free port. `options` are those of `Dependencies`.
 
     Args:
         send_bytes: SO_SNDBUF of its connections: how many bytes of unread answers the kernel takes at most.

@@ -130,7 +130,7 @@ async def test_an_invented_token_is_looked_up_in_its_clients_turn(
 
 @contextlib.asynccontextmanager
 async def behind_a_proxy(redis: Redis) -> AsyncIterator[House]:
-    """Doors that believe this machine's X-Forwarded-For."""
+    """The HTTP API with this machine as a trusted proxy, whose X-Forwarded-For counts."""
     settings = Settings(http=HttpSettings(trusted_proxies=("127.0.0.1",)))
     async with house(redis, settings=settings) as api:
         yield api

@@ -26,7 +26,7 @@ FORM = request(b"user_id=bob", headers={"Content-Type": "application/x-www-form-
 
 
 async def connected(stack: AsyncExitStack, api: House, data: bytes = b"") -> Wire:
-    """A client that is known to the doors: it has had an answer, or it is counted."""
+    """A client that the server has accepted: it has had an answer, or it is counted."""
     before = api.services.connections.main
     client = await stack.enter_async_context(wire(api.port))
     if data:
@@ -112,7 +112,7 @@ STRANGERS = {
 
 
 async def stranger_of(stack: AsyncExitStack, api: House, kind: str) -> Wire:
-    """A stranger that the doors know as what it is."""
+    """A client without credentials whose last use the server has recorded."""
     connections = api.api._fast_path.connections
     last_use = connections.last_use
     stranger = await stack.enter_async_context(wire(api.port))

@@ -1,6 +1,6 @@
 """With and without the fast path: whatever bytes come, in whatever pieces, the answers are the same.
 
-Both doors get the same bytes in the same cuts, then the client's end of stream; compared are all answers (but
+Both servers get the same bytes in the same cuts, then the client's end of stream; compared are all answers (but
 for the Date), whether the connection ended, and every ping that reached the queue.
 """
 
@@ -234,7 +234,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="module")
 def running(server: RedisServer, runner: asyncio.Runner) -> Iterator[tuple[House, House]]:
-    """Doors for all examples: to open them takes longer than an example."""
+    """Both servers, for all examples: their start takes longer than an example."""
     opened = pair(server)
     yield runner.run(opened.__aenter__())
     runner.run(opened.__aexit__(None, None, None))
@@ -261,7 +261,7 @@ def test_the_answers_never_differ(
 
 
 def test_the_comparison_can_fail(server: RedisServer) -> None:
-    """A control: doors that do differ are seen to."""
+    """A control: the comparison finds a server that answers differently."""
 
     async def compare() -> None:
         async with pair(server) as (fast, slow):

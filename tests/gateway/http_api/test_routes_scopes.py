@@ -65,7 +65,7 @@ TABLE = [
 
 @contextlib.asynccontextmanager
 async def guarded(redis: Redis, **options: Any) -> AsyncIterator[House]:
-    """Doors with named tokens, and a user with a device of each of two apps."""
+    """The HTTP API with named tokens, and a user with a device of each of two apps."""
     await redis.mset(
         {
             "user:bob:rho__id": "bob",

@@ -21,7 +21,7 @@ async def test_waiting_until_every_device_accepted(both: House) -> None:
     both.reports.finished = {"state": "done", "devices": [{"client_id": "a", "verdict": "accepted"}]}
     answer = await call(both, {"user_id": "bob", "wait": True})
     assert (answer.status, answer.body) == (200, b"")
-    assert both.queue.pings[0].reply_to == "channel-of-this-door"
+    assert both.queue.pings[0].reply_to == "channel-of-this-process"
     assert both.reports.waited_s == [30.0]
 
 

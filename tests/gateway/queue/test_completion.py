@@ -1,4 +1,4 @@
-"""Doors that wait for the end of a ping."""
+"""Requests that wait for the end of a ping."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -77,7 +77,7 @@ async def test_the_receipt_of_an_expected_ping_is_not_read_before_its_notificati
     await redis_client.config_resetstat()
     with completions.waiting_for(PING) as heard:
         await finish(redis_client)
-        await redis_client.publish(completions.channel, PING)  # perhaps before its door even waits
+        await redis_client.publish(completions.channel, PING)  # possibly before the request waits
         assert await completions.outcome(PING, 30, heard) is not None
     assert completions._waiting == {}
     stats = await redis_client.info("commandstats")

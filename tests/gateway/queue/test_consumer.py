@@ -89,7 +89,7 @@ async def test_only_entries_without_renewal_are_taken_over(
 ) -> None:
     added = await add(redis_client, count=2)
     await streams.read(reader, (keys.PINGS,), 10, 1)
-    successor = Streams(connection, "heir:0", 3600)
+    successor = Streams(connection, "successor:0", 3600)
     assert await successor.take_over(keys.PINGS, FIRST, 10) == ([], FIRST)
     # Redis counts idle time itself: let these have been idle for long.
     await redis_client.execute_command(
@@ -235,8 +235,8 @@ async def test_a_waiting_request_is_notified_only_of_the_end(
     lease = await lease_one(streams, reader, redis_client)
     await redis_client.hset(RECEIPT, "0:open", still_open)
     async with redis_client.pubsub() as heard:
-        await heard.subscribe("door", "marker")
-        waiter = PingWaiter("door", "ping", RECEIPT, "0:open", b"\xffrecord")
+        await heard.subscribe("channel", "marker")
+        waiter = PingWaiter("channel", "ping", RECEIPT, "0:open", b"\xffrecord")
         await settled(streams, Settlement(lease, waiters=[waiter, waiter._replace(record=b"")]))
         await redis_client.publish("marker", "end")
         found = []

@@ -35,7 +35,7 @@ async def queue(connection: RedisConnection) -> QueueProducer:
 
 
 class Told:
-    """Doors that remember what they were told."""
+    """A caller of the queue that records the outcomes."""
 
     def __init__(self) -> None:
         self.outcomes: list[Accepted | RhoPushError] = []

@@ -38,10 +38,10 @@ def test_without_ids_no_request_is_notified() -> None:
 
 def test_each_ping_has_a_record_and_each_waiting_request_is_notified() -> None:
     lease = Lease(keys.PINGS, "1-0", b"", 3, 1, redelivered=False)
-    found = verdict_arguments(lease, EntryOutline(BATCH, ((0, "door"), (1, ""), (2, "door"))))
+    found = verdict_arguments(lease, EntryOutline(BATCH, ((0, "channel"), (1, ""), (2, "channel"))))
     assert (found[0], found[1], found[3]) == (1, "base", 0)
     assert len(msgspec.msgpack.decode(found[2])) == 3
-    assert found[4:] == [2, "door", f"{BATCH}0000", "door", f"{BATCH}0002"]
+    assert found[4:] == [2, "channel", f"{BATCH}0000", "channel", f"{BATCH}0002"]
 
 
 def test_a_chunk_ends_the_deliveries_of_its_devices_and_is_no_longer_open() -> None:

@@ -49,7 +49,7 @@ def test_two_jobs_with_the_same_text_have_different_keys() -> None:
 async def test_jobs_of_a_gateway_without_heartbeats_are_inherited_by_redis_clock(
     connection: RedisConnection, redis_client: Redis, behind_s: int, inherited: int
 ) -> None:
-    store = ResqueStore(connection, ResqueKeys(), "heir", "heir:1:ping")
+    store = ResqueStore(connection, ResqueKeys(), "successor", "successor:1:ping")
     await redis_client.hset(f"{keys.RESQUE_TAKEN}gone", "1", b"ping\0{}")
     seconds, _ = await redis_client.time()
     await redis_client.zadd(keys.RESQUE_TAKERS, {"gone": (seconds - behind_s) * 1000})

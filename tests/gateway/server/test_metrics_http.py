@@ -92,7 +92,7 @@ async def test_a_client_that_reads_no_answer_times_out(house: House, monkeypatch
     monkeypatch.setattr(metrics_http.ScrapeStage.ANSWER, "_value_", 0.0)
     metrics, _ = house.worker()
     for number in range(20_000):  # more than the buffers of a connection hold
-        metrics.pings_accepted(f"door {number} {'x' * 300}")
+        metrics.pings_accepted(f"ingress {number} {'x' * 300}")
     with socket.create_connection(("127.0.0.1", house.port)) as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         lazy.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")

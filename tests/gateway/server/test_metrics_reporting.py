@@ -78,7 +78,7 @@ async def reported(made: MetricsReporter) -> int:
 async def test_a_long_report_is_made_in_slices(house: House) -> None:
     metrics, asked = house.worker()
     for number in range(20_000):
-        metrics.pings_accepted(f"door {number}").inc()
+        metrics.pings_accepted(f"ingress {number}").inc()
     assert await reported(asked) > 1
     found = samples((await asked.scrape()).decode())
     assert sum(name.startswith("rhopush_pings_accepted_total") for name in found) == 20_000
@@ -89,7 +89,7 @@ async def test_a_supervisor_that_reads_nothing_blocks_no_worker() -> None:
     metrics, made = Metrics("1"), MetricsReporter(theirs, report_s=3600)
     made.begin(metrics)
     for number in range(3000):  # many times what a channel holds
-        metrics.pings_accepted(f"door {number} {'x' * 300}").inc()
+        metrics.pings_accepted(f"ingress {number} {'x' * 300}").inc()
         if number % 100 == 0:
             await reported(made)
     assert 0 < len(made._unsent) < 1_000_000
