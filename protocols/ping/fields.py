@@ -213,15 +213,11 @@ def instant_ms(value: Any, field: str) -> int:
     """
     if type(value) is str:
         return _text_instant_ms(bounded(value, field, WORD_CHARACTERS), field)
-    if type(value) is float and math.isfinite(value):
-        milliseconds_since = math.floor(value * 1000)
-    elif type(value) is int:
-        milliseconds_since = value * 1000
-    else:
+    if type(value) is not int and not (type(value) is float and math.isfinite(value)):
         raise wrong_type(field, _INSTANT_EXPECTED, value)
-    if milliseconds_since > EPOCH_S_MAX * 1000:
+    if value > EPOCH_S_MAX:
         raise _not_seconds(field)
-    return max(0, milliseconds_since)
+    return math.floor(max(0, value) * 1000)
 
 
 def _text_instant_ms(value: str, field: str) -> int:
