@@ -14,8 +14,9 @@ from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.webhooks.endpoint_state import EndpointState, EndpointStates
 from gateway.webhooks.outbox import Outbox, StoredRecord, event_record
+from protocols.instants import instant_text
 from protocols.numbers import whole
-from protocols.webhooks.events import Message, instant_text, messages_of
+from protocols.webhooks.events import Message, messages_of
 
 RECORDS_MAX: Final = 20
 """Most records of one ping that are read, the newest: a broadcast or a ping with many retries has more."""
