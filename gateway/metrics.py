@@ -283,7 +283,8 @@ class Metrics:
         self.credential_expiry_seconds = _gauge_family(
             registry,
             "credential_expiry_seconds",
-            "Seconds until the APNs certificate of an app expires; negative after it has expired.",
+            "Seconds until the APNs certificate of an app expires; negative after it has expired, +Inf once the app "
+            "uses no certificate any longer.",
             Merge.MIN,
             "app",
             "provider",

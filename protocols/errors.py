@@ -10,7 +10,7 @@ Each class defines the HTTP status of the response, the public code, the metric 
 may succeed later. Messages name the value that was found and the expected one; they never contain a token or a key.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class RhoPushError(Exception):
@@ -123,3 +123,27 @@ class NothingToSend(InputError):
 
     code = "nothing_to_send"
     label = "nothing_to_send"
+
+
+_JSON_NAMES: Final[dict[type, str]] = {
+    str: "a text",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    tuple: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+def wrong_type(field: str, expected: str, value: object) -> InvalidField:
+    """Make the error for a value of a wrong type. It names the type that was found, never the value.
+
+    Args:
+        field: path of the parameter.
+        expected: the expected type, as "a text".
+        value: the value that was found, in JSON's types.
+    """
+    found = _JSON_NAMES.get(type(value), "another kind of value")
+    return InvalidField(f"{field} must be {expected}, not {found}", field=field)

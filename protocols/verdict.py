@@ -22,9 +22,8 @@ class Remedy(Enum):
     """The action of the lane before its next delivery."""
 
     NONE = "none"
-    REFRESH = (
-        "renew"  # make a new provider token (JWT, OAuth), and try once more with whatever token there is
-    )
+    # make a new provider token (JWT, OAuth), and try once more with whatever token there is
+    REFRESH = "refresh"
     REISSUE = "reissue"  # the same if another clock gives another token; otherwise as HALT
     RECONNECT = "reconnect"  # retire this connection
     HALT = "halt"  # the credential cannot work: open the breaker, alarm

@@ -4,6 +4,7 @@ A p8 key and a service account do not expire, so only certificates are monitored
 first use: the certificate of an app that pings once a month would otherwise expire unnoticed.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -50,13 +51,37 @@ class CertificateExpiryMonitor:
         self._metrics = metrics
         self._providers = installed() if providers is None else providers
         self._warned: dict[CertificateExpiry, int] = {}
+        """Number of warnings that were logged about each certificate."""
         self.apply_settings(settings)
 
     def apply_settings(self, settings: Settings) -> None:
-        """Read the certificates of new settings. Warnings about an unchanged certificate are not repeated."""
+        """Read the certificates of new settings. Warnings about an unchanged certificate are not repeated.
+
+        A certificate that is no longer in use gets an infinite remaining time: the last one would remain exported, with
+        its alert. One whose file cannot be read any longer stays: its lane keeps it.
+        """
         endings = list(certificate_expiries(settings, self._providers))
+        labels = {(expiry.app, expiry.provider) for expiry in endings}
+        for expiry in self._warned:
+            if (expiry.app, expiry.provider) in labels:
+                continue
+            if self._is_unreadable(settings, expiry):
+                endings.append(expiry)
+            else:
+                self._metrics.credential_expiry_seconds(expiry.app, expiry.provider).set(math.inf)
         self._warned = {expiry: self._warned.get(expiry, 0) for expiry in endings}
         self._told_at = -_EVERY_S
+
+    def _is_unreadable(self, settings: Settings, expiry: CertificateExpiry) -> bool:
+        """Whether the settings have a credential in place of this certificate that cannot be read."""
+        provider = self._providers.get(expiry.provider)
+        if provider is None or (expiry.app and expiry.app not in settings.apps):
+            return False
+        try:
+            provider.expiry(settings, expiry.app)
+        except CredentialError:
+            return True
+        return False
 
     def update(self, now_s: float) -> None:
         """Export the remaining time and log due warnings, once a minute however often this is called."""

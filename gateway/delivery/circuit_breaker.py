@@ -1,6 +1,8 @@
 """The circuit breaker of a lane, as a table: it stops a lane whose credential the provider refused.
 
-``` CLOSED --REFUSED--> OPEN --TIME_OVER, CORRECTED--> HALF_OPEN --ACCEPTED--> CLOSED HALF_OPEN --REFUSED---> OPEN
+```
+CLOSED --REFUSED--> OPEN --TIME_OVER, CORRECTED--> HALF_OPEN --ACCEPTED--> CLOSED
+                                                   HALF_OPEN --REFUSED---> OPEN
 ```
 
 Rules:

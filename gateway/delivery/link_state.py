@@ -1,6 +1,9 @@
 """Whether a lane can reach its provider, as a table.
 
-``` UNTRIED --CONNECTED--> UP --FAILED--> DOWN --CONNECTED--> UP UNTRIED --FAILED-----> DOWN ```
+```
+UNTRIED --CONNECTED--> UP --FAILED--> DOWN --CONNECTED--> UP
+UNTRIED --FAILED-----> DOWN
+```
 
 Rules:
 - FAILED is a failed attempt to connect, or the failure of the last usable connection. The orderly end of an idle

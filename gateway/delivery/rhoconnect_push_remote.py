@@ -24,6 +24,7 @@ from gateway.errors import BAD_DATA, BadSetting
 from gateway.metrics import Metrics
 from gateway.settings import RetrySettings, Secret
 from gateway.system.answer_start import read_start
+from gateway.system.network_errors import describe
 from protocols.verdict import Verdict, VerdictKind
 
 CONNECTIONS_MAX: Final = 8
@@ -150,9 +151,10 @@ class RemoteRhoConnectPushLane(Lane):
                 allow_redirects=False,
             ) as answer:
                 body = await read_start(answer)
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            # The request was not sent. A `ConnectionTimeoutError` is a `TimeoutError`, too: this clause comes first.
             self._times.unprocessed(delivery)
-            self._requeue(delivery)  # the request was not sent
+            self._requeue(delivery)
             self._unreachable(error)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._times.answered(delivery, 0)
@@ -179,7 +181,7 @@ class RemoteRhoConnectPushLane(Lane):
             self._reject(delivery, verdict.reason)
 
     def _unreachable(self, error: OSError) -> None:
-        self._on_link(LinkEvent.FAILED, error.strerror or type(error).__name__)
+        self._on_link(LinkEvent.FAILED, describe(error))
         if self._reconnecting is None or self._reconnecting.done():
             self._reconnecting = asyncio.create_task(self._reconnect(), name=f"reconnect:{self.name}")
 
@@ -192,7 +194,7 @@ class RemoteRhoConnectPushLane(Lane):
             try:
                 await self._connect()
             except OSError as error:  # includes TimeoutError
-                self._on_link(LinkEvent.FAILED, error.strerror or type(error).__name__)
+                self._on_link(LinkEvent.FAILED, describe(error))
             else:
                 self._on_link(LinkEvent.CONNECTED)
         self._more.set()

@@ -16,12 +16,11 @@ from gateway.registry.user_devices import DANGLING_CLIENT, MARKED_DEAD, UserDevi
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from protocols.devices import REPEATED, Device, LeftOut, dedupe_key, mask, platform_of
+from protocols.instants import MS_MAX
 from protocols.numbers import stored
 
 DEVICES_MAX: Final = 1_000
 """Most devices of a user that are reported."""
-_MS_MAX: Final = 253_402_300_799_999
-"""The end of the year 9999, the last one that has a text."""
 
 
 class DeviceReports:
@@ -115,6 +114,6 @@ def _dead_part(user: str, provider: str, client: ExaminedClient) -> dict[str, An
 
 
 def _instant(epoch_ms: int) -> str | None:
-    if not 0 < epoch_ms <= _MS_MAX:
+    if not 0 < epoch_ms <= MS_MAX:
         return None
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -106,7 +106,7 @@ class InFlight:
         self._settled_before: set[tuple[str, str]] = set()
         """Entries settled during the last one or two periods of `RENEW_S`: a reply about the leases of this
         consumer may be older."""
-        self._seconds = (Metrics() if metrics is None else metrics).stage_seconds(SETTLEMENT, "")
+        self._seconds = metrics.stage_seconds(SETTLEMENT, "")
         self._writing = 0
         self._unwritten: deque[tuple[Settlement, int]] = deque()
         """Settlements that Redis has not stored, each with the `steady_ms` of its first attempt."""

@@ -14,11 +14,10 @@ from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.multipart import pairs_of
 from gateway.http_api.responses import response
 from gateway.scheduling.scheduler import Scheduler
-from protocols.errors import MalformedBody
+from protocols.errors import MalformedBody, wrong_type
 from protocols.json_bodies import BodyKind, json_text, kind_of
 from protocols.json_syntax import find_fault
 from protocols.ping import form
-from protocols.ping.fields import refused
 from protocols.ping.large import LARGE_BYTES
 from protocols.ping.limits import DEPTH_MAX, is_deeper
 
@@ -158,7 +157,7 @@ def text_of(values: dict[str, Any], name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise refused(name, "a text", value)
+        raise wrong_type(name, "a text", value)
     return value
 
 

@@ -13,7 +13,7 @@ from gateway.http_api.context import HandlerContext
 from gateway.http_api.requests import parameters, text_of, text_response
 from gateway.registry.accounts import User
 from gateway.registry.scopes import Principal, Scope, require_scope
-from protocols.ping.fields import refused
+from protocols.errors import wrong_type
 
 
 class RecordField(TypedDict):
@@ -169,7 +169,7 @@ def _attributes(found: Mapping[str, Any]) -> dict[str, Any]:
     if attributes is None:
         return {}
     if not isinstance(attributes, dict):
-        raise refused("attributes", "an object", attributes)
+        raise wrong_type("attributes", "an object", attributes)
     return attributes
 
 

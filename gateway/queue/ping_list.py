@@ -11,7 +11,6 @@ it moves to the front of the list.
 
 import base64
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.errors import BAD_DATA, StoreDown
@@ -22,6 +21,7 @@ from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.store.pages import page_size
 from protocols.errors import InvalidField
+from protocols.instants import MS_MAX, instant_text, ms_of_score
 from protocols.numbers import stored
 
 LIMIT: Final = 50
@@ -120,7 +120,7 @@ async def walk_batches(
         flat = await connection.call(
             *("ZRANGE", key, upto, "-inf", "BYSCORE", "REV", "LIMIT", seen, count, "WITHSCORES")
         )
-        scores = [stored(score.partition(b".")[0]) for score in flat[1::2]]
+        scores = [ms_of_score(score) for score in flat[1::2]]
         async for pings in pings_of([*zip(flat[::2], scores, strict=True)]):
             for one in pings:
                 # A batch that was added or removed meanwhile moves all others: some are read twice.
@@ -326,15 +326,10 @@ def waiting_item(entry: Entry, index: int, state: str) -> dict[str, Any]:
 def item_of(report: dict[str, Any], ingress: str | None) -> dict[str, Any]:
     """A ping of the list, by its report (`receipts.Receipts.report`) and its ingress."""
     accepted_ms = _accepted_ms(report["ping_id"][:28]) or 0
-    at = datetime.fromtimestamp(accepted_ms / 1000, UTC) if accepted_ms < _MS_SHOWN else None
     return {
         "ping_id": report["ping_id"],
         "state": report["state"],
-        "accepted_at": at and at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "accepted_at": instant_text(accepted_ms) if accepted_ms <= MS_MAX else None,
         "ingress": ingress,
         "counts": report["counts"],
     } | ({"apps": report["apps"]} if "apps" in report else {})
-
-
-_MS_SHOWN: Final = 253_402_300_800_000
-"""The end of the year 9999: no date is shown of a later instant."""

@@ -16,11 +16,11 @@ from gateway.errors import NotFound, NotStored
 from gateway.queue.entries import EntryOutline, decoder, leases_of, outline
 from gateway.queue.overview import STREAM_NAMES
 from gateway.queue.receipts import field_of
-from gateway.queue.schedule import instant_text
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, Script
 from gateway.store.lua import CHECKS
 from protocols.errors import InvalidField
+from protocols.instants import instant_text
 from protocols.numbers import stored
 
 PAGE_MAX: Final = 100

@@ -25,6 +25,7 @@ from gateway.queue.waiting_pings import ATTEMPTS, has_ping, waiting_apps
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.store.former_words import present_provider
+from protocols.instants import instant_text
 from protocols.numbers import hexadecimal, stored, whole
 from protocols.verdict import VerdictKind
 
@@ -141,7 +142,7 @@ class Receipts:
             limit = await self._scheduled_limit(batch, ping_index)
             if limit is None:
                 return None
-            return _blank(ping_id, SCHEDULED) | {"deliver_at": schedule.instant_text(due_ms)} | limit
+            return _blank(ping_id, SCHEDULED) | {"deliver_at": instant_text(due_ms)} | limit
         if known is None and await self._is_queued(ping_id, batch, ping_index):
             return _blank(ping_id, QUEUED)
         # Read again, since the ping may have been settled between the two reads.

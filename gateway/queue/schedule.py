@@ -17,7 +17,6 @@ A batch keeps the ids of its pings. Its entry gets the instant of its release as
 to live and latencies count from there.
 """
 
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from gateway.queue.append_batch import AppendBatch
@@ -26,6 +25,7 @@ from gateway.queue.scripts import APPEND_ONCE
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection, Script
 from gateway.store.lua import CHECKS
+from protocols.instants import ms_of_score
 from protocols.numbers import stored
 
 RELEASED_PINGS: Final = 2_000
@@ -41,8 +41,6 @@ RELEASED_ENTRIES: Final = 500
 """Most entries of one step, during which Redis serves no other client for some milliseconds."""
 INSTANT_AT: Final = encode(Entry("0" * 28, 0, ())).index(0)
 """Offset of `Entry.accepted_ms` in an encoded entry: it follows the id of the batch, whose length is fixed."""
-_MS_MAX: Final = 253_402_300_799_999
-"""The end of the year 9999: the last instant that a date can show."""
 
 
 def _lua(text: str) -> str:
@@ -209,10 +207,4 @@ async def depth(connection: RedisConnection) -> ScheduleDepth:
 async def due_ms(connection: RedisConnection, batch_id: str) -> int | None:
     """The instant of a batch on the schedule, epoch ms; None: it is not there. Raises StoreDown."""
     score = await connection.call("ZSCORE", keys.SCHEDULED_PINGS, batch_id)
-    return None if score is None else int(min(max(0.0, float(score)), _MS_MAX))
-
-
-def instant_text(epoch_ms: int) -> str:
-    """An instant by RFC 3339, in UTC with milliseconds."""
-    text = datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return None if score is None else ms_of_score(score)

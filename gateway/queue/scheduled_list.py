@@ -6,10 +6,10 @@ from typing import Final
 from gateway.errors import UnreadableEntry
 from gateway.queue.ping_list import ListedPing, ListQuery, Position, ScoredBatch, waiting_item, walk_batches
 from gateway.queue.receipts import SCHEDULED
-from gateway.queue.schedule import instant_text
 from gateway.queue.scheduled_batch import ScheduledBatch, parse_scheduled
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
+from protocols.instants import instant_text
 
 _BATCHES_READ: Final = 16
 """Batches read at once: each holds up to `keys.ENTRY_PINGS` pings."""

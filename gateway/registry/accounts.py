@@ -25,8 +25,7 @@ from gateway.scheduling.lookups import Lookups
 from gateway.settings import Secret
 from gateway.store import keys
 from gateway.store.errors import RedisCommands, redis_errors
-from protocols.errors import InvalidField
-from protocols.ping.fields import refused
+from protocols.errors import InvalidField, wrong_type
 
 USER_FIELDS: Final = ("rho__id", "login", "email", "salt", "hashed_password", "admin", "token_id")
 LOGIN: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
@@ -337,7 +336,7 @@ class Accounts:
             if value is None:
                 continue
             if not isinstance(value, str):
-                raise refused(f"attributes.{name}", "a text", value)
+                raise wrong_type(f"attributes.{name}", "a text", value)
             if name == "email":
                 fields["email"] = value
             else:

@@ -12,7 +12,6 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -25,6 +24,7 @@ from gateway.store import keys
 from gateway.store.errors import RedisCommands
 from gateway.store.pages import page_size
 from protocols.errors import InvalidField
+from protocols.instants import instant_text
 from protocols.numbers import stored
 
 _log = structlog.get_logger("audit")
@@ -171,21 +171,16 @@ def _shown(text: str) -> str:
 
 def _listed(entry: bytes, fields: dict[bytes, bytes]) -> dict[str, Any]:
     at_ms = stored(entry.partition(b"-")[0])
-    at = datetime.fromtimestamp(min(at_ms, _SHOWN_MS) / 1000, UTC)
     try:
         record = msgspec.json.decode(fields.get(b"r", b"{}"), type=dict[str, str | int])
     except (msgspec.MsgspecError, UnicodeError):
         record = {"outcome": "unreadable"}
     texts = {name: record.get(name, "") for name in ("kind", "who", "client", "action", "outcome")}
     return {
-        "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "at": instant_text(at_ms),
         **texts,
         "omitted": record.get("omitted", 0),
     }
-
-
-_SHOWN_MS: Final = 253_402_300_799_000
-"""The end of the year 9999: the last instant that a date can show."""
 
 
 def _cursor(entry: bytes) -> str:

@@ -21,8 +21,7 @@ from gateway.settings import LimitSettings
 from gateway.store import keys
 from gateway.store.connection import Script
 from gateway.store.errors import RedisCommands, redis_errors
-from protocols.errors import InvalidField
-from protocols.ping.fields import refused
+from protocols.errors import InvalidField, wrong_type
 
 SHOWN_FIELDS: Final = (
     "rho__id",
@@ -228,7 +227,7 @@ def device_fields(parameters: Mapping[str, Any]) -> dict[str, str]:
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise refused(name, "a text or a whole number", value)
+            raise wrong_type(name, "a text or a whole number", value)
         text = str(value)
         if len(text) > FIELD_CHARACTERS:
             raise InvalidField(f"{name} may have at most {FIELD_CHARACTERS} characters", field=name)

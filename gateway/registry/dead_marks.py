@@ -29,8 +29,6 @@ SCANS_MAX: Final = 50
 _SCANNED: Final = 1_000
 """Keys of one step, during which Redis serves no other client for some tenths of a millisecond."""
 _CURSOR_MAX: Final = 2**64 - 1
-_MS_MAX: Final = 253_402_300_799_999
-"""The end of the year 9999: the last instant that a date can show."""
 
 
 class DeadFilter(NamedTuple):
@@ -86,7 +84,6 @@ class DeadMark(NamedTuple):
     def row(self) -> dict[str, Any]:
         """The mark as a JSON object."""
         since_ms = self.facts.since_ms
-        known = since_ms is not None and since_ms <= _MS_MAX
         return {
             "client_id": self.device.client_id,
             "user_id": self.user,
@@ -94,7 +91,7 @@ class DeadMark(NamedTuple):
             "app": self.device.app_id,
             "token": mask(self.device.pin),
             "reason": self.facts.reason,
-            "since": _instant(since_ms) if known and since_ms is not None else None,
+            "since": None if since_ms is None else _instant(since_ms),
             "everywhere": self.everywhere,
         }
 

@@ -113,7 +113,7 @@ class ListedToken(NamedTuple):
     last_used_at: int | None
 
 
-def instant_text(epoch_s: int | None) -> str | None:
+def instant_text_of_s(epoch_s: int | None) -> str | None:
     """Return an instant by RFC 3339, in UTC; None: there is none, or no date can show it."""
     if epoch_s is None or not 0 <= epoch_s <= _SHOWN_S:
         return None

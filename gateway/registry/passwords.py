@@ -27,7 +27,7 @@ class PasswordHash(NamedTuple):
         return not self.hashed.startswith(_SCRYPT)
 
     def __repr__(self) -> str:
-        return "Kept(***)"
+        return "PasswordHash(***)"
 
 
 UNUSABLE_HASH: Final = PasswordHash("", "")

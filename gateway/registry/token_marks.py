@@ -19,6 +19,8 @@ from typing import Final, NamedTuple
 
 from gateway.store.connection import Script
 from protocols.devices import ELSEWHERE
+from protocols.instants import MS_MAX
+from protocols.numbers import whole
 
 GONE: Final = "gone"
 BAD: Final = "bad"
@@ -99,7 +101,7 @@ class MarkFacts(NamedTuple):
 
     Attributes:
         reason: the provider's own name of the reason; "" where the mark is damaged.
-        since_ms: epoch milliseconds of the mark; None where it is damaged.
+        since_ms: epoch milliseconds of the mark, an instant that a date can show; None where it is damaged.
     """
 
     reason: str
@@ -109,8 +111,7 @@ class MarkFacts(NamedTuple):
 def facts(mark: bytes) -> MarkFacts:
     """Read reason and time of a mark of this or of an earlier version."""
     words = mark.decode("utf-8", "replace").split(":", 5)
-    at = words[1] if len(words) > 2 else ""
-    since_ms = int(at) if at.isascii() and at.isdigit() and len(at) <= _EPOCH_DIGITS else None
+    since_ms = whole(words[1], highest=MS_MAX) if len(words) > 2 else None
     return MarkFacts(words[-1] if since_ms is not None else "", since_ms)
 
 

@@ -5,6 +5,7 @@ them can show the reports of all. All counts are totals since the start of the w
 are.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -160,7 +161,7 @@ class CountsBuilder:
                 self._seconds[labels[0]] = DeliverySeconds(numbers[0], tuple(map(int, numbers[1:])))
             elif name == _WAITING_DEVICES:
                 self._waiting_devices = int(numbers[0])
-            elif name == _CREDENTIAL_EXPIRY:
+            elif name == _CREDENTIAL_EXPIRY and numbers[0] < math.inf:
                 self._expiry.append(CredentialLifetime(labels[0], labels[1], numbers[0]))
 
     def _add_deliveries(self, labels: Labels, count: int) -> None:

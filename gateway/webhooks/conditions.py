@@ -28,12 +28,12 @@ from gateway.delivery.provider_registry import installed
 from gateway.queue.outbox import ConditionEvent, EventPlan
 from gateway.settings import Settings
 from gateway.webhooks.outbox import Outbox
+from protocols.instants import instant_text
 from protocols.webhooks.events import (
     CREDENTIAL_EXPIRING,
     CREDENTIAL_REFUSED,
     LANE_DOWN,
     LANE_UP,
-    instant_text,
 )
 
 NORMAL: Final = ""

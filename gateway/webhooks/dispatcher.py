@@ -27,8 +27,9 @@ from gateway.webhooks.ping_events import KnownEndpoint, PingEvents
 from gateway.webhooks.sink import Sink
 from gateway.webhooks.stream_sink import StreamSink
 from gateway.webhooks.unusable_sink import UnusableSink
+from protocols.instants import instant_text
 from protocols.webhooks.attempts import Outcome
-from protocols.webhooks.events import instant_text, trial_message
+from protocols.webhooks.events import trial_message
 from protocols.webhooks.target import TargetKind
 
 _log = structlog.get_logger("webhooks")

@@ -67,6 +67,8 @@ class HttpSink:
                     if (value := response.headers.get(name)) is not None
                 ]
                 return judge(response.status, answered, SHARED_CLOCK.now_s())
+        except aiohttp.ConnectionTimeoutError:
+            return failed(f"no connection within {_CONNECT_S:g} s")
         except TimeoutError:
             return failed(f"no complete answer within {ATTEMPT_S:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:

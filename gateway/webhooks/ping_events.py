@@ -14,8 +14,9 @@ from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.webhooks.endpoint_state import EndpointState, EndpointStates
 from gateway.webhooks.outbox import Outbox, StoredRecord, event_record
-from protocols.numbers import whole
-from protocols.webhooks.events import Message, instant_text, messages_of
+from protocols.instants import instant_text
+from protocols.numbers import UINT64_MAX, whole
+from protocols.webhooks.events import Message, messages_of
 
 RECORDS_MAX: Final = 20
 """Most records of one ping that are read, the newest: a broadcast or a ping with many retries has more."""
@@ -91,7 +92,7 @@ class PingEvents:
 
 def _position(record: str) -> tuple[int, int] | None:
     at, _, number = record.partition("-")
-    at_ms, sequence = whole(at), whole(number)
+    at_ms, sequence = whole(at), whole(number, highest=UINT64_MAX)
     return None if not at_ms or sequence is None else (at_ms, sequence)
 
 

@@ -8,9 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from protocols.errors import InvalidField, MalformedBody
+from protocols.errors import InvalidField, MalformedBody, wrong_type
 from protocols.json_syntax import find_fault
-from protocols.ping import fields
 
 NAME_BYTES_MAX: Final = 1_024
 """Longest user, source and id in bytes: each becomes part of a Redis key, and no login is that long."""
@@ -48,7 +47,7 @@ def parse(event: bytes) -> Change:
     except (ValueError, RecursionError) as error:
         raise MalformedBody(f"an event must be a JSON object: {find_fault(event).text}") from error
     if not isinstance(found, dict):
-        raise MalformedBody(fields.refused("an event", "a JSON object", found).message)
+        raise MalformedBody(wrong_type("an event", "a JSON object", found).message)
     source = _name(found.get("source"), "source")
     named = found.get("user_id")
     listed = named if isinstance(named, list) else [named]
@@ -66,7 +65,7 @@ def _name(value: Any, field: str) -> str:
     if value is None:
         raise InvalidField(f"{field} is missing", field=field)
     if not isinstance(value, str):
-        raise fields.refused(field, "a text", value)
+        raise wrong_type(field, "a text", value)
     if not value:
         raise InvalidField(f"{field} is empty", field=field)
     if len(value) > NAME_BYTES_MAX or len(value.encode()) > NAME_BYTES_MAX:

@@ -8,7 +8,6 @@ their content; google-auth fetches the tokens.
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from protocols.credential_text import control_character, decoded, json_object, private_key
 from protocols.errors import CredentialRefused, InvalidCredential, NoAccessToken
+from protocols.hosts import is_loopback
 
 SCOPE: Final = "https://www.googleapis.com/auth/firebase.messaging"
 GOOGLE_URI: Final = "https://oauth2.googleapis.com/token"
@@ -345,16 +345,6 @@ def _host_of(uri: Any, name: str, field_path: str) -> tuple[str, str]:
     if not good or not host or scheme not in ("https", "http"):
         raise InvalidCredential(f"the FCM {field_path}' {name} must be a URL", field=f"{field_path}.{name}")
     return scheme, host
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a URL's host is this machine by its very name (RFC 6761 §6.3, RFC 1122 §3.2.1.3, RFC 4291 §2.5.3)."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @lru_cache(maxsize=4)  # OpenSSL checks a key for some 50 ms, and a process reads the same key several times

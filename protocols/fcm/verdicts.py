@@ -23,7 +23,7 @@ _HALTED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.HALT)
 _MOVED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.RECONNECT, retry_at_once=True)
 # The quota of the whole project is used up: its lane pauses ("Scale FCM").
 _OVER_QUOTA: Final = Verdict(VerdictKind.LATER, delay_s=QUOTA_DELAY_S, remedy=Remedy.THROTTLE)
-_RENEWED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.REFRESH, retry_at_once=True)
+_REFRESHED: Final = Verdict(VerdictKind.LATER, remedy=Remedy.REFRESH, retry_at_once=True)
 
 # errorCode of FcmError -> verdict, whatever the status.
 REASONS: Final[dict[str, Verdict]] = {
@@ -63,7 +63,7 @@ RPC_CODES: Final = frozenset(
 # UNSPECIFIED_ERROR, an unknown code, or no FcmError at all: by HTTP status, else by its class.
 BY_STATUS: Final[dict[int, Verdict]] = {
     400: _REJECTED,
-    401: _RENEWED,
+    401: _REFRESHED,
     403: _HALTED,  # the API is not enabled, or the account may not use it
     404: _HALTED,  # the project does not exist, or the address is wrong
     408: _LATER,

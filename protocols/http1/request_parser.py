@@ -134,10 +134,12 @@ class PushRequest:
             self._head += len(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store one header."""
+        """Store one header. A trailer field only counts towards the limit: it is no header field, and a server in front
+        of this one may have removed such a header (RFC 9110 §6.5.1)."""
         if not self.complete:
-            self._headers.append((name.lower(), value))
             self._head += len(name) + len(value)
+            if not self.method:
+                self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Store the properties of the connection that the head states."""

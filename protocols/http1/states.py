@@ -2,9 +2,12 @@
 
 ```
 WAITING --HEAD--> HEAD --BODY--> BODY --REQUEST--> ANSWERING --ANSWERED--> WAITING
-any of these four --LAST_REQUEST, END, DRAIN--> LAST --ANSWERED--> CLOSING --LOST--> CLOSED
+any of these four --LAST_REQUEST--> LAST --ANSWERED--> CLOSING --LOST--> CLOSED
+HEAD, BODY, ANSWERING --END, DRAIN--> LAST
+WAITING --END, DRAIN--> CLOSING
 any of these four --HAND_OVER--> HANDING_OVER --ANSWERED--> HANDED_OVER
-any of these four --REFUSE--> REFUSED --CLOSE--> CLOSING
+                                 HANDING_OVER --DRAIN-----> LAST
+any of these four, LAST --REFUSE--> REFUSED --CLOSE--> CLOSING
 ```
 
 Rules:

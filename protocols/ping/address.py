@@ -16,9 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols.errors import InvalidField
+from protocols.errors import InvalidField, wrong_type
 from protocols.ping.addressees import Addressees, RawToken
-from protocols.ping.fields import refused
 from protocols.ping.limits import MESSAGE_CHARACTERS, NAME_CHARACTERS, bounded, too_long
 
 LIST_MAX: Final = 1_000
@@ -68,7 +67,7 @@ def _decoded(value: Any, field: str) -> Any:
 def _object(value: Any, path: str, keys: tuple[str, ...], expected: str) -> dict[str, Any]:
     """Parse an object whose keys are all in `keys`."""
     if type(value) is not dict:
-        raise refused(path, expected, value)
+        raise wrong_type(path, expected, value)
     for key in value:
         if key not in keys:
             wrong = f"{path}.{key[:_SHOWN]}"
@@ -82,7 +81,7 @@ def _flag(value: Any, path: str) -> bool:
         return False
     found = _WORDS.get(value, value) if type(value) is str else value
     if type(found) is not bool:
-        raise refused(path, "true or false", value)
+        raise wrong_type(path, "true or false", value)
     return found
 
 
@@ -90,7 +89,7 @@ def _list(value: Any, path: str, expected: str) -> list[Any]:
     if value is None:
         return []
     if type(value) is not list:
-        raise refused(path, expected, value)
+        raise wrong_type(path, expected, value)
     if len(value) > LIST_MAX:
         raise too_long(path, LIST_MAX, "items")
     return value
@@ -113,7 +112,7 @@ def _narrowing(value: Any, path: str) -> tuple[str, ...]:
 
 def _name(value: Any, path: str, most: int = NAME_CHARACTERS) -> str:
     if type(value) is not str:
-        raise refused(path, "a text", value)
+        raise wrong_type(path, "a text", value)
     if not value:
         raise InvalidField(f"{path} must not be empty", field=path)
     return bounded(value, path, most)

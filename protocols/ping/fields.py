@@ -29,7 +29,7 @@ from collections.abc import Generator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
-from protocols.errors import InvalidField
+from protocols.errors import InvalidField, wrong_type
 from protocols.numbers import INT64_MIN, UINT64_MAX
 from protocols.ping.limits import (
     DEPTH_MAX,
@@ -72,22 +72,6 @@ _LEAP_SECOND: Final = 60
 _EPOCH: Final = re.compile(r"(-?)(\d{1,18})(?:\.(\d+))?", re.ASCII)
 _INSTANT_EXPECTED: Final = "an RFC 3339 time with its zone, as 2030-01-31T09:30:00Z, or seconds since 1970"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_JSON_NAMES: Final[dict[type, str]] = {
-    str: "a text",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    list: "a list",
-    tuple: "a list",
-    dict: "an object",
-    type(None): "null",
-}
-
-
-def refused(field: str, expected: str, value: object) -> InvalidField:
-    """Make the error for a value of a wrong kind. It names the kind that was found, never the value."""
-    found = _JSON_NAMES.get(type(value), "another kind of value")
-    return InvalidField(f"{field} must be {expected}, not {found}", field=field)
 
 
 USERS_STEP: Final = 4_000
@@ -165,11 +149,11 @@ def sources(value: Any, field: str) -> tuple[str, ...]:
     elif type(value) is list:
         items = flat(value, field)
     else:
-        raise refused(field, "a name, names with commas, or a list of names", value)
+        raise wrong_type(field, "a name, names with commas, or a list of names", value)
     names: dict[str, None] = {}
     for item in items:
         if type(item) is not str:
-            raise refused(field, "a list of names", item)
+            raise wrong_type(field, "a list of names", item)
         if len(item) > NAME_CHARACTERS:
             raise too_long(field, NAME_CHARACTERS)
         name = item.strip()
@@ -199,7 +183,7 @@ def number(value: Any, field: str) -> int:
     elif kind is float and math.isfinite(value):
         found = int(value)
     else:
-        raise refused(field, "a number", value)
+        raise wrong_type(field, "a number", value)
     if 0 <= found <= NUMBER_MAX:
         return found
     raise InvalidField(f"{field} must be from 0 to {NUMBER_MAX}", field=field)
@@ -216,7 +200,7 @@ def seconds(value: Any, field: str) -> int:
     if digits or (type(value) is float and value.is_integer()):
         value = int(value)
     if type(value) is not int:
-        raise refused(field, "whole seconds", value)
+        raise wrong_type(field, "whole seconds", value)
     if 0 <= value <= TTL_MAX_S:
         return value
     raise InvalidField(f"{field} must be from 0 to {TTL_MAX_S} seconds", field=field)
@@ -229,15 +213,11 @@ def instant_ms(value: Any, field: str) -> int:
     """
     if type(value) is str:
         return _text_instant_ms(bounded(value, field, WORD_CHARACTERS), field)
-    if type(value) is float and math.isfinite(value):
-        milliseconds_since = math.floor(value * 1000)
-    elif type(value) is int:
-        milliseconds_since = value * 1000
-    else:
-        raise refused(field, _INSTANT_EXPECTED, value)
-    if milliseconds_since > EPOCH_S_MAX * 1000:
+    if type(value) is not int and not (type(value) is float and math.isfinite(value)):
+        raise wrong_type(field, _INSTANT_EXPECTED, value)
+    if value > EPOCH_S_MAX:
         raise _not_seconds(field)
-    return max(0, milliseconds_since)
+    return math.floor(max(0, value) * 1000)
 
 
 def _text_instant_ms(value: str, field: str) -> int:
@@ -279,7 +259,7 @@ def text(value: Any, field: str) -> str | None:
         if len(value) > TEXTS[field]:
             raise too_long(field, TEXTS[field])
         return value or None
-    raise refused(field, "a text", value)
+    raise wrong_type(field, "a text", value)
 
 
 def message(value: Any, field: str) -> Any:
@@ -297,7 +277,7 @@ def flag(value: Any, field: str) -> bool:
         return bounded(value, field, WORD_CHARACTERS).strip().lower() not in _FALSE_WORDS
     if isinstance(value, int | float):
         return bool(value)
-    raise refused(field, "true or false", value)
+    raise wrong_type(field, "true or false", value)
 
 
 def priority(value: Any, field: str) -> str | None:
@@ -313,7 +293,7 @@ def priority(value: Any, field: str) -> str | None:
 def collapse_id(value: Any, field: str) -> str | None:
     """Parse `collapse_id`. It becomes a header value, so it must be a valid one (RFC 9113 §8.2.1)."""
     if type(value) is not str:
-        raise refused(field, "a text", value)
+        raise wrong_type(field, "a text", value)
     bounded(value, field, WORD_CHARACTERS)
     if _CONTROL.search(value) or value != value.strip():
         raise InvalidField(

@@ -1,8 +1,8 @@
 """Parsing of large JSON bodies in steps of some milliseconds; the first step, in C, only locates the parameters.
 
-msgspec decodes 27 MB with a million logins in 100 ms, during which nothing else runs; it locates the sixteen values
-in 13 ms. Only the list of users of a ping may be long: it is decoded `STEP_ITEMS` at a time. All other values have a
-limit, so that neither millions of names nor of lists are ever decoded.
+msgspec decodes 27 MB with a million logins in 100 ms, during which nothing else runs; it locates the values of the
+parameters in 13 ms. Only the list of users of a ping may be long: it is decoded `STEP_ITEMS` at a time. All other
+values have a limit, so that neither millions of names nor of lists are ever decoded.
 """
 
 import re

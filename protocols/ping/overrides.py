@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from protocols.errors import InvalidField
+from protocols.errors import InvalidField, wrong_type
 from protocols.ping import fields
 from protocols.ping.limits import MESSAGE_CHARACTERS, bounded
 
@@ -76,7 +76,7 @@ def _object(value: Any, field: str) -> dict[str, Any]:
         except (ValueError, RecursionError) as error:
             raise InvalidField(f"{field} must be an object, or the JSON of one", field=field) from error
     if type(value) is not dict:
-        raise fields.refused(field, "an object", value)
+        raise wrong_type(field, "an object", value)
     checked: dict[str, Any] = fields.carried(value, field)
     return checked
 
@@ -110,7 +110,7 @@ def apns(value: Any, field: str) -> dict[str, Any] | None:
     _refuse(additions, field, _APNS_REFUSED)
     aps = additions.get("aps", {})
     if type(aps) is not dict:
-        raise fields.refused(f"{field}.aps", "an object", aps)
+        raise wrong_type(f"{field}.aps", "an object", aps)
     if None in aps.values():  # an alert that is null would count as an alert
         additions = {**additions, "aps": {key: item for key, item in aps.items() if item is not None}}
     return additions or None
@@ -131,7 +131,7 @@ def fcm(value: Any, field: str) -> dict[str, Any] | None:
     for path in _FCM_OBJECTS:
         found = _at(message, path)
         if found is not None and type(found) is not dict:
-            raise fields.refused(f"{field}.{path}", "an object", found)
+            raise wrong_type(f"{field}.{path}", "an object", found)
     for path, names in _FCM_REFUSED.items():
         _refuse(_at(message, path), f"{field}.{path}".rstrip("."), names)
     for path in _FCM_DATA:
@@ -151,7 +151,7 @@ def _check_data(path: str, data: dict[str, Any]) -> None:
     """Check a data map: texts only, and none of FCM's reserved names."""
     for key, value in data.items():
         if type(value) is not str:
-            raise fields.refused(f"{path}.{key}", "a text", value)
+            raise wrong_type(f"{path}.{key}", "a text", value)
         if _FCM_DATA_RESERVED.match(key):
             raise InvalidField(f"{path}.{key} is a name that FCM reserves", field=f"{path}.{key}")
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, NoReturn, TypeVar, cast
 
 import msgspec
 
-from protocols.errors import InvalidField, MalformedBody
+from protocols.errors import InvalidField, MalformedBody, wrong_type
 from protocols.json_syntax import find_fault
 from protocols.ping import address, fields, form, overrides
 from protocols.ping.large import LARGE_BYTES, LargeBodyReader
@@ -414,7 +414,7 @@ def _json_object(body: bytes, name: str = _BODY) -> dict[str, Any]:
     except ValueError as error:
         _explain(body, name, error)
     if not isinstance(value, dict):
-        found = fields.refused(name, "a JSON object", value).message
+        found = wrong_type(name, "a JSON object", value).message
         raise MalformedBody(f"{found} (byte 0, line 1, column 1)")
     return value
 

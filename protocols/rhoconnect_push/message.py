@@ -120,10 +120,11 @@ def compose(ping: Ping, target: RhoConnectPushTarget, now_ms: int) -> RhoConnect
         return None
     if target.include_id and ping.id:
         data["ping_id"] = ping.id
-    encoded = orjson.dumps(data)
-    if len(encoded) > BODY_BYTES_MAX - 100:
-        raise PayloadTooLarge(
-            f"the RhoConnect Push message has {len(encoded)} bytes; at most {BODY_BYTES_MAX} are allowed"
-        )
     ends_ms = expires_ms(ping, target.ttl_s, target.sync_ttl_s, now_ms)
-    return RhoConnectPushMessage(encoded, ping.badge, "alert" not in data, ends_ms, ping.id)
+    message = RhoConnectPushMessage(orjson.dumps(data), ping.badge, "alert" not in data, ends_ms, ping.id)
+    size = len(message.body(""))
+    if size > BODY_BYTES_MAX:
+        raise PayloadTooLarge(
+            f"the RhoConnect Push message has {size} bytes; at most {BODY_BYTES_MAX} are allowed"
+        )
+    return message

@@ -21,7 +21,11 @@ STATUSES: Final[dict[int, Verdict]] = {
     403: Verdict(VerdictKind.REJECTED, "Forbidden"),  # the path does not exist at the service
     404: Verdict(VerdictKind.REJECTED, NOT_REGISTERED, dead=True),
     410: Verdict(VerdictKind.REJECTED, NOT_REGISTERED, dead=True),
+    408: Verdict(VerdictKind.LATER, "HTTP 408"),  # RFC 9110 §15.5.9: the request came too slowly
     413: Verdict(VerdictKind.REJECTED, "PayloadTooLarge"),
+    421: Verdict(
+        VerdictKind.LATER, "HTTP 421"
+    ),  # RFC 9110 §15.5.20: another connection may reach the service
     # The service limits the gateway, not one device.
     429: Verdict(VerdictKind.LATER, "TooManyRequests", remedy=Remedy.THROTTLE),
 }

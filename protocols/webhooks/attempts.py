@@ -17,7 +17,7 @@ from protocols.provider_response import retry_after_s
 
 RETRY_S: Final = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0)
 """Delays after the first failures of a message; the last one repeats. An endpoint that returns after a long outage
-receives its messages within a quarter of an hour."""
+receives its messages within 18 minutes, the last delay and its jitter, unless it asked for a longer one."""
 JITTER: Final = 0.2
 """Largest share of a delay that is added to it at random, so that endpoints on one host are not called together."""
 RETRY_AFTER_MAX_S: Final = 3_600.0

@@ -5,10 +5,11 @@ events of a message have one type, and `data` is the list of them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
+
+from protocols.instants import instant_text
 
 PING_FAILED_DEVICES: Final = "ping.failed_devices"
 DEVICE_INVALID: Final = "device.token_invalid"
@@ -34,8 +35,6 @@ EVENT_TYPES: Final[Mapping[str, str]] = {
 PING_EVENTS: Final = (PING_FAILED_DEVICES, DEVICE_INVALID, PING_COMPLETED)
 """Event types that settlements cause, in the order in which one ping causes them."""
 
-_MS_MAX: Final = 253_402_300_799_000
-"""The end of the year 9999: the last instant that a date can show. A damaged instant must not stop the messages."""
 MESSAGE_EVENTS: Final = 500
 """Number of events, some 100 KB, after which the next record begins another message."""
 
@@ -117,9 +116,3 @@ def _message(record: EventRecord, kind: str, events: Sequence[Event]) -> Message
 def trial_message(name: str, unique: str, now_ms: int) -> Message:
     """Return the message that tests the endpoint `name`; `unique` makes its id unique."""
     return Message(f"msg_test_{unique}", TEST, now_ms, [{"endpoint": name}])
-
-
-def instant_text(epoch_ms: int) -> str:
-    """Return a time by RFC 3339, in UTC with milliseconds; a time after the year 9999 is shown as its end."""
-    text = datetime.fromtimestamp(min(epoch_ms, _MS_MAX) / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")

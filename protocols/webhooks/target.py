@@ -8,13 +8,13 @@
 | `file:///PATH` | a file with one JSON text on each line |
 """
 
-import ipaddress
 import re
 from enum import Enum
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from protocols.errors import InvalidField
+from protocols.hosts import is_loopback
 
 OWN_PREFIX: Final = "rhopush:"
 """The beginning of the gateway's own keys, which no stream may have."""
@@ -93,13 +93,3 @@ def _file(url: str, path: str) -> Target:
     if not path.startswith("/") or path.endswith("/") or "\0" in path:
         raise InvalidField("expected file:/// and the absolute path of a file")
     return Target(TargetKind.FILE, path, url)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host of a URL names this machine by an address of its loopback interface, or as `localhost`."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host.lower().rstrip(".") == "localhost"
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback  # Python before 3.13 does not look into mapped addresses

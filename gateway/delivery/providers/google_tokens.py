@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -43,6 +42,7 @@ from protocols.fcm.credentials import (
     GoogleCredential,
     fetched_token,
 )
+from protocols.provider_response import date_s
 
 _ANSWER_MAX: Final = 65_536
 """Most bytes of a token response, which normally has about 2,000."""
@@ -339,7 +339,6 @@ def _showing(files: tuple[str, str]) -> ssl.SSLContext:
 
 
 def _ahead_s(date: str) -> float:
-    try:
-        return parsedate_to_datetime(date).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return 0.0
+    """Seconds by which a server's Date is ahead of the local clock; 0 if it is not a date."""
+    at_s = date_s(date)
+    return 0.0 if at_s is None else at_s - time.time()

@@ -24,7 +24,7 @@ from gateway.registry.named_tokens import (
     ListedToken,
     NamedToken,
     NamedTokens,
-    instant_text,
+    instant_text_of_s,
     new_token,
 )
 from gateway.registry.scopes import Scope
@@ -123,11 +123,11 @@ class TokenRoutes:
             "name": token.name,
             "scopes": token.scopes,
             "apps": token.apps,
-            "created_at": instant_text(token.created_at),
+            "created_at": instant_text_of_s(token.created_at),
             "created_by": token.created_by,
-            "expires_at": instant_text(token.expires_at),
+            "expires_at": instant_text_of_s(token.expires_at),
             "expired": token.expired(self._context.services.now()),
-            "last_used_at": instant_text(listed.last_used_at),
+            "last_used_at": instant_text_of_s(listed.last_used_at),
         }
 
 

@@ -96,3 +96,25 @@ def test_a_corrected_clock_suppresses_no_warning(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as logs:
         expiries.update(EXPIRES_S - 29 * DAY_S)
     assert [log["event"] for log in logs] == ["certificate_expiry_near"]
+
+
+def test_a_certificate_that_is_no_longer_in_use_raises_no_alert(tmp_path: Path) -> None:
+    metrics = Metrics()
+    expiries = CertificateExpiryMonitor(settings(tmp_path), metrics)
+    expiries.update(EXPIRES_S - DAY_S)
+    assert gauge(metrics) == pytest.approx(DAY_S, abs=1)
+    expiries.apply_settings(Settings())
+    assert gauge(metrics) == float("inf")
+    expiries.apply_settings(settings(tmp_path))
+    expiries.update(EXPIRES_S - DAY_S)
+    assert gauge(metrics) == pytest.approx(DAY_S, abs=1)
+
+
+def test_a_certificate_whose_new_file_cannot_be_read_stays_exported(tmp_path: Path) -> None:
+    metrics = Metrics()
+    expiries = CertificateExpiryMonitor(settings(tmp_path), metrics)
+    expiries.update(EXPIRES_S - 2 * DAY_S)
+    (tmp_path / "apple.pem").write_bytes(b"damaged")
+    expiries.apply_settings(Settings(apns=ApnsSettings(certificate_file=tmp_path / "apple.pem")))
+    expiries.update(EXPIRES_S - DAY_S)
+    assert gauge(metrics) == pytest.approx(DAY_S, abs=1)

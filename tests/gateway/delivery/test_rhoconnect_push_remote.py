@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from gateway.delivery import rhoconnect_push_remote
 from gateway.delivery.batch import Delivery
 from gateway.delivery.dead_tokens import IgnoredTokenReports
 from gateway.delivery.providers.rhoconnect_push import PROVIDER
@@ -18,7 +19,7 @@ from gateway.metrics import Metrics
 from gateway.settings import RetrySettings, Secret
 from protocols.verdict import Verdict, VerdictKind
 from tests.gateway.delivery.test_rhoconnect_push_builtin import Batch, lane_gauge
-from tests.support.ports import free_port
+from tests.support.ports import free_port, unanswering_port
 
 
 class Outside:
@@ -153,6 +154,26 @@ async def test_an_unreachable_server_is_reported_and_deliveries_are_parked() -> 
         await server.wait_closed()
     assert [(line["event"], line["lane"]) for line in logs] == [("lane_up", lane.name)]
     await lane.close(1.0)
+
+
+async def test_a_server_that_accepts_no_connection_counts_as_unreachable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rhoconnect_push_remote, "_CONNECT_S", 0.2)
+    with unanswering_port() as port:
+        lane = client_lane(port)
+        batch = Batch("tok-1", "tok-2")
+        lane.offer(batch.deliveries, bulk=False)
+        async with asyncio.timeout(30):
+            while not batch.settled.is_set():
+                lane.sweep()
+                await asyncio.sleep(0.05)
+        assert (lane.error_text, lane_gauge(lane, "down")) == ("timed out", 1)
+        # No attempt counts, since no request was sent.
+        assert {(later.parked_in, later.attempt) for later in batch.batch.postponed.values()} == {
+            (lane.name, 0)
+        }
+        await lane.close(1.0)
 
 
 async def test_a_429_pauses_the_lane(outside: Outside) -> None:

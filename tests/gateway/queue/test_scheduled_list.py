@@ -71,3 +71,14 @@ async def test_a_caller_that_is_limited_to_apps_sees_its_own(
     for state in ("scheduled", None):
         (found,) = (await pings.page(state, apps=frozenset({"a"})))["pings"]
         assert (found["ping_id"], found["apps"]) == (own, ["a"])
+
+
+async def test_a_damaged_instant_hides_no_ping(
+    pings: PingList, scheduled: ScheduleProducer, redis_client: Redis
+) -> None:
+    (damaged,) = await add(scheduled)
+    await redis_client.zadd(keys.SCHEDULED_PINGS, {damaged[:28]: 10**18})
+    (sound,) = await add(scheduled)
+    found = (await pings.page("scheduled"))["pings"]
+    assert [ping["ping_id"] for ping in found] == [damaged, sound]
+    assert found[0]["deliver_at"] == "9999-12-31T23:59:59.999Z"

@@ -10,7 +10,7 @@ from gateway.registry.named_tokens import (
     NamedTokens,
     digest_of,
     has_form,
-    instant_text,
+    instant_text_of_s,
     new_token,
 )
 from gateway.registry.scopes import API_TOKEN, Principal, Scope
@@ -199,8 +199,8 @@ async def test_a_redis_that_does_not_answer_is_an_error() -> None:
 
 
 def test_instants_are_shown_in_utc() -> None:
-    assert instant_text(NOW_S) == "2027-01-15T08:00:00Z"
-    assert [instant_text(value) for value in (None, -1, 10**15)] == [None, None, None]
+    assert instant_text_of_s(NOW_S) == "2027-01-15T08:00:00Z"
+    assert [instant_text_of_s(value) for value in (None, -1, 10**15)] == [None, None, None]
 
 
 def test_only_the_exact_form_is_a_named_token() -> None:

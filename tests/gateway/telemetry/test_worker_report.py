@@ -25,6 +25,7 @@ def test_the_counts_are_summed_over_apps() -> None:
     metrics.delivery_seconds("apns").observe_many([0.001, 0.2, 9999.0])
     metrics.rhoconnect_push_waiting_devices.set(6)
     metrics.credential_expiry_seconds("app", "apns").set(-5)
+    metrics.credential_expiry_seconds("former", "apns").set(float("inf"))  # its certificate is not in use
     found = counts(metrics)
     assert found.accepted == {"http": 3}
     assert found.refused == {"too_many": 2}

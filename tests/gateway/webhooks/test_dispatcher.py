@@ -222,7 +222,7 @@ async def test_a_damaged_instant_of_an_endpoint_is_shown_as_the_last_one(
 ) -> None:
     await running.dispatcher.open(settings(crm=receiver.url))
     await redis_client.hset(keys.webhook_endpoint("crm"), mapping={"due": 2**62, "oldest": 2**62})
-    assert (await running.dispatcher.listing())[0]["next_attempt"] == "9999-12-31T23:59:59.000Z"
+    assert (await running.dispatcher.listing())[0]["next_attempt"] == "9999-12-31T23:59:59.999Z"
 
 
 async def test_a_file_of_authorities_that_is_replaced_is_read_again(

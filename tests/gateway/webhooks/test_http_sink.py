@@ -16,7 +16,7 @@ from gateway.webhooks import http_sink
 from gateway.webhooks.http_sink import HttpSink
 from protocols.webhooks.attempts import DeliveryAttempt, Outcome
 from protocols.webhooks.events import PING_COMPLETED, Message
-from tests.support.ports import free_port
+from tests.support.ports import free_port, unanswering_port
 from tests.support.webhooks import OTHER_SECRET, SECRET, Receiver, receiving
 
 MESSAGE = Message("msg_1-0_ping-completed", PING_COMPLETED, 5, [{"ping_id": "ä"}])
@@ -110,6 +110,15 @@ async def test_a_missing_answer_is_a_failure(receiver: Receiver, monkeypatch: py
     receiver.delay_s = 30.0
     attempt = await sent(endpoint(receiver.url))
     assert (attempt.outcome, "no complete answer" in attempt.error) == (Outcome.FAILED, True)
+
+
+async def test_a_server_that_accepts_no_connection_is_described_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_sink, "_TIMEOUT", http_sink.aiohttp.ClientTimeout(total=60, connect=0.2))
+    with unanswering_port() as port:
+        attempt = await sent(endpoint(f"http://127.0.0.1:{port}/"))
+    assert (attempt.outcome, attempt.error) == (Outcome.FAILED, "no connection within 5 s")
 
 
 async def test_an_unreachable_server_is_a_failure() -> None:

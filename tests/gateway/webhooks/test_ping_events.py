@@ -63,6 +63,19 @@ async def test_each_message_waits_until_the_cursor_has_passed_it(
     assert rows(await events.of(PING, ENDPOINTS), "state") == [("delivered",)] * 2
 
 
+async def test_a_replay_of_later_events_leaves_a_delivered_message_delivered(
+    events: PingEvents, states: EndpointStates, redis_client: Redis
+) -> None:
+    newest = (await redis_client.xrevrange(keys.WEBHOOK_EVENTS, count=1))[0][0].decode()
+    at_ms = int(newest.partition("-")[0])
+    await states.change("crm", {"cursor": f"{at_ms + 5_000}-0"}, as_leader=False)
+    await states.change("crm", {"replay": at_ms + 1_000}, as_leader=False)
+    await states.hold(
+        "crm"
+    )  # applies the replay: the cursor has the greatest sequence number of a millisecond
+    assert rows(await events.of(PING, ENDPOINTS), "state") == [("delivered",)] * 2
+
+
 async def test_a_failing_and_a_disabled_endpoint_show_their_error(
     events: PingEvents, states: EndpointStates
 ) -> None:

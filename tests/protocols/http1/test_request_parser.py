@@ -123,3 +123,20 @@ def test_of_a_body_over_the_limit_only_its_beginning_is_stored() -> None:
     with pytest.raises(RefusedRequest):
         reading.feed(b"POST /x HTTP/1.1\r\nHost: push\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 500)
     assert len(reading.body) <= BODY_BYTES_MAX + 1_024
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_trailer_field_is_no_header_field(size: int) -> None:
+    trailers = b"Authorization: Basic eDp5\r\nCookie: instance=a\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n"
+    request = CHUNKED.removesuffix(b"\r\n") + trailers
+    reading = read(*(request[start : start + size] for start in range(0, len(request), size)))
+    assert (reading.complete, reading.body) == (True, b'{"data":{}}')
+    assert (reading.header(b"authorization"), reading.cookies) == (None, "")
+    assert reading.list_of(b"x-forwarded-for") == ""
+
+
+def test_trailer_fields_count_towards_the_limit_of_the_head() -> None:
+    trailer = b"X: " + b"a" * HEAD_BYTES_MAX + b"\r\n\r\n"
+    with pytest.raises(RefusedRequest) as refused:
+        read(CHUNKED.removesuffix(b"\r\n") + trailer)
+    assert refused.value.answer == 431

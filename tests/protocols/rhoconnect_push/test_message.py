@@ -2,9 +2,14 @@
 
 import pytest
 
-from protocols.errors import InvalidToken
+from protocols.errors import InvalidToken, PayloadTooLarge
 from protocols.ping import Ping
-from protocols.rhoconnect_push.message import RhoConnectPushMessage, RhoConnectPushTarget, compose
+from protocols.rhoconnect_push.message import (
+    BODY_BYTES_MAX,
+    RhoConnectPushMessage,
+    RhoConnectPushTarget,
+    compose,
+)
 
 NOW_MS = 1_700_000_000_000
 
@@ -77,3 +82,15 @@ def test_the_id_of_the_ping_is_in_the_data_where_the_setting_says_so() -> None:
     plain = compose(ping, RhoConnectPushTarget(), NOW_MS)
     assert plain is not None
     assert plain.body("any") == b'{"data":{"alert":"hello"}}'
+
+
+@pytest.mark.parametrize("badge", [None, 2**31 - 1])
+def test_the_longest_message_is_one_that_the_service_accepts(badge: int | None) -> None:
+    empty = compose(Ping(message="x", badge=badge), RhoConnectPushTarget(), NOW_MS)
+    assert empty is not None
+    room = BODY_BYTES_MAX - len(empty.body("any")) + 1
+    longest = compose(Ping(message="x" * room, badge=badge), RhoConnectPushTarget(), NOW_MS)
+    assert longest is not None
+    assert len(longest.body("any")) == BODY_BYTES_MAX
+    with pytest.raises(PayloadTooLarge, match=f"has {BODY_BYTES_MAX + 1} bytes; at most {BODY_BYTES_MAX} "):
+        compose(Ping(message="x" * (room + 1), badge=badge), RhoConnectPushTarget(), NOW_MS)

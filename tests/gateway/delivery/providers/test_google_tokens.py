@@ -5,10 +5,9 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -383,11 +382,25 @@ async def test_an_attempt_that_has_not_ended_has_no_second_thread(monkeypatch: p
         assert await lasting_threads() == []
 
 
+@pytest.fixture
+def far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The local time is five hours behind UTC."""
+    monkeypatch.setenv("TZ", "EST5")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_utc")
 @pytest.mark.parametrize("ahead_s", [-600, 600])
-async def test_the_expiry_of_an_impersonation_follows_the_clock_of_its_server(ahead_s: int) -> None:
+@pytest.mark.parametrize("form", ["%a, %d %b %Y %H:%M:%S GMT", "%a %b %d %H:%M:%S %Y"])  # RFC 9110 §5.6.7
+async def test_the_expiry_of_an_impersonation_follows_the_clock_of_its_server(
+    ahead_s: int, form: str
+) -> None:
     now_s = time.time()
     expires = datetime.fromtimestamp(now_s + ahead_s + 1_800, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    date = {"Date": format_datetime(datetime.fromtimestamp(now_s + ahead_s, UTC), usegmt=True)}
+    date = {"Date": datetime.fromtimestamp(now_s + ahead_s, UTC).strftime(form)}
     found = web.json_response({"accessToken": "x", "expireTime": expires}, headers=date)
     own = web.json_response({"access_token": "y", "expires_in": 3600})
     async with answering(token=own, sender=found) as (address, _):
