@@ -24,7 +24,6 @@ from typing import Final, Literal
 
 from gateway.errors import BadSetting, StoreDown, UnsafeFile
 from gateway.store.address import RedisAddress
-from gateway.store.durability import Durability
 from gateway.system.pause import pause
 from gateway.system.private_files import open_lock, refuse_link
 
@@ -39,7 +38,7 @@ _SOCKET_PATH_MAX: Final = 100  # sun_path has 108 bytes on Linux, 104 elsewhere
 Fsync = Literal["always", "everysec", "no"]
 
 
-def fsync_policy(durability: Durability) -> Fsync:
+def fsync_policy(durability: Literal["memory", "aof", "fsync", "replicas"]) -> Fsync:
     """Return the fsync policy of the embedded store for `queue.durability`.
 
     Raises:
