@@ -27,7 +27,7 @@ def require() -> None:
         CannotMeasure: the package `hdrhistogram` is not installed.
     """
     if HdrHistogram is None:
-        raise CannotMeasure("hdrhistogram is not installed (pip install rhopush[bench])")
+        raise CannotMeasure("hdrhistogram is not installed (pip install '.[bench]')")
 
 
 class Latencies:

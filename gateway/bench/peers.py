@@ -51,7 +51,7 @@ def require(names: Sequence[str]) -> None:
         if name == "h2load":
             h2load.find()
         elif find_spec(name) is None:
-            raise CannotMeasure(f"{name} is not installed (pip install rhopush[bench])")
+            raise CannotMeasure(f"{name} is not installed (pip install '.[bench]')")
 
 
 class PeerMeasurement(NamedTuple):

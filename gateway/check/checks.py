@@ -30,7 +30,7 @@ from gateway.store.address import RedisAddress, queue_address
 from gateway.store.client_factory import ServerFacts, client, facts, invalid_ca_files
 from gateway.store.command_probe import by_address, refused_by, uses
 from gateway.store.durability import CLUSTER, judge
-from gateway.store.embedded import socket_path
+from gateway.store.embedded import fsync_policy, socket_path
 from gateway.store.error_replies import in_cluster_mode
 from gateway.transport.error_text import describe
 from gateway.transport.tls import client_context
@@ -160,6 +160,7 @@ def _embedded(settings: Settings) -> Finding:
     try:
         DataDir(settings.data_dir).probe()
         socket_path(settings.data_dir.absolute() / "valkey")
+        fsync_policy(settings.queue.durability)
     except RhoPushError as error:
         return Finding(Level.BAD, "redis", error.message)
     return Finding(Level.GOOD, "redis", f"embedded Valkey in {settings.data_dir}")

@@ -33,7 +33,7 @@ EXIT_OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
 """Exit status that a shell reports for a program that wrote to a pipe without a reader."""
 EXIT_NO_PAGE: Final = 1
 NO_PLOTS: Final = (
-    "rhopush bench: no HTML report will be written: plotly is not installed (pip install 'rhopush[bench]')\n"
+    "rhopush bench: no HTML report will be written: plotly is not installed (pip install '.[bench]')\n"
 )
 _FULL: Final = (
     "run the long forms: fanout and growth with a million users, soak with a million pings, latency with a minute at "

@@ -28,6 +28,7 @@ from gateway.check.findings import Finding, Level
 from gateway.check.keyspace_notifications import check_keyspace_notifications
 from gateway.check.migration import check_migration
 from gateway.check.rhoconnect_push import check_push_port, check_push_server
+from gateway.check.start import check_metrics_port, check_tracing
 from gateway.check.webhooks import check_webhooks
 from gateway.cli.given_settings import load_settings
 from gateway.cli.options import add_settings_arguments
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     findings += [Finding(Level.WARNING, "settings", warning) for warning in settings.warnings]
     findings += check_files(settings)
     findings += check_webhooks(settings)
+    findings += check_tracing(settings)
     findings += asyncio.run(_run_checks(settings))
     for finding in findings:
         subject, text = printable(scrub(finding.subject)), printable(scrub(finding.text), lines=True)
@@ -82,7 +84,7 @@ async def _run_checks(settings: Settings) -> list[Finding]:
             check_migration(settings),
             check_keyspace_notifications(settings),
         ]
-    looks += [check_push_port(settings), check_push_server(settings)]
+    looks += [check_push_port(settings), check_push_server(settings), check_metrics_port(settings)]
     looks += [check_provider(provider) for provider in providers(settings)]
     found = await asyncio.gather(*looks)
     files = check_credentials(settings) + check_push_certificate(settings) + untrusted

@@ -18,6 +18,7 @@ from gateway.cli.recipients import (
     recipients_of,
 )
 from gateway.cli.remote import add_gateway_arguments, client_of, server_of, token_of
+from gateway.client.errors import PingError
 from gateway.client.job import PingJob
 from gateway.client.messages import failures
 from gateway.errors import BadSetting
@@ -75,7 +76,12 @@ def run(args: argparse.Namespace) -> int:
     if not args.wait:
         sys.stdout.write(client.send(parameters) + "\n")
         return 0
-    report = client.deliver(parameters)
+    try:
+        report = client.deliver(parameters)
+    except PingError as error:
+        if error.ping_id:  # the ping is accepted, or possibly accepted: its receipt can be read
+            sys.stdout.write(f"ping {error.ping_id}\n")
+        raise
     sys.stdout.write(_table(report))
     return 1 if failures(report) else 0
 

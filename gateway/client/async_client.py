@@ -6,7 +6,6 @@ from typing import Any
 
 import aiohttp
 
-from gateway.client.errors import PingError
 from gateway.client.messages import (
     RETRY_PAUSE_S,
     ClientRequest,
@@ -18,6 +17,7 @@ from gateway.client.messages import (
     report_of,
     report_request,
     server_url,
+    unfinished,
     unreachable,
 )
 
@@ -32,7 +32,7 @@ async def deliver(server: str, token: str, timeout_s: float, parameters: Paramet
     url = server_url(server)
     try:
         async with asyncio.timeout(timeout_s), aiohttp.ClientSession(server.rstrip("/") + "/") as session:
-            answer = await _ask(session, ping_request(parameters, token, wait=True))
+            answer = await _ask(session, ping_request(parameters, token, timeout_s=timeout_s))
             ping_id = answer.ping_id
             report = report_of(answer)
             while report is None:
@@ -40,7 +40,7 @@ async def deliver(server: str, token: str, timeout_s: float, parameters: Paramet
                 report = report_of(await _ask(session, report_request(ping_id or "", token)))
             return report
     except TimeoutError as error:
-        raise PingError([f"not every device has a verdict after {timeout_s:g} s"], ping_id) from error
+        raise unfinished(timeout_s, ping_id) from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise unreachable(url, error, ping_id) from error
 

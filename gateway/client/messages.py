@@ -15,6 +15,10 @@ RETRY_PAUSE_S: Final = 1.0
 PAGE_MAX: Final = 500
 """Most pings of one page of a list."""
 
+_ANSWER_S: Final = 1.0
+"""Time by which the gateway's own wait ends before that of the client."""
+_WAIT_MAX_S: Final = 86_400.0
+"""Longest wait that a request asks for: the gateway ignores a number of more than six digits."""
 _SHOWN_BYTES: Final = 1_000
 """Most bytes of a response without JSON that an error shows."""
 _FINISHED: Final = ("done", "cancelled")
@@ -72,18 +76,32 @@ def unreachable(url: SplitResult, error: Exception, ping_id: str | None = None) 
     return PingError([f"{where} cannot be reached: {failure(error)}"], ping_id)
 
 
-def ping_request(parameters: Parameters, token: str, *, wait: bool) -> ClientRequest:
-    """Return the request that sends a ping; with `wait` its response contains the verdicts.
+def unfinished(timeout_s: float, ping_id: str | None) -> PingError:
+    """Return the error of a ping whose devices do not all have a verdict in time."""
+    return PingError([f"not every device has a verdict after {timeout_s:g} s"], ping_id)
+
+
+def ping_request(parameters: Parameters, token: str, *, timeout_s: float | None = None) -> ClientRequest:
+    """Return the request that sends a ping.
+
+    Args:
+        parameters: those of the ping; None: not set.
+        token: the API token.
+        timeout_s: seconds for which the caller waits for the verdicts, which the response then contains. The gateway is
+            asked to answer a second earlier, so that the caller gets the id of a ping that is not finished by then; a
+            time of less than two seconds leaves no whole second for that. None: the response does not wait.
 
     Raises:
         PingError: the token cannot be sent.
     """
     body = {name: value for name, value in parameters.items() if value is not None}
-    if wait:
-        body["wait"] = True
     headers = {"Content-Type": "application/json", **token_header(token)}
-    if wait:
+    if timeout_s is not None:
+        body["wait"] = True
         headers["Prefer"] = "return=representation"
+        wait_s = int(min(timeout_s, _WAIT_MAX_S) - _ANSWER_S)
+        if wait_s > 0:
+            headers["Prefer"] += f", wait={wait_s}"
     return ClientRequest("POST", PING_PATH, headers, json.dumps(body).encode())
 
 
@@ -93,7 +111,7 @@ def explain_request(parameters: Parameters, token: str) -> ClientRequest:
     Raises:
         PingError: the token cannot be sent.
     """
-    return ping_request({**parameters, "explain": True}, token, wait=False)
+    return ping_request({**parameters, "explain": True}, token)
 
 
 def explanation_of(answer: ClientResponse) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import time
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Final
 
-from gateway.client.errors import PingError
 from gateway.client.messages import (
     RETRY_PAUSE_S,
     ClientRequest,
@@ -22,6 +21,7 @@ from gateway.client.messages import (
     report_of,
     report_request,
     server_url,
+    unfinished,
     unreachable,
 )
 
@@ -46,7 +46,7 @@ class SyncClient:
         Raises:
             PingError: the ping was not accepted.
         """
-        return accepted(self._ask(ping_request(parameters, self._token, wait=False), self._timeout_s))
+        return accepted(self._ask(ping_request(parameters, self._token), self._timeout_s))
 
     def deliver(self, parameters: Parameters) -> dict[str, Any]:
         """Send a ping, wait until every device has a verdict, and return the receipt.
@@ -55,13 +55,13 @@ class SyncClient:
             PingError: the ping was not accepted, or not finished in time.
         """
         until_s = time.monotonic() + self._timeout_s
-        answer = self._ask(ping_request(parameters, self._token, wait=True), self._timeout_s)
+        answer = self._ask(ping_request(parameters, self._token, timeout_s=self._timeout_s), self._timeout_s)
         ping_id = answer.ping_id or ""
         report = report_of(answer)
         while report is None:
             left_s = until_s - time.monotonic()
             if left_s <= 0:
-                raise PingError([f"not every device has a verdict after {self._timeout_s:g} s"], ping_id)
+                raise unfinished(self._timeout_s, ping_id)
             time.sleep(min(RETRY_PAUSE_S, left_s))
             report = report_of(self._ask(report_request(ping_id, self._token), max(left_s, RETRY_PAUSE_S)))
         return report

@@ -24,7 +24,7 @@ from typing import Final, TextIO
 
 import msgspec
 
-from gateway.errors import BadSetting, StoreDown
+from gateway.errors import StoreDown
 from gateway.logs.plain import PlainLog
 from gateway.server.data_dir import DataDir
 from gateway.server.ipc import EXIT_SETTINGS, READY, SettingsUpdate, WorkerConfig, pack, pack_settings_update
@@ -33,7 +33,7 @@ from gateway.server.metrics_thread import MetricsThread
 from gateway.server.reload import SettingsReloader
 from gateway.server.worker_state import UNRESPONSIVE_AFTER_S, WorkerState
 from gateway.settings import RHOCONNECT_PUSH_PORT, Secret, Settings
-from gateway.store.embedded import EmbeddedStore, Fsync
+from gateway.store.embedded import EmbeddedStore, fsync_policy
 from gateway.system.open_files import files_for, raise_open_files_limit
 
 _TICK_S: Final = 0.5
@@ -169,7 +169,9 @@ class Supervisor:
 
     def _start_store(self) -> None:
         if self._settings.redis is None:
-            self._store = EmbeddedStore(self._folder.path / "valkey", _fsync(self._settings))
+            self._store = EmbeddedStore(
+                self._folder.path / "valkey", fsync_policy(self._settings.queue.durability)
+            )
             self._store.start(cancelled=lambda: self._signals > 0)
             self._log.info("embedded_store_adopted" if self._store.adopted else "embedded_store_started")
         self._settings = self._filled(self._settings)
@@ -460,10 +462,3 @@ class Supervisor:
         )
         for worker in self._workers.values():
             self._send(worker, line)
-
-
-def _fsync(settings: Settings) -> Fsync:
-    """Return the fsync policy of the embedded store for the configured durability."""
-    if settings.queue.durability == "replicas":
-        raise BadSetting("queue.durability: the embedded store has no replicas", field="queue.durability")
-    return "always" if settings.queue.durability == "fsync" else "everysec"

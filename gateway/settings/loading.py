@@ -61,8 +61,16 @@ def load(
         Converter(locate, _app_folder(file.path)),
         sources=sources.read(file.root.get("sources"), section),
         origins={".".join(path): locate(path) for path in _leaves(tree)},
-        warnings=given.warnings,
+        warnings=(*given.warnings, *_misplaced(file, env, section)),
     )
+
+
+def _misplaced(file: Document, env: str, section: Mapping[str, Any]) -> list[str]:
+    """Return a warning if the sources are below the environment, where RhoConnect does not read them either."""
+    if "sources" not in section:
+        return []
+    where = file.where((env, "sources"))
+    return [f"sources has no effect below {env}: move it to the top level, beside the environments ({where})"]
 
 
 def _settings(kind: type[Settings], tree: dict[str, Any], convert: Converter, **ready: Any) -> Settings:

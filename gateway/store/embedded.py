@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
-from gateway.errors import StoreDown, UnsafeFile
+from gateway.errors import BadSetting, StoreDown, UnsafeFile
 from gateway.store.address import RedisAddress
 from gateway.system.pause import pause
 from gateway.system.private_files import open_lock, refuse_link
@@ -36,6 +36,17 @@ _ANSWER_S: Final = 2.0
 _SOCKET_PATH_MAX: Final = 100  # sun_path has 108 bytes on Linux, 104 elsewhere
 
 Fsync = Literal["always", "everysec", "no"]
+
+
+def fsync_policy(durability: Literal["memory", "aof", "fsync", "replicas"]) -> Fsync:
+    """Return the fsync policy of the embedded store for `queue.durability`.
+
+    Raises:
+        BadSetting: the store cannot provide this durability.
+    """
+    if durability == "replicas":
+        raise BadSetting("queue.durability: the embedded store has no replicas", field="queue.durability")
+    return "always" if durability == "fsync" else "everysec"
 
 
 class EmbeddedStore:

@@ -148,7 +148,7 @@ def check_packages(settings: Settings) -> None:
             importlib.import_module(name)
     except ImportError as error:
         raise BadSetting(
-            "tracing.endpoint requires the extra `tracing`: pip install 'rhopush[tracing]'",
+            "tracing.endpoint requires the extra `tracing`: pip install '.[tracing]'",
             field="tracing.endpoint",
         ) from error
 

@@ -165,7 +165,7 @@ class Tracing(SettingsPart):
     def missing(cls) -> str | None:
         """The extra that tracing needs, if it is not installed."""
         if importlib.util.find_spec("opentelemetry") is None:
-            return "it needs the extra `tracing` (pip install 'rhopush[tracing]')"
+            return "it needs the extra `tracing` (pip install '.[tracing]')"
         return None
 
     def environ(self, url: str) -> Mapping[str, str]:

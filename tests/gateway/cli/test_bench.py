@@ -68,7 +68,7 @@ def test_a_report_that_cannot_be_written_is_refused(tmp_path: Path, what: str) -
 
 def test_a_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latencies, "HdrHistogram", None)
-    with pytest.raises(CannotMeasure, match=r"pip install rhopush\[bench\]"):
+    with pytest.raises(CannotMeasure, match=r"pip install .\.\[bench\]"):
         bench.run(wanted("ingest", "endtoend"))
 
 
@@ -87,7 +87,7 @@ def test_without_the_extra_results_are_printed_and_written(
     assert "requests" in out
     assert err == bench.NO_PLOTS
     assert err.count("\n") == 1
-    assert "rhopush[bench]" in err
+    assert "'.[bench]'" in err
     assert msgspec.json.decode(file.read_bytes(), type=BenchReport).results == [RESULT]
     assert not html.exists()
     assert main(command) == 0

@@ -60,6 +60,18 @@ async def test_it_prints_the_ping_or_each_devices_verdict(running: Delivered, tm
     assert "  skipped 2: unknown_user\n" in out
 
 
+async def test_a_ping_that_does_not_finish_before_the_timeout_is_named(
+    running: Delivered, tmp_path: Path
+) -> None:
+    there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
+    running.apns.hold()
+    words = ["--user", "good", "--message", "x", "--wait", "--timeout", "3"]
+    status, out, err = await rhopush_ping(tmp_path, *words, **there)
+    running.apns.release()
+    assert (status, err) == (1, "rhopush ping: not every device has a verdict after 3 s\n")
+    assert re.fullmatch(r"ping [0-9a-f]{32}\n", out)
+
+
 async def test_server_and_token_come_from_options_or_settings(running: Delivered, tmp_path: Path) -> None:
     url, token = running.gateway.url, running.gateway.token
     common = ["--user", "good", "--message", "hello", "--server", url]

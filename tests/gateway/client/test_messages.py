@@ -27,16 +27,22 @@ def response(status: int, body: Any = b"", ping_id: str | None = ID) -> ClientRe
 
 
 def test_a_ping_has_the_given_parameters_only() -> None:
-    request = ping_request({"user_id": "bob", "message": None, "badge": 0}, " token\n", wait=False)
+    request = ping_request({"user_id": "bob", "message": None, "badge": 0}, " token\n")
     assert (request.method, request.path) == ("POST", "/rc/v1/users/ping")
     assert json.loads(request.body or b"") == {"user_id": "bob", "badge": 0}
     assert request.headers == {"Content-Type": "application/json", "X-RhoConnect-API-TOKEN": "token"}
 
 
 def test_a_ping_that_is_waited_for_asks_for_the_report() -> None:
-    request = ping_request({"user_id": "bob"}, "", wait=True)
+    request = ping_request({"user_id": "bob"}, "", timeout_s=1.5)
     assert json.loads(request.body or b"")["wait"] is True
     assert request.headers == {"Content-Type": "application/json", "Prefer": "return=representation"}
+
+
+@pytest.mark.parametrize(("timeout_s", "wait"), [(2.0, 1), (30.5, 29), (1e9, 86_399)])
+def test_the_gateway_is_asked_to_answer_before_the_client_gives_up(timeout_s: float, wait: int) -> None:
+    request = ping_request({"user_id": "bob"}, "", timeout_s=timeout_s)
+    assert request.headers["Prefer"] == f"return=representation, wait={wait}"
 
 
 @pytest.mark.parametrize("token", ["tökén", "a\r\nX: y"])

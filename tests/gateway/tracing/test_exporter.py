@@ -76,6 +76,6 @@ def test_a_missing_package_is_an_invalid_setting(monkeypatch: pytest.MonkeyPatch
     blocked: Any = None
     monkeypatch.setitem(sys.modules, missing, blocked)
     check_packages(settings_of(None))
-    with pytest.raises(BadSetting, match=r"rhopush\[tracing\]") as raised:
+    with pytest.raises(BadSetting, match=r"pip install .\.\[tracing\]") as raised:
         check_packages(settings_of("http://127.0.0.1:4318/v1/traces"))
     assert raised.value.field == "tracing.endpoint"

@@ -58,7 +58,7 @@ def test_without_the_packages_of_tracing_the_report_names_the_extra(monkeypatch:
     result = small()
     assert result.ratios == ()
     assert result.notes[1:] == (
-        "tracing of 1 %: not measured: it needs the extra `tracing` (pip install 'rhopush[tracing]')",
+        "tracing of 1 %: not measured: it needs the extra `tracing` (pip install '.[tracing]')",
     )
 
 
