@@ -5,9 +5,12 @@ The settings themselves are read by `gateway.cli.given_settings`: a command that
 
 import argparse
 from pathlib import Path
+from typing import Final
 
-from gateway.client.job import TIMEOUT_MAX_S
 from protocols.numbers import whole
+
+_SECONDS_MAX: Final = 1e6
+"""Longest time limit: the operating system refuses much longer ones."""
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,8 +42,8 @@ def seconds(text: str) -> float:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not 0 < number <= TIMEOUT_MAX_S:
-        raise argparse.ArgumentTypeError(f"expected seconds, above 0 and at most {TIMEOUT_MAX_S:g}")
+    if not 0 < number <= _SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"expected seconds, above 0 and at most {_SECONDS_MAX:g}")
     return number
 
 
