@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"gateway.cli.{name}")
     if arguments is None:  # the process is the command's own
         exempt_modules()
+    _open_missing_outputs()
     parser = argparse.ArgumentParser(prog=f"rhopush {name}", description=module.__doc__)
     module.add_arguments(parser)
     args = parser.parse_args(words[1:])
@@ -83,6 +84,13 @@ def _detach_outputs() -> None:
     writer.detach(
         plain.dropped_notice(), stdout=lambda number: f"({number} lines dropped: stdout was not read)"
     )
+
+
+def _open_missing_outputs() -> None:
+    """Open the null device as stdout and stderr if the process was started without them (`>&-`)."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
 
 
 def _drop_output(error: OSError) -> None:

@@ -14,9 +14,9 @@ a wrong setting.
 import argparse
 import sys
 from typing import Any, Final
-from urllib.parse import quote
 
 from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json, write_list
+from gateway.client.messages import segment
 from gateway.client.sync_client import SyncClient
 
 _HEADINGS: Final = (
@@ -72,7 +72,7 @@ def _row(lane: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _reset(args: argparse.Namespace, client: SyncClient) -> int:
-    done = client.admin("POST", f"{ADMIN}/lanes/{quote(args.lane, safe='')}/reset", {})
+    done = client.admin("POST", f"{ADMIN}/lanes/{segment(args.lane)}/reset", {})
     if args.json:
         write_json(done)
     else:

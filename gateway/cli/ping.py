@@ -17,10 +17,11 @@ from gateway.cli.recipients import (
     names_somebody,
     recipients_of,
 )
-from gateway.cli.remote import add_gateway_arguments, client_of, server_of, token_of
+from gateway.cli.remote import add_gateway_arguments, call_gateway, server_of, token_of
 from gateway.client.errors import PingError
 from gateway.client.job import PingJob
 from gateway.client.messages import failures
+from gateway.client.sync_client import SyncClient
 from gateway.errors import BadSetting
 from gateway.logs.terminal import printable
 
@@ -72,8 +73,11 @@ def run(args: argparse.Namespace) -> int:
         raise BadSetting(
             "one of --user, --all-users, --device, --push-token and --file is required", field="user"
         )
-    client = client_of(args)
-    if not args.wait:
+    return call_gateway(args, lambda _, client: _send(client, parameters, wait=args.wait))
+
+
+def _send(client: SyncClient, parameters: dict[str, Any], *, wait: bool) -> int:
+    if not wait:
         sys.stdout.write(client.send(parameters) + "\n")
         return 0
     try:

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from gateway.client.bulk_lines import BulkResult
+from gateway.client.errors import PingError
 from gateway.client.job import PingJob
 from gateway.errors import BadSetting
 from gateway.logs.terminal import printable
 from gateway.system.progress import Progress
 
 STDIN: Final = "-"
+_UNKNOWN: Final = (
+    "later lines may have been accepted, too, and only those with an idempotency_key can be sent again"
+    " without a second ping"
+)
 
 
 class FileLines:
@@ -51,6 +56,8 @@ def opened(name: str) -> Iterator[FileLines]:
         BadSetting: the file cannot be opened.
     """
     if name == STDIN:
+        if sys.stdin is None:  # the process was started without it
+            raise BadSetting("standard input is closed", field="file")
         yield FileLines(sys.stdin.buffer, 0)
         return
     with ExitStack() as stack:
@@ -74,9 +81,10 @@ def send_file(name: str) -> int:
 
 
 def _send(lines: FileLines, progress: Progress) -> int:
-    accepted = refused = 0
+    accepted = refused = last = 0
     try:
         for result in PingJob.bulk(lines):
+            last = result.line
             if result.ping_id is None:
                 refused += 1
                 progress.clear()
@@ -87,6 +95,11 @@ def _send(lines: FileLines, progress: Progress) -> int:
                     progress.clear()
                     sys.stderr.write(f"line {result.line}: {printable(result.warning)}\n")
             progress.show(f"{accepted} accepted, {refused} refused", lines.fraction)
+    except (KeyboardInterrupt, PingError) as error:
+        progress.clear()
+        if last or getattr(error, "refused_with", None) is None:
+            sys.stderr.write(f"stopped after line {last}: {_UNKNOWN}\n")
+        raise
     finally:
         progress.clear()
         sys.stdout.write(f"{accepted} accepted, {refused} refused\n")

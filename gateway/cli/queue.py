@@ -14,7 +14,6 @@ its entry. 2: wrong usage or a wrong setting.
 import argparse
 import sys
 from typing import Any, Final
-from urllib.parse import quote
 
 from gateway.cli.remote import (
     ADMIN,
@@ -26,6 +25,7 @@ from gateway.cli.remote import (
     write_list,
 )
 from gateway.cli.table import write_table
+from gateway.client.messages import segment
 from gateway.client.sync_client import SyncClient
 
 _RECORDS: Final = "/queue/unreadable"
@@ -143,12 +143,12 @@ def _drop(args: argparse.Namespace, client: SyncClient) -> int:
         if args.json:
             write_json(done)
         else:
-            sys.stdout.write(f"dropped {record}\n")
+            sys.stdout.write(f"dropped {done['record']}\n")
     return 0
 
 
 def _path(record: str) -> str:
-    return f"{ADMIN}{_RECORDS}/{quote(record, safe='')}"
+    return f"{ADMIN}{_RECORDS}/{segment(record)}"
 
 
 _ACTIONS: Final[dict[str, Action]] = {"show": _show, "list": _list}

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 from gateway.cli.options import add_settings_arguments, seconds
@@ -93,14 +94,21 @@ def call_gateway(args: argparse.Namespace, action: Action) -> int:
     """Carry out an action, and return its exit status.
 
     Raises:
-        PingError: the gateway cannot be reached, which the text supplements with a hint, or refuses.
+        PingError: the gateway cannot be reached, which the text supplements with a hint, or refuses, or a response
+            does not have a member that the action needs.
         BadSetting: there is no token.
     """
     client = client_of(args)
     try:
         return action(args, client)
+    except KeyError as error:
+        where = server_of(args).rpartition("@")[2]
+        raise PingError(
+            [f"the response of {where} has no {error}: it is no gateway, or one of another version"],
+            refused_with=HTTPStatus.OK,
+        ) from error
     except PingError as error:
-        if error.refused_with is not None:
+        if error.refused_with is not None or error.ping_id is not None:
             raise
         raise PingError(
             [f"{error.message} (start a gateway with `rhopush serve`, or name one with --server)"]

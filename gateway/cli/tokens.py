@@ -16,9 +16,9 @@ import re
 import sys
 import time
 from typing import Any, Final
-from urllib.parse import quote
 
 from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json, write_list
+from gateway.client.messages import segment
 from gateway.client.sync_client import SyncClient
 from gateway.registry.scopes import Scope
 
@@ -80,8 +80,9 @@ def _create(args: argparse.Namespace, client: SyncClient) -> int:
     if args.json:
         write_json(answer)
     else:
+        token = answer["token"]
         sys.stderr.write("The token is shown only now: the gateway stores nothing but its digest.\n")
-        sys.stdout.write(f"{answer['token']}\n")
+        sys.stdout.write(f"{token}\n")
     return 0
 
 
@@ -90,7 +91,7 @@ def _list(args: argparse.Namespace, client: SyncClient) -> int:
 
 
 def _revoke(args: argparse.Namespace, client: SyncClient) -> int:
-    answer = client.admin("DELETE", f"{_PATH}/{quote(args.name, safe='')}", {})
+    answer = client.admin("DELETE", f"{_PATH}/{segment(args.name)}", {})
     if args.json:
         write_json(answer)
     else:

@@ -14,9 +14,9 @@ also: the endpoint did not accept the message. 2: wrong usage or a wrong setting
 import argparse
 import sys
 from typing import Any, Final
-from urllib.parse import quote
 
 from gateway.cli.remote import ADMIN, Action, add_action_arguments, run_action, write_json, write_list
+from gateway.client.messages import segment
 from gateway.client.sync_client import SyncClient
 
 _PATH: Final = f"{ADMIN}/webhooks"
@@ -65,7 +65,7 @@ def _row(endpoint: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _replay(args: argparse.Namespace, client: SyncClient) -> int:
-    found = client.admin("POST", f"{_PATH}/{quote(args.name, safe='')}/replay", {"since": args.since})
+    found = client.admin("POST", f"{_PATH}/{segment(args.name)}/replay", {"since": args.since})
     if args.json:
         write_json(found)
         return 0
@@ -77,7 +77,7 @@ def _replay(args: argparse.Namespace, client: SyncClient) -> int:
 
 
 def _test(args: argparse.Namespace, client: SyncClient) -> int:
-    found = client.admin("POST", f"{_PATH}/{quote(args.name, safe='')}/test", {})
+    found = client.admin("POST", f"{_PATH}/{segment(args.name)}/test", {})
     if args.json:
         write_json(found)
     else:

@@ -7,14 +7,30 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from typing import Any, Final
 
 import aiohttp
 
 from gateway.client.bulk_lines import BULK_PATH, MEDIA_TYPE, BulkItem, BulkLines, BulkResult
 from gateway.client.errors import PingError
-from gateway.client.messages import ClientResponse, refusal, server_url, token_header, unreachable
+from gateway.client.messages import (
+    TEMPORARY,
+    ClientResponse,
+    refusal,
+    server_url,
+    token_header,
+    unreachable,
+)
 
 WINDOW: Final = 1_000
 """Most lines whose results the caller has not taken; beyond it no further line is read from the iterable."""
@@ -28,8 +44,6 @@ _SENT_S: Final = 0.5
 _PAUSE_S: Final = 0.2
 """Pause before the request that follows a lost connection."""
 _BUSY_PAUSE_S: Final = 1.0
-_LATER: Final = frozenset({408, 429, 502, 503, 504})
-"""Statuses after which the same request is sent again."""
 
 
 class BulkSession:
@@ -44,6 +58,7 @@ class BulkSession:
 
     Raises:
         PingError: the URL or the token cannot be used.
+        TypeError: the items are a single ping.
     """
 
     def __init__(
@@ -54,6 +69,8 @@ class BulkSession:
         timeout_s: float,
         window: int = WINDOW,
     ) -> None:
+        if isinstance(items, Mapping | str | bytes | bytearray | memoryview):
+            raise TypeError(f"the pings must be an iterable of pings, not one {type(items).__name__}")
         self._server = server_url(server)
         self._url = server.rstrip("/") + BULK_PATH
         self._headers = {"Content-Type": MEDIA_TYPE, **token_header(token)}
@@ -143,7 +160,7 @@ class BulkSession:
         """
         request = _Request()
         try:
-            await self._exchange(session, request)
+            await self._in_time(self._exchange(session, request), request)
         except (aiohttp.ClientError, OSError, TimeoutError, LookupError, ValueError) as error:
             if self._overdue:
                 raise unreachable(self._server, error) from error
@@ -151,8 +168,28 @@ class BulkSession:
         finally:
             await self._stop(request, 0.0)
         if request.pause_s and self._overdue:
-            raise PingError([f"the gateway accepted no line for {self._timeout_s:g} s"])
+            why = f": {request.reason}" if request.reason else ""
+            raise PingError([f"the gateway accepted no line for {self._timeout_s:g} s{why}"])
         return request.pause_s
+
+    async def _in_time(self, exchange: Coroutine[Any, Any, None], request: "_Request") -> None:
+        """Run an exchange until it ends. aiohttp limits the time of a response only once the whole body is sent.
+
+        Raises:
+            TimeoutError: a line has waited too long for its result.
+        """
+        task = asyncio.create_task(exchange)
+        try:
+            while not task.done():
+                left_s = self._since_s + self._timeout_s - time.monotonic() if self._lines.waiting else 0.0
+                await asyncio.wait({task}, timeout=left_s if left_s > 0 else self._timeout_s)
+                if self._overdue and not task.done():
+                    raise TimeoutError
+        finally:
+            await self._stop(request, 0.0)
+            task.cancel()
+            await asyncio.wait({task})
+        task.result()
 
     @property
     def _overdue(self) -> bool:
@@ -160,7 +197,12 @@ class BulkSession:
         return self._lines.waiting and time.monotonic() - self._since_s > self._timeout_s
 
     async def _exchange(self, session: aiohttp.ClientSession, request: "_Request") -> None:
-        async with session.post(self._url, headers=self._headers, data=self._body(request)) as response:
+        async with session.post(
+            self._url,
+            headers=self._headers,
+            data=self._body(request),
+            allow_redirects=False,  # another server must not receive the token
+        ) as response:
             if response.status != 200:
                 await self._refused(request, response)
                 return
@@ -173,13 +215,14 @@ class BulkSession:
     async def _refused(self, request: "_Request", response: aiohttp.ClientResponse) -> None:
         headers = {name.lower(): value for name, value in response.headers.items()}
         found = ClientResponse(response.status, headers, await response.read())
-        if response.status not in _LATER:
+        if response.status not in TEMPORARY:
             raise refusal(found)
+        request.reason = refusal(found).message
         after = headers.get("retry-after", "")
         await self._stop(request, float(after) if after.isdecimal() else _BUSY_PAUSE_S)
 
     async def _answered(self, request: "_Request", line: bytes) -> None:
-        answer = json.loads(line)
+        answer = _parsed(line)
         if "resume_from" in answer:  # the gateway read no line after the answered ones
             await self._stop(request, float(answer["error"].get("retry_after_s") or _PAUSE_S))
             return
@@ -213,18 +256,53 @@ class BulkSession:
 def blocking(
     server: str, token: str, items: Iterable[BulkItem], timeout_s: float
 ) -> Iterator[list[BulkResult]]:
-    """Yield the results of a `BulkSession`, some at a time, for callers without an event loop."""
+    """Yield the results of a `BulkSession`, some at a time, for callers without an event loop.
+
+    Raises:
+        RuntimeError: the caller runs in an event loop.
+    """
+    if _in_event_loop():
+        raise RuntimeError("PingJob.bulk was called in a running event loop: use PingJob.abulk there")
     with asyncio.Runner() as runner:
+        # `Runner.run` would postpone a KeyboardInterrupt until an iterable that blocks returns its next item
+        run = runner.get_loop().run_until_complete
 
         async def begin() -> BulkSession:
             return BulkSession(server, token, items, timeout_s)
 
-        session = runner.run(begin())
+        session = run(begin())
         try:
-            while results := runner.run(session.take()):
+            while results := run(session.take()):
                 yield results
         finally:
-            runner.run(session.close())
+            run(session.close())
+
+
+def _in_event_loop() -> bool:
+    with contextlib.suppress(RuntimeError):
+        asyncio.get_running_loop()
+        return True
+    return False
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """Return one line of a response.
+
+    Raises:
+        ValueError: the response was cut off in the line.
+        PingError: no gateway sends this line.
+    """
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        if line.startswith(b"{") and not line.endswith(b"\n"):
+            raise
+        answer = None
+    known = isinstance(answer, dict) and (isinstance(answer.get("error"), dict) or "ping_id" in answer)
+    if not known:
+        raise refusal(ClientResponse(200, {}, line))
+    found: dict[str, Any] = answer
+    return found
 
 
 class _Request:
@@ -233,13 +311,15 @@ class _Request:
     Attributes:
         over: whether its body must end.
         pause_s: seconds to wait before the next request.
+        reason: the text of a response that refuses the whole request for now; "": there was none.
     """
 
-    __slots__ = ("over", "pause_s")
+    __slots__ = ("over", "pause_s", "reason")
 
     def __init__(self) -> None:
         self.over = False
         self.pause_s = 0.0
+        self.reason = ""
 
 
 async def _asynchronous(

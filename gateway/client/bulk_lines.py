@@ -62,7 +62,11 @@ class BulkLines:
     def add(self, item: BulkItem) -> None:
         """Add the caller's next item."""
         self._count += 1
-        data = encode(item)
+        try:
+            data = encode(item)
+        except (TypeError, ValueError, RecursionError) as error:
+            error.add_note(f"in item {self._count} of PingJob.bulk")
+            raise
         if data:
             line = _Line(self._count, data)
             self._lines.append(line)
@@ -130,10 +134,16 @@ class BulkLines:
 
 def encode(item: BulkItem) -> bytes:
     """Encode an item as one line with an idempotency key; b"" for a blank item. Text that is not a JSON object stays
-    unchanged: the gateway reports the error."""
+    unchanged: the gateway reports the error.
+
+    Raises:
+        TypeError: the item is neither a mapping nor text, or JSON has no form for the type of a parameter.
+    """
     if isinstance(item, Mapping):
         parameters = {name: value for name, value in item.items() if value is not None}
         return _dumped({KEY: new_key(), **parameters})
+    if not isinstance(item, str | bytes | bytearray | memoryview):
+        raise TypeError(f"a ping is a mapping of parameters or a line of NDJSON, not {type(item).__name__}")
     text = item.encode("utf-8", "surrogatepass") if isinstance(item, str) else bytes(item)
     raw = text.strip().removeprefix(codecs.BOM_UTF8)
     if not raw:

@@ -14,6 +14,8 @@ from gateway.system.secret import Secret
 DEFAULT_SERVER: Final = "http://127.0.0.1:9292"
 DEFAULT_TIMEOUT_S: Final = 60.0
 """Longer than the gateway's own `ping.wait_max_s`, so that the gateway answers first."""
+TIMEOUT_MAX_S: Final = 1e6
+"""Longest time limit: the operating system refuses much longer ones."""
 
 
 class PingJob:
@@ -40,7 +42,12 @@ class PingJob:
             token: the API token; None: `API_TOKEN`.
             redis: address of RhoConnect's Redis; if set, `enqueue` appends a Resque job there.
             timeout_s: longest time that `perform` may take, delivery included.
+
+        Raises:
+            ValueError: `timeout_s` is not above 0 and at most `TIMEOUT_MAX_S`.
         """
+        if not 0 < timeout_s <= TIMEOUT_MAX_S:
+            raise ValueError(f"timeout_s must be seconds, above 0 and at most {TIMEOUT_MAX_S:g}")
         cls._server = server
         cls._token = Secret(token) if token else None
         cls._redis = Secret(redis) if redis else None
@@ -114,6 +121,8 @@ class PingJob:
 
         Raises:
             PingError: the gateway refuses the request as a whole, or returned no result for `timeout_s`.
+            TypeError: `pings` is a single ping, or an item is no ping.
+            RuntimeError: the caller runs in an event loop.
         """
         sending = importlib.import_module("gateway.client.bulk")
         for results in sending.blocking(cls._address(), cls._secret(), pings, cls._timeout_s):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
@@ -19,8 +20,12 @@ _ANSWER_S: Final = 1.0
 """Time by which the gateway's own wait ends before that of the client."""
 _WAIT_MAX_S: Final = 86_400.0
 """Longest wait that a request asks for: the gateway ignores a number of more than six digits."""
+_REFUSED_AT_LOGIN: Final = "No API token provided"
+"""RhoConnect's words for a missing token and for a wrong one, which the gateway repeats."""
 _SHOWN_BYTES: Final = 1_000
 """Most bytes of a response without JSON that an error shows."""
+TEMPORARY: Final = frozenset({408, 429, 502, 503, 504})
+"""Statuses after which the same request is sent again."""
 _FINISHED: Final = ("done", "cancelled")
 """States of a ping that has all of its verdicts."""
 _FINAL: Final = ("accepted", "cancelled")
@@ -55,18 +60,25 @@ def server_url(server: str) -> SplitResult:
     """Return the parts of a gateway's URL.
 
     Raises:
-        PingError: it is not an http or https URL with a valid port.
+        PingError: it is not an http or https URL with a valid port, or it has a query or a fragment, which the paths
+            of the requests cannot follow.
     """
     try:
         url = urlsplit(server)
         valid = (
-            url.scheme in ("http", "https") and bool(url.hostname) and url.path.isascii() and url.port != 0
+            url.scheme in ("http", "https")
+            and bool(url.hostname)
+            and url.path.isascii()
+            and " " not in url.path
+            and url.port != 0
         )
     except ValueError:  # a port out of range, or an invalid IPv6 address
         valid = False
     if not valid:
         without_password = server.rpartition("@")[2]
         raise PingError([f"the server must be an http or https URL, not {without_password!r}"])
+    if url.query or url.fragment:
+        raise PingError(["the server must be an http or https URL without a query and a fragment"])
     return url
 
 
@@ -92,7 +104,8 @@ def ping_request(parameters: Parameters, token: str, *, timeout_s: float | None 
             time of less than two seconds leaves no whole second for that. None: the response does not wait.
 
     Raises:
-        PingError: the token cannot be sent.
+        PingError: the token cannot be sent, or JSON has no form for a value.
+        TypeError: JSON has no form for the type of a value.
     """
     body = {name: value for name, value in parameters.items() if value is not None}
     headers = {"Content-Type": "application/json", **token_header(token)}
@@ -102,7 +115,27 @@ def ping_request(parameters: Parameters, token: str, *, timeout_s: float | None 
         wait_s = int(min(timeout_s, _WAIT_MAX_S) - _ANSWER_S)
         if wait_s > 0:
             headers["Prefer"] += f", wait={wait_s}"
-    return ClientRequest("POST", PING_PATH, headers, json.dumps(body).encode())
+    return ClientRequest("POST", PING_PATH, headers, json_text(body).encode())
+
+
+def json_text(value: object) -> str:
+    """Return the JSON text of a value, in its shortest form.
+
+    Raises:
+        PingError: the value has a number that is not finite or has too many digits, contains itself, or is nested too
+            deeply.
+        TypeError: JSON has no form for the type of a value.
+    """
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise PingError([f"the parameters are no JSON: {error}"]) from error
+
+
+def segment(text: str) -> str:
+    """Return a text as one segment of a path. An unpaired surrogate, which no stored name contains, is sent in the
+    bytes of its code point: the gateway then does not find the name."""
+    return quote(text, safe="", errors="surrogatepass")
 
 
 def explain_request(parameters: Parameters, token: str) -> ClientRequest:
@@ -118,10 +151,13 @@ def explanation_of(answer: ClientResponse) -> dict[str, Any]:
     """Return the explanation of a ping.
 
     Raises:
-        PingError: the gateway refused the request, or its version does not explain pings.
+        PingError: the gateway refused the request, its version does not explain pings, or another server than a
+            gateway answered.
     """
     found = _json(answer)
     if answer.status != 200:
+        raise refusal(answer)
+    if "totals" not in found and not answer.ping_id:
         raise refusal(answer)
     if "totals" not in found:
         raise PingError(
@@ -132,12 +168,12 @@ def explanation_of(answer: ClientResponse) -> dict[str, Any]:
 
 def report_request(ping_id: str, token: str) -> ClientRequest:
     """Return the request for the delivery report of a ping."""
-    return ClientRequest("GET", f"/rc/v1/pings/{quote(ping_id, safe='')}", token_header(token))
+    return ClientRequest("GET", f"/rc/v1/pings/{segment(ping_id)}", token_header(token))
 
 
 def cancel_request(ping_id: str, token: str) -> ClientRequest:
     """Return the request that cancels a ping."""
-    return ClientRequest("DELETE", f"/rc/v1/pings/{quote(ping_id, safe='')}", token_header(token))
+    return ClientRequest("DELETE", f"/rc/v1/pings/{segment(ping_id)}", token_header(token))
 
 
 def cancelled_of(answer: ClientResponse) -> dict[str, Any]:
@@ -169,9 +205,11 @@ def admin_request(method: str, path: str, parameters: Parameters, token: str) ->
     sent = {name: value for name, value in parameters.items() if value is not None}
     headers = token_header(token)
     if method == "GET":
-        return ClientRequest(method, f"{path}?{urlencode(sent, doseq=True)}" if sent else path, headers)
+        return ClientRequest(
+            method, f"{path}?{urlencode(sent, doseq=True, errors='surrogatepass')}" if sent else path, headers
+        )
     return ClientRequest(
-        method, path, {"Content-Type": "application/json", **headers}, json.dumps(sent).encode()
+        method, path, {"Content-Type": "application/json", **headers}, json_text(sent).encode()
     )
 
 
@@ -191,11 +229,11 @@ def accepted(answer: ClientResponse) -> str:
     """Return the id of a durable ping.
 
     Raises:
-        PingError: the ping was not accepted.
+        PingError: the ping was not accepted, or another server than a gateway answered.
     """
-    if answer.status != 200:
+    if answer.status != 200 or not answer.ping_id:
         raise refusal(answer)
-    return answer.ping_id or ""
+    return answer.ping_id
 
 
 def report_of(answer: ClientResponse) -> dict[str, Any] | None:
@@ -210,6 +248,22 @@ def report_of(answer: ClientResponse) -> dict[str, Any] | None:
     if "devices" in report:
         return report if report.get("state", "done") in _FINISHED else None
     raise refusal(answer)
+
+
+def polled_report_of(answer: ClientResponse, ping_id: str) -> dict[str, Any] | None:
+    """Return the receipt of an accepted ping; None: it must be requested again, since devices have no verdict yet or
+    the gateway cannot answer for the moment.
+
+    Raises:
+        PingError: the gateway refuses the receipt. The error has the ping's id and no `refused_with`: the ping was
+            accepted.
+    """
+    if answer.status in TEMPORARY:
+        return None
+    try:
+        return report_of(answer)
+    except PingError as error:
+        raise PingError(error.errors, ping_id) from error
 
 
 def failures(report: Mapping[str, Any]) -> list[str]:
@@ -231,11 +285,32 @@ def failure(error: Exception) -> str:
 
 
 def refusal(answer: ClientResponse) -> PingError:
-    """Return the error of a response that refuses the request."""
+    """Return the error of a response that refuses the request, or that no gateway sends."""
     error = _json(answer).get("error")
     words = error.get("message") if isinstance(error, dict) else None
-    text = words or _first_line(answer.body) or f"HTTP status {answer.status}"
+    text = str(words) if words else _unexpected(answer) or _first_line(answer.body) or _status(answer)
+    if text == _REFUSED_AT_LOGIN:
+        text = f"the gateway does not accept the API token: {text}"
     return PingError([text], answer.ping_id, answer.status)
+
+
+def _unexpected(answer: ClientResponse) -> str:
+    """Return the description of a response that comes from another server than a gateway; "": it may be one."""
+    if 300 <= answer.status < 400:
+        target = answer.headers.get("location", "")
+        where = f" to {target.partition('?')[0].rpartition('@')[2]}" if target else ""
+        return f"{_status(answer)}: the server redirects{where}, and redirects are not followed"
+    if answer.status < 300:
+        return f"{_status(answer)}: the response is none that a gateway sends; is the URL that of a gateway?"
+    page = answer.body[:_SHOWN_BYTES].lstrip()[:1] == b"<"  # HTML, of a proxy or another server
+    return _status(answer) if page else ""
+
+
+def _status(answer: ClientResponse) -> str:
+    try:
+        return f"HTTP status {answer.status} ({HTTPStatus(answer.status).phrase})"
+    except ValueError:
+        return f"HTTP status {answer.status}"
 
 
 def _first_line(body: bytes) -> str:

@@ -3,7 +3,6 @@
 This module loads redis-py, so it is imported only if a Redis is configured.
 """
 
-import json
 from typing import Any, Final
 
 import redis
@@ -13,7 +12,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from gateway.client.errors import PingError
-from gateway.client.messages import Parameters
+from gateway.client.messages import Parameters, json_text
 from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.authentication import worth_a_try
@@ -29,14 +28,12 @@ def push(address: RedisAddress, parameters: Parameters) -> None:
     """Append a job to RhoConnect's queue `ping`.
 
     Raises:
-        PingError: Redis cannot be reached or refuses, or a number is not finite, which JSON has no form for. If the
-            reply was lost, the job may have been appended.
+        PingError: Redis cannot be reached or refuses, or JSON has no form for a value. If the reply was lost, the job
+            may have been appended.
+        TypeError: JSON has no form for the type of a value.
     """
     job = {"class": JOB_CLASS, "args": [dict(parameters)]}
-    try:
-        text = json.dumps(job, separators=(",", ":"), allow_nan=False)  # as Resque writes it
-    except ValueError as error:
-        raise PingError([f"the parameters are no JSON: {error}"]) from error
+    text = json_text(job)  # as Resque writes it
     try:
         _append(address, text)
     except (RedisError, OSError) as error:

@@ -1,8 +1,10 @@
 """HTTP requests of the client with the standard library alone. The client is thread-safe."""
 
+import io
 import time
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any, Final
+from socket import socket
+from typing import Any, Final, Literal
 
 from gateway.client.messages import (
     RETRY_PAUSE_S,
@@ -18,6 +20,7 @@ from gateway.client.messages import (
     json_of,
     list_request,
     ping_request,
+    polled_report_of,
     report_of,
     report_request,
     server_url,
@@ -63,7 +66,8 @@ class SyncClient:
             if left_s <= 0:
                 raise unfinished(self._timeout_s, ping_id)
             time.sleep(min(RETRY_PAUSE_S, left_s))
-            report = report_of(self._ask(report_request(ping_id, self._token), max(left_s, RETRY_PAUSE_S)))
+            request = report_request(ping_id, self._token)
+            report = polled_report_of(self._ask(request, max(left_s, RETRY_PAUSE_S), ping_id), ping_id)
         return report
 
     def pings(self, query: str) -> dict[str, Any]:
@@ -110,17 +114,85 @@ class SyncClient:
         """
         return explanation_of(self._ask(explain_request(parameters, self._token), self._timeout_s))
 
-    def _ask(self, request: ClientRequest, timeout_s: float) -> ClientResponse:
+    def _ask(self, request: ClientRequest, timeout_s: float, ping_id: str | None = None) -> ClientResponse:
+        """Make a request; `ping_id` is the id in the error if the gateway cannot be reached."""
+        until_s = time.monotonic() + timeout_s
         connection = _CONNECTIONS[self._url.scheme](
             self._url.hostname or "", self._url.port, timeout=timeout_s
         )
         try:
             path = self._url.path.rstrip("/") + request.path
+            connection.connect()
+            connection.sock = _TimedSocket(connection.sock, until_s)
             connection.request(request.method, path, body=request.body, headers=request.headers)
             answer = connection.getresponse()
             headers = {name.lower(): value for name, value in answer.getheaders()}
             return ClientResponse(answer.status, headers, answer.read())
         except (OSError, HTTPException, UnicodeError) as error:  # UnicodeError: the name of the host
-            raise unreachable(self._url, error) from error
+            raise unreachable(self._url, error, ping_id) from error
         finally:
             connection.close()
+
+
+class _TimedSocket:
+    """A connected socket whose operations end at one deadline together: a socket's own time limit starts again with
+    each byte received. It has the methods that `http.client` calls.
+
+    Args:
+        connected: the socket.
+        until_s: the deadline, in `time.monotonic`.
+    """
+
+    def __init__(self, connected: socket, until_s: float) -> None:
+        self._connected, self._until_s = connected, until_s
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of the bytes.
+
+        Raises:
+            OSError: the deadline is over (TimeoutError), or the connection is lost.
+        """
+        self.limit().sendall(data)
+
+    def makefile(self, mode: Literal["rb"]) -> io.BufferedReader:
+        """Return a reader of the received bytes; `mode`: "rb"."""
+        return io.BufferedReader(_TimedReader(self, self._connected.makefile(mode, buffering=0)))
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._connected.close()
+
+    def limit(self) -> socket:
+        """Return the socket, the next operation of which ends at the deadline.
+
+        Raises:
+            TimeoutError: the deadline is over.
+        """
+        left_s = self._until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self._connected.settimeout(left_s)
+        return self._connected
+
+
+class _TimedReader(io.RawIOBase):
+    """The received bytes. The socket is closed once both it and this reader are.
+
+    Args:
+        timed: the socket.
+        raw: its reader without the deadline.
+    """
+
+    def __init__(self, timed: _TimedSocket, raw: io.RawIOBase) -> None:
+        self._timed, self._raw = timed, raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # the type of a writable buffer exists from Python 3.12 on
+        self._timed.limit()
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

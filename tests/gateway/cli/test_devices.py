@@ -10,6 +10,8 @@ from tests.gateway.cli.conftest import Command
 from tests.gateway.delivered import GOOD_PIN, delivered
 from tests.support.command import rhopush
 
+REFUSED = "the gateway does not accept the API token: No API token provided"
+
 
 async def explain(folder: Path, *words: str, **environ: str) -> tuple[int | None, str, str]:
     return await rhopush(folder, "devices", "explain", *words, **environ)
@@ -33,7 +35,7 @@ async def test_it_prints_a_line_for_each_device_and_sends_nothing(tmp_path: Path
         assert json.loads(out)["left_out"][0]["reason"] == "nothing_to_send"
         assert GOOD_PIN not in out
         status, _, err = await explain(tmp_path, "good", **{**there, "API_TOKEN": "wrong"})
-        assert (status, err) == (1, "rhopush devices: No API token provided\n")
+        assert (status, err) == (1, f"rhopush devices: {REFUSED}\n")
         assert running.apns.received.total == 0
 
 

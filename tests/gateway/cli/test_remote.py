@@ -1,6 +1,11 @@
 """Options of commands that talk to a gateway."""
 
 import argparse
+import asyncio
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,9 @@ from gateway.cli.remote import (
 from gateway.client.errors import PingError
 from gateway.client.sync_client import SyncClient
 from gateway.errors import BadSetting
+from tests.gateway.cli.conftest import Command
+from tests.gateway.client.raw_server import raw, with_body
+from tests.support.command import RUN
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -101,3 +109,94 @@ def test_a_hint_follows_only_the_error_of_an_unreachable_gateway(status: int | N
         call_gateway(listing("--token", "hush"), fails)
     assert ("start a gateway with `rhopush serve`" in caught.value.message) is hint
     assert call_gateway(listing("--token", "hush"), lambda *_: 3) == 3
+
+
+COMMANDS = [
+    "ping --user a",
+    "ping --user a --wait",
+    "pings list",
+    "pings show ID",
+    "pings cancel ID",
+    "queue show",
+    "queue unreadable list",
+    "queue unreadable show ID",
+    "queue unreadable requeue ID",
+    "queue unreadable drop ID",
+    "devices a",
+    "devices explain a",
+    "dead list",
+    "dead restore a",
+    "dead restore --all",
+    "lanes list",
+    "lanes reset a",
+    "webhooks list",
+    "webhooks replay a --since 1",
+    "webhooks test a",
+    "tokens list",
+    "tokens create a --scope ping",
+    "tokens revoke a",
+    "audit",
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+@pytest.mark.parametrize("body", [b'{"ok": true}', b"<html>", b"[1]", b""])
+async def test_another_server_is_reported_in_one_line(command: Command, words: str, body: bytes) -> None:
+    with raw(with_body(body)) as server:
+        status, out, err = await command(server.url, *words.split())
+    assert (status, out) == (1, "")
+    assert len(err.splitlines()) == 1
+    assert "is the URL that of a gateway?" in err or "it is no gateway" in err
+
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if not words.startswith("ping ")])
+async def test_an_argument_that_is_no_text_is_sent_without_a_traceback(command: Command, words: str) -> None:
+    argument = os.fsdecode(b"\xff")
+    with raw(with_body(b'{"error": {"message": "not found"}}', "404 Not Found")) as server:
+        named = [argument if word in ("a", "ID") else word for word in words.split()]
+        status, _, err = await command(server.url, *named)
+    assert (status, err) == (1, f"rhopush {named[0]}: not found\n")
+
+
+@pytest.mark.parametrize(("closed", "status"), [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0), ("<&-", 2)])
+def test_a_closed_standard_stream_is_no_crash(closed: str, status: int, tmp_path: Path) -> None:
+    words = "ping --file -" if closed == "<&-" else "lanes list"
+    with raw(with_body(b'{"lanes": []}')) as server:
+        script = f'exec "$0" -c "$1" {words} --server {server.url} --token t {closed}'
+        ended = subprocess.run(
+            ["sh", "-c", script, sys.executable, RUN],
+            capture_output=True,
+            check=False,
+            text=True,
+            stdin=None if closed == "<&-" else subprocess.DEVNULL,
+        )
+    assert ended.returncode == status
+    assert ended.stderr == ("rhopush ping: standard input is closed\n" if closed == "<&-" else "")
+
+
+async def test_one_interrupt_ends_a_file_whose_next_line_does_not_come() -> None:
+    with raw(with_body(b"", "503 Busy")) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", RUN, "ping", "--file", "-", "--server", server.url, "--token", "t"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        process.stdin.write(b'{"user_id": "a"}\n')
+        try:
+            async with asyncio.timeout(30):
+                while not server.requests:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(1)  # the client reads the next line
+                process.send_signal(signal.SIGINT)
+                status = await process.wait()
+        except TimeoutError:
+            process.kill()
+            raise
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out = await process.stdout.read()
+        err = await process.stderr.read()
+    assert (status, out) == (1, b"0 accepted, 0 refused\n")
+    assert err.startswith(b"stopped after line 0: later lines may have been accepted, too")

@@ -24,6 +24,17 @@ async def test_the_receipt_of_a_ping_that_outlasts_the_gateways_wait_is_polled()
         assert server.requests == [("POST", "/push/rc/v1/users/ping"), asked, asked]
 
 
+async def test_a_gateway_that_cannot_answer_for_the_moment_is_asked_again_for_the_receipt() -> None:
+    with serving((504, {}), (503, {}), (429, {}), (200, DONE)) as server:
+        assert await deliver(server.url, "", 30, {"user_id": "bob"}) == DONE
+
+
+async def test_a_receipt_that_is_refused_does_not_make_the_ping_a_refused_one() -> None:
+    with serving((504, {}), (404, {})) as server, pytest.raises(PingError) as failed:
+        await deliver(server.url, "", 30, {"user_id": "bob"})
+    assert (failed.value.ping_id, failed.value.refused_with) == (ID, None)
+
+
 async def test_a_ping_that_does_not_finish_in_time_is_reported_with_its_id() -> None:
     with serving((504, {})) as server:
         with pytest.raises(PingError, match=r"a verdict after 0\.3 s") as failed:

@@ -64,7 +64,8 @@ def test_only_200_is_accepted() -> None:
     ("body", "text"),
     [
         (b"Bad Gateway", "Bad Gateway"),
-        (b"", "HTTP status 502"),
+        (b"", "HTTP status 502 (Bad Gateway)"),
+        (b"\n<html>\n<body>", "HTTP status 502 (Bad Gateway)"),
         (b"[1]", "[1]"),
         (b'{"error": "no"}', '{"error": "no"}'),
     ],

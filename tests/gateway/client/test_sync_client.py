@@ -30,6 +30,17 @@ def test_the_receipt_of_a_ping_that_outlasts_the_gateways_wait_is_polled() -> No
         assert server.requests[1:] == [("GET", f"/rc/v1/pings/{ID}")] * 2
 
 
+def test_a_gateway_that_cannot_answer_for_the_moment_is_asked_again_for_the_receipt() -> None:
+    with serving((504, {}), (503, {}), (429, {}), (200, DONE)) as server:
+        assert SyncClient(server.url, "", 30).deliver({"user_id": "bob"}) == DONE
+
+
+def test_a_receipt_that_is_refused_does_not_make_the_ping_a_refused_one() -> None:
+    with serving((504, {}), (404, {})) as server, pytest.raises(PingError) as failed:
+        SyncClient(server.url, "", 30).deliver({"user_id": "bob"})
+    assert (failed.value.ping_id, failed.value.refused_with) == (ID, None)
+
+
 def test_a_ping_that_does_not_finish_in_time_is_reported_with_its_id() -> None:
     with serving((504, {})) as server, pytest.raises(PingError, match=r"a verdict after 0\.2 s") as failed:
         SyncClient(server.url, "", 0.2).deliver({"user_id": "bob"})
@@ -61,9 +72,9 @@ def test_a_name_that_is_no_host_is_reported() -> None:
         SyncClient("http://gateway..example", "", 5).send({})
 
 
-def test_the_page_of_another_server_is_shown_in_part() -> None:
+def test_the_page_of_another_server_is_described_by_its_status() -> None:
     answer = ClientResponse(404, {}, b"\n<html>\n<body>" + b"x" * 10_000)
-    assert refusal(answer).message == "<html>"
+    assert refusal(answer).message == "HTTP status 404 (Not Found)"
 
 
 def test_pings_are_listed_and_shown() -> None:
