@@ -6,6 +6,7 @@ The path of a ping: `http_api` -> `queue.producer` -> `fanout.consumer` -> `fano
 """
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator
@@ -83,6 +84,9 @@ from gateway.webhooks.dispatcher import WebhookDispatcher
 
 _log = structlog.get_logger("worker")
 
+_LAST_WRITES_S: Final = 2.0
+"""Time for the last verdicts, leases and effects after the drain; shorter than the supervisor's grace time."""
+
 _RESERVED_CONNECTIONS: Final = 2
 """Connections reserved for look-ups of API tokens that were valid recently."""
 
@@ -148,12 +152,9 @@ async def run(context: WorkerContext) -> None:
         settings = settings_applier.settings
         until = time.monotonic() + settings.drain_s
         pipeline.consumer.stop_taking()
-        await background_ingress.close()
         _log.info("worker_draining", in_hand=pipeline.deliveries)
-        closing_ingresses = [
-            one.close(settings.drain_s) for one in (http_api, rhoconnect_push) if one is not None
-        ]
-        await asyncio.gather(*closing_ingresses)
+        ingresses = (background_ingress, http_api, rhoconnect_push)
+        await asyncio.gather(*(one.close(settings.drain_s) for one in ingresses if one is not None))
         await pipeline.drain(until)
         _log.info("worker_drained", unfinished=pipeline.deliveries)
 
@@ -210,12 +211,19 @@ class Pipeline:
         return self.in_flight.deliveries(bulk=False) + self.in_flight.deliveries(bulk=True)
 
     async def drain(self, until_s: float) -> None:
-        """Finish the accepted work, until this instant (`time.monotonic`). The ingresses are closed before."""
-        await self.schedule.close()
-        await self.queue.close()
+        """Finish the accepted work, until this instant (`time.monotonic`). The ingresses are closed before.
+
+        Afterwards, the parts have `_LAST_WRITES_S` to write the data that they still hold: it takes a connection up to
+        ten seconds to find that Redis does not answer, and the supervisor kills a worker before.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, until_s - time.monotonic())):
+                await self.schedule.close()
+                await self.queue.close()
         await self.consumer.close(max(0.0, until_s - time.monotonic()))
         await self.in_flight.wait_empty(until_s - time.monotonic())
         await self.lane_manager.close(max(0.0, until_s - time.monotonic()))
+        asyncio.get_running_loop().call_later(_LAST_WRITES_S, self.receipts.connection.abandon)
 
 
 class SettingsApplier:

@@ -288,11 +288,16 @@ class RedisConnection:
 
     async def close(self) -> None:
         """Close the connection; commands without a reply end with `ConnectionLost`."""
+        self.abandon()
         if self._task is not None:
-            self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+
+    def abandon(self) -> None:
+        """Close the connection at once, and do not establish it again; `close` is still called at the end."""
+        if self._task is not None:
+            self._task.cancel()
         if self._protocol is not None:
             self._protocol.abort()
 

@@ -63,6 +63,6 @@ async def test_after_its_end_nothing_new_is_accepted(
 ) -> None:
     said = settings(redis_address, "Product")
     async with open_background_ingress(said, "tested", INGRESS_SLOT, producer, Metrics()) as ingress:
-        await ingress.close()
+        await ingress.close(5.0)
         assert await redis_client.publish(CHANNEL, "{}") == 0
         assert await redis_client.smembers("resque:workers") == set()

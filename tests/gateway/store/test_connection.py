@@ -170,6 +170,28 @@ async def test_an_unresponsive_connection_is_closed(redis_server: RedisServer, m
         assert await connection.call("ECHO", "again") == b"again"
 
 
+async def test_an_abandoned_connection_is_lost_at_once_and_not_established_again(
+    redis_server: RedisServer, make_link: MakeLink, redis_client: Redis
+) -> None:
+    link = await make_link("tested", reply_s=1_000.0)
+    redis_server.freeze()
+    try:
+        unanswered = link.call("PING")
+        link.abandon()
+        with pytest.raises(ConnectionLost):
+            await unanswered
+    finally:
+        redis_server.thaw()
+
+    async def gone() -> bool:
+        return "rhopush:tested" not in {one["name"] for one in await redis_client.client_list()}
+
+    await until(gone)
+    with pytest.raises(ConnectionLost):
+        await link.call("PING")
+    await link.close()
+
+
 async def test_a_missing_server_is_reported() -> None:
     connection = RedisConnection(RedisAddress(unix_path="/nowhere/s"), "test")
     with pytest.raises(StoreDown, match="cannot be reached"):
