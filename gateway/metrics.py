@@ -141,6 +141,8 @@ class Metrics:
         change_events_ignored: data changes that cause no push, by reason.
         change_events_unmonitored_seconds: seconds without a subscription to data changes.
         resque_jobs: jobs taken from Resque's queues, by outcome.
+        queue_losses: times that Redis had lost the queue, for example at a restart without persistence.
+        durability_missing: 1 while Redis does not provide the durability of `queue.durability`.
         entries_unreadable: quarantined queue entries that could not be read or planned, by stream.
         webhook_deliveries: attempts to deliver a message to a webhook endpoint, by endpoint and result.
         webhook_oldest_age_seconds: age of the oldest event that an endpoint has not accepted, by endpoint.
@@ -177,10 +179,7 @@ class Metrics:
             registry, "users_unknown", "Users named in pings that the registry does not contain."
         )
         self.devices_skipped = _counter_family(
-            registry,
-            "devices_skipped",
-            "Devices of a ping's users that get no delivery, by reason.",
-            "reason",
+            registry, "devices_skipped", "Devices of pinged users that get no delivery, by reason.", "reason"
         )
         # One worker measures the queue for all workers, so the most recent value is the correct one.
         self.queue_depth = _gauge(
@@ -200,6 +199,12 @@ class Metrics:
             "scheduled_bytes",
             "Size in bytes of the pings that wait for their deliver_at.",
             Merge.MOST_RECENT,
+        )
+        self.queue_losses = _counter(
+            registry, "queue_losses", "Times that a worker found streams of the queue missing in Redis."
+        )
+        self.durability_missing = _gauge(
+            registry, "durability_missing", "1 while the queue's Redis lacks queue.durability.", Merge.MAX
         )
         self.entries_unreadable = _counter_family(
             registry,

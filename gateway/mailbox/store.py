@@ -16,7 +16,7 @@ import orjson
 import structlog
 
 from gateway.clock import SHARED_CLOCK
-from gateway.errors import StoreDown
+from gateway.errors import StoreDown, StoreRefused
 from gateway.mailbox import scripts
 from gateway.store import keys
 from gateway.store.address import RedisAddress
@@ -169,14 +169,27 @@ class MailboxStore:
             lambda: self._wake_connection, [Channel(keys.MAILBOX_WAKE, lost)], self._recheck_if_refused
         )
 
-    async def open(self, timeout_s: float = 15.0) -> None:
+    async def open(self, timeout_s: float = 15.0, *, required: bool = True) -> None:
         """Connect.
 
+        Args:
+            timeout_s: longest wait for each connection.
+            required: whether Redis must be reachable. Otherwise the store connects as soon as it is.
+
         Raises:
-            StoreDown: Redis could not be reached in time.
+            StoreDown: Redis is required, and could not be reached in time.
+            StoreRefused: Redis refuses the connection.
         """
-        await self._connection.open(timeout_s)
-        await self._wake_connection.open(timeout_s)
+        for connection in (self._connection, self._wake_connection):
+            try:
+                await connection.open(timeout_s)
+            except StoreRefused:
+                raise
+            except StoreDown as error:
+                if required:
+                    raise
+                _log.warning("mailbox_unreachable", error=error.message)
+                connection.start()
         self._probe()
 
     async def close(self) -> None:

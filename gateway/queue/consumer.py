@@ -147,6 +147,9 @@ _SKIPPED_MAX: Final = 1 << 40
 _RECORD_BYTES: Final = 200
 """Bytes of a quarantine record in addition to the entry."""
 _log = structlog.get_logger("queue_streams")
+_GROUP_LOST: Final = ("NOGROUP", "UNBLOCKED")
+"""Errors of a read whose stream or consumer group does not exist. Redis up to 7.0 sends UNBLOCKED to a read that waits
+while the stream is deleted; later versions and Valkey send NOGROUP."""
 _decode_progress: Final = decoder(BatchProgress)
 
 
@@ -158,15 +161,23 @@ class Streams:
         name: name of the consumer, the same after a restart.
         receipt_s: lifetime of receipts.
         clock: gets each reading of Redis' clock.
+        on_queue_lost: called when this consumer found that Redis had lost the queue, and created it again.
     """
 
     def __init__(
-        self, connection: RedisConnection, name: str, receipt_s: int, clock: SharedClock = SHARED_CLOCK
+        self,
+        connection: RedisConnection,
+        name: str,
+        receipt_s: int,
+        clock: SharedClock = SHARED_CLOCK,
+        on_queue_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = connection
         self.name = name
         self._receipt_s = receipt_s
         self._clock = clock
+        self._on_queue_lost = on_queue_lost
+        self._prepared = False
         self._read: Final[tuple[Argument, ...]] = ("XREADGROUP", "GROUP", keys.GROUP, name, "COUNT")
 
     @property
@@ -175,9 +186,19 @@ class Streams:
         return min(self._connection.up_s, self._clock.stable_s)
 
     async def prepare(self) -> None:
-        """Create the missing consumer groups (of a new or flushed Redis)."""
-        for stream in keys.STREAMS:
-            await ensure_group(self._connection, stream, keys.GROUP)
+        """Create the missing consumer groups of a new Redis, or of one that lost its data.
+
+        A group that is missing although this consumer used it before was lost with the entries of its stream: Redis
+        restarted without its data, an operator deleted them (FLUSHALL, RhoConnect's reset), or Redis evicted them.
+        One of the consumers on this Redis reports the loss of each stream.
+        """
+        missing = [
+            stream for stream in keys.STREAMS if await ensure_group(self._connection, stream, keys.GROUP)
+        ]
+        if missing and self._prepared:
+            _log.error("queue_lost", streams=missing)
+            self._on_queue_lost()
+        self._prepared = True
 
     async def read(
         self, reader: RedisConnection, streams: Sequence[str], count: int, block_ms: int
@@ -192,7 +213,7 @@ class Streams:
         try:
             reply = await reader.call(*words, *(">" for _ in streams))
         except RedisReplyError as error:
-            if not error.words.startswith("NOGROUP"):
+            if not error.words.startswith(_GROUP_LOST):
                 raise
             await self.prepare()
             return []

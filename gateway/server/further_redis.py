@@ -6,12 +6,16 @@ the queue's, whose health is known already.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 from gateway.resque.setup import location_of
 from gateway.settings import Settings
 from gateway.store.address import RedisAddress, main_address, queue_address, rhoconnect_push_address
 from gateway.store.connection import RedisConnection
 from gateway.store.health import RedisHealth
+
+RHOCONNECT_PUSH_REDIS: Final = "rhoconnect_push.redis"
+"""The setting with the address of the Redis of RhoConnect Push."""
 
 
 def further_addresses(settings: Settings) -> dict[str, RedisAddress]:
@@ -22,7 +26,7 @@ def further_addresses(settings: Settings) -> dict[str, RedisAddress]:
     """
     found: dict[str, RedisAddress] = {}
     if settings.rhoconnect_push.mode == "builtin":
-        found["rhoconnect_push.redis"] = rhoconnect_push_address(settings)
+        found[RHOCONNECT_PUSH_REDIS] = rhoconnect_push_address(settings)
     if settings.resque.queues:
         found["resque.redis"] = location_of(settings).address
     known = (main_address(settings), queue_address(settings))

@@ -21,7 +21,7 @@ import structlog
 from gateway.errors import StoreDown
 from gateway.mailbox.store import MailboxStore, read_id_secret
 from gateway.server.data_dir import ID_FILE
-from gateway.store.connection import RedisReplyError, RedisReplyRefused
+from gateway.store.connection import ConnectionLost, RedisReplyError, RedisReplyRefused
 from gateway.system.private_files import read_secret, write_secret
 
 _log = structlog.get_logger("rhoconnect_push")
@@ -46,17 +46,19 @@ class IdSecret:
         self._secret: bytes | None = None
 
     async def open(self) -> bytes | None:
-        """Return the secret; None: there is none, and Redis does not accept writes at present.
+        """Return the secret; None: there is none, and Redis cannot be reached or accepts no writes at present.
 
         Raises:
-            StoreDown: Redis does not answer, or refuses permanently.
+            StoreDown: Redis returns another error.
             UnsafeFile: other users may have written the copy.
         """
         self._secret = self._copy()
         try:
             return await self._synchronize()
-        except RedisReplyError as error:
-            if not error.for_now and not isinstance(error, RedisReplyRefused):
+        except (RedisReplyError, ConnectionLost) as error:
+            if isinstance(error, RedisReplyError) and not (
+                error.for_now or isinstance(error, RedisReplyRefused)
+            ):
                 raise
             if self._secret is None:
                 _log.warning("rhoconnect_push_delayed", error=error.message)

@@ -18,8 +18,7 @@ from gateway.metrics import Metrics
 from gateway.queue.consumer import Streams
 from gateway.queue.idle_consumers import CHECK_S
 from gateway.server.gc_policy import FullCollections
-from gateway.server.redis_permissions import EVERY_S as PERMISSIONS_S
-from gateway.server.redis_permissions import RedisPermissions
+from gateway.server.redis_checks import RedisChecks
 from gateway.settings import Settings
 from gateway.store.health import RedisHealth
 
@@ -51,7 +50,7 @@ class Maintenance:
         lanes: the lanes to sweep.
         metrics: receive the measurements.
         stores: see `Stores`.
-        permissions: the commands that Redis refuses to the configured user.
+        checks: the durability and the permissions that Redis provides.
         refused: the error with which Redis refuses the queue's entries; None: it does not refuse them.
     """
 
@@ -62,7 +61,7 @@ class Maintenance:
         lanes: LaneManager,
         metrics: Metrics,
         stores: Stores,
-        permissions: RedisPermissions,
+        checks: RedisChecks,
         refused: Callable[[], str | None],
     ) -> None:
         self._settings = settings
@@ -70,7 +69,7 @@ class Maintenance:
         self._lanes = lanes
         self._metrics = metrics
         self._stores, self._further = stores
-        self._permissions = permissions
+        self._checks = checks
         self._refused = refused
         self._oldest_s = 0.0
         self._tasks: list[asyncio.Task[None]] = []
@@ -81,7 +80,7 @@ class Maintenance:
         """Apply new settings."""
         self._settings = settings
         self._certificate_expiry.apply_settings(settings)
-        self._permissions.apply_settings(settings)
+        self._checks.apply_settings(settings)
 
     def start(self) -> None:
         """Start the tasks."""
@@ -93,7 +92,7 @@ class Maintenance:
             for step, every_s in (
                 (self._run_once, _EVERY_S),
                 (self._measure, _EVERY_S),
-                (self._permissions.check, PERMISSIONS_S),
+                *self._checks.repeated,
                 (self._streams.remove_idle_consumers, CHECK_S),
             )
         ]
@@ -111,7 +110,7 @@ class Maintenance:
         is set.
         """
         problems = {store.name: store.error_text for store in self._stores if store.error_text is not None}
-        problems |= {name: text for name, text in self._permissions.problems.items() if name not in problems}
+        problems |= {name: text for name, text in self._checks.problems.items() if name not in problems}
         if not problems and (refused := self._refused()) is not None:
             problems["queue"] = f"cannot be created or read: {refused}"
         elif self._oldest_s > _OLDEST_S:

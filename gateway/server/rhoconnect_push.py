@@ -31,6 +31,7 @@ from gateway.rhoconnect_push import (
     RunningService,
     open_service,
 )
+from gateway.server.further_redis import RHOCONNECT_PUSH_REDIS, further_addresses
 from gateway.server.id_secret import IdSecret
 from gateway.server.push_certificate import push_context
 from gateway.settings import RhoConnectPushSettings, Secret, Settings
@@ -41,6 +42,8 @@ from protocols.rhoconnect_push.wire import basic
 
 _log = structlog.get_logger("rhoconnect_push")
 
+_OWN_REDIS_S: Final = 1.0
+"""Longest wait at the start for each connection to a Redis that only RhoConnect Push needs."""
 _APPS_AT_ONCE: Final = 8
 """Largest number of apps whose credentials are checked at once."""
 _SESSION: Final = re.compile(rf"(?:^|[;,])\s*{COOKIE}=([^;,\s]+)")
@@ -117,8 +120,12 @@ class RateLimitedAppAuthenticator:
 async def open_mailbox(settings: Settings) -> AsyncIterator[MailboxStore | None]:
     """Open the mailbox store of the service; yields None if this gateway does not run the service.
 
+    A Redis of its own (`rhoconnect_push.redis`) that cannot be reached delays only RhoConnect Push, at the start as
+    later: the store connects as soon as it can be reached.
+
     Raises:
-        StoreDown: Redis cannot be reached.
+        StoreDown: the Redis that the gateway itself needs cannot be reached.
+        StoreRefused: Redis refuses the connection.
     """
     if settings.rhoconnect_push.mode != "builtin":
         yield None
@@ -128,7 +135,10 @@ async def open_mailbox(settings: Settings) -> AsyncIterator[MailboxStore | None]
         rhoconnect_push.registration_ttl_s, rhoconnect_push.queue_max, rhoconnect_push.collapse_unnamed
     )
     store = MailboxStore(rhoconnect_push_address(settings), keeping)
-    await store.open()
+    if settings.redis is not None and RHOCONNECT_PUSH_REDIS in further_addresses(settings):
+        await store.open(_OWN_REDIS_S, required=False)
+    else:
+        await store.open()
     try:
         yield store
     finally:

@@ -63,8 +63,8 @@ from gateway.server.ingress import BackgroundIngress, open_background_ingress
 from gateway.server.ipc import SettingsUpdate
 from gateway.server.maintenance import Maintenance, Stores
 from gateway.server.operator_access import OperatorAccess, open_operator_access
+from gateway.server.redis_checks import RedisChecks
 from gateway.server.redis_links import open_redis_links
-from gateway.server.redis_permissions import RedisPermissions
 from gateway.server.rhoconnect_push import open_mailbox, open_rhoconnect_push
 from gateway.server.runtime_metrics import runtime_metrics
 from gateway.server.settings_feed import UpdateListener
@@ -77,7 +77,6 @@ from gateway.settings import Secret, Settings
 from gateway.store.address import RedisAddress, main_address, queue_address, rhoconnect_push_address
 from gateway.store.client_factory import HTTP_TIMEOUT_S, check_trust, client
 from gateway.store.connection import RedisConnection, RedisReplyError
-from gateway.store.durability import check_durability
 from gateway.store.health import redis_healths
 from gateway.tracing import PingTracer
 from gateway.webhooks.dispatcher import WebhookDispatcher
@@ -282,12 +281,13 @@ async def _pipeline(
     settings: Settings, name: str, metrics: Metrics, workers: int, tracer: PingTracer | None
 ) -> AsyncIterator[Pipeline]:
     main, queued = main_address(settings), queue_address(settings)
-    permissions = await _check_redis(settings, queued)
+    checks = RedisChecks(settings, metrics)
+    await checks.require()
     async with AsyncExitStack() as opened:
         appends, stream_link, look_ups, readers = await opened.enter_async_context(
             open_redis_links(main, queued, metrics)
         )
-        streams = Streams(stream_link, name, settings.receipts.ttl_s)
+        streams = Streams(stream_link, name, settings.receipts.ttl_s, on_queue_lost=metrics.queue_losses.inc)
         await streams.read_clock()
         await _prepare(streams)
         scheduler = Scheduler()
@@ -323,7 +323,7 @@ async def _pipeline(
         further = await opened.enter_async_context(open_further_healths(settings))
         stores = Stores(redis_healths(main, look_ups, queued, stream_link), further)
         maintenance = Maintenance(
-            settings, streams, lane_manager, metrics, stores, permissions, lambda: consumer.refused
+            settings, streams, lane_manager, metrics, stores, checks, lambda: consumer.refused
         )
         producers = _producers(settings, appends, consumer, metrics, scheduler, receipts, events, cancelled)
         await opened.enter_async_context(open_cancellation(stream_link, cancelled, unsaved, lane_manager))
@@ -399,24 +399,6 @@ async def _prepare(streams: Streams) -> None:
         if not error.for_now:
             raise
         _log.warning("consumer_groups_not_created", error=error.message)
-
-
-async def _check_redis(settings: Settings, queued: RedisAddress) -> RedisPermissions:
-    """Check the durability of the queue's Redis and the permissions of the gateway's users.
-
-    Raises:
-        BadSetting: Redis does not provide the durability, or refuses a command that every gateway needs.
-    """
-    redis = client(queued)
-    try:
-        warnings = await check_durability(redis, settings.queue.durability)
-    finally:
-        await redis.aclose()
-    for warning in warnings:
-        _log.warning("durability_not_guaranteed", text=warning)
-    permissions = RedisPermissions(settings)
-    await permissions.require()
-    return permissions
 
 
 def _services(

@@ -281,7 +281,9 @@ class RedisConnection:
                 await self._tried.wait()
         except TimeoutError as error:
             await self.close()
-            raise StoreDown(f"Redis at {self._address} cannot be reached: {self.error}") from error
+            raise StoreDown(
+                f"Redis at {self._address} cannot be reached: {self.error or 'it does not answer'}"
+            ) from error
         if self._refusal is not None:
             await self.close()
             raise StoreRefused(f"Redis at {self._address} refuses: {self._refusal}")

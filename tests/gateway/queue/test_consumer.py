@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from gateway.clock import SharedClock
 from gateway.queue.consumer import (
@@ -124,6 +125,44 @@ async def test_a_group_that_was_flushed_is_created_again(
     added = await add(redis_client)
     assert await streams.read(reader, keys.STREAMS, 10, 1) == []
     assert names(await streams.read(reader, keys.STREAMS, 10, 1)) == added
+
+
+@pytest.mark.parametrize("waiting", [False, True], ids=["before a read", "while a read waits"])
+async def test_the_loss_of_the_queue_is_reported_once_and_the_queue_is_created_again(
+    connection: RedisConnection, reader: RedisConnection, redis_client: Redis, waiting: bool
+) -> None:
+    losses: list[None] = []
+    streams = Streams(connection, "tested:0", 3600, on_queue_lost=lambda: losses.append(None))
+    await streams.prepare()
+    await redis_client.delete(*keys.STREAMS)
+    await streams.prepare()
+    assert len(losses) == 1
+    with capture_logs() as logged:
+        reading = asyncio.create_task(streams.read(reader, keys.STREAMS, 10, 60_000)) if waiting else None
+        if reading is not None:
+            await _blocked(redis_client)
+        await redis_client.flushall()
+        assert await (reading or streams.read(reader, keys.STREAMS, 10, 1)) == []
+    assert logged == [{"event": "queue_lost", "log_level": "error", "streams": list(keys.STREAMS)}]
+    assert len(losses) == 2
+    added = await add(redis_client)
+    assert names(await streams.read(reader, keys.STREAMS, 10, 1)) == added
+    assert len(losses) == 2
+
+
+async def _blocked(redis: Redis) -> None:
+    """Wait until a client waits for entries."""
+    async with asyncio.timeout(30):
+        while (await redis.info("clients"))["blocked_clients"] == 0:
+            await asyncio.sleep(0.01)
+
+
+async def test_the_first_groups_of_a_new_redis_are_no_loss(connection: RedisConnection) -> None:
+    losses: list[None] = []
+    streams = Streams(connection, "tested:0", 3600, on_queue_lost=lambda: losses.append(None))
+    await streams.prepare()
+    await streams.prepare()
+    assert losses == []
 
 
 async def test_preparing_twice_changes_nothing(

@@ -1,17 +1,22 @@
 """Redis servers that only some pings need."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
+from redis.asyncio import Redis
 
 from gateway.server import maintenance as maintenance_module
 from gateway.server.further_redis import further_addresses, open_further_healths
 from gateway.settings import ResqueSettings, RhoConnectPushSettings, Secret, Settings
 from gateway.simulators import ApnsSimulator, FcmSimulator
+from tests.gateway.rhoconnect_push.harness import basic
 from tests.support.providers import provider_settings
 from tests.support.redis import RedisServer
-from tests.support.worker import working
+from tests.support.rhoconnect import apple, lay_user
+from tests.support.worker import Worker, working
 
 
 def settings(push: str | None, resque: str | None, queues: tuple[str, ...] = ("ping",)) -> Settings:
@@ -65,3 +70,50 @@ async def test_pings_are_accepted_while_resques_redis_is_unreachable(
                 async with asyncio.timeout(30):
                     while (await worker.request("GET", "/readyz")).json()[part]:
                         await asyncio.sleep(0.02)
+
+
+async def test_pings_are_accepted_if_the_redis_of_rhoconnect_push_is_down_at_the_start(
+    redis_address: str, redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.05)
+    monkeypatch.setattr("gateway.store.health._STALE_S", 0.5)
+    await lay_user(redis_client, "bob", [apple("ab" * 32)])
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(RedisServer("valkey"))
+        server.kill()
+        apns = await stack.enter_async_context(ApnsSimulator())
+        fcm = await stack.enter_async_context(FcmSimulator())
+        said = provider_settings(apns, fcm, drain_s=1, auth={"devices": "open"})
+        said["rhoconnect_push"] = {"redis": server.address}
+        worker = await stack.enter_async_context(working(tmp_path, redis_address, said, rhoconnect_push=True))
+        await worker.done(await worker.accepted("bob", message="hello"))
+        assert apns.received.total == 1
+        assert await _degraded(worker, "rhoconnect_push.redis") == "does not answer"
+        assert await _instance_id(worker) == 503
+        server.start()
+        assert await _degraded(worker, None) is None
+        async with asyncio.timeout(30):
+            while await _instance_id(worker) != 200:
+                await asyncio.sleep(0.02)
+
+
+async def _degraded(worker: Worker, part: str | None) -> str | None:
+    """Wait until /readyz names this part as the only degraded one, and return its text; None: no part."""
+    async with asyncio.timeout(30):
+        while True:
+            answer = await worker.request("GET", "/readyz")
+            assert (answer.status, answer.json()["missing"]) == (200, {})
+            found: dict[str, str] = answer.json()["degraded"]
+            if [*found] == ([] if part is None else [part]):
+                return found.get(part or "")
+            await asyncio.sleep(0.02)
+
+
+async def _instance_id(worker: Worker) -> int:
+    """The status with which the RhoConnect Push service answers a device."""
+    headers = {"Authorization": basic("bob", "pw")}
+    async with (
+        aiohttp.ClientSession(headers=headers) as phone,
+        phone.post(f"{worker.rhoconnect_push_url}/instanceId") as answer,
+    ):
+        return answer.status

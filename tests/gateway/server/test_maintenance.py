@@ -12,7 +12,7 @@ from gateway.metrics import Metrics
 from gateway.queue.consumer import Streams
 from gateway.server import maintenance as maintenance_module
 from gateway.server.maintenance import Maintenance, Stores
-from gateway.server.redis_permissions import RedisPermissions
+from gateway.server.redis_checks import RedisChecks
 from gateway.settings import load
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.store.address import RedisAddress
@@ -37,7 +37,7 @@ async def test_an_unreachable_provider_leaves_the_gateway_ready_unless_it_is_str
             lanes,
             metrics,
             Stores(),
-            RedisPermissions(settings),
+            RedisChecks(settings, metrics),
             lambda: None,
         )
         assert await maintenance.readiness() == ({}, {})
@@ -78,7 +78,7 @@ async def test_a_defect_does_not_end_the_maintenance(
         lanes,
         metrics,
         Stores(),
-        RedisPermissions(settings),
+        RedisChecks(settings, metrics),
         lambda: None,
     )
     maintenance.start()

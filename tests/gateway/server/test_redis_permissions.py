@@ -123,6 +123,30 @@ async def all_ways(
     assert created.status == 200, created.body
 
 
+@pytest.mark.parametrize("rule", ["documented", "wider"])
+async def test_keyspace_notifications_need_the_documented_pattern_literally(
+    server: RedisServer, admin: Redis, tmp_path: Path, rule: str
+) -> None:
+    rules = documented()
+    if rule == "wider":
+        rules = ["&__keyspace@*" if one.startswith("&__keyspace") else one for one in rules]
+    await lay_user(admin, "bob", [apple("ab" * 32)])
+    address = await limited(admin, server, *rules)
+    async with ApnsSimulator() as apns, FcmSimulator() as fcm:
+        events = {"window_ms": 0, "keyspace": "configure"}
+        said = provider_settings(apns, fcm, events=events, drain_s=1)
+        with capture_logs() as logged:
+            async with working(tmp_path, address, said, sources=SOURCES):
+                if rule == "documented":
+                    async with asyncio.timeout(30):
+                        while not await admin.pubsub_numpat():
+                            await asyncio.sleep(0.02)
+                    await admin.sadd("source:application:bob:Product:md:0a", "[]")
+                    await until(lambda: apns.received.total == 1)
+    refused = [line for line in logged if "__keyspace@0__" in str(line) and "refused" in line["event"]]
+    assert bool(refused) is (rule == "wider"), refused
+
+
 @pytest.mark.parametrize("rights", ["documented", "no-channels", "no-dangerous", "read-all"])
 async def test_a_limited_user_suffices(
     server: RedisServer, admin: Redis, tmp_path: Path, rights: str

@@ -254,3 +254,13 @@ async def test_a_reply_to_no_command_closes_the_connection(make_link: MakeLink, 
         connection = RedisConnection(RedisAddress(unix_path=str(tmp_path / "s")), "test")
         with pytest.raises(StoreDown):
             await connection.open(0.2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_error_of_an_unresponsive_server_names_the_cause(kind: str) -> None:
+    """The first attempt has not failed yet when the time is over."""
+    with RedisServer(kind) as server:
+        server.freeze()
+        connection = RedisConnection(RedisAddress.parse(server.address), "test")
+        with pytest.raises(StoreDown, match="cannot be reached: it does not answer"):
+            await connection.open(0.05)
