@@ -200,9 +200,7 @@ class Metrics:
             "Size in bytes of the pings that wait for their deliver_at.",
             Merge.MOST_RECENT,
         )
-        self.queue_losses = _counter(
-            registry, "queue_losses", "Times that a worker found streams of the queue missing in Redis."
-        )
+        self.queue_losses = _counter(registry, "queue_losses", "Times that Redis had lost the queue.")
         self.durability_missing = _gauge(
             registry, "durability_missing", "1 while the queue's Redis lacks queue.durability.", Merge.MAX
         )
