@@ -234,8 +234,8 @@ return ids
 """Queue messages; the reply has the id of each, 0 for a token that is not registered, or `CORRUPT`.
 
 A collapse replaces the queued message by a message with a new id, so that an acknowledgement of the old message does
-not cover the new one. A message of the same name is queued once, and keeps its id. If the queue of an instance is full, its oldest
-messages are dropped, since newer pushes describe the present state.
+not cover the new one. A message of the same name is queued once, and keeps its id. If the queue of an instance is full,
+its oldest messages are dropped, since newer pushes describe the present state.
 
 Only the first message of an empty queue is published: no poll waits while messages are queued.
 """

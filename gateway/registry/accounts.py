@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from gateway.errors import LoginRefused, NotFound, RecordRefused, TooManyUsers
 from gateway.registry import account_scripts, passwords
-from gateway.registry.clients import delete_client, execute_counted
+from gateway.registry.clients import TokenMailbox, delete_client, drop_waiting, execute_counted
 from gateway.registry.hashing import HASHES_AT_ONCE, in_hash_thread
 from gateway.registry.login_limits import LoginLimits, account_of
 from gateway.registry.logins import LoginThrottle
@@ -89,6 +89,7 @@ class Accounts:
         owns_store: whether no RhoConnect reads this Redis, so that a stronger hash may be used.
         reserved: a client of the same Redis with connections for `token_role` alone; None: `redis`.
         hashes_at_once: most passwords that this process hashes at the same time.
+        mailbox: RhoConnect Push registrations outside of this Redis; None: they are in it, or there are none.
     """
 
     def __init__(
@@ -100,8 +101,10 @@ class Accounts:
         owns_store: bool,
         reserved: Redis | None = None,
         hashes_at_once: int = HASHES_AT_ONCE,
+        mailbox: TokenMailbox | None = None,
     ) -> None:
         self._redis = redis
+        self._mailbox = mailbox
         self._ask = RedisCommands(redis)
         self._ask_first = RedisCommands(reserved or redis)
         self._api_token = api_token
@@ -344,14 +347,16 @@ class Accounts:
             raise _no_user()
 
     async def delete(self, login: str) -> None:
-        """Delete a user with its clients and its API token.
+        """Delete a user with its clients, the RhoConnect Push messages that wait for them, and its API token.
 
         Raises:
             NotFound: there is no such user.
+            StoreDown: Redis did not answer; the deletion may be repeated unless it is done.
         """
         user = await self._must_exist(login)
         found = await self._ask.texts("SMEMBERS", keys.user(login, "clients"))
         clients = [client_id for client_id in found if client_id is not None]
+        await drop_waiting(self._mailbox, self._ask, clients)
         with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.srem(keys.APP_USERS, login)
