@@ -10,7 +10,7 @@ from gateway.errors import UnreadableEntry
 from gateway.queue import scripts
 from gateway.queue.badges import BadgeStore
 from gateway.queue.entries import Chunk, Lease, decoder, encode
-from gateway.queue.everybody import open_scan
+from gateway.queue.everybody import BEGIN_USERS, open_scan
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection
 from protocols.numbers import whole
@@ -44,13 +44,13 @@ async def store_users(connection: RedisConnection, name: str, users: Sequence[st
         await open_scan(connection, name, life_s)
     starts = range(0, len(users), keys.CHUNK_USERS)
     for first in range(0, len(starts), _STORED_CHUNKS):
-        words: list[Argument] = ["HSET", name]
+        words: list[Argument] = []
         for start in starts[first : first + _STORED_CHUNKS]:
             words += [start // keys.CHUNK_USERS, encode(users[start : start + keys.CHUNK_USERS])]
-        written = connection.call(*words)
-        if not first:
-            connection.send("EXPIRE", name, life_s)
-        await written
+        if first:
+            await connection.call("HSET", name, *words)
+        else:
+            await connection.eval(BEGIN_USERS, [name], [life_s, *words])
     return len(starts)
 
 
