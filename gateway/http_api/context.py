@@ -40,6 +40,7 @@ class HandlerContext:
             owns_store=services.owns_store,
             reserved=services.reserved_redis,
             hashes_at_once=_hashes_at_once(services.workers),
+            mailbox=services.mailbox,
         )
         self.clients = Clients(
             services.redis,

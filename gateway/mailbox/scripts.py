@@ -189,7 +189,9 @@ local function put(instance, token, app, data, collapse, name)
     elseif name ~= '' then mark = '~' .. name .. ':' .. app end
     local old = mark and redis.call('ZSCORE', col, mark)
     if old then
-        if collapse == '' then return tonumber(old) end
+        -- A repeat after a lost reply: with a new id, a device that has fetched the message would get it twice.
+        local own = name ~= '' and redis.call('ZSCORE', col, '~' .. name .. ':' .. app)
+        if collapse == '' or own == old then return tonumber(old) end
         redis.call('ZREMRANGEBYSCORE', que, old, old)
         redis.call('ZREMRANGEBYSCORE', col, old, old)
     end
@@ -232,8 +234,8 @@ return ids
 """Queue messages; the reply has the id of each, 0 for a token that is not registered, or `CORRUPT`.
 
 A collapse replaces the queued message by a message with a new id, so that an acknowledgement of the old message does
-not cover the new one. A message of the same name is queued once. If the queue of an instance is full, its oldest
-messages are dropped, since newer pushes describe the present state.
+not cover the new one. A message of the same name is queued once, and keeps its id. If the queue of an instance is full,
+its oldest messages are dropped, since newer pushes describe the present state.
 
 Only the first message of an empty queue is published: no poll waits while messages are queued.
 """
@@ -285,7 +287,7 @@ end
 -- Redis may refuse this write temporarily; then a later poll raises the counter.
 local function raise(instance, last)
     if last > stored(redis.call('GET', CNT .. instance)) and last <= RAISED_MAX then
-        redis.pcall('SET', CNT .. instance, string.format('%d', last), 'KEEPTTL')
+        redis.pcall('SET', CNT .. instance, string.format('%d', last), 'EX', life)
     end
 end
 

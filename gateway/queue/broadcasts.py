@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+import structlog
+
 from gateway.errors import UnreadableEntry
 from gateway.queue import scripts
 from gateway.queue.badges import BadgeStore
 from gateway.queue.entries import Chunk, Lease, decoder, encode
-from gateway.queue.everybody import open_scan
+from gateway.queue.everybody import BEGIN_USERS, open_scan
 from gateway.store import keys
 from gateway.store.connection import Argument, RedisConnection
 from protocols.numbers import whole
 
-decode_users: Final = decoder(list[str])
+_log = structlog.get_logger("broadcasts")
+_decode_users: Final = decoder(list[str])
 _DROPPED_TOGETHER: Final = 500
 """Chunks of users that are deleted in one command: some megabytes."""
 
@@ -40,14 +44,35 @@ async def store_users(connection: RedisConnection, name: str, users: Sequence[st
         await open_scan(connection, name, life_s)
     starts = range(0, len(users), keys.CHUNK_USERS)
     for first in range(0, len(starts), _STORED_CHUNKS):
-        words: list[Argument] = ["HSET", name]
+        words: list[Argument] = []
         for start in starts[first : first + _STORED_CHUNKS]:
             words += [start // keys.CHUNK_USERS, encode(users[start : start + keys.CHUNK_USERS])]
-        written = connection.call(*words)
-        if not first:
-            connection.send("EXPIRE", name, life_s)
-        await written
+        if first:
+            await connection.call("HSET", name, *words)
+        else:
+            await connection.eval(BEGIN_USERS, [name], [life_s, *words])
     return len(starts)
+
+
+async def last_users(connection: RedisConnection, ping_id: str, end: int) -> int:
+    """The number of users of the last chunk of a broadcast that is cancelled.
+
+    It is 0 if the chunk is missing or damaged, which must not prevent the cancellation.
+
+    Args:
+        connection: to the queue's Redis.
+        ping_id: id of the broadcast.
+        end: number of its chunks.
+
+    Raises:
+        StoreDown: Redis did not answer.
+    """
+    value = await connection.call("HGET", keys.broadcast_users(ping_id), end - 1)
+    try:
+        return len(_decode_users(value)) if value is not None else 0
+    except msgspec.DecodeError:
+        _log.error("broadcast_chunk_unreadable", ping_id=ping_id, chunk=end - 1)
+        return 0
 
 
 class SplitStep(NamedTuple):
@@ -136,9 +161,14 @@ class BroadcastStore:
         )
 
     async def users(self, ping_id: str, chunk_index: int) -> list[str]:
-        """The users of one chunk of a broadcast."""
+        """The users of one chunk of a broadcast; none if it is missing.
+
+        Raises:
+            StoreDown: Redis did not answer.
+            DecodeError: the stored users are damaged.
+        """
         value = await self._connection.call("HGET", keys.broadcast_users(ping_id), chunk_index)
-        return decode_users(value) if value is not None else []
+        return _decode_users(value) if value is not None else []
 
     async def drop_users(self, ping_id: str, first: int, end: int) -> int:
         """Delete the users of the chunks from index `first` up to `end`, except those of the last one.
@@ -148,7 +178,7 @@ class BroadcastStore:
         Returns:
             The number of users of all these chunks.
         """
-        last = len(await self.users(ping_id, end - 1))
+        last = await last_users(self._connection, ping_id, end)
         for start in range(first, end - 1, _DROPPED_TOGETHER):
             fields = range(start, min(start + _DROPPED_TOGETHER, end - 1))
             await self._connection.call("HDEL", keys.broadcast_users(ping_id), *fields)

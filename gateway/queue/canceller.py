@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gateway.errors import CancellationsFull, NotFound, NotStored, PingFinished, StoreDown, UnreadableEntry
 from gateway.queue import cancellation_scripts
-from gateway.queue.broadcasts import decode_users
+from gateway.queue.broadcasts import last_users
 from gateway.queue.entries import encode
 from gateway.queue.everybody import is_to_everybody
 from gateway.queue.outbox import EventPlan, FinishedPing, SettledEvents
@@ -143,9 +143,8 @@ class PingCanceller:
         if is_to_everybody(ping):
             return 1
         ping_id = f"{found.entry.batch_id}{ping_index:04x}"
-        last = found.entry.chunk_count - 1
-        value = await self._connection.call("HGET", keys.broadcast_users(ping_id), last)
-        return last * keys.CHUNK_USERS + (len(decode_users(value)) if value is not None else 0)
+        end = found.entry.chunk_count
+        return (end - 1) * keys.CHUNK_USERS + await last_users(self._connection, ping_id, end)
 
     async def _call(self, script: Any, names: list[str], words: list[Argument]) -> str:
         reply: bytes = await self._connection.eval(script, names, words)

@@ -25,6 +25,19 @@ exists, the record of reached devices is kept although all chunks so far are set
 _END: Final = "end"
 _DAMAGED: Final = "the stored cursor of the scan is damaged"
 
+BEGIN_USERS: Final = Script(
+    CHECKS
+    + """
+-- KEYS: users; ARGV: life s, then chunks (index, users)
+local life = seconds(ARGV[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('EXPIRE', KEYS[1], life)
+return 1
+"""
+)
+"""Store the first chunks of users of a broadcast with their lifetime, in one step: a connection that is lost in between
+would leave them in Redis forever."""
+
 SPLIT_EVERYBODY: Final = Script(
     CHECKS
     + """
@@ -73,9 +86,7 @@ async def open_scan(connection: RedisConnection, users: str, life_s: int) -> Non
         users: the hash (`keys.broadcast_users`).
         life_s: its lifetime, seconds.
     """
-    stored = connection.call("HSET", users, SCAN_CHUNK, b"")
-    connection.send("EXPIRE", users, life_s)
-    await stored
+    await connection.eval(BEGIN_USERS, [users], [life_s, SCAN_CHUNK, b""])
 
 
 class ScanCursor(NamedTuple):

@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio import Redis
 
 from gateway.errors import LoginRefused, NotFound, RecordRefused, TooManyUsers
-from gateway.registry import passwords
-from gateway.registry.clients import delete_client, execute_counted
+from gateway.registry import account_scripts, passwords
+from gateway.registry.clients import TokenMailbox, delete_client, drop_waiting, execute_counted
 from gateway.registry.hashing import HASHES_AT_ONCE, in_hash_thread
 from gateway.registry.login_limits import LoginLimits, account_of
 from gateway.registry.logins import LoginThrottle
@@ -24,6 +24,7 @@ from gateway.registry.passwords import UNUSABLE_HASH, PasswordHash
 from gateway.scheduling.lookups import Lookups
 from gateway.settings import Secret
 from gateway.store import keys
+from gateway.store.connection import Script
 from gateway.store.errors import RedisCommands, redis_errors
 from protocols.errors import InvalidField, wrong_type
 
@@ -88,6 +89,7 @@ class Accounts:
         owns_store: whether no RhoConnect reads this Redis, so that a stronger hash may be used.
         reserved: a client of the same Redis with connections for `token_role` alone; None: `redis`.
         hashes_at_once: most passwords that this process hashes at the same time.
+        mailbox: RhoConnect Push registrations outside of this Redis; None: they are in it, or there are none.
     """
 
     def __init__(
@@ -99,8 +101,10 @@ class Accounts:
         owns_store: bool,
         reserved: Redis | None = None,
         hashes_at_once: int = HASHES_AT_ONCE,
+        mailbox: TokenMailbox | None = None,
     ) -> None:
         self._redis = redis
+        self._mailbox = mailbox
         self._ask = RedisCommands(redis)
         self._ask_first = RedisCommands(reserved or redis)
         self._api_token = api_token
@@ -209,7 +213,9 @@ class Accounts:
             return configured
         if user is not None and self._owns_store and user.password_hash.weak:
             password_hash = await self._keep(password)
-            await self._write({"salt": password_hash.salt, "hashed_password": password_hash.hashed}, login)
+            fields = {"salt": password_hash.salt, "hashed_password": password_hash.hashed}
+            if not await self._write(fields, login):  # the user was deleted meanwhile
+                return None
             user = user._replace(password_hash=password_hash)
         return user
 
@@ -310,16 +316,11 @@ class Accounts:
             raise _exists(login)
         password_hash = await self._keep(password) if password else PasswordHash("", "")
         fields = {"login": login, "salt": password_hash.salt, "hashed_password": password_hash.hashed}
-        if not await self._ask("SET", keys.user(login, "rho__id"), login, "NX"):
+        written = {keys.user(login, name): text for name, text in fields.items() if text}
+        names = [keys.user(login, "rho__id"), keys.APP_USERS, keys.count("user")]
+        names += [keys.app("rho__id"), keys.app("name"), *written]
+        if not await self._run(account_scripts.CREATE, names, [login, "application", *written.values()]):
             raise _exists(login)
-        with redis_errors():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.mset({keys.user(login, name): text for name, text in fields.items() if text})
-                pipe.incr(keys.count("user"))
-                pipe.set(keys.app("rho__id"), "application", nx=True)
-                pipe.set(keys.app("name"), "application", nx=True)
-                pipe.sadd(keys.APP_USERS, login)
-                await execute_counted(pipe, {1})
         return User(login, None, False, "", password_hash)
 
     async def update(self, login: str, attributes: Mapping[str, Any]) -> None:
@@ -342,18 +343,20 @@ class Accounts:
             else:
                 password_hash = await self._keep(value) if value else PasswordHash("", "")
                 fields |= {"salt": password_hash.salt, "hashed_password": password_hash.hashed}
-        if fields:
-            await self._write(fields, login)
+        if fields and not await self._write(fields, login):
+            raise _no_user()
 
     async def delete(self, login: str) -> None:
-        """Delete a user with its clients and its API token.
+        """Delete a user with its clients, the RhoConnect Push messages that wait for them, and its API token.
 
         Raises:
             NotFound: there is no such user.
+            StoreDown: Redis did not answer; the deletion may be repeated unless it is done.
         """
         user = await self._must_exist(login)
         found = await self._ask.texts("SMEMBERS", keys.user(login, "clients"))
         clients = [client_id for client_id in found if client_id is not None]
+        await drop_waiting(self._mailbox, self._ask, clients)
         with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.srem(keys.APP_USERS, login)
@@ -371,7 +374,7 @@ class Accounts:
     async def _must_exist(self, login: str) -> User:
         user = await self.user(login)
         if user is None:
-            raise NotFound("there is no such user", field="user_id")
+            raise _no_user()
         return user
 
     async def _keep(self, password: str) -> PasswordHash:
@@ -379,11 +382,18 @@ class Accounts:
             return passwords.hash_for_rhoconnect(password)
         return await in_hash_thread(passwords.hash_strong, password)
 
-    async def _write(self, fields: Mapping[str, str], login: str) -> None:
-        with redis_errors():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.mset({keys.user(login, name): text for name, text in fields.items()})
-                await pipe.execute()
+    async def _write(self, fields: Mapping[str, str], login: str) -> bool:
+        """Set fields of a user; False: there is no such user any more."""
+        names = [keys.user(login, "rho__id"), *(keys.user(login, name) for name in fields)]
+        return await self._run(account_scripts.WRITE, names, list(fields.values()))
+
+    async def _run(self, script: Script, names: Sequence[str], words: Sequence[str]) -> bool:
+        """Run a script that returns whether it has written. By EVAL and not by its digest: these changes are rare."""
+        return bool(await self._ask("EVAL", script.text, str(len(names)), *names, *words))
+
+
+def _no_user() -> NotFound:
+    return NotFound("there is no such user", field="user_id")
 
 
 def _exists(login: str) -> RecordRefused:

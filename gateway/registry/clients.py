@@ -17,6 +17,7 @@ from gateway.clock import SHARED_CLOCK
 from gateway.errors import NotFound, TooManyDevices
 from gateway.registry import client_scripts
 from gateway.registry.client_scripts import DEVICE_FIELDS
+from gateway.scheduling.scheduler import LIGHT_SLICE, slices
 from gateway.settings import LimitSettings
 from gateway.store import keys
 from gateway.store.connection import Script
@@ -176,20 +177,21 @@ class Clients:
         return dict(zip(SHOWN_FIELDS, found, strict=True))
 
     async def delete(self, login: str, client_id: str) -> None:
-        """Delete a client, and remove it from this user's set (contract §2).
+        """Delete a client with the RhoConnect Push messages that wait for it, and remove it from this user's set
+        (contract §2).
 
         Raises:
             NotFound: there is no such client.
+            StoreDown: Redis did not answer; the deletion may be repeated unless it is done.
         """
         await self.show(client_id)
+        await drop_waiting(self._mailbox, self._ask, [client_id])
         with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.srem(keys.user(login, "clients"), client_id)
                 delete_client(pipe, client_id)
                 pipe.decrby(keys.count("client"), 1)
-                token = _text((await execute_counted(pipe, {2}))[1])
-        if token and self._mailbox is not None:
-            await self._mailbox.end_tokens((), (token,))
+                await execute_counted(pipe, {2})
 
 
 async def execute_counted(pipe: Any, counters: Set[int]) -> list[Any]:
@@ -205,6 +207,26 @@ async def execute_counted(pipe: Any, counters: Set[int]) -> list[Any]:
         if isinstance(reply, Exception) and position not in counters:
             raise reply
     return replies
+
+
+async def drop_waiting(mailbox: TokenMailbox | None, ask: RedisCommands, client_ids: Sequence[str]) -> None:
+    """Drop the RhoConnect Push messages in another Redis that wait for clients, before the clients are deleted: a
+    deletion that fails half-way can be repeated.
+
+    Args:
+        mailbox: the registrations in that Redis; None: `delete_client` drops the messages.
+        ask: commands to the Redis of the clients.
+        client_ids: the clients.
+
+    Raises:
+        StoreDown: one of the two did not answer.
+    """
+    if mailbox is None or not client_ids:
+        return
+    for part in slices(client_ids, LIGHT_SLICE):
+        pins = await ask.texts("MGET", *(keys.client(client_id, "device_pin") for client_id in part))
+        if tokens := [pin for pin in pins if pin]:
+            await mailbox.end_tokens((), tokens)
 
 
 def delete_client(pipe: Any, client_id: str) -> None:

@@ -214,10 +214,10 @@ PURPOSES: Final = (
         "users cannot be created, changed or deleted through the gateway",
         (
             *("MULTI", "EXEC"),
-            *_on(keys.user(PROBE_NAME, "login"), "MSET KEY v", "SET KEY v NX", "DEL KEY"),
+            *_on(keys.user(PROBE_NAME, "login"), "MSET KEY v", "EXISTS KEY", "DEL KEY"),
             *_on(keys.count("user"), "INCR KEY", "DECRBY KEY 1"),
             *_on(keys.app("name"), "SET KEY v NX"),
-            *_on(keys.APP_USERS, "SADD KEY m", "SREM KEY m", "SMEMBERS KEY", "SCARD KEY"),
+            *_on(keys.APP_USERS, "SADD KEY m", "SREM KEY m", "SMEMBERS KEY", "SCARD KEY", "SISMEMBER KEY m"),
         ),
     ),
     # -- RhoConnect Push -------------------------------------------------------------------------------------

@@ -53,6 +53,8 @@ DATA: Final = "data"
 """Value of `fcm.style`: the app receives the message and shows it itself."""
 HIGH: Final = "high"
 """Value of `fcm.sync_priority`."""
+_NORMAL: Final = "normal"
+_APNS_SPARING: Final = "5"
 
 PHONE_ID_BYTES: Final = 256  # a longer one, or one that would exceed the limit of the payload, is left out
 TOKEN_CHARACTERS: Final = 4096  # real ones have some 160; Google names no limit
@@ -312,7 +314,9 @@ def _apns(ping: Ping, notified: bool, ends_ms: int) -> dict[str, Any]:
     if collapse_id:
         headers["apns-collapse-id"] = collapse_id
     if background:
-        headers |= {"apns-priority": "5", "apns-push-type": "background"}
+        headers |= {"apns-priority": _APNS_SPARING, "apns-push-type": "background"}
+    elif ping.priority == _NORMAL:
+        headers["apns-priority"] = _APNS_SPARING  # FCM's own choice is 10, whatever the priority for Android
     if background or ping.sources:
         aps["content-available"] = 1
     return {"headers": headers, "payload": {"aps": aps}} if aps else {"headers": headers}

@@ -274,3 +274,28 @@ async def test_the_waiting_messages_of_a_name_are_withdrawn_and_no_others(
         assert json.loads(left)["data"] == {"n": 4}
         assert sorted(await redis_client.zrange(f"col:phone {number}", 0, -1)) == [b"4:app", b"~0b:app"]
     assert await store.withdraw(["0a"]) == 0
+
+
+@pytest.mark.parametrize("collapse", [None, "5"])
+async def test_a_repeat_of_a_message_keeps_the_id_that_the_device_may_have_fetched(
+    store: MailboxStore, collapse: str | None
+) -> None:
+    await store.register("i", "app", "t1")
+    message = MailboxMessage("t1", b"{}", collapse, name="aa")
+    first = await post(store, message)
+    fetched = await poll(store, (b"i", 0))
+    assert await post(store, message) == first
+    assert await poll(store, (b"i", 0)) == fetched
+    other = await post(store, MailboxMessage("t1", b"{}", collapse, name="bb"))
+    assert other == [first[0] + 1]
+    assert await poll(store, (b"i", first[0])) != [b""]
+
+
+async def test_a_counter_that_a_poll_makes_again_does_not_outlive_its_registration(
+    store: MailboxStore, redis_client: Redis
+) -> None:
+    await store.register("i", "app", "t1")
+    await redis_client.delete("cnt:i")
+    assert await poll(store, (b"i", FIRST + 5)) == [b""]
+    assert await redis_client.get("cnt:i") == str(FIRST + 5).encode()
+    assert 0 < await redis_client.ttl("cnt:i") <= store.limits.registration_ttl_s

@@ -4,7 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import UnreadableEntry
-from gateway.queue.broadcasts import BroadcastStore
+from gateway.queue.broadcasts import BroadcastStore, store_users
 from gateway.queue.consumer import (
     ReachedChunk,
     Settlement,
@@ -92,3 +92,25 @@ async def test_the_data_of_a_broadcast_is_deleted_with_its_last_chunk(
         assert await settled(streams, done) == 0
         assert await redis_client.hlen(users) == left
         assert await redis_client.exists(phones) == left
+
+
+async def test_a_damaged_last_chunk_does_not_prevent_that_a_broadcast_is_dropped(
+    connection: RedisConnection, redis_client: Redis
+) -> None:
+    store = BroadcastStore(connection, 60)
+    ping_id = "0" * 32
+    await store_users(connection, keys.broadcast_users(ping_id), [f"u{n}" for n in range(500)], 60)
+    await redis_client.hset(keys.broadcast_users(ping_id), "1", b"\xc1")
+    for _ in range(2):
+        assert await store.drop_users(ping_id, 0, 2) == keys.CHUNK_USERS
+
+
+@pytest.mark.parametrize("number", [0, 500, 20 * keys.CHUNK_USERS])
+async def test_users_that_are_stored_have_a_lifetime_although_the_connection_is_lost_after_the_first_command(
+    connection: RedisConnection, redis_client: Redis, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(connection, "send", lambda *_: None)
+    name = keys.broadcast_users("0" * 32)
+    await store_users(connection, name, [f"u{n}" for n in range(number)], 60)
+    assert await redis_client.hlen(name) == max(1, -(-number // keys.CHUNK_USERS))
+    assert 0 < await redis_client.ttl(name) <= 60

@@ -299,3 +299,17 @@ async def test_a_scheduled_batch_that_cannot_be_read_is_reported_as_such(
     await redis_client.hset(keys.SCHEDULED_BODIES, batch, b"of another program")
     with pytest.raises(NotStored, match="cannot be read"):
         await canceller.cancel(batch + "0000")
+
+
+@pytest.mark.parametrize("damaged", [b"\xc1", b"\x01", b""])
+async def test_a_scheduled_broadcast_with_damaged_users_is_cancelled(
+    canceller: PingCanceller,
+    receipts: Receipts,
+    scheduled: ScheduleProducer,
+    redis_client: Redis,
+    damaged: bytes,
+) -> None:
+    (ping_id,) = await add(scheduled, CROWD)
+    await redis_client.hset(keys.broadcast_users(ping_id), "2", damaged)
+    assert await canceller.cancel(ping_id) == "cancelled"
+    assert await state(receipts, ping_id) == ("cancelled", {"cancelled": 2 * keys.CHUNK_USERS})

@@ -14,6 +14,7 @@ from gateway.errors import IdempotencyConflict, PossiblyAccepted, QueueFull, Rho
 from gateway.queue import scripts
 from gateway.queue.append_batch import Accepted, IdempotencyKey, new_batch
 from gateway.queue.entries import Entry
+from gateway.queue.everybody import BEGIN_USERS
 from gateway.queue.ping_queue import BacklogLimits
 from gateway.queue.producer import QueueProducer
 from gateway.scheduling.scheduler import Scheduler
@@ -392,6 +393,7 @@ async def test_the_users_of_a_broadcast_that_was_refused_are_dropped_once_redis_
     async with Proxy(redis_server.socket) as proxy:
         connection = await make_link(address=proxy.address)
         queue = QueueProducer(connection, ROOMY)
+        await redis_client.script_load(BEGIN_USERS.text)  # the reply that is lost is not that it is missing
         proxy.lose(b"{q}:users:", back=False)
         with pytest.raises(StoreDown):
             await queue.append(crowd, 10)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.errors import LoginRefused, RecordRefused, StoreDown, TooManyUsers
+from gateway.errors import LoginRefused, NotFound, RecordRefused, StoreDown, TooManyUsers
 from gateway.registry import passwords
 from gateway.registry.accounts import Accounts, TokenRole
 from gateway.registry.clients import Clients
@@ -321,3 +321,38 @@ async def test_the_admin_is_never_created(redis_client: Redis) -> None:
 async def test_the_admin_is_not_among_the_logins(redis_client: Redis) -> None:
     await redis_client.sadd("app:application:users", "rhoadmin", "bob")
     assert await accounts(redis_client).logins() == ["bob"]
+
+
+async def test_a_creation_that_redis_refuses_leaves_no_user(redis_client: Redis) -> None:
+    ours = accounts(redis_client)
+    await redis_client.set("app:application:users", "a key of another type")
+    with pytest.raises(StoreDown):
+        await ours.create("bob", "secret")
+    assert await redis_client.keys("user:*") == []
+    await redis_client.delete("app:application:users")
+    await ours.create("bob", "secret")
+    assert await ours.logins() == ["bob"]
+
+
+async def test_a_change_of_a_user_that_is_deleted_meanwhile_writes_nothing(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = accounts(redis_client, owns_store=True)
+    hash_strong = passwords.hash_strong
+
+    def hash_while_the_user_is_deleted(password: str) -> passwords.PasswordHash:
+        asyncio.run_coroutine_threadsafe(ours.delete("bob"), loop).result()
+        return hash_strong(password)
+
+    loop = asyncio.get_running_loop()
+    for change in ("login", "update"):
+        await accounts(redis_client).create("bob", "secret")
+        with monkeypatch.context() as patch:
+            patch.setattr(passwords, "hash_strong", hash_while_the_user_is_deleted)
+            if change == "login":
+                assert await ours.login("bob", "secret", "a") is None
+            else:
+                with pytest.raises(NotFound):
+                    await ours.update("bob", {"new_password": "other"})
+        assert await redis_client.keys("user:bob:*") == []
+    await ours.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from gateway.registry import client_scripts
 from gateway.registry.accounts import Accounts
 from gateway.registry.cache import DeviceCache
 from gateway.registry.change_log import ChangeLog
-from gateway.registry.clients import Clients
+from gateway.registry.clients import Clients, TokenMailbox
 from gateway.registry.invalidation import InvalidationListener
 from gateway.registry.registry import DeviceRegistry
 from gateway.registry.snapshots import SnapshotStore
@@ -264,6 +264,36 @@ async def test_waiting_messages_are_deleted_with_a_client_or_a_user(
         await accounts.delete("bob")
         assert await polled(push, "phone") == b""
         assert await redis_client.exists(keys.dead(CLIENT), keys.registered(CLIENT)) == 0
+
+
+@pytest.mark.parametrize("way", ["client", "user"])
+async def test_waiting_messages_in_another_redis_are_deleted_with_a_client_or_a_user(
+    redis_client: Redis, other_push: MailboxStore, way: str
+) -> None:
+    class Unreachable:
+        """The other Redis during an outage."""
+
+        async def end_tokens(self, ended: Sequence[str], dropped: Sequence[str]) -> None:
+            raise StoreDown("not reachable")
+
+    async def delete(mailbox: TokenMailbox) -> None:
+        if way == "client":
+            await Clients(redis_client, mailbox=mailbox).delete("bob", CLIENT)
+        else:
+            accounts = Accounts(
+                redis_client, api_token=Secret("t"), admin_password=None, owns_store=False, mailbox=mailbox
+            )
+            await accounts.delete("bob")
+
+    await lay_user(redis_client, "bob", [])
+    await Clients(redis_client).register("bob", CLIENT, FIELDS)
+    await other_push.register("phone", "app", "token")
+    assert await message(other_push, "token", "for bob")
+    with pytest.raises(StoreDown):
+        await delete(Unreachable())
+    await delete(other_push)
+    assert await polled(other_push, "phone") == b""
+    assert await fields_of(redis_client) == {}
 
 
 async def test_the_clients_of_a_user_are_limited(redis_client: Redis) -> None:

@@ -282,6 +282,11 @@ def test_syncs_of_other_sources_do_not_collapse_and_long_keys_are_bounded() -> N
             Ping(message="x", ttl_s=0),
             {"headers": {"apns-expiration": "0"}},
         ),
+        (
+            Ping(message="x", priority="normal"),
+            {"headers": {"apns-expiration": "1700086400", "apns-priority": "5"}},
+        ),
+        (Ping(message="x", priority="high"), {"headers": {"apns-expiration": "1700086400"}}),
     ],
 )
 def test_the_message_for_an_ios_app_that_uses_fcm(ping: Ping, apns: dict[str, Any]) -> None:
