@@ -18,6 +18,7 @@ from gateway.cli import main
 from gateway.client.resque import push
 from gateway.errors import BadSetting, StoreRefused
 from gateway.server import maintenance as maintenance_module
+from gateway.server import redis_permissions
 from gateway.simulators import ANDROID, ApnsSimulator, FcmSimulator, RhoConnectPushDevice
 from gateway.store.address import RedisAddress
 from tests.conftest import StartGateway
@@ -272,7 +273,7 @@ async def test_revoked_permissions_are_reported_until_they_are_restored(
     server: RedisServer, admin: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.05)
-    monkeypatch.setattr(maintenance_module, "PERMISSIONS_S", 0.05)
+    monkeypatch.setattr(redis_permissions, "EVERY_S", 0.05)
     await lay_user(admin, "bob", [apple("ab" * 32)])
     address = await limited(admin, server, "~*", "&*", "+@all")
 
