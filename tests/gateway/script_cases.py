@@ -25,12 +25,13 @@ from gateway.queue import (
     unreadable,
     worker_reports,
 )
-from gateway.registry import change_log_scripts, client_scripts, login_limits, token_marks
+from gateway.registry import account_scripts, change_log_scripts, client_scripts, login_limits, token_marks
 from gateway.resque import scripts as resque_scripts
 from gateway.store import keys
 from gateway.webhooks import endpoint_state
 from gateway.webhooks import outbox as webhook_outbox
 from tests.gateway.script_stores import (
+    ACCOUNT_KEYS,
     APPEND,
     APPEND_KEYS,
     APPEND_ONCE,
@@ -79,6 +80,7 @@ from tests.gateway.script_stores import (
     put_logins,
     put_mailbox,
     put_marked_change_log,
+    put_nothing,
     put_once,
     put_outbox,
     put_proof,
@@ -93,6 +95,7 @@ from tests.gateway.script_stores import (
     put_split,
     put_split_everybody,
     put_trim,
+    put_users,
     put_windows,
 )
 
@@ -384,6 +387,16 @@ CASES: dict[str, Case] = {
     "unregister": Case(mailbox_scripts.UNREGISTER, put_mailbox, [], [keys.MAILBOX_WAKE, 50, "phone", "app"]),
     "register a client": Case(client_scripts.REGISTER, put_client, [], CLIENT),
     "delete a client": Case(client_scripts.DELETE, put_client, [], ["c1", "device_pin", "phone_id"]),
+    "create a user": Case(
+        account_scripts.CREATE, put_users, ACCOUNT_KEYS, ["eve", "application", "eve", "salt"]
+    ),
+    "change a user": Case(
+        account_scripts.WRITE,
+        put_users,
+        [keys.user("bob", name) for name in ("rho__id", "salt", "hashed_password")],
+        ["other salt", "other hash"],
+    ),
+    "begin the users": Case(everybody.BEGIN_USERS, put_nothing, [USERS], [600, 0, b"u0", 1, b"u1"]),
     "reserve a login": Case(login_limits._RESERVE, put_logins, ["l1", "l2", "l3"], [60_000, 10, 100, 0]),
     "settle a login": Case(login_limits._ADJUST, put_logins, ["l1", "l2", "l3"], [-1, 1]),
     "forget": Case(mailbox_scripts.END_INSTANCE, put_mailbox, [], [50, "phone"]),

@@ -287,12 +287,24 @@ def put_client(store: redis.Redis) -> None:
     store.set("client:count", 2)
 
 
+def put_users(store: redis.Redis) -> None:
+    store.mset({keys.user("bob", name): "bob" for name in ("rho__id", "login", "salt", "hashed_password")})
+    store.sadd(keys.APP_USERS, "bob")
+    store.set(keys.count("user"), 1)
+
+
+def put_nothing(_: redis.Redis) -> None:
+    """Leave the store empty."""
+
+
 def put_logins(store: redis.Redis) -> None:
     for name in ("l1", "l2"):
         store.hset(name, mapping={"tried": 3, "failed": 2})
         store.pexpire(name, 50_000)
 
 
+ACCOUNT_KEYS = [keys.user("eve", "rho__id"), keys.APP_USERS, keys.count("user")]
+ACCOUNT_KEYS += [keys.app("rho__id"), keys.app("name"), keys.user("eve", "login"), keys.user("eve", "salt")]
 CLIENT: list[Word] = ["write", "bob", "c1", 1000, 100, keys.MAILBOX_WAKE, 1]
 CLIENT += ["user_id", "bob", "device_pin", "tok2", "device_app_id", "app"]
 APPEND: list[Word] = [3, 30, 1000, 10_000, 600, b"\x94entry", keys.GROUP, "one:0"]
