@@ -18,7 +18,15 @@ from gateway.queue.consumer import PingWaiter, ReachedChunk, ReceiptField, Sched
 from gateway.queue.entries import Chunk, Entry, Lease
 from gateway.queue.everybody import SCAN_CHUNK
 from gateway.queue.outbox import EventPlan, OutboxRecord
-from gateway.queue.receipts import CANCELLED, DeviceVerdict, PingRecord, field_of, pack_base, pack_delta
+from gateway.queue.receipts import (
+    CANCELLED,
+    DeviceVerdict,
+    PingRecord,
+    field_of,
+    field_of_broadcast,
+    pack_base,
+    pack_delta,
+)
 from gateway.store import keys
 from protocols.ping.model import Ping
 
@@ -95,7 +103,7 @@ def broadcast_without_users(
 ) -> Settlement:
     """The settlement of a broadcast of which Redis has no users left; its receipt consists of `skipped`."""
     record = pack_delta(PingRecord(skipped=skipped, apps=ping.apps))
-    field = ReceiptField(keys.receipt(batch_id), field_of(0, keys.CHUNKS, lease.entry), record)
+    field = ReceiptField(keys.receipt(batch_id), _verdicts_of_broadcast(lease), record)
     return _of_broadcast(lease, field, ping, broadcast_events(batch_id, ping, plan, skipped))
 
 
@@ -122,7 +130,7 @@ def cancelled_broadcast(
         broadcast_events(entry.batch_id, ping, plan, skipped),
     )
     return settlement._replace(
-        receipts=[*settlement.receipts, ReceiptField(key, field_of(0, keys.CHUNKS, lease.entry), record)],
+        receipts=[*settlement.receipts, ReceiptField(key, _verdicts_of_broadcast(lease), record)],
         reached_chunks=[ReachedChunk.of(ping.id, entry.chunk_count - 1)],
     )
 
@@ -144,7 +152,7 @@ def scanned_broadcast(
     settlement = _of_broadcast(lease, field, ping, broadcast_events(ping.id[:28], ping, plan, skipped))
     receipts = [*settlement.receipts, *_limit_of_broadcast(lease, field.key, ping)]
     if skipped:
-        name = field_of(0, keys.CHUNKS, lease.entry)
+        name = _verdicts_of_broadcast(lease)
         receipts.append(
             ReceiptField(receipts[0].key, name, pack_delta(PingRecord(skipped=skipped, apps=ping.apps)))
         )
@@ -157,9 +165,12 @@ def _limit_of_broadcast(lease: Lease, key: str, ping: Ping) -> list[ReceiptField
     only the receipt has the limit, possibly before the first chunk is settled."""
     if ping.apps is None:
         return []
-    # One number more than in the name of a chunk's record, so that no chunk has the same name.
-    name = f"{field_of(0, keys.CHUNKS, lease.entry)}-0"
-    return [ReceiptField(key, name, pack_delta(PingRecord(apps=ping.apps)))]
+    return [ReceiptField(key, field_of_broadcast(lease.entry, 0), pack_delta(PingRecord(apps=ping.apps)))]
+
+
+def _verdicts_of_broadcast(lease: Lease) -> str:
+    """The field name of the users that a broadcast itself leaves out."""
+    return field_of_broadcast(lease.entry, 1)
 
 
 def _of_broadcast(

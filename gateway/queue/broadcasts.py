@@ -16,7 +16,7 @@ from gateway.store.connection import Argument, RedisConnection
 from protocols.numbers import whole
 
 _log = structlog.get_logger("broadcasts")
-_decode_users: Final = decoder(list[str])
+decode_users: Final = decoder(list[str])
 _DROPPED_TOGETHER: Final = 500
 """Chunks of users that are deleted in one command: some megabytes."""
 
@@ -69,7 +69,7 @@ async def last_users(connection: RedisConnection, ping_id: str, end: int) -> int
     """
     value = await connection.call("HGET", keys.broadcast_users(ping_id), end - 1)
     try:
-        return len(_decode_users(value)) if value is not None else 0
+        return len(decode_users(value)) if value is not None else 0
     except msgspec.DecodeError:
         _log.error("broadcast_chunk_unreadable", ping_id=ping_id, chunk=end - 1)
         return 0
@@ -168,7 +168,7 @@ class BroadcastStore:
             DecodeError: the stored users are damaged.
         """
         value = await self._connection.call("HGET", keys.broadcast_users(ping_id), chunk_index)
-        return _decode_users(value) if value is not None else []
+        return decode_users(value) if value is not None else []
 
     async def drop_users(self, ping_id: str, first: int, end: int) -> int:
         """Delete the users of the chunks from index `first` up to `end`, except those of the last one.

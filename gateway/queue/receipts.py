@@ -99,6 +99,12 @@ def field_of(ping_index: int, stream: str, entry: str) -> str:
     return f"{ping_index}+{'0-' if stream == keys.CHUNKS else ''}{entry}"
 
 
+def field_of_broadcast(entry: str, number: int) -> str:
+    """The field name of a record that belongs to the entry of a broadcast itself. The number at its end separates it
+    from a record of a chunk, whose stream may have an entry with the same id."""
+    return f"{field_of(0, keys.CHUNKS, entry)}-{number}"
+
+
 def report_of(ping_id: str, packed: bytes) -> dict[str, Any]:
     """The report (see `Receipts.report`) of a ping whose result is complete in one record.
 

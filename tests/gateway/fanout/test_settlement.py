@@ -12,13 +12,14 @@ from gateway.fanout.in_flight import InFlight
 from gateway.fanout.settlement import (
     broadcast_without_users,
     build_settlement,
+    cancelled_broadcast,
     scanned_broadcast,
     split_broadcast,
     without_own_keys,
 )
 from gateway.queue.consumer import PingWaiter, ReceiptField, Settlement, Streams
-from gateway.queue.entries import Chunk, Lease
-from gateway.queue.receipts import PingRecord, pack_delta, report_of
+from gateway.queue.entries import Chunk, Entry, Lease
+from gateway.queue.receipts import PingRecord, field_of, pack_delta, report_of
 from gateway.store import keys
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict, VerdictKind
@@ -95,7 +96,22 @@ def test_the_receipt_of_a_broadcast_without_users_states_this() -> None:
     lease, ping = Lease(keys.BROADCASTS, "1-0", b"", 1, 9, False), Ping(id=f"{BATCH}0000")
     found = broadcast_without_users(lease, BATCH, ping, {"lost_part": 3})
     record = pack_delta(PingRecord(skipped={"lost_part": 3}))
-    assert found == Settlement(lease, [ReceiptField(keys.receipt(BATCH), "0+0-1-0", record)], (), [])
+    assert found == Settlement(lease, [ReceiptField(keys.receipt(BATCH), "0+0-1-0-1", record)], (), [])
+
+
+def test_no_record_of_a_broadcast_itself_has_the_name_of_a_record_of_its_chunks() -> None:
+    """Redis gives entries of two streams the same id in the same millisecond."""
+    lease, ping = Lease(keys.BROADCASTS, "5-0", b"", 1, 9, False), Ping(id=f"{BATCH}0000", apps=("a",))
+    entry = Entry(BATCH, 1_000, (ping,), chunk_count=2)
+    found = [
+        split_broadcast(lease, BATCH, ping),
+        broadcast_without_users(lease, BATCH, ping, {"lost_part": 3}),
+        cancelled_broadcast(lease, entry, ping, 1, 400),
+        scanned_broadcast(lease, ping, {"unknown_user": 1}),
+    ]
+    names = [[field.field for field in one.receipts] for one in found]
+    assert all(len(set(one)) == len(one) for one in names)
+    assert field_of(0, keys.CHUNKS, "5-0") not in {name for one in names for name in one}
 
 
 def test_a_settlement_without_its_own_keys_keeps_retries_and_counts() -> None:
