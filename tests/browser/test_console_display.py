@@ -1,4 +1,4 @@
-"""What the console's pages show in Chromium: forms of values, errors, banners, texts of another direction, paper."""
+"""The display of the console in Chromium: forms of values, errors, banners, texts of another direction, paper."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, Route, expect
 
 from gateway.console.rendering import duration, instant, number, rate, size
-from tests.browser.conftest import LONG, RIGHT_TO_LEFT, Site, Window
+from tests.browser.conftest import RIGHT_TO_LEFT, Site, Window
 from tests.browser.test_console import ALIVE_MS, send
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -48,7 +48,7 @@ MIXED = """() => {
     }
     return found;
 }"""
-"""Script that lists the elements in which a Latin text follows a text that sets the direction, and is displayed in reverse.
+"""Script that lists the elements in which a Latin text follows a text that sets the direction: it is shown in reverse.
 The direction ends with the block, and with an element that is isolated."""
 STATE: dict[str, Any] = {
     "problems": {},
@@ -239,8 +239,3 @@ async def test_a_small_phone_shows_the_link_to_a_ping(window: Window) -> None:
     box = await page.locator("td a.id, th a.id").first.bounding_box()
     assert box is not None
     assert box["x"] + box["width"] <= 360
-
-
-async def test_a_search_without_a_result_says_so(window: Window) -> None:
-    await window.open("/users?prefix=" + LONG[:3] + "0")
-    await expect(window.page.locator("#progress")).to_contain_text("0 users found")
