@@ -221,6 +221,14 @@ async def test_paper_is_light(context: BrowserContext, site: Site) -> None:
         assert await window.page.evaluate(theme) == expected
 
 
+async def test_paper_has_the_content_alone(window: Window) -> None:
+    page = window.page
+    await page.emulate_media(media="print")
+    await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    for hidden in ("header nav", "header form", "main fieldset"):
+        await expect(page.locator(hidden)).to_be_hidden()
+
+
 async def test_the_plot_of_a_day_begins_with_a_date(window: Window) -> None:
     page = window.page
     begin = page.locator("#plot-rates text").nth(3)
