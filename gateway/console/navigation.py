@@ -28,7 +28,7 @@ WEBHOOKS: Final = "/console/webhooks"
 DEMO: Final = "/console/demo"
 LINKS: Final = (
     NavigationLink("/console", "Overview", (Scope.READ,)),
-    NavigationLink("/console/ping", "Ping", PING_FORM, limited=True),
+    NavigationLink("/console/ping", "New ping", PING_FORM, limited=True),
     NavigationLink("/console/pings", "Pings", (Scope.READ,), limited=True),
     NavigationLink("/console/users", "Users", (Scope.READ,)),
     NavigationLink("/console/lanes", "Lanes", (Scope.READ,)),

@@ -1,7 +1,7 @@
 """The templates of the console's pages, rendered by Jinja with automatic escaping."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import CodeType
 from typing import Any, Final
@@ -35,6 +35,7 @@ class Renderer:
         self._environment.globals |= values
         self._environment.filters |= {
             "instant": instant,
+            "timestamp": timestamp,
             "size": size,
             "duration": duration,
             "number": number,
@@ -42,6 +43,7 @@ class Renderer:
             "rate": rate,
             "segment": segment,
         }
+        self._environment.tests["about"] = is_about
         for name in self._environment.list_templates():
             self._environment.get_template(name)
 
@@ -73,6 +75,24 @@ def instant(ms: float | None) -> str:
     if ms is None or not 0 < ms < _MS_MAX:
         return ""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def timestamp(text: str | None) -> str:
+    """Return an ISO 8601 time in the form of `instant`; "" for none.
+
+    A text without a zone, or of another form, is returned as it is: RhoConnect's times may be any text.
+    """
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return text or ""
+    return (text or "") if found.tzinfo is None else instant(found.timestamp() * 1000)
+
+
+def is_about(error: object, fields: Sequence[str]) -> bool:
+    """Return whether an error names one of these fields, or a part of one (`to.tokens[0]` of `to.tokens`)."""
+    named = getattr(error, "field", None) or ""
+    return any(named == one or named.startswith((f"{one}.", f"{one}[")) for one in fields)
 
 
 def size(count: float) -> str:

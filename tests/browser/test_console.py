@@ -109,7 +109,7 @@ async def test_the_plots_move_under_load(window: Window, site: Site) -> None:
 
 async def test_a_form_is_explained_sent_and_its_verdicts_appear(window: Window) -> None:
     page = window.page
-    await page.get_by_role("link", name="Ping", exact=True).click()
+    await page.get_by_role("link", name="New ping").click()
     await expect(page.get_by_label("Product")).to_be_checked()
     await page.get_by_label("Users, separated").fill("alice, bob, nobody")
     await page.get_by_label("Message").fill(XSS)
@@ -155,7 +155,7 @@ async def test_a_search_among_many_users_shows_its_progress_and_result(window: W
     )
     await page.get_by_label("Login begins with").fill("alic")
     await page.get_by_role("button", name="Search").click()
-    await expect(page.locator("#progress")).to_have_text(f"1 users found among {MANY + NAMED:,}")
+    await expect(page.locator("#progress")).to_have_text(f"1 user found among {MANY + NAMED:,}")
     await page.get_by_role("link", name="alice").click()
     await expect(page.get_by_role("heading", name="User alice")).to_be_visible()
 
@@ -301,7 +301,7 @@ async def test_every_action_works_with_the_keyboard_alone(window: Window) -> Non
     assert await _focused(page) == "Skip to the content"
     for _ in range(3):
         await page.keyboard.press("Tab")
-    assert await _focused(page) == "Ping"
+    assert await _focused(page) == "New ping"
     await page.keyboard.press("Enter")
     await page.wait_for_url(re.compile("/console/ping$"))
     await _tab_to(page, "users")

@@ -1,5 +1,5 @@
 // Pages without live data: they ask from time to time whether the gateway and the session are still there.
-import { showLost } from "./live.js";
+import { reasonOf, showLost } from "./live.js";
 import { renew } from "./session.js";
 
 const EVERY_MS = 5000;
@@ -9,7 +9,8 @@ async function ask() {
   try {
     const answer = await fetch("/console/alive", { signal: AbortSignal.timeout(EVERY_MS) });
     document.getElementById("ended").hidden = answer.status !== 401;
-    showLost(answer.status >= 500, answer.status === 503 ? await answer.text() : "");
+    const isLost = answer.status >= 500;
+    showLost(isLost, isLost ? await reasonOf(answer) : "");
     if (answer.ok) renew(await answer.json());
   } catch {
     showLost(true);

@@ -1,9 +1,11 @@
 // The overview and the table of lanes.
+import { duration, instant, number, rate, size } from "./format.js";
 import { follow } from "./live.js";
-import { plot, short } from "./plot.js";
+import { plot } from "./plot.js";
 
 const PLOTS = { "plot-rates": ["pings", "pushes", "rejected"], "plot-latency": ["p50", "p99"], "plot-depth": ["depth"] };
 const OLD_S = 30; // an older ping has waited for its fan-out, or for a lane
+const SOON_S = 1209600; // a credential that expires within two weeks is marked
 const root = document.getElementById("overview");
 const known = { name: "5s", step: 5000, period: 300000, points: [], at: 0 };
 
@@ -23,37 +25,47 @@ function mark(id, bad) {
   document.getElementById(id)?.classList.toggle("state-bad", bad);
 }
 
-function duration(seconds) {
-  if (seconds < 120) return `${short(seconds)} s`;
-  return seconds < 7200 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`;
+// The content of each table, by its id: rows that have not changed stay, with a selection in them.
+const shown = new Map();
+
+function fill(id, content, row) {
+  const body = document.querySelector(`#${id} tbody`);
+  const text = JSON.stringify(content);
+  if (!body || shown.get(id) === text) return;
+  shown.set(id, text);
+  const rows = content.map((one) => {
+    const made = document.createElement("tr");
+    made.append(...row(one));
+    return made;
+  });
+  if (!rows.length) {
+    const none = document.createElement("tr");
+    none.append(cell("td", body.dataset.empty));
+    none.firstElementChild.colSpan = body.parentElement.tHead.rows[0].cells.length;
+    rows.push(none);
+  }
+  body.replaceChildren(...rows);
 }
+
+function heading(text) {
+  const made = cell("th", text, "fw-normal text-break");
+  made.scope = "row";
+  return made;
+}
+
+const amount = (value) => cell("td", number(value), "text-end");
 
 function draw(now) {
   for (const [id, fields] of Object.entries(PLOTS)) {
     const svg = document.getElementById(id);
     if (svg) plot(svg, known.points, fields, { end: now, period: known.period, step: known.step });
   }
-  const body = document.querySelector("#reasons tbody");
-  if (!body) return;
   const sums = new Map();
   for (const one of known.points) {
     for (const [reason, count] of Object.entries(one.reasons)) sums.set(reason, (sums.get(reason) ?? 0) + count);
   }
-  const rows = [...sums].sort((a, b) => b[1] - a[1]).map(([reason, count]) => {
-    const row = document.createElement("tr");
-    const head = cell("th", reason, "fw-normal text-break");
-    head.scope = "row";
-    row.append(head, cell("td", count.toLocaleString("en"), "text-end"));
-    return row;
-  });
-  if (!rows.length) {
-    const row = document.createElement("tr");
-    const none = cell("td", "None");
-    none.colSpan = 2;
-    row.append(none);
-    rows.push(row);
-  }
-  body.replaceChildren(...rows);
+  const content = [...sums].sort((a, b) => b[1] - a[1]);
+  fill("reasons", content, ([reason, count]) => [heading(reason), amount(count)]);
 }
 
 const chosen = () => document.querySelector("input[name=series]:checked")?.value;
@@ -74,56 +86,47 @@ async function load(name) {
 
 function figures(state) {
   const point = state.point ?? {};
-  put("now-pings", short(point.pings ?? 0));
-  put("now-pushes", short(point.pushes ?? 0));
-  put("now-p50", point.p50 == null ? "–" : `${short(point.p50)} ms`);
-  put("now-p99", point.p99 == null ? "–" : `${short(point.p99)} ms`);
-  put("now-depth", short(state.depth));
+  const some = (value, unit = "") => (value == null ? "–" : rate(value) + unit);
+  put("now-pings", some(point.pings));
+  put("now-pushes", some(point.pushes));
+  put("now-p50", some(point.p50, " ms"));
+  put("now-p99", some(point.p99, " ms"));
+  put("now-depth", number(state.depth));
   put("now-age", duration(state.age));
   mark("now-depth", state.age > OLD_S);
   mark("now-age", state.age > OLD_S);
-  put("now-scheduled", short(state.scheduled));
-  put("now-waiting", short(state.waiting));
+  put("now-scheduled", number(state.scheduled));
+  put("now-waiting", number(state.waiting));
 }
 
-function lanes(rows) {
-  const body = document.querySelector("#lanes tbody");
-  if (!body || !rows.length) return;
-  body.replaceChildren(...rows.map((lane) => {
-    const row = document.createElement("tr");
-    const head = cell("th", lane.name, "fw-normal text-break");
-    head.scope = "row";
-    if (lane.host) head.append(document.createElement("br"), cell("span", lane.host, "small text-body-secondary"));
-    const state = document.createElement("td");
-    if (lane.error) state.append(cell("span", lane.error, "state-bad"));
-    else state.textContent = lane.throttle === "free" ? lane.link : `${lane.link}, ${lane.throttle}`;
-    const breaker = document.createElement("td");
-    breaker.append(cell("span", lane.breaker, lane.breaker === "closed" ? "" : "state-bad"));
-    const numbers = [lane.connections ?? "–", lane.streams, lane.backlog, lane.parked];
-    row.append(head, state, breaker, ...numbers.map((one) => cell("td", one.toLocaleString("en"), "text-end")));
-    return row;
-  }));
+function lane(one) {
+  const head = heading(one.name);
+  if (one.host) head.append(document.createElement("br"), cell("span", one.host, "small text-body-secondary"));
+  const state = cell("td", "", "text-break");
+  if (one.error) state.append(cell("span", one.error, "state-bad"));
+  else state.textContent = one.throttle === "free" ? one.link : `${one.link}, ${one.throttle}`;
+  const breaker = document.createElement("td");
+  breaker.append(cell("span", one.breaker, one.breaker === "closed" ? "" : "state-bad"));
+  const connections = one.connections === null ? cell("td", "–", "text-end") : amount(one.connections);
+  return [head, state, breaker, connections, amount(one.streams), amount(one.backlog), amount(one.parked)];
 }
 
-function workers(rows) {
-  const body = document.querySelector("#workers tbody");
-  if (!body || !rows.length) return;
-  body.replaceChildren(...rows.map((one) => {
-    const row = document.createElement("tr");
-    const head = cell("th", one.name, "fw-normal text-break");
-    head.scope = "row";
-    const cpu = one.cpu === null ? "–" : `${one.cpu.toFixed(1)} %`;
-    const started = `${new Date(one.started).toISOString().slice(0, 19).replace("T", " ")} UTC`;
-    row.append(
-      head,
-      cell("td", one.version),
-      cell("td", cpu, "text-end text-nowrap"),
-      cell("td", `${(one.rss / 1048576).toFixed(0)} MiB`, "text-end text-nowrap"),
-      cell("td", one.connections, "text-end"),
-      cell("td", started, "text-end text-nowrap"),
-    );
-    return row;
-  }));
+function credential(one) {
+  const time = document.createElement("td");
+  time.className = "text-end";
+  time.append(cell("span", one.seconds > 0 ? duration(one.seconds) : "expired", one.seconds < SOON_S ? "state-bad" : ""));
+  return [heading(one.app || "all apps"), cell("td", one.provider), time];
+}
+
+function worker(one) {
+  return [
+    heading(one.name),
+    cell("td", one.version),
+    cell("td", one.cpu === null ? "–" : `${one.cpu.toFixed(1)} %`, "text-end text-nowrap"),
+    cell("td", size(one.rss), "text-end text-nowrap"),
+    amount(one.connections),
+    cell("td", instant(one.started), "text-end text-nowrap"),
+  ];
 }
 
 function problems(found) {
@@ -143,8 +146,9 @@ function take(state) {
   problems(state.problems);
   if (!state.workers) return; // Redis does not answer: the last known state stays
   figures(state);
-  lanes(state.lanes);
-  workers(state.workers);
+  fill("lanes", state.lanes, lane);
+  fill("credentials", state.credentials, credential);
+  fill("workers", state.workers, worker);
   if (!chosen()) return;
   if (known.name !== chosen()) {
     load(chosen()); // the first attempt has failed, or is under way

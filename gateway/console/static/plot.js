@@ -1,5 +1,6 @@
 // Line plots as SVG. Everything is an attribute or a class, since the page allows no inline style.
 
+const DAY_MS = 86400000;
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [480, 160, 44, 18, 8];
 
@@ -10,7 +11,7 @@ function element(name, attributes, text = "") {
   return made;
 }
 
-export function short(value) {
+function short(value) {
   if (value === null || value === undefined) return "–";
   if (value >= 1e6) return `${(value / 1e6).toFixed(1)} M`;
   if (value >= 1e4) return `${(value / 1e3).toFixed(0)} k`;
@@ -27,6 +28,11 @@ function clock(ms) {
   return new Date(ms).toISOString().slice(11, 16);
 }
 
+// The begin of a period. That of a long one has its date: it may have the same time of day as the end.
+function begin(ms, period) {
+  return period < DAY_MS ? clock(ms) : `${new Date(ms).toISOString().slice(0, 10)} ${clock(ms)}`;
+}
+
 // Draw the `fields` of `points` over the period that ends at `end`.
 export function plot(svg, points, fields, { end, period, step }) {
   const top = ceiling(Math.max(0, ...points.flatMap((one) => fields.map((field) => one[field] ?? 0))));
@@ -34,10 +40,12 @@ export function plot(svg, points, fields, { end, period, step }) {
   const y = (value) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - BOTTOM - TOP);
   const drawn = [
     element("line", { class: "axis", x1: LEFT, y1: y(0), x2: WIDTH, y2: y(0) }),
+    element("line", { class: "axis", x1: LEFT, y1: y(top / 2), x2: WIDTH, y2: y(top / 2) }),
     element("line", { class: "axis", x1: LEFT, y1: y(top), x2: WIDTH, y2: y(top) }),
     element("text", { x: LEFT - 6, y: y(0), "text-anchor": "end" }, "0"),
+    element("text", { x: LEFT - 6, y: y(top / 2) + 5, "text-anchor": "end" }, short(top / 2)),
     element("text", { x: LEFT - 6, y: y(top) + 8, "text-anchor": "end" }, short(top)),
-    element("text", { x: LEFT, y: HEIGHT - 3 }, clock(end - period)),
+    element("text", { x: LEFT, y: HEIGHT - 3 }, begin(end - period, period)),
     element("text", { x: WIDTH, y: HEIGHT - 3, "text-anchor": "end" }, `${clock(end)} UTC`),
   ];
   fields.forEach((field, index) => {

@@ -7,3 +7,6 @@ function apply() {
 
 apply();
 dark.addEventListener("change", apply);
+// Paper is white.
+window.addEventListener("beforeprint", () => (document.documentElement.dataset.bsTheme = "light"));
+window.addEventListener("afterprint", apply);

@@ -18,11 +18,12 @@ function item(login) {
 }
 
 function tell(shown, examined, total, ended) {
+  const users = shown === 1 ? "1 user" : `${shown} users`;
   const all = total.toLocaleString("en");
   const compared = Math.min(examined, total).toLocaleString("en");
   progress.textContent = ended
-    ? `${shown} users found among ${all}`
-    : `${shown} users found; compared ${compared} of ${all}`;
+    ? `${users} found among ${all}`
+    : `${users} found; compared ${compared} of ${all}`;
 }
 
 // A part of the answer; `failure` is the reason why there is none.

@@ -13,10 +13,10 @@ SESSION = ConsoleSession("token", "ci", "", "csrf")
 @pytest.mark.parametrize(
     ("scopes", "apps", "texts"),
     [
-        ([Scope.PING], None, ["Ping", "API"]),
-        ([Scope.BROADCAST], None, ["Ping", "API"]),
-        ([Scope.READ], frozenset({"a"}), ["Ping", "Pings", "API"]),
-        ([Scope.READ, Scope.PING], frozenset({"a"}), ["Ping", "Pings", "API"]),
+        ([Scope.PING], None, ["New ping", "API"]),
+        ([Scope.BROADCAST], None, ["New ping", "API"]),
+        ([Scope.READ], frozenset({"a"}), ["New ping", "Pings", "API"]),
+        ([Scope.READ, Scope.PING], frozenset({"a"}), ["New ping", "Pings", "API"]),
         ([Scope.DEVICES], None, ["API"]),
         ([Scope.ADMIN], None, [link.text for link in LINKS if link.path != DEMO]),
     ],

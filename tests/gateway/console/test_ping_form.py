@@ -166,6 +166,7 @@ async def test_an_invalid_field_is_named_and_the_form_keeps_its_values(
         status, _, text = await send(browser, message="kept text", **fields)
     assert status == 400
     assert f"<strong>{names}</strong>" in text
+    assert text.count('aria-invalid="true"') == text.count("invalid-feedback") == 1
     assert "kept text" in text
     assert console.api.queue.pings == []
 

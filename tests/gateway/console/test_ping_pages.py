@@ -225,7 +225,7 @@ async def test_the_tries_of_a_broadcast_are_cut_to_the_newest(console: Console) 
     console.tries.known[PING] = [Try("chunk", 1_000 * number, 1, ()) for number in range(1, TRIES_SHOWN + 4)]
     async with console.operator() as browser:
         _, text = await browser.get(f"/console/pings/{PING}")
-    assert "3 earlier tries are not shown" in text
+    assert "3 earlier attempts are not shown" in text
     assert text.count("a part of the broadcast") == TRIES_SHOWN
     assert "1970-01-01 00:01:43 UTC" in text
     assert "1970-01-01 00:00:03 UTC" not in text

@@ -5,7 +5,17 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
-from gateway.console.rendering import Renderer, duration, instant, number, rate, size
+from gateway.console.rendering import (
+    Renderer,
+    duration,
+    instant,
+    is_about,
+    number,
+    rate,
+    size,
+    timestamp,
+)
+from protocols.errors import InvalidField
 
 XSS = "<script>alert(1)</script>"
 GLOBALS = {
@@ -30,6 +40,25 @@ def test_instants_sizes_and_durations_are_readable_texts() -> None:
     assert duration(float("inf")) == ""
     assert number(1234567) == "1,234,567"
     assert [rate(value) for value in (0, 2.44, 7.0, 123.4)] == ["0", "2.4", "7", "123"]
+
+
+def test_times_of_the_api_have_the_form_of_instants() -> None:
+    texts = ("2030-01-31T09:30:00Z", "2030-01-31T09:30:00.250Z", "2030-01-31T10:30:00+01:00")
+    assert {timestamp(text) for text in texts} == {"2030-01-31 09:30:00 UTC"}
+    assert [timestamp(text) for text in (None, "", "yesterday", "2030-01-31T09:30:00")] == [
+        "",
+        "",
+        "yesterday",
+        "2030-01-31T09:30:00",
+    ]
+
+
+def test_an_error_is_about_its_field_and_the_field_that_contains_it() -> None:
+    assert is_about(InvalidField("", field="badge"), ["title", "badge"])
+    assert is_about(InvalidField("", field="to.tokens[2]"), ["to.tokens"])
+    assert is_about(InvalidField("", field="to.tokens.app"), ["to.tokens"])
+    assert not is_about(InvalidField("", field="to.tokens"), ["t", "to.token"])
+    assert not any(is_about(error, ["badge"]) for error in (None, "badge", InvalidField("")))
 
 
 def test_values_are_escaped() -> None:

@@ -31,6 +31,18 @@ async def test_a_prefix_finds_its_users_and_the_whole_login_first(
     assert (found["cursor"], found["total"]) == ("", 5)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "result"), [("x", "0 users found among 3"), ("bob", "1 user found"), ("", "3 users found")]
+)
+async def test_the_page_says_how_many_users_it_found(
+    console: Console, redis_client: Redis, prefix: str, result: str
+) -> None:
+    await redis_client.sadd(keys.APP_USERS, "bob", "alice", "carol")
+    async with console.operator() as browser:
+        _, text = await browser.get("/console/users", params={"prefix": prefix})
+    assert f">{result}" in text
+
+
 @pytest.mark.parametrize("login", ["a*c", "a?c", "[a-z]", "a\\c", "a^c", XSS, "é ü/%"])
 async def test_characters_of_patterns_have_no_meaning(
     console: Console, redis_client: Redis, login: str
