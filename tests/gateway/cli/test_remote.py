@@ -26,6 +26,7 @@ from gateway.errors import BadSetting
 from tests.gateway.cli.conftest import Command
 from tests.gateway.client.raw_server import raw, with_body
 from tests.support.command import RUN
+from tests.support.signals import AS_FROM_A_TERMINAL
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -175,9 +176,10 @@ def test_a_closed_standard_stream_is_no_crash(closed: str, status: int, tmp_path
 
 
 async def test_one_interrupt_ends_a_file_whose_next_line_does_not_come() -> None:
+    program = AS_FROM_A_TERMINAL + RUN
     with raw(with_body(b"", "503 Busy")) as server:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", RUN, "ping", "--file", "-", "--server", server.url, "--token", "t"),
+            *(sys.executable, "-c", program, "ping", "--file", "-", "--server", server.url, "--token", "t"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
