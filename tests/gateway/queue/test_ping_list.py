@@ -1,5 +1,6 @@
 """Which pings there are, the newest first, page by page."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -37,7 +38,8 @@ async def queue(connection: RedisConnection) -> QueueProducer:
 
 
 async def appended(queue: QueueProducer, count: int = 1, **fields: Any) -> list[str]:
-    """Ids of pings, each in an entry of its own, the oldest first."""
+    """Ids of pings, each in an entry of its own, the oldest first; all are older than those of the next call."""
+    await asyncio.sleep(0.002)  # pings of the same millisecond are listed in any order
     return [
         (await queue.append(Ping(users=("bob",), message="hello", **fields), 100)).ping_id
         for _ in range(count)
