@@ -95,16 +95,17 @@ def call_gateway(args: argparse.Namespace, action: Action) -> int:
 
     Raises:
         PingError: the gateway cannot be reached, which the text supplements with a hint, or refuses, or a response
-            does not have a member that the action needs.
+            does not have the members that the action needs.
         BadSetting: there is no token.
     """
     client = client_of(args)
     try:
         return action(args, client)
-    except KeyError as error:
+    except (LookupError, TypeError, AttributeError) as error:  # the actions use the members without checks
         where = server_of(args).rpartition("@")[2]
+        what = f"has no {error}" if isinstance(error, KeyError) else "has a member of another type"
         raise PingError(
-            [f"the response of {where} has no {error}: it is no gateway, or one of another version"],
+            [f"the response of {where} {what}: it is no gateway, or one of another version"],
             refused_with=HTTPStatus.OK,
         ) from error
     except PingError as error:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -148,6 +149,25 @@ async def test_another_server_is_reported_in_one_line(command: Command, words: s
     assert (status, out) == (1, "")
     assert len(err.splitlines()) == 1
     assert "is the URL that of a gateway?" in err or "it is no gateway" in err
+
+
+MEMBERS = (
+    "pings records devices lanes webhooks tokens streams scheduled lanes_parked totals counts skipped state fields"
+    " clients app_users ping_id record restored marks token name names lane endpoint unreadable delivered backlog"
+)
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in COMMANDS if "--wait" not in words]
+)  # that one asks again
+@pytest.mark.parametrize("value", [3, "x", None, [3], ["x"], {"x": 3}, [{"x": 3}]])
+async def test_members_of_another_type_cause_no_traceback(
+    command: Command, words: str, value: object
+) -> None:
+    with raw(with_body(json.dumps(dict.fromkeys(MEMBERS.split(), value)).encode())) as server:
+        status, _, err = await command(server.url, *words.split())
+    assert status in (0, 1)
+    assert len(err.splitlines()) <= 1
 
 
 @pytest.mark.parametrize("words", [words for words in COMMANDS if not words.startswith("ping ")])
