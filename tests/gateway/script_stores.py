@@ -48,9 +48,11 @@ OTHER = '{"token":"tok2","appname":"other"}'
 
 
 def put_leased(store: redis.Redis, stream: str = keys.PINGS) -> None:
+    """A lease that is a second old: a renewal in the millisecond in which the lease began would change nothing."""
     store.xadd(stream, {"e": "entry", "n": 3, "s": 30}, id="1-0")
     store.xgroup_create(stream, keys.GROUP, "0")
     store.xreadgroup(keys.GROUP, "one:0", {stream: ">"})
+    store.xclaim(stream, keys.GROUP, "one:0", 0, ["1-0"], idle=1000, justid=True)
 
 
 def put_renewed_in_the_future(store: redis.Redis) -> None:
