@@ -1,5 +1,6 @@
 """The users of broadcasts on their way to Redis, where they are stored beside the queue."""
 
+from collections import deque
 from typing import Final
 
 from gateway.errors import StoreDown
@@ -10,6 +11,9 @@ from gateway.store.connection import RedisConnection, Reply
 WAITING_BYTES: Final = 64 * 1024 * 1024
 """Most bytes of broadcasts held in this process while Redis is slow; beyond this limit a broadcast is refused with 503
 at once."""
+ORPHANED_MAX: Final = 10_000
+"""Most keys of refused broadcasts that wait for their removal, about 1 MB. Redis removes the others at the end of their
+lifetime, `keys.BROADCAST_S`."""
 
 
 class BroadcastUsers:
@@ -22,7 +26,7 @@ class BroadcastUsers:
     def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
         self._bytes = 0
-        self._orphaned: list[str] = []
+        self._orphaned: deque[str] = deque(maxlen=ORPHANED_MAX)
 
     def reserve(self, size: int) -> bool:
         """Count a broadcast of `size` bytes until `end`; False: there is no room. One alone always has room."""
@@ -57,7 +61,8 @@ class BroadcastUsers:
         """Delete the users of refused broadcasts; while Redis is unavailable, keep their keys for later."""
         if not self._connection.up:
             return
-        names, self._orphaned = self._orphaned, []
+        names = list(self._orphaned)
+        self._orphaned.clear()
         for name in names:
 
             def on_result(reply: Reply, name: str = name) -> None:

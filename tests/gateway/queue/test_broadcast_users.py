@@ -59,4 +59,13 @@ async def test_keys_that_cannot_be_removed_now_are_removed_later(
     users.end(PING, 0, refused=True)
     await asyncio.sleep(0)
     assert await redis_client.exists(keys.broadcast_users(PING)) == 1
-    assert users._orphaned == [keys.broadcast_users(PING)]
+    assert list(users._orphaned) == [keys.broadcast_users(PING)]
+
+
+async def test_the_keys_that_wait_for_their_removal_are_bounded(connection: RedisConnection) -> None:
+    users = BroadcastUsers(connection)
+    await connection.close()
+    for number in range(broadcast_users.ORPHANED_MAX + 5):
+        users.end(f"{number:032x}", 0, refused=True)
+    assert len(users._orphaned) == broadcast_users.ORPHANED_MAX
+    assert users._orphaned[-1] == keys.broadcast_users(f"{broadcast_users.ORPHANED_MAX + 4:032x}")
