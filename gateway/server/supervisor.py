@@ -150,31 +150,41 @@ class Supervisor:
         self._folder.lock()
         with self._signals_caught():
             try:
-                self._start_store()
-                with self._metrics_served():
-                    with (
-                        listen(self._options.host, self._options.port) as listener,
-                        self._rhoconnect_push_listener(),
-                    ):
-                        self._start_all(listener)
-                        self._watch(listener)
-                    self._drain()
+                if self._start_store():
+                    self._serve()
             finally:
                 self._kill_all()
                 self._stop_store()
                 self._folder.release()
         return EXIT_OK if self._exit is None else self._exit
 
+    def _serve(self) -> None:
+        with self._metrics_served():
+            with (
+                listen(self._options.host, self._options.port) as listener,
+                self._rhoconnect_push_listener(),
+            ):
+                self._start_all(listener)
+                self._watch(listener)
+            self._drain()
+
     # -- store -----------------------------------------------------------------------------------------------
 
-    def _start_store(self) -> None:
+    def _start_store(self) -> bool:
+        """Start the embedded store, unless the settings name a Redis. False: a signal has ended the wait for it."""
         if self._settings.redis is None:
             self._store = EmbeddedStore(
                 self._folder.path / "valkey", fsync_policy(self._settings.queue.durability)
             )
-            self._store.start(cancelled=lambda: self._signals > 0)
+            try:
+                self._store.start(cancelled=lambda: self._signals > 0)
+            except StoreDown:
+                if self._signals:
+                    return False
+                raise
             self._log.info("embedded_store_adopted" if self._store.adopted else "embedded_store_started")
         self._settings = self._filled(self._settings)
+        return True
 
     def _filled(self, settings: Settings) -> Settings:
         """Return the settings with the generated API token and the embedded store's address."""

@@ -5,6 +5,7 @@ The workers are stand-ins that need no store; `tests/gateway/cli/test_serve.py` 
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from gateway.store.embedded import socket_path
 from tests.support.signals import dispositions
 
 ROOT = Path(__file__).parents[3]
@@ -67,8 +69,10 @@ class Run:
         """The settings file, which is reloaded; "": there is none."""
 
     async def start(self, workers: int = 2, **environ: str) -> None:
+        """Start it with these settings; without a Redis if `RHOPUSH_REDIS` is empty."""
         said = {"RHOPUSH_DATA_DIR": str(self.folder / "data"), "RHOPUSH_REDIS": "nowhere"}
         said |= {"RHOPUSH_RHOCONNECT_PUSH_MODE": "off", **environ}
+        said = {name: value for name, value in said.items() if value}
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", PROGRAM, json.dumps(said), str(workers), self.file),
@@ -382,6 +386,23 @@ async def test_a_signal_during_the_start_ends_it(run: Run) -> None:
     run.process.terminate()
     assert await run.end() == 0
     assert not alive(pid)
+
+
+async def test_a_signal_during_the_start_of_the_embedded_store_ends_it(run: Run) -> None:
+    folder = run.folder / "data" / "valkey"
+    folder.mkdir(parents=True)
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX) as unresponsive, (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        unresponsive.bind(str(socket_path(folder)))
+        unresponsive.listen()
+        unresponsive.setblocking(False)
+        await run.start(workers=1, RHOPUSH_REDIS="")
+        async with asyncio.timeout(BUDGET_S):
+            (await loop.sock_accept(unresponsive))[0].close()
+        run.process.terminate()
+    assert await run.end() == 0
+    assert run.log.read_text() == ""
 
 
 async def test_a_setting_that_only_a_worker_can_judge_ends_with_2(run: Run) -> None:
