@@ -31,6 +31,7 @@ from gateway.http_api.stream_watch import StreamWatch
 from gateway.http_api.token_cache import TokenGrant, principal_of
 from gateway.queue.ping_queue import PingQueue
 from gateway.registry.scopes import Principal, Scope, require_any_scope
+from gateway.store import keys
 from protocols.errors import InvalidField
 from protocols.http1.response import Headers
 from protocols.ping import form
@@ -42,8 +43,8 @@ from protocols.response_headers import SAFETY_HEADERS
 
 ERRORS_MAX: Final = 100
 """Largest number of refused lines in a summary."""
-_TURN_LINES: Final = 100
-"""Lines read without a turn of the loop: about a millisecond."""
+_TURN_LINES: Final = keys.ENTRY_PINGS
+"""Lines read without a turn of the loop: about a millisecond, and as many as one entry of the queue holds."""
 _HEADERS: Final = (
     ("Content-Type", MEDIA_TYPE),
     ("Cache-Control", "no-cache"),

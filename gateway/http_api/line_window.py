@@ -158,7 +158,7 @@ class LineWindow:
         self.peak_lines = max(self.peak_lines, self._count)
         self.peak_bytes = max(self.peak_bytes, self._bytes)
         self._count -= len(lines)
-        self._bytes -= sum(line.size for line in lines)
+        self._bytes -= sum([line.size for line in lines])
         self._changed.set()
 
     async def room(self) -> None:

@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+import msgspec
+
 from gateway.clock import SHARED_CLOCK
 from gateway.errors import IdempotencyConflict, PossiblyAccepted, RhoPushError
 from gateway.queue.entries import PING_INDEXES
@@ -19,7 +21,7 @@ class Accepted(NamedTuple):
     repeated: bool = False
 
 
-class IdempotencyKey(NamedTuple):
+class IdempotencyKey(msgspec.Struct, frozen=True, gc=False):
     """Digests of the scope (token and key) and of the request body."""
 
     scope: bytes

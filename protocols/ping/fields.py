@@ -142,9 +142,10 @@ def _add_users(logins: dict[str, None], value: list[Any]) -> bool:
 
 def sources(value: Any, field: str) -> tuple[str, ...]:
     """Parse `sources` or `source_id`: names in order without duplicates; ("all",) for every source."""
+    name = value[0] if type(value) is list and len(value) == 1 else value
+    if type(name) is str and name.isalnum() and _ALL_CHARACTERS != len(name) <= NAME_CHARACTERS:
+        return (name,)  # usually one plain name
     if type(value) is str:
-        if value.isalnum() and _ALL_CHARACTERS != len(value) <= NAME_CHARACTERS:  # usually one plain name
-            return (value,)
         items: list[Any] = bounded(value, field, SOURCES_CHARACTERS).split(",")
     elif type(value) is list:
         items = flat(value, field)

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from gateway.errors import PossiblyAccepted, QueueFull, StoreDown
 from gateway.http_api.bulk import ERRORS_MAX
 from gateway.http_api.line_window import WINDOW_BYTES, WINDOW_LINES
+from gateway.store import keys
 from tests.gateway.http_api.harness import TOKEN, WAIT_S, House, Wire, house, request, wire
 
 BULK = "/rc/v1/pings"
@@ -365,7 +366,7 @@ async def test_nothing_is_read_while_the_window_is_full(api: House) -> None:
     assert len(answer.splitlines()) == total
 
 
-async def test_the_loop_runs_after_each_hundred_lines(api: House) -> None:
+async def test_the_loop_runs_after_as_many_lines_as_an_entry_holds(api: House) -> None:
     taken: list[int] = []
 
     async def watch() -> None:
@@ -376,7 +377,7 @@ async def test_the_loop_runs_after_each_hundred_lines(api: House) -> None:
     watching = asyncio.create_task(watch())
     await post(api, lines(*numbered(WINDOW_LINES)))
     watching.cancel()
-    assert max(after - before for before, after in pairwise(taken)) <= 100
+    assert max(after - before for before, after in pairwise(taken)) <= keys.ENTRY_PINGS
 
 
 async def test_the_unanswered_bytes_of_a_request_are_bounded(api: House) -> None:

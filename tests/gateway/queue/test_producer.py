@@ -184,8 +184,8 @@ async def test_pings_with_the_same_key_in_flight_share_one_outcome(
 async def test_a_key_with_another_body_is_a_conflict(queue: QueueProducer, redis_client: Redis) -> None:
     await queue.append(BOB, 10, KEY)
     with pytest.raises(IdempotencyConflict):
-        await queue.append(BOB, 10, KEY._replace(body=b"other"))
-    await queue.append(BOB, 10, KEY._replace(scope=b"other"))
+        await queue.append(BOB, 10, IdempotencyKey(KEY.scope, b"other"))
+    await queue.append(BOB, 10, IdempotencyKey(b"other", KEY.body))
     assert len(await entries(redis_client)) == 2
 
 
