@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from types import MappingProxyType
 from typing import Final
 
@@ -34,8 +34,18 @@ def running_stand(forked: None) -> Iterator[BenchEnvironment]:
 
 @pytest.fixture
 def shared_stand(running_stand: BenchEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the running stand to a scenario that asks for one of this size without further variables."""
+    """Give the running stand to a scenario that asks for one of this size without further variables; a second one at
+    the same time is its own."""
     own = Bench.stand
+    lent: list[BenchEnvironment] = []
+
+    @contextmanager
+    def lend() -> Iterator[BenchEnvironment]:
+        lent.append(running_stand)
+        try:
+            yield running_stand
+        finally:
+            lent.clear()
 
     def stand(
         bench: Bench,
@@ -46,8 +56,9 @@ def shared_stand(running_stand: BenchEnvironment, monkeypatch: pytest.MonkeyPatc
         environ: Mapping[str, str] = MappingProxyType({}),
     ) -> AbstractContextManager[BenchEnvironment]:
         registered = users if exact else bench.options.users or users
-        if (registered, bench.options.connections, workers or 1, {**environ}) == (USERS, CONNECTIONS, 1, {}):
-            return nullcontext(running_stand)
+        asked = registered, bench.options.connections, workers or 1, {**environ}
+        if asked == (USERS, CONNECTIONS, 1, {}) and not lent:
+            return lend()
         return own(bench, users, workers=workers, exact=exact, environ=environ)
 
     monkeypatch.setattr(Bench, "stand", stand)
