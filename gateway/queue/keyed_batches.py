@@ -40,16 +40,15 @@ class KeyedBatches:
             key: the key.
             due_ms: the instant of the ping, as of the batches that `make` makes at present.
         """
-        batch, scope = self._open, key.scope
+        batch = self._open
         if batch is not None and batch.due_ms != due_ms:
             self.close(batch)
             batch = None
-        if not self._later and scope not in self._scopes:
+        if not self._later and key.scope not in self._scopes:
             if batch is None:
                 batch = self._open = self._make()
-            elif batch.keyed is not None and scope in batch.keyed and not batch.admits(key):
-                return self._in_order(key, due_ms)
-            return batch
+            if batch.admits(key):
+                return batch
         return self._in_order(key, due_ms)
 
     def close(self, batch: AppendBatch) -> bool:
