@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from typing import Any, Final, Protocol
 
+import msgspec
 import orjson
 
 from gateway.errors import PossiblyAccepted, RhoPushError
@@ -29,10 +30,11 @@ class LineSink(Protocol):
         """Handle the answer to the first line of the window."""
 
 
-class BulkLine:
+class BulkLine(msgspec.Struct, eq=False):
     """One line. The queue calls it with the outcome of its ping.
 
     Attributes:
+        window: the lines of the request.
         number: line number in the body, from 1.
         size: length in bytes.
         ping_id: id of its ping.
@@ -41,20 +43,17 @@ class BulkLine:
         ready: whether the line has an answer.
     """
 
-    __slots__ = ("_window", "number", "ping_id", "ready", "refusal", "size", "warning")
-
-    def __init__(self, window: "LineWindow", number: int, size: int) -> None:
-        self._window = window
-        self.number = number
-        self.size = size
-        self.ping_id = ""
-        self.warning = ""
-        self.refusal: dict[str, Any] | None = None
-        self.ready = False
+    window: "LineWindow"
+    number: int
+    size: int
+    ping_id: str = ""
+    warning: str = ""
+    refusal: dict[str, Any] | None = None
+    ready: bool = False
 
     def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
         """Record the answer."""
-        window = self._window
+        window = self.window
         if isinstance(outcome, RhoPushError):
             window.count_refused(outcome)
             self.refusal = refusal(outcome, self.number, self.ping_id)
@@ -63,7 +62,7 @@ class BulkLine:
             if outcome is not None:
                 self.ping_id = outcome.ping_id
         self.ready = True
-        if window.first is self:
+        if window.lines[0] is self:
             window.on_ready()
 
     def render(self) -> bytes:
@@ -96,17 +95,20 @@ class LineWindow:
 
     Attributes:
         accepted: see above.
+        lines: the lines without a written answer, in order.
+        full: whether the limits of the window are reached.
         peak_lines, peak_bytes: largest number of lines, and of their bytes, in the window at once.
     """
 
     def __init__(self, services: Dependencies, accepted: Counter) -> None:
         self._refused = services.metrics.pings_refused
-        self._lines: deque[BulkLine] = deque()
         self._count = 0
         self._bytes = 0
         self._changed = asyncio.Event()
         self._sink: LineSink | None = None
         self.accepted = accepted
+        self.lines: deque[BulkLine] = deque()
+        self.full = False
         self.peak_lines = 0
         self.peak_bytes = 0
 
@@ -117,20 +119,12 @@ class LineWindow:
     def add(self, number: int, size: int) -> BulkLine:
         """Add a line that was read."""
         line = BulkLine(self, number, size)
-        self._lines.append(line)
-        self._count += 1
-        self._bytes += size
+        self.lines.append(line)
+        self._count = count = self._count + 1
+        self._bytes = total = self._bytes + size
+        if count >= WINDOW_LINES or total >= WINDOW_BYTES:
+            self.full = True
         return line
-
-    @property
-    def first(self) -> BulkLine | None:
-        """Return the first line without a written answer."""
-        return self._lines[0] if self._lines else None
-
-    @property
-    def full(self) -> bool:
-        """Whether the limits of the window are reached."""
-        return self._count >= WINDOW_LINES or self._bytes >= WINDOW_BYTES
 
     @property
     def empty(self) -> bool:
@@ -148,7 +142,7 @@ class LineWindow:
 
     def take(self) -> list[BulkLine]:
         """Return the answered lines at the beginning. They count towards the limits until `release`."""
-        lines, taken = self._lines, []
+        lines, taken = self.lines, []
         while lines and lines[0].ready:
             taken.append(lines.popleft())
         return taken
@@ -159,6 +153,7 @@ class LineWindow:
         self.peak_bytes = max(self.peak_bytes, self._bytes)
         self._count -= len(lines)
         self._bytes -= sum([line.size for line in lines])
+        self.full = self._count >= WINDOW_LINES or self._bytes >= WINDOW_BYTES
         self._changed.set()
 
     async def room(self) -> None:

@@ -136,10 +136,10 @@ class AppendBatch:
 
     def add_idempotency_keys(self, names: list[str], words: list[str | int | bytes]) -> None:
         """Add the batch's idempotency keys and their values to the KEYS and ARGV of the script that appends it."""
+        keyed, batch_id = self.keyed or {}, self.id
+        names += map(keys.idempotency, keyed)
         words.append(keys.IDEMPOTENCY_S)
-        for scope, (index, body) in (self.keyed or {}).items():
-            names.append(keys.idempotency(scope))
-            words.append(f"{body.hex()}:{self.id}{PING_INDEXES[index]}")
+        words += [f"{body.hex()}:{batch_id}{PING_INDEXES[index]}" for index, body in keyed.values()]
 
     def _share(self, index: int, done: OnAppended) -> str:
         ping_id = self.id + PING_INDEXES[index]

@@ -71,7 +71,7 @@ async def test_bytes_fill_it_too(redis_client: Redis) -> None:
         assert not window.full
         line: BulkLine = window.add(2, 1)
         assert window.full
-        assert window.first is not line
+        assert window.lines[0] is not line
 
 
 @pytest.mark.parametrize(("other", "shown"), [("", "own"), ("other", "other")])
