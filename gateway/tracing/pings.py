@@ -102,7 +102,7 @@ class PingTracer:
         if isinstance(outcome, RhoPushError):
             about["rhopush.error"] = outcome.code
         elif outcome is not None:
-            about |= {"rhopush.ping_id": outcome.ping_id, "rhopush.repeated": outcome.repeated}
+            about |= {"rhopush.ping_id": outcome.ping_id, **_present({"rhopush.repeated": outcome.repeated})}
         times_ns = (begin_ns, time.time_ns())
         self._record(SpanData("ingress", *context[:2], parent_id, *times_ns, "SERVER", about, failed))
 
@@ -222,7 +222,7 @@ class BatchTrace:
         for number, context in self._pings:
             ping = batch.pings[number]
             first, last = batch.span_of(number)
-            about: Attributes = {"rhopush.ping_id": ping.id, "rhopush.attempt": batch.attempt}
+            about: Attributes = {"rhopush.ping_id": ping.id, **_present({"rhopush.attempt": batch.attempt})}
             if batch.chunk_index <= 0:  # later chunks of a broadcast wait for the splitting, not in the queue
                 self._tracer.span("queue", context, (_waiting_since_ms(batch) * _MS, self._begin_ns), about)
             counts: Attributes = {**about, "rhopush.deliveries": last - first}
@@ -237,18 +237,25 @@ class BatchTrace:
             accepted = Counter(batch.chosen[index][1] for index in indexes if batch.states[index] == ACCEPTED)
             later = Counter(batch.chosen[index][1] for index in indexes if index in batch.postponed)
             for provider, count in of_provider.items():
-                rejected = count - accepted[provider] - later[provider]
+                counts = {
+                    "rhopush.attempt": batch.attempt,
+                    "rhopush.accepted": accepted[provider],
+                    "rhopush.rejected": count - accepted[provider] - later[provider],
+                    "rhopush.later": later[provider],
+                }
                 about: Attributes = {
                     "rhopush.ping_id": batch.pings[number].id,
                     "rhopush.provider": provider,
-                    "rhopush.attempt": batch.attempt,
-                    "rhopush.accepted": accepted[provider],
-                    "rhopush.rejected": rejected,
-                    "rhopush.later": later[provider],
+                    **_present(counts),
                 }
                 failed = accepted[provider] < count
                 name = f"delivery {provider}"
                 self._tracer.span(name, context, times_ns, about, failed=failed, is_call=True)
+
+
+def _present(attributes: Mapping[str, int | bool]) -> Attributes:
+    """Return the attributes that are neither 0 nor False: each attribute adds to the cost of the export."""
+    return {name: value for name, value in attributes.items() if value}
 
 
 def _waiting_since_ms(batch: DeliveryBatch) -> int:

@@ -132,6 +132,10 @@ def test_the_first_span_has_the_outcome() -> None:
     spans = Spans()
     submit(spans, PARENT, Accepted("8" * 32, repeated=True))
     assert spans.one("ingress").attributes["rhopush.ping_id"] == "8" * 32
+    assert spans.one("ingress").attributes["rhopush.repeated"] is True
+    spans = Spans()
+    submit(spans, PARENT, Accepted("8" * 32))
+    assert "rhopush.repeated" not in spans.one("ingress").attributes
 
 
 def batch_of(*pings: Ping, stream: str = keys.PINGS, **options: Any) -> DeliveryBatch:
@@ -166,21 +170,25 @@ def test_the_steps_of_a_batch() -> None:
     assert spans.one("fan-out").attributes["rhopush.deliveries"] == 4
     apns, fcm = spans.one("delivery apns"), spans.one("delivery fcm")
     assert apns.start_time == spans.one("fan-out").end_time
-    assert (apns.attributes["rhopush.accepted"], apns.status.status_code) == (2, trace.StatusCode.UNSET)
-    assert fcm.attributes["rhopush.rejected"] == fcm.attributes["rhopush.later"] == 1
+    of_ping = {"rhopush.ping_id": BATCH + "0001"}
+    assert spans.one("queue").attributes == of_ping
+    assert apns.attributes == of_ping | {"rhopush.provider": "apns", "rhopush.accepted": 2}
+    assert apns.status.status_code is trace.StatusCode.UNSET
+    assert fcm.attributes == of_ping | {"rhopush.provider": "fcm", "rhopush.rejected": 1, "rhopush.later": 1}
     assert fcm.status.status_code is trace.StatusCode.ERROR
 
 
 def test_a_chunk_of_a_broadcast_has_one_span_a_provider() -> None:
     spans = Spans()
     ping = Ping(id=BATCH + "0000", accepted_ms=1_000, traceparent=PARENT)
-    batch = batch_of(ping, stream=keys.CHUNKS, chunk=Chunk(ping, 3), bulk=True)
+    batch = batch_of(ping, stream=keys.CHUNKS, chunk=Chunk(ping, 3, attempt=2), bulk=True)
     spans.tracer.begin_batch(batch)
     batch.begin_ping({})
     for number in range(200):
         batch.add_delivery(f"c{number}", "apns")
     assert batch.trace is not None
     batch.trace.planned(batch)
+    assert spans.one("fan-out").attributes["rhopush.attempt"] == 2
     for number in range(200):
         batch.accept(number)
     batch.trace.ended(batch)
