@@ -14,7 +14,6 @@ restart. A chunk of a broadcast has one span for each provider, and no device ha
 
 import random
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -31,6 +30,9 @@ from protocols.ping.model import Ping
 Attributes = Mapping[str, str | int | bool]
 _MS: Final = 1_000_000
 """Nanoseconds of a millisecond."""
+_ACCEPTED: Final = "rhopush.accepted"
+_REJECTED: Final = "rhopush.rejected"
+_LATER: Final = "rhopush.later"
 
 
 class WebhookCall(NamedTuple):
@@ -110,13 +112,13 @@ class PingTracer:
 
     def begin_batch(self, batch: DeliveryBatch) -> None:
         """Attach a trace to a batch that was just read, if one of its pings is recorded."""
-        traced = [
-            (number, context)
-            for number, ping in enumerate(batch.pings)
-            if ping.traceparent is not None and (context := parse(ping.traceparent)) is not None
-        ]
-        if traced:
-            batch.attach_trace(BatchTrace(self, traced))
+        traced = [number for number, ping in enumerate(batch.pings) if ping.traceparent]
+        if not traced:
+            return
+        contexts = [(number, parse(batch.pings[number].traceparent or "")) for number in traced]
+        recorded = [(number, context) for number, context in contexts if context is not None]
+        if recorded:
+            batch.attach_trace(BatchTrace(self, recorded))
 
     def span(
         self,
@@ -232,25 +234,31 @@ class BatchTrace:
         """Record the deliveries by provider: each of them has a verdict."""
         times_ns = (self._planned_ns, time.time_ns())
         for number, context in self._pings:
-            indexes = range(*batch.span_of(number))
-            of_provider = Counter(batch.chosen[index][1] for index in indexes)
-            accepted = Counter(batch.chosen[index][1] for index in indexes if batch.states[index] == ACCEPTED)
-            later = Counter(batch.chosen[index][1] for index in indexes if index in batch.postponed)
-            for provider, count in of_provider.items():
-                counts = {
-                    "rhopush.attempt": batch.attempt,
-                    "rhopush.accepted": accepted[provider],
-                    "rhopush.rejected": count - accepted[provider] - later[provider],
-                    "rhopush.later": later[provider],
-                }
+            ping_id = batch.pings[number].id
+            for provider, numbers in _outcomes(batch, number).items():
                 about: Attributes = {
-                    "rhopush.ping_id": batch.pings[number].id,
+                    "rhopush.ping_id": ping_id,
                     "rhopush.provider": provider,
-                    **_present(counts),
+                    **_present({"rhopush.attempt": batch.attempt} | numbers),
                 }
-                failed = accepted[provider] < count
+                failed = bool(numbers[_REJECTED] or numbers[_LATER])
                 name = f"delivery {provider}"
                 self._tracer.span(name, context, times_ns, about, failed=failed, is_call=True)
+
+
+def _outcomes(batch: DeliveryBatch, number: int) -> dict[str, dict[str, int]]:
+    """Return the numbers of accepted, rejected and postponed deliveries of one ping, by provider."""
+    found: dict[str, dict[str, int]] = {}
+    for index in range(*batch.span_of(number)):
+        provider = batch.chosen[index][1]
+        numbers = found.get(provider)
+        if numbers is None:
+            numbers = found[provider] = {_ACCEPTED: 0, _REJECTED: 0, _LATER: 0}
+        if batch.states[index] == ACCEPTED:
+            numbers[_ACCEPTED] += 1
+        else:
+            numbers[_LATER if index in batch.postponed else _REJECTED] += 1
+    return found
 
 
 def _present(attributes: Mapping[str, int | bool]) -> Attributes:

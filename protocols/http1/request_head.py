@@ -204,8 +204,8 @@ class RequestHeadParser:
         """Return the value of the header `traceparent` of a head that `read` accepted; None: it has none."""
         at = self._at
         if not at or not head.startswith(_NAMES, at):
-            if head in self._known:
-                return None  # no head is stored with this header
+            if not (at or self._traced) or head in self._known:
+                return None  # no head had this header, or no head is stored with it
             at = _traceparent_at(head)
         if at > 0 and _is_plain(head, at):
             return head[at + _NAME_BYTES : at + _LINE_BYTES].decode("latin-1")
