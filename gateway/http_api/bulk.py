@@ -256,12 +256,12 @@ class _BulkRequest:
         try:
             self._submit_line(pending, line, *from_line(line, self._services.addition_rules))
         except RhoPushError as error:
-            pending(error)
+            pending.on_outcome(error)
 
     async def _take_long(self, number: int, line: bytes | None) -> None:
         if line is None:
             most = self._services.settings.limits.line_bytes
-            self._window.add(number, 0)(
+            self._window.add(number, 0).on_outcome(
                 LineTooLong(f"a line must not exceed {most} bytes (limits.line_bytes)")
             )
             return
@@ -269,13 +269,13 @@ class _BulkRequest:
             steps = line_in_steps(line, self._services.addition_rules)
             found = await run_in_steps(steps, self._services.scheduler)
         except RhoPushError as error:
-            self._window.add(number, len(line))(error)
+            self._window.add(number, len(line)).on_outcome(error)
             return
         pending = self._window.add(number, len(line))
         try:
             self._submit_line(pending, line, *found)
         except RhoPushError as error:
-            pending(error)
+            pending.on_outcome(error)
 
     def _submit_line(self, pending: BulkLine, line: bytes, submission: Submission, key: object) -> None:
         submission = self._admission.admit(submission, self._grant)
@@ -287,7 +287,7 @@ class _BulkRequest:
             queue = self._queue.at(submission.deliver_at_ms)
         if self._services.tracer is not None:
             queue = self._services.tracer.queue_of(queue, self._traceparent)
-        ping_id = queue.submit(submission.ping, len(line), pending, key=digest)
+        ping_id = queue.submit(submission.ping, len(line), pending.on_outcome, key=digest)
         if not pending.ping_id:
             pending.ping_id = ping_id
 

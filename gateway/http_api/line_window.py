@@ -31,7 +31,7 @@ class LineSink(Protocol):
 
 
 class BulkLine(msgspec.Struct, eq=False):
-    """One line. The queue calls it with the outcome of its ping.
+    """One line. The queue calls `on_outcome` with the outcome of its ping.
 
     Attributes:
         window: the lines of the request.
@@ -51,7 +51,7 @@ class BulkLine(msgspec.Struct, eq=False):
     refusal: dict[str, Any] | None = None
     ready: bool = False
 
-    def __call__(self, outcome: Accepted | RhoPushError | None) -> None:
+    def on_outcome(self, outcome: Accepted | RhoPushError | None) -> None:
         """Record the answer."""
         window = self.window
         if isinstance(outcome, RhoPushError):

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+import msgspec
+
 from gateway.errors import RhoPushError
 from gateway.http_api import responses
 from gateway.http_api.admission import PingAdmission
@@ -37,21 +39,19 @@ class ResponseOwner(Protocol):
         """Write the responses that are ready."""
 
 
-class PendingResponse:
+class PendingResponse(msgspec.Struct, eq=False):
     """A response in the order of its connection. The queue calls `on_outcome` with the outcome of the ping.
 
     A method is the callback, and not the object itself: Python calls an object with `__call__` more slowly.
     """
 
-    __slots__ = ("_connection", "_response", "close", "ping_id", "ready", "warning")
-
-    def __init__(self, connection: ResponseOwner, close: bool) -> None:
-        self._connection = connection
-        self._response: HttpResponse | None = None
-        self.close = close
-        self.ping_id = ""
-        self.ready = False
-        self.warning = ""  # value of X-Ping-Warning
+    _connection: ResponseOwner
+    close: bool
+    ping_id: str = ""
+    ready: bool = False
+    warning: str = ""
+    """Value of X-Ping-Warning."""
+    _response: HttpResponse | None = None
 
     def on_outcome(self, outcome: Accepted | RhoPushError | None) -> None:
         """Set the response according to the outcome."""

@@ -70,7 +70,7 @@ class ApnsTarget(NamedTuple):
     include_id: bool = False
 
 
-class ApnsMessage:
+class ApnsMessage(msgspec.Struct, eq=False, gc=False):
     """A notification, encoded once for all devices of an app.
 
     Attributes:
@@ -79,13 +79,10 @@ class ApnsMessage:
         expires_ms: epoch milliseconds at which it expires.
     """
 
-    __slots__ = ("_body", "background", "expires_ms", "headers")
-
-    def __init__(self, headers: list[Header], body: bytes, background: bool, expires_ms: int) -> None:
-        self.headers = headers
-        self.background = background
-        self.expires_ms = expires_ms
-        self._body = body
+    headers: list[Header]
+    background: bool
+    expires_ms: int
+    _body: bytes
 
     def __repr__(self) -> str:
         return f"<APNs message, {'background' if self.background else 'alert'}, {len(self._body)} bytes>"
@@ -171,7 +168,7 @@ def compose(ping: Ping, target: ApnsTarget, now_ms: int) -> ApnsMessage | None:
     ]
     if ping.collapse_id or ping.id:
         headers.append(_collapse_id(ping))
-    return ApnsMessage(headers, body, background, ends_ms)
+    return ApnsMessage(headers, background, ends_ms, body)
 
 
 def _collapse_id(ping: Ping) -> Header:

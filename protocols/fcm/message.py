@@ -27,6 +27,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
+import msgspec
 import orjson
 
 from protocols.errors import InvalidToken, PayloadTooLarge
@@ -61,6 +62,7 @@ TOKEN_CHARACTERS: Final = 4096  # real ones have some 160; Google names no limit
 _LENGTH: Final = f"the device's push token must have 1 to {TOKEN_CHARACTERS} characters for FCM"
 _SURROGATE: Final = "the device's push token holds an unpaired surrogate"
 _TOKEN_HEAD: Final = b'{"message":{"token":'
+_HEADERS: Final[list[Header]] = [(b"content-type", b"application/json")]
 _FID_HEAD: Final = b'{"message":{"fid":'
 _DATA_HEAD: Final = b',"data":{'
 _LOCALIZED: Final = {
@@ -97,7 +99,7 @@ class FcmTarget(NamedTuple):
     include_id: bool = False
 
 
-class FcmMessage:
+class FcmMessage(msgspec.Struct, eq=False, gc=False):
     """A message, encoded once for all devices of an app; only token and phone id are inserted for each.
 
     Attributes:
@@ -106,17 +108,12 @@ class FcmMessage:
         expires_ms: epoch milliseconds at which it expires.
     """
 
-    __slots__ = ("_path", "_tail", "_takes_phone_id", "background", "expires_ms", "headers")
-
-    def __init__(
-        self, path: bytes, tail: bytes, background: bool, expires_ms: int, *, takes_phone_id: bool
-    ) -> None:
-        self.headers: list[Header] = [(b"content-type", b"application/json")]
-        self.background = background
-        self.expires_ms = expires_ms
-        self._path = path
-        self._tail = tail
-        self._takes_phone_id = takes_phone_id
+    headers: list[Header]
+    background: bool
+    expires_ms: int
+    _path: bytes
+    _tail: bytes
+    _takes_phone_id: bool
 
     def __repr__(self) -> str:
         return f"<FCM message, {'data' if self.background else 'notification'}, {len(self._tail)} bytes>"
@@ -201,7 +198,7 @@ def compose(ping: Ping, target: FcmTarget, now_ms: int) -> FcmMessage | None:
         _check_size(message)
     fits = len(tail) <= PAYLOAD_BYTES - PHONE_ID_BYTES
     takes_phone_id = fits and tail.startswith(_DATA_HEAD) and "phone_id" not in message["data"]
-    return FcmMessage(_path(target.project_id), tail, not notified, ends_ms, takes_phone_id=takes_phone_id)
+    return FcmMessage(_HEADERS, not notified, ends_ms, _path(target.project_id), tail, takes_phone_id)
 
 
 @lru_cache(maxsize=1024)

@@ -29,11 +29,11 @@ def opened(api: House) -> tuple[LineWindow, Sink]:
 async def test_answers_leave_in_order_and_only_the_first_tells(api: House) -> None:
     window, sink = opened(api)
     lines = [window.add(number, 10) for number in (1, 2, 4)]
-    lines[1](Accepted("b"))
+    lines[1].on_outcome(Accepted("b"))
     assert (sink.calls, window.take()) == (0, [])
-    lines[0](None)
+    lines[0].on_outcome(None)
     assert (sink.calls, window.take()) == (1, lines[:2])
-    lines[2](QueueFull("full"))
+    lines[2].on_outcome(QueueFull("full"))
     assert sink.calls == 2
     (last,) = window.take()
     assert json.loads(last.render()) == {
@@ -50,7 +50,7 @@ async def test_lines_count_until_their_answers_are_written(api: House) -> None:
     lines = [window.add(number, 1) for number in range(WINDOW_LINES)]
     waiting = asyncio.create_task(window.room())
     for line in lines:
-        line(None)
+        line.on_outcome(None)
     taken = window.take()
     await asyncio.sleep(0)
     assert window.full
@@ -81,5 +81,5 @@ async def test_a_line_that_was_possibly_accepted_has_the_id_of_its_ping(
     window, _ = opened(api)
     line = window.add(1, 10)
     line.ping_id = "own"
-    line(PossiblyAccepted("the reply was lost", ping_id=other))
+    line.on_outcome(PossiblyAccepted("the reply was lost", ping_id=other))
     assert json.loads(line.render())["ping_id"] == shown
