@@ -18,7 +18,6 @@ from gateway.queue.entries import Entry
 from gateway.queue.ping_queue import BacklogLimits
 from gateway.resque import scripts
 from gateway.store import keys
-from gateway.store.address import RedisAddress, resque_address
 from gateway.store.connection import Argument, RedisConnection, RedisReplyError
 from protocols.ping.model import Ping
 from protocols.resque.job import CLASSES
@@ -33,23 +32,6 @@ DEPTH: Final = 200
 
 _log = structlog.get_logger("resque")
 _pack: Final = msgspec.msgpack.Encoder().encode
-
-
-class ResqueLocation(NamedTuple):
-    """A Redis, and the namespace of Resque's keys in it."""
-
-    address: RedisAddress
-    names: keys.ResqueKeys = keys.ResqueKeys()
-
-    @classmethod
-    def parse(cls, text: str) -> "ResqueLocation":
-        """Parse `resque.redis`.
-
-        Raises:
-            BadSetting: the text is not an address.
-        """
-        address, namespace = resque_address(text)
-        return cls(address, keys.ResqueKeys(namespace) if namespace else keys.ResqueKeys())
 
 
 class TakenJob(NamedTuple):

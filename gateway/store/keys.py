@@ -381,14 +381,6 @@ CHANGE_EVENT_MARKS: Final = "rhopush:events:mark"
 
 # -- Resque (contract §3.2) ----------------------------------------------------------------------------------
 
-RESQUE_QUEUES: Final = "resque:queues"
-"""SET: the names of Resque's queues."""
-
-
-def resque_queue(name: str) -> str:
-    """LIST: the jobs of a Resque queue."""
-    return f"resque:queue:{name}"
-
 
 class ResqueKeys(NamedTuple):
     """Resque's key names, which all begin with its namespace (`resque` by default)."""
