@@ -286,6 +286,9 @@ class Coalescer:
                 await self._write_each(tuple(pending))
                 self._written_mark = mark
                 failures = 0
+            except asyncio.CancelledError:
+                self._pending = {**pending, **self._pending}  # `close` stores all of them: a repetition is safe
+                raise
             except StoreDown as error:
                 self._pending = {**pending, **self._pending}
                 self._pending_event.set()
