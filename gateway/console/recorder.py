@@ -32,7 +32,8 @@ RECORD: Final = Script(
     CHECKS
     + """
 -- KEYS: recorder, list; ARGV: name of the worker, lease in ms, sample, most samples, lifetime in s
-local lease, most, life = seconds(ARGV[2]), natural(ARGV[4]), seconds(ARGV[5])
+local lease, most, life = natural(ARGV[2]), natural(ARGV[4]), seconds(ARGV[5])
+if lease == 0 then missing('the lease') end
 local holder = redis.call('GET', KEYS[1])
 redis.call('LLEN', KEYS[2])
 if holder and holder ~= ARGV[1] then return 0 end
