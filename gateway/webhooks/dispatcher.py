@@ -74,11 +74,7 @@ class WebhookDispatcher:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def open(self, settings: Settings) -> None:
-        """Start the delivery. New endpoints receive the events from now on.
-
-        Raises:
-            StoreDown: Redis does not answer.
-        """
+        """Start the delivery. New endpoints receive the events from now on, or from the time at which Redis answers."""
         if settings.webhooks:
             try:
                 await self._states.begin(settings.webhooks)
@@ -161,7 +157,7 @@ class WebhookDispatcher:
         }
 
     async def of_ping(self, ping_id: str) -> list[dict[str, Any]]:
-        """The messages with events of a ping, and how far each endpoint has received them (`PingEvents.of`).
+        """Return the messages with events of a ping, and how far each endpoint has received them (`PingEvents.of`).
 
         Raises:
             StoreDown: Redis does not answer.
