@@ -40,8 +40,8 @@ class ApnsSettings(ProviderSettings, frozen=True):
         key_file: path of the p8 key; key: the key as text. At most one of the two.
         key_id: ten characters; required with a key.
         team_id: ten characters, of the Apple developer account; required with a key.
-        certificate_file: PEM with both certificate and key, instead of a p8 key (`:iphonecertfile:`).
-        certificate_passphrase: passphrase of the key in that PEM.
+        certificate_file: PEM or PKCS#12 file with both certificate and key, instead of a p8 key (`:iphonecertfile:`).
+        certificate_passphrase: passphrase of the key in that file.
         topic: the app's bundle id; None: the topic of the certificate.
         environment: the Apple host if `host` is not given; with `auto`, the gateway uses both hosts and stores which of
             them accepts each device's token.
