@@ -14,6 +14,7 @@ from gateway.clock import SHARED_CLOCK
 from gateway.errors import CredentialError, NotFound, StoreDown
 from gateway.metrics import Metrics
 from gateway.queue.outbox import EventPlan
+from gateway.scheduling.outcome import outcome_of
 from gateway.settings import Settings, WebhookSettings
 from gateway.store.connection import RedisConnection
 from gateway.tracing import PingTracer
@@ -252,7 +253,7 @@ class WebhookDispatcher:
 
     async def _tried(self, step: Callable[[], Awaitable[float | None]]) -> float:
         """Await a step, and return its result, or the pause in seconds after an error."""
-        (found,) = await asyncio.gather(step(), return_exceptions=True)
+        found = await outcome_of(step())
         if isinstance(found, StoreDown):
             self._metrics.store_errors("webhooks").inc()
             _log.debug("redis_unavailable", error=found.message)
