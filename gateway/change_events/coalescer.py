@@ -112,7 +112,7 @@ class Coalescer:
         with contextlib.suppress(StoreDown):
             if self.leader.is_set():
                 await self.write(tuple(self._pending))
-                await self._windows.give_back(self._instance)
+                await self._windows.release(self._instance)
 
     # -- reception -------------------------------------------------------------------------------------------
 
@@ -206,7 +206,7 @@ class Coalescer:
         if self._take_disconnected() and self.leader.is_set():
             self._standby_until_s = now + STANDBY_AFTER_LOSS_S
             self._become_standby()
-            await self._windows.give_back(self._instance)
+            await self._windows.release(self._instance)
         if now < self._standby_until_s:
             return
         mark = f"{self._instance}#{self._written_mark}" if self.leader.is_set() else ""
@@ -286,6 +286,12 @@ class Coalescer:
                 await self._write_each(tuple(pending))
                 self._written_mark = mark
                 failures = 0
+            except asyncio.CancelledError:
+                self._pending = {
+                    **pending,
+                    **self._pending,
+                }  # `close` stores all of them: a repetition is safe
+                raise
             except StoreDown as error:
                 self._pending = {**pending, **self._pending}
                 self._pending_event.set()

@@ -58,8 +58,8 @@ local left_out, at, refused = {}, 4, 0
 while at <= #ARGV do
     local users = natural(ARGV[at + 3])
     if at + 3 + users > #ARGV then missing('a user') end
-    for place = at + 4, at + 3 + users do
-        local user = ARGV[place]
+    for index = at + 4, at + 3 + users do
+        local user = ARGV[index]
         local pushed = ARGV[at + 2] ~= '1' or fits(PUSHED .. user, 'hash')
         if not pushed or not fits(WINDOW .. user, 'zset') then
             left_out[user] = true
@@ -77,8 +77,8 @@ while at <= #ARGV do
     if id ~= '' and not redis.call('SET', CHANGE .. id, '1', 'NX', 'EX', life) then
         known = known + 1
     else
-        for place = first, last do
-            local user = ARGV[place]
+        for index = first, last do
+            local user = ARGV[index]
             if not left_out[user] then
                 local due = text(ARGV[at + 2] == '1' and bounded(user, source) or soon(user))
                 redis.call('ZADD', WINDOW .. user, 'LT', due, source)
@@ -109,7 +109,7 @@ CLOSE_WINDOWS: Final = Script(
 local function upto(most)
     local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, most)
     local users = {}
-    for place = 1, #due, 2 do users[#users + 1] = due[place] end
+    for index = 1, #due, 2 do users[#users + 1] = due[index] end
     return users
 end
 
@@ -206,8 +206,8 @@ in the same step in which its ping is appended, so that no second gateway makes 
 HOLD_LEASE: Final = Script(
     _COMMON
     + """
--- KEYS: events; ARGV: name, lease ms, mark or '', for how long it has listened ms, grace ms
-local lease, listened, grace = natural(ARGV[2]), natural(ARGV[4]), natural(ARGV[5])
+-- KEYS: events; ARGV: name, lease ms, mark or '', ms for which it has been subscribed, grace ms
+local lease, subscribed, grace = natural(ARGV[2]), natural(ARGV[4]), natural(ARGV[5])
 local held = redis.call('HMGET', KEYS[1], 'holder', 'until', 'heard', 'mark')
 if held[2] and stored(held[2]) > now + lease then  -- stored before Redis' clock was set back
     held[2] = text(now + lease)
@@ -220,9 +220,9 @@ local function may()
     if not held[1] and not silent then return true end
     if held[1] == ARGV[1] then return true end
     if held[1] and (instant(held[2] or '') or 0) > now then return false end
-    if not silent or listened >= silent then return true end
+    if not silent or subscribed >= silent then return true end
     -- No known gateway has received all changes: among those that ask, prefer the one with the longest reception.
-    local free, since = silent - (held[1] and lease or 0), now - listened
+    local free, since = silent - (held[1] and lease or 0), now - subscribed
     local best = redis.call('HMGET', KEYS[1], 'since', 'by')
     local oldest = instant(best[1] or '')
     if not oldest or since < oldest then

@@ -48,8 +48,8 @@ async def open_change_events(
         )
         coalescer = Coalescer(name, source_rules(settings), windows, metrics)
         subscribers = [
-            ChangeSubscriber(address, hearing, coalescer.on_message, coalescer.on_mark, coalescer.on_gap)
-            for address, hearing in _subscriptions(settings)
+            ChangeSubscriber(address, subscription, coalescer.on_message, coalescer.on_mark, coalescer.on_gap)
+            for address, subscription in _subscriptions(settings)
         ]
         for subscriber in subscribers:
             await subscriber.open(_OPEN_S)
@@ -57,9 +57,9 @@ async def open_change_events(
         coalescer.start(subscribers)
         opened.push_async_callback(coalescer.close)
         if events.streams:
-            reading = ChangeStreamReader(main_address(settings), events.streams, coalescer, metrics)
-            await reading.open(_OPEN_S)
-            opened.push_async_callback(reading.close)
+            reader = ChangeStreamReader(main_address(settings), events.streams, coalescer, metrics)
+            await reader.open(_OPEN_S)
+            opened.push_async_callback(reader.close)
         yield coalescer
 
 

@@ -144,22 +144,22 @@ class ChangeWindows:
         )
         return CloseResult(reply[0], _next(reply[1]), reply[2] == 0, reply[3])
 
-    async def hold(self, name: str, mark: str, listened_ms: int) -> LeaderLease:
+    async def hold(self, name: str, mark: str, subscribed_ms: int) -> LeaderLease:
         """Renew the lease, or take it if it is free, and record the mark up to which all changes are stored.
 
         Args:
             name: unique name of this process.
             mark: the mark up to which all changes are stored; "": none.
-            listened_ms: time for which this process has received all messages.
+            subscribed_ms: time for which this process has received all messages.
 
         Raises:
             StoreDown: the state of the lease is unknown.
         """
-        words: list[Argument] = [name, LEASE_MS, mark, listened_ms, GRACE_MS]
+        words: list[Argument] = [name, LEASE_MS, mark, subscribed_ms, GRACE_MS]
         reply = await self._connection.eval(scripts.HOLD_LEASE, [keys.CHANGE_EVENTS], words)
         return LeaderLease(bool(reply[0]), _next(reply[1]), reply[2].decode("utf-8", "replace"))
 
-    async def give_back(self, name: str) -> None:
+    async def release(self, name: str) -> None:
         """Release the lease, so that another gateway can take it immediately. Raises StoreDown."""
         await self._connection.eval(scripts.RELEASE_LEASE, [keys.CHANGE_EVENTS], [name])
 

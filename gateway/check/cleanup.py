@@ -14,10 +14,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from gateway.errors import StoreDown
+from gateway.logs.terminal import printable
 from gateway.settings import Settings
 from gateway.store import keys
-from gateway.store.address import RedisAddress, all_addresses, main_address, resque_address
-from gateway.store.client_factory import client
+from gateway.store.address import RedisAddress, all_addresses, main_address, resque_location
+from gateway.store.client_factory import as_text, client
 from gateway.store.error_text import error_text
 from protocols.numbers import stored
 
@@ -55,7 +56,7 @@ class Leftovers(NamedTuple):
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the list for the operator. Names in Redis may contain any character."""
-        yield from map(_printable, self._texts())
+        yield from map(printable, self._texts())
 
     def _texts(self) -> Iterator[str]:
         for kind, count in sorted(self.kinds.items()):
@@ -104,7 +105,7 @@ async def remove(found: Leftovers, settings: Settings) -> int:
         for stream in found.streams:
             await redis.xgroup_destroy(stream, keys.CHANGE_EVENT_GROUP)
         if found.workers:
-            await _unregister(redis, found.workers, _resque_keys(settings))
+            await _unregister(redis, found.workers, resque_location(settings).names)
         count = 0
         async for names in _own_keys(redis):
             count += await redis.unlink(*names)
@@ -130,8 +131,8 @@ async def _leftovers(address: RedisAddress, settings: Settings) -> Leftovers:
         workers: tuple[str, ...] = ()
         if settings.redis is not None and str(address) == str(main_address(settings)):
             streams = await _grouped(redis, settings)
-        if _is_resque(address, settings):
-            workers = await _workers(redis, _resque_keys(settings))
+        if (resque := _resque_names(address, settings)) is not None:
+            workers = await _workers(redis, resque)
         return Leftovers(
             address,
             kinds,
@@ -165,7 +166,7 @@ def _kind(name: bytes) -> str:
 async def _taken(redis: Redis) -> int:
     """Return the number of jobs taken from Resque's lists that are not queued yet."""
     takers: Any = await redis.zrange(keys.RESQUE_TAKERS, 0, -1)
-    return sum([int(await redis.hlen(keys.RESQUE_TAKEN + _text(name))) for name in takers])
+    return sum([int(await redis.hlen(keys.RESQUE_TAKEN + as_text(name))) for name in takers])
 
 
 async def _grouped(redis: Redis, settings: Settings) -> tuple[str, ...]:
@@ -175,25 +176,21 @@ async def _grouped(redis: Redis, settings: Settings) -> tuple[str, ...]:
             groups = await redis.xinfo_groups(stream)
         except ResponseError:  # the stream does not exist
             continue
-        if any(_text(group["name"]) == keys.CHANGE_EVENT_GROUP for group in groups):
+        if any(as_text(group["name"]) == keys.CHANGE_EVENT_GROUP for group in groups):
             found.append(stream)
     return tuple(found)
 
 
-def _is_resque(address: RedisAddress, settings: Settings) -> bool:
-    own = settings.resque.redis
-    if own is not None:
-        return str(resque_address(own)[0]) == str(address)
-    return settings.redis is not None and str(main_address(settings)) == str(address)
-
-
-def _resque_keys(settings: Settings) -> keys.ResqueKeys:
-    namespace = "" if settings.resque.redis is None else resque_address(settings.resque.redis)[1]
-    return keys.ResqueKeys(namespace) if namespace else keys.ResqueKeys()
+def _resque_names(address: RedisAddress, settings: Settings) -> keys.ResqueKeys | None:
+    """Return the names of Resque's keys in a Redis; None: it is not the Redis of Resque."""
+    if settings.redis is None and settings.resque.redis is None:
+        return None
+    location = resque_location(settings)
+    return location.names if str(location.address) == str(address) else None
 
 
 async def _workers(redis: Redis, names: keys.ResqueKeys) -> tuple[str, ...]:
-    listed = [_text(worker) for worker in await redis.smembers(names.workers)]
+    listed = [as_text(worker) for worker in await redis.smembers(names.workers)]
     return tuple(sorted(worker for worker in listed if worker.startswith(keys.RESQUE_HOST_PREFIX)))
 
 
@@ -213,14 +210,5 @@ async def _gateways(redis: Redis) -> tuple[str, ...] | None:
         clients = await redis.client_list()
     except ResponseError:
         return None
-    named = {_text(one.get("name", "")) for one in clients}
+    named = {as_text(one.get("name", "")) for one in clients}
     return tuple(sorted(name for name in named if name.startswith(keys.CONNECTION_NAME)))
-
-
-def _printable(text: str) -> str:
-    """Return a text in which control characters, which could alter the terminal, are escaped."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

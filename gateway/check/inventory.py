@@ -5,15 +5,15 @@ slow a busy Redis down.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.delivery.provider_registry import installed
-from gateway.settings import Settings
 from gateway.store import keys
+from gateway.store.client_factory import as_text
 from gateway.store.error_replies import to_store_error
 from gateway.store.error_text import error_text
 from protocols.devices import RHOCONNECT_PUSH, Device, platform_of
@@ -90,13 +90,16 @@ class _InventoryCounter:
                 self.push_tokens.append(pin)
 
 
-async def take_inventory(redis: Redis, resque: Redis, settings: Settings) -> Inventory:
+async def take_inventory(
+    redis: Redis, resque: Redis, names: keys.ResqueKeys, queues: Sequence[str]
+) -> Inventory:
     """Take the inventory.
 
     Args:
         redis: RhoConnect's Redis.
         resque: the Redis of its jobs.
-        settings: name the Resque queues to examine.
+        names: Resque's keys there.
+        queues: the Resque queues to examine.
 
     Raises:
         StoreDown: Redis does not answer, or refuses a command.
@@ -106,7 +109,7 @@ async def take_inventory(redis: Redis, resque: Redis, settings: Settings) -> Inv
         async for logins in _logins(redis):
             await _count(redis, logins, tally)
             seen += len(logins)
-        jobs, workers = await _resque(resque, settings)
+        jobs, workers = await _resque(resque, names, queues)
         return Inventory(
             users=await redis.scard(keys.APP_USERS),
             users_examined=seen,
@@ -130,7 +133,7 @@ async def _logins(redis: Redis) -> AsyncIterator[list[str]]:
     cursor, seen = 0, 0
     while seen < USERS_MAX:
         cursor, found = await redis.sscan(keys.APP_USERS, cursor, count=_AT_ONCE)
-        logins = [_text(login) for login in found][: USERS_MAX - seen]
+        logins = [as_text(login) for login in found][: USERS_MAX - seen]
         seen += len(logins)
         if logins:
             yield logins
@@ -143,24 +146,26 @@ async def _count(redis: Redis, logins: list[str], tally: _InventoryCounter) -> N
         for login in logins:
             pipe.smembers(keys.user(login, "clients"))
         sets = await pipe.execute()
-    ids = [_text(client_id) for found in sets for client_id in found]
+    ids = [as_text(client_id) for found in sets for client_id in found]
     for start in range(0, len(ids), _AT_ONCE):
         part = ids[start : start + _AT_ONCE]
         values = await redis.mget([keys.client(one, field) for one in part for field in _FIELDS])
-        texts = ["" if value is None else _text(value) for value in values]
+        texts = ["" if value is None else as_text(value) for value in values]
         for at in range(0, len(texts), len(_FIELDS)):
             tally.add(texts[at : at + len(_FIELDS)])
 
 
 async def _admin_token(redis: Redis) -> str | None:
     found = await redis.get(keys.user(keys.ADMIN_LOGIN, "token_id"))
-    return None if found is None else _text(found)
+    return None if found is None else as_text(found)
 
 
-async def _resque(resque: Redis, settings: Settings) -> tuple[int, tuple[str, ...]]:
-    names, wanted = keys.ResqueKeys(), set(settings.resque.queues)
-    jobs = sum([await resque.llen(names.queue(queue)) for queue in settings.resque.queues if queue != "*"])
-    workers = [_text(worker) for worker in await resque.smembers(names.workers)]
+async def _resque(
+    resque: Redis, names: keys.ResqueKeys, queues: Sequence[str]
+) -> tuple[int, tuple[str, ...]]:
+    wanted = set(queues)
+    jobs = sum([await resque.llen(names.queue(queue)) for queue in queues if queue != "*"])
+    workers = [as_text(worker) for worker in await resque.smembers(names.workers)]
     others = [one for one in workers if not one.startswith(keys.RESQUE_HOST_PREFIX) and _takes(one, wanted)]
     return jobs, tuple(sorted(others))
 
@@ -169,7 +174,3 @@ def _takes(worker: str, wanted: set[str]) -> bool:
     """Return whether a worker (`HOST:PID:QUEUE,QUEUE`) processes one of these queues."""
     queues = set(worker.rpartition(":")[2].split(","))
     return "*" in queues or "*" in wanted or bool(queues & wanted)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -8,7 +8,7 @@ from gateway.check.findings import Finding, Level
 from gateway.errors import StoreRefused
 from gateway.settings import Settings
 from gateway.store.address import RedisAddress, document_addresses
-from gateway.store.client_factory import client
+from gateway.store.client_factory import as_text, client
 from gateway.store.error_replies import to_store_error
 from gateway.store.error_text import error_text
 from protocols.change_events import missing_flags
@@ -40,7 +40,7 @@ async def _check_server(address: RedisAddress, settings: Settings) -> Finding:
             f"{failure.message}"
         )
         return Finding(level, _SUBJECT, text)
-    value = next((_text(value or "") for value in found.values()), "")
+    value = next((as_text(value or "") for value in found.values()), "")
     missing = missing_flags(value)
     if not missing:
         return Finding(Level.GOOD, _SUBJECT, f"{address} sends keyspace notifications ({_OPTION} {value})")
@@ -50,7 +50,3 @@ async def _check_server(address: RedisAddress, settings: Settings) -> Finding:
         f"{address} does not send them: set {_OPTION} to {value + missing}, or events.keyspace to configure"
     )
     return Finding(Level.BAD, _SUBJECT, text)
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -11,6 +11,7 @@
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from gateway.check.findings import Finding, Level
 from gateway.check.inventory import Inventory, take_inventory
@@ -18,24 +19,23 @@ from gateway.check.rhoconnect_push import check_registrations
 from gateway.delivery.provider_registry import installed
 from gateway.errors import StoreDown
 from gateway.settings import Settings
-from gateway.store.address import document_addresses, main_address, resque_address
+from gateway.store.address import document_addresses, main_address, resque_location
 from gateway.store.client_factory import client, facts
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S: Final = 5.0
 
 
 async def check_migration(settings: Settings) -> list[Finding]:
     """Examine RhoConnect's Redis; returns no findings for a stand-alone gateway or an empty Redis."""
     if settings.redis is None:
         return []
-    main = main_address(settings)
-    own = settings.resque.redis
+    jobs = resque_location(settings)
     try:
         async with (
-            client(main, timeout_s=_TIMEOUT_S) as redis,
-            client(main if own is None else resque_address(own)[0], timeout_s=_TIMEOUT_S) as resque,
+            client(main_address(settings), timeout_s=_TIMEOUT_S) as redis,
+            client(jobs.address, timeout_s=_TIMEOUT_S) as resque,
         ):
-            inventory = await take_inventory(redis, resque, settings)
+            inventory = await take_inventory(redis, resque, jobs.names, settings.resque.queues)
     except StoreDown as error:
         return [Finding(Level.BAD, "rhoconnect", f"users and devices were not counted: {error.message}")]
     found = [*judge(inventory, settings)] if inventory.users or inventory.admin_token is not None else []
@@ -57,7 +57,7 @@ def judge(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
     yield from _credentials(inventory, settings)
     yield from _sources(settings)
     yield from _resque(inventory, settings)
-    yield from _ingresses(inventory, settings)
+    yield from _access(inventory, settings)
 
 
 def _devices(inventory: Inventory) -> Iterator[Finding]:
@@ -139,7 +139,7 @@ def _resque(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "resque", about)
 
 
-def _ingresses(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
+def _access(inventory: Inventory, settings: Settings) -> Iterator[Finding]:
     if settings.auth.devices != "off":
         about = f"{settings.auth.devices}: devices may also register at the gateway; beside a live RhoConnect, set off"
         yield Finding(Level.WARNING, "auth.devices", about)

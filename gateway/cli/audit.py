@@ -24,7 +24,7 @@ _LIMIT: Final = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush audit`."""
+    """Declare the options of `rhopush audit`."""
     parser.add_argument("--since", metavar="TIME", help="records from this time on; default: all")
     parser.add_argument("--limit", type=count, default=_LIMIT, metavar="N", help=f"default: {_LIMIT}")
     add_action_arguments(parser)
@@ -45,7 +45,7 @@ def _list(args: argparse.Namespace, client: SyncClient) -> int:
 
 
 def _records(client: SyncClient, since: str | None, limit: int) -> Iterator[dict[str, Any]]:
-    """At most `limit` records, page by page."""
+    """Return at most `limit` records, page by page."""
     wanted = {"since": since, "limit": min(limit, PAGE_MAX)}
     return islice(pages_of(client, "/audit", wanted, "records"), limit)
 

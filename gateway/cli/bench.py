@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=64,
         metavar="N",
-        help="processes of the load generator (default: %(default)s)",
+        help="connections of the load generator (default: %(default)s)",
     )
     parser.add_argument(
         "--redis",

@@ -35,7 +35,7 @@ _HEADINGS: Final = ("DEVICE", "USER", "PROVIDER", "APP", "TOKEN", "REASON", "SIN
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush dead`."""
+    """Declare the options of `rhopush dead`."""
     actions = parser.add_subparsers(dest="action", metavar="list | restore", required=True)
     listing = actions.add_parser("list", help="devices with dead push tokens")
     listing.add_argument("--limit", type=count, default=_LIMIT, metavar="N", help=f"default: {_LIMIT}")

@@ -140,7 +140,7 @@ async def _stop(gateway: Process) -> None:
 
 
 class _Pushes:
-    """Where the pushes are reported, once the gateway has started."""
+    """The reporter of the pushes: the devices exist before the gateway to which it reports."""
 
     def __init__(self) -> None:
         self.reporter: PushReporter | None = None
@@ -156,7 +156,7 @@ class _OwnedDevice:
         pushes: reports the pushes.
     """
 
-    def __init__(self, provider: str, user: str, kind: type[DemoDevice], pushes: "_Pushes") -> None:
+    def __init__(self, provider: str, user: str, kind: type[DemoDevice], pushes: _Pushes) -> None:
         self.provider = provider
         self.user = user
         self.device = kind(self._on_received)
@@ -169,7 +169,7 @@ class _OwnedDevice:
             reporter.add(push_of(push.content, self.provider, self.user))
 
 
-def _devices(providers: Providers, pushes: "_Pushes") -> dict[str, _OwnedDevice]:
+def _devices(providers: Providers, pushes: _Pushes) -> dict[str, _OwnedDevice]:
     """The simulated device of each provider that has one."""
     owners = demo_owners(providers.entries.values())
     kinds = providers.demo_devices()
@@ -197,14 +197,15 @@ async def _log_in(session: aiohttp.ClientSession, user: str) -> str:
     """Log the user in; returns the cookie of the session."""
     body = {"login": user, "password": "demo", "remember_me": 1}
     async with session.post("/rc/v1/app/login", json=body) as answer:
-        if answer.status != 200:
-            raise DemoFailed(f"{user} cannot log in: {answer.status} {await answer.text()}")
+        await _require_success(answer, f"{user} cannot log in")
         return answer.headers["Set-Cookie"].partition(";")[0]
 
 
 async def _register(session: aiohttp.ClientSession, owned: _OwnedDevice, pin: str, cookie: str) -> None:
     headers = {"Cookie": cookie}
+    failure = f"the device of {owned.user} cannot register"
     async with session.post("/rc/v1/clients", headers=headers) as answer:
+        await _require_success(answer, failure)
         client_id = (await answer.json())["client"]["client_id"]
     fields = {
         "device_type": owned.device.device_type,
@@ -215,10 +216,12 @@ async def _register(session: aiohttp.ClientSession, owned: _OwnedDevice, pin: st
         "device_app_version": "1.0",
     }
     async with session.post(f"/rc/v1/clients/{client_id}/register", json=fields, headers=headers) as answer:
-        if answer.status != 200:
-            raise DemoFailed(
-                f"the device of {owned.user} cannot register: {answer.status} {await answer.text()}"
-            )
+        await _require_success(answer, failure)
+
+
+async def _require_success(answer: aiohttp.ClientResponse, failure: str) -> None:
+    if answer.status != 200:
+        raise DemoFailed(f"{failure}: {answer.status} {await answer.text()}")
 
 
 # -- output --------------------------------------------------------------------------------------------------

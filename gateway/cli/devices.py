@@ -48,7 +48,7 @@ _EXPLAIN: Final = "explain"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush devices`."""
+    """Declare the options of `rhopush devices`."""
     parser.add_argument(
         "words",
         metavar="USER",

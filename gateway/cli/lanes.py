@@ -34,7 +34,7 @@ _HEADINGS: Final = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush lanes`."""
+    """Declare the options of `rhopush lanes`."""
     actions = parser.add_subparsers(dest="action", metavar="list | reset", required=True)
     add_action_arguments(actions.add_parser("list", help="the lanes of all gateways"))
     reset = actions.add_parser("reset", help="close the circuit breaker of a lane")

@@ -14,7 +14,6 @@ import argparse
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from gateway.cli.options import count
 from gateway.cli.remote import Action, add_action_arguments, run_action, write_json, write_list
@@ -29,7 +28,7 @@ _DEVICE_HEADINGS: Final = ("DEVICE", "PROVIDER", "VERDICT", "REASON")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush pings`."""
+    """Declare the options of `rhopush pings`."""
     actions = parser.add_subparsers(dest="action", metavar="list | show | cancel", required=True)
     listing = actions.add_parser("list", help="pings, the newest first")
     listing.add_argument("--state", choices=_STATES, help="only pings in this state")
@@ -68,12 +67,11 @@ def _row(ping: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _pings(client: SyncClient, state: str | None, limit: int) -> Iterator[dict[str, Any]]:
-    """At most `limit` pings, page by page. A page may hold fewer than it could, and still not be the last."""
+    """Yield at most `limit` pings, page by page. A page may hold fewer than it could, and still not be the last."""
     cursor: str | None = None
     left = limit
     while left > 0:
-        wanted = {"limit": min(left, PAGE_MAX), "state": state, "cursor": cursor}
-        page = client.pings(urlencode({name: value for name, value in wanted.items() if value is not None}))
+        page = client.pings({"limit": min(left, PAGE_MAX), "state": state, "cursor": cursor})
         yield from page["pings"]
         left -= len(page["pings"])
         cursor = page["next_cursor"]

@@ -47,7 +47,7 @@ _NUMBERS: Final = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush queue`."""
+    """Declare the options of `rhopush queue`."""
     actions = parser.add_subparsers(dest="action", metavar="show | unreadable", required=True)
     add_action_arguments(actions.add_parser("show", help="streams, backlog, limits and parked deliveries"))
     unreadable = actions.add_parser("unreadable", help="entries that no worker could read")

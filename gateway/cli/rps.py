@@ -7,6 +7,7 @@ second group are ignored, as in rhoconnect-push.
 import argparse
 import os
 from pathlib import Path
+from typing import Final
 
 from gateway.cli.options import count, port
 from gateway.logs.plain import PlainLog
@@ -92,5 +93,5 @@ def _given(args: argparse.Namespace) -> dict[str, str]:
     return settings
 
 
-_NAMES = {*LINE_DEFAULTS, "redisToGoUrl"}
-_BOTH = {"rcHost": ("userAuthHost", "appAuthHost"), "rcPort": ("userAuthPort", "appAuthPort")}
+_NAMES: Final = {*LINE_DEFAULTS, "redisToGoUrl"}
+_BOTH: Final = {"rcHost": ("userAuthHost", "appAuthHost"), "rcPort": ("userAuthPort", "appAuthPort")}

@@ -31,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
         RhoPushError: a setting is invalid, the folder is in use, or the address cannot be bound.
     """
     settings = load_settings(args)
-    reading = SettingsReloader(args.settings or DEFAULT_PATH, lambda: load_settings(args), settings)
+    reloader = SettingsReloader(args.settings or DEFAULT_PATH, lambda: load_settings(args), settings)
     log = PlainLog("settings")
     for warning in (*settings.warnings, *exposed(settings)):
         log.warning("settings_warning", text=warning)
     return Supervisor(
-        settings, ServerOptions(host=args.host, port=args.port, workers=args.workers), reading
+        settings, ServerOptions(host=args.host, port=args.port, workers=args.workers), reloader
     ).run()

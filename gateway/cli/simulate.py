@@ -36,7 +36,7 @@ and WHO, joined by commas
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Declare the options of `rhopush simulate`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")

@@ -29,7 +29,7 @@ _DAY_S: Final = 86_400
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush tokens`."""
+    """Declare the options of `rhopush tokens`."""
     actions = parser.add_subparsers(dest="action", metavar="create | list | revoke", required=True)
     creating = actions.add_parser("create", help="create a token, and print it")
     creating.add_argument("name", metavar="NAME")

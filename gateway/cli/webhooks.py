@@ -24,7 +24,7 @@ _HEADINGS: Final = ("WEBHOOK", "STATE", "OLDEST", "DELIVERED", "FAILED", "LOST",
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `rhopush webhooks`."""
+    """Declare the options of `rhopush webhooks`."""
     actions = parser.add_subparsers(dest="action", metavar="list | replay | test", required=True)
     add_action_arguments(actions.add_parser("list", help="the endpoints and their states"))
     replay = actions.add_parser("replay", help="deliver events again")

@@ -69,8 +69,8 @@ class PingJob:
         Raises:
             PingError: as in `perform`.
         """
-        awaiting = importlib.import_module("gateway.client.async_client")
-        report = await awaiting.deliver(cls._address(), cls._secret(), cls._timeout_s, parameters)
+        async_client = importlib.import_module("gateway.client.async_client")
+        report = await async_client.deliver(cls._address(), cls._secret(), cls._timeout_s, parameters)
         return _delivered(report)
 
     @classmethod
@@ -82,6 +82,7 @@ class PingJob:
 
         Raises:
             PingError: the ping was not accepted.
+            BadSetting: `redis` is not an address.
         """
         if cls._redis is None:
             return cls._client().send(parameters)
@@ -103,9 +104,13 @@ class PingJob:
 
     @classmethod
     async def acancel(cls, ping_id: str) -> str:
-        """`cancel` for asyncio programs."""
-        awaiting = importlib.import_module("gateway.client.async_client")
-        answer = await awaiting.cancel(cls._address(), cls._secret(), cls._timeout_s, ping_id)
+        """`cancel` for asyncio programs.
+
+        Raises:
+            PingError: as in `cancel`.
+        """
+        async_client = importlib.import_module("gateway.client.async_client")
+        answer = await async_client.cancel(cls._address(), cls._secret(), cls._timeout_s, ping_id)
         return str(answer["state"])
 
     @classmethod
@@ -124,8 +129,8 @@ class PingJob:
             TypeError: `pings` is a single ping, or an item is no ping.
             RuntimeError: the caller runs in an event loop.
         """
-        sending = importlib.import_module("gateway.client.bulk")
-        for results in sending.blocking(cls._address(), cls._secret(), pings, cls._timeout_s):
+        bulk = importlib.import_module("gateway.client.bulk")
+        for results in bulk.blocking(cls._address(), cls._secret(), pings, cls._timeout_s):
             yield from results
 
     @classmethod
@@ -133,8 +138,8 @@ class PingJob:
         cls, pings: Iterable[BulkItem] | AsyncIterable[BulkItem]
     ) -> AsyncGenerator[BulkResult, None]:
         """`bulk` for asyncio; the iterable may be an asynchronous one."""
-        sending = importlib.import_module("gateway.client.bulk")
-        session = sending.BulkSession(cls._address(), cls._secret(), pings, cls._timeout_s)
+        bulk = importlib.import_module("gateway.client.bulk")
+        session = bulk.BulkSession(cls._address(), cls._secret(), pings, cls._timeout_s)
         try:
             while results := await session.take():
                 for result in results:

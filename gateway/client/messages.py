@@ -107,7 +107,7 @@ def ping_request(parameters: Parameters, token: str, *, timeout_s: float | None 
         PingError: the token cannot be sent, or JSON has no form for a value.
         TypeError: JSON has no form for the type of a value.
     """
-    body = {name: value for name, value in parameters.items() if value is not None}
+    body = _given(parameters)
     headers = {"Content-Type": "application/json", **token_header(token)}
     if timeout_s is not None:
         body["wait"] = True
@@ -188,9 +188,9 @@ def cancelled_of(answer: ClientResponse) -> dict[str, Any]:
     return found
 
 
-def list_request(query: str, token: str) -> ClientRequest:
-    """Return the request for one page of the list of pings; `query`: its parameters, encoded for a URL."""
-    return ClientRequest("GET", f"/rc/v1/pings?{query}", token_header(token))
+def list_request(parameters: Parameters, token: str) -> ClientRequest:
+    """Return the request for one page of the list of pings; parameters that are None are omitted."""
+    return ClientRequest("GET", _with_query("/rc/v1/pings", parameters), token_header(token))
 
 
 def admin_request(method: str, path: str, parameters: Parameters, token: str) -> ClientRequest:
@@ -202,15 +202,20 @@ def admin_request(method: str, path: str, parameters: Parameters, token: str) ->
         parameters: parameters by name; those that are None are omitted.
         token: the API token.
     """
-    sent = {name: value for name, value in parameters.items() if value is not None}
     headers = token_header(token)
     if method == "GET":
-        return ClientRequest(
-            method, f"{path}?{urlencode(sent, doseq=True, errors='surrogatepass')}" if sent else path, headers
-        )
-    return ClientRequest(
-        method, path, {"Content-Type": "application/json", **headers}, json_text(sent).encode()
-    )
+        return ClientRequest(method, _with_query(path, parameters), headers)
+    body = json_text(_given(parameters)).encode()
+    return ClientRequest(method, path, {"Content-Type": "application/json", **headers}, body)
+
+
+def _with_query(path: str, parameters: Parameters) -> str:
+    query = urlencode(_given(parameters), doseq=True, errors="surrogatepass")
+    return f"{path}?{query}" if query else path
+
+
+def _given(parameters: Parameters) -> dict[str, Any]:
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def json_of(answer: ClientResponse) -> dict[str, Any]:
@@ -279,7 +284,7 @@ def failures(report: Mapping[str, Any]) -> list[str]:
 
 
 def failure(error: Exception) -> str:
-    """The reason for a missing response, in the client's own wording."""
+    """Return the reason for a missing response, in the client's own wording."""
     words = describe(error)
     return "the connection was closed before the response" if words == type(error).__name__ else words
 

@@ -13,15 +13,16 @@ from redis.sentinel import Sentinel
 
 from gateway.client.errors import PingError
 from gateway.client.messages import Parameters, json_text
-from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.authentication import worth_a_try
 from gateway.store.error_replies import original_error, words_of
 from gateway.store.error_text import error_text
+from gateway.store.keys import ResqueKeys
 
 JOB_CLASS: Final = "Rhoconnect::PingJob"
 QUEUE: Final = "ping"
 _TIMEOUT_S: Final = 10.0
+_NAMES: Final = ResqueKeys()
 
 
 def push(address: RedisAddress, parameters: Parameters) -> None:
@@ -68,8 +69,8 @@ def _at_login(error: RedisError) -> bool:
 
 def _send(address: RedisAddress, job: str) -> None:
     with _client(address) as client, client.pipeline(transaction=True) as commands:
-        commands.sadd(keys.RESQUE_QUEUES, QUEUE)
-        commands.rpush(keys.resque_queue(QUEUE), job)
+        commands.sadd(_NAMES.queues, QUEUE)
+        commands.rpush(_NAMES.queue(QUEUE), job)
         commands.execute()
 
 

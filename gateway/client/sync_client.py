@@ -70,16 +70,16 @@ class SyncClient:
             report = polled_report_of(self._ask(request, max(left_s, RETRY_PAUSE_S), ping_id), ping_id)
         return report
 
-    def pings(self, query: str) -> dict[str, Any]:
+    def pings(self, parameters: Parameters) -> dict[str, Any]:
         """Return one page of the list of pings: `pings` and `next_cursor`.
 
         Args:
-            query: `state`, `limit` and `cursor`, encoded for a URL.
+            parameters: `state`, `limit` and `cursor`.
 
         Raises:
             PingError: the gateway refuses, or cannot be reached.
         """
-        return json_of(self._ask(list_request(query, self._token), self._timeout_s))
+        return json_of(self._ask(list_request(parameters, self._token), self._timeout_s))
 
     def report(self, ping_id: str) -> dict[str, Any]:
         """Return the receipt of a ping.

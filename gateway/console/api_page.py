@@ -77,7 +77,7 @@ def _parameter(parameter: Mapping[str, Any], document: Mapping[str, Any]) -> dic
 
 def _bodies(part: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict[str, str]]:
     return [
-        {"type": kind, "schema": _text(_expanded(content.get("schema", {}), document))}
+        {"type": kind, "schema": _text(_resolved(content.get("schema", {}), document))}
         for kind, content in part.get("content", {}).items()
     ]
 
@@ -99,11 +99,6 @@ def _resolved(part: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[s
     for name in reference.removeprefix("#/").split("/"):
         target = target[name]
     return target if isinstance(target, Mapping) else {}
-
-
-def _expanded(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a schema; one that is only a reference is replaced by its target."""
-    return _resolved(schema, document)
 
 
 def _text(value: object) -> str:

@@ -21,6 +21,7 @@ from gateway.errors import AppNotAllowed, NotAllowed, NotAuthenticated, RhoPushE
 from gateway.http_api.admin.admin_route import SUBJECT
 from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.context import HandlerContext, client_of
+from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.http_route import Handler
 from gateway.http_api.requests import cookie, read_request_body
 from gateway.registry.scopes import Principal, Scope, require_any_scope
@@ -140,7 +141,6 @@ class Guard:
         """Wrap a handler whose answer a script reads. The arguments are those of `page`."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            visit = None
             try:
                 visit = await self.visit(request)
                 if visit is None:
@@ -177,7 +177,7 @@ def _require(visit: Visit, scopes: tuple[Scope, ...], *, honours_apps: bool) -> 
         raise AppNotAllowed(f"{visit.principal.name} is limited to apps, which this page does not support")
 
 
-async def read_form(request: web.Request, services: Any) -> Form:
+async def read_form(request: web.Request, services: Dependencies) -> Form:
     """Return the fields of a form.
 
     Raises:

@@ -27,6 +27,9 @@ REASONS_MAX: Final = 12
 REASON_CHARACTERS: Final = 60
 SAMPLE_BYTES: Final = 4_096
 OTHER: Final = "other"
+KEPT_MS: Final = 3_600_000
+"""Age of a worker's last report after which its counts are forgotten: gateways in containers may get a new id at each
+start."""
 
 
 class Series(NamedTuple):
@@ -131,7 +134,9 @@ class Sampler:
         span_ms = _span_ms(self._known, current, at_ms - self._at_ms)
         first = self._at_ms == 0
         # A worker whose report is missing for a moment must not count as new.
-        self._known = {**self._known, **current}
+        self._known = {
+            name: one for name, one in self._known.items() if at_ms - one.at_ms <= KEPT_MS
+        } | current
         if first or span_ms < 0:  # or the clock of Redis was set back
             self._at_ms = at_ms
         if first or span_ms <= 0:

@@ -4,8 +4,8 @@ One reader for each process serves all open pages: it reads Redis only while a p
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
@@ -21,13 +21,25 @@ from gateway.http_api.admin.admin_route import SUBJECT
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.requests import json_response
-from gateway.telemetry.worker_report import LaneReport, WorkerReport
+from gateway.telemetry.lane_overview import LaneOverview, lane_overviews
+from gateway.telemetry.worker_report import WorkerReport
 
 EVERY_S: Final = 2.0
 _BY_NAME: Final[Mapping[str, Series]] = {series.name: series for series in SERIES}
-_STATES: Final[Mapping[str, int]] = {"open": 3, "down": 3, "half_open": 2, "paused": 2, "ramping": 1}
-"""Rank of the states of a lane that differ from normal: of several workers the worst is shown."""
-_NORMAL: Final = 0
+
+
+class CpuUse(NamedTuple):
+    """The CPU use of a worker at its last report.
+
+    Attributes:
+        at_ms: epoch ms of the report.
+        cpu_s: CPU seconds of the process until then.
+        share: CPU seconds a second since the report before; None: there is only one report.
+    """
+
+    at_ms: int
+    cpu_s: float
+    share: float | None = None
 
 
 class OverviewReader:
@@ -43,8 +55,8 @@ class OverviewReader:
         self._services = services
         self._reports = reports
         self._history = history
-        self._cpu: dict[str, tuple[int, float]] = {}
-        self._shares: dict[str, float] = {}
+        self._cpu: dict[str, CpuUse] = {}
+        """CPU use of each worker that runs, by its name."""
         self._state: dict[str, Any] = {}
         self._read_s = float("-inf")
         self._lock = asyncio.Lock()
@@ -53,6 +65,7 @@ class OverviewReader:
         """Return the newest state, at most `EVERY_S` old."""
         loop = asyncio.get_running_loop()
         async with self._lock:
+            # A stream asks every `EVERY_S`: the state that it got the last time must count as old.
             if loop.time() - self._read_s >= EVERY_S * 0.75:
                 self._state = await self._read()
                 self._read_s = loop.time()
@@ -80,26 +93,38 @@ class OverviewReader:
             "waiting": sum(report.counts.waiting_devices for report in reports),
             "lanes": lanes_of(reports),
             "credentials": credentials_of(reports),
-            "workers": [self._worker(report) for report in reports],
+            "workers": self._workers(reports),
         }
 
-    def _worker(self, report: WorkerReport) -> dict[str, Any]:
-        """Return the row of a worker; its CPU share is that between its last two reports."""
-        before = self._cpu.get(report.name)
-        if before is None or before[0] != report.at_ms:
-            if before is not None and report.at_ms > before[0] and report.cpu_s >= before[1]:
-                self._shares[report.name] = (report.cpu_s - before[1]) * 1000 / (report.at_ms - before[0])
-            self._cpu[report.name] = (report.at_ms, report.cpu_s)
-        share = self._shares.get(report.name)
-        return {
-            "name": report.name,
-            "version": report.version,
-            "pid": report.pid,
-            "cpu": None if share is None else round(share * 100, 1),
-            "rss": report.rss_bytes,
-            "connections": report.connections,
-            "started": report.started_ms,
-        }
+    def _workers(self, reports: Iterable[WorkerReport]) -> list[dict[str, Any]]:
+        """Return the row of each worker."""
+        self._cpu = {report.name: _cpu_of(report, self._cpu.get(report.name)) for report in reports}
+        return [_worker(report, self._cpu[report.name].share) for report in reports]
+
+
+def _cpu_of(report: WorkerReport, before: CpuUse | None) -> CpuUse:
+    """Return the CPU use of a worker; its share is that between its last two reports."""
+    if before is None:
+        return CpuUse(report.at_ms, report.cpu_s)
+    if report.at_ms == before.at_ms:
+        return before
+    share = before.share
+    if report.at_ms > before.at_ms and report.cpu_s >= before.cpu_s:
+        share = (report.cpu_s - before.cpu_s) * 1000 / (report.at_ms - before.at_ms)
+    return CpuUse(report.at_ms, report.cpu_s, share)
+
+
+def _worker(report: WorkerReport, share: float | None) -> dict[str, Any]:
+    """Return the row of a worker."""
+    return {
+        "name": report.name,
+        "version": report.version,
+        "pid": report.pid,
+        "cpu": None if share is None else round(share * 100, 1),
+        "rss": report.rss_bytes,
+        "connections": report.connections,
+        "started": report.started_ms,
+    }
 
 
 class OverviewPages(PageSet):
@@ -159,34 +184,24 @@ class OverviewPages(PageSet):
 
 def lanes_of(reports: Iterable[WorkerReport]) -> list[dict[str, Any]]:
     """Return one row for each lane: sums over all workers, and the worst state."""
-    by_name: dict[str, list[LaneReport]] = {}
-    for report in reports:
-        for lane in report.lanes:
-            by_name.setdefault(lane.name, []).append(lane)
-    return [_lane(by_name[name]) for name in sorted(by_name)]
+    return [_lane(overview) for overview in lane_overviews(reports)]
 
 
-def _lane(parts: Sequence[LaneReport]) -> dict[str, Any]:
-    counted = [part.connections for part in parts if part.connections is not None]
+def _lane(overview: LaneOverview) -> dict[str, Any]:
+    lanes = [worker.lane for worker in overview.workers]
+    has_connections = any(lane.connections is not None for lane in lanes)
     return {
-        "name": parts[0].name,
-        "provider": parts[0].provider,
-        "host": parts[0].host,
-        "workers": len(parts),
-        "backlog": sum(part.backlog for part in parts),
-        "streams": sum(part.in_flight for part in parts),
-        "parked": max(part.parked for part in parts),
-        "connections": sum(counted) if counted else None,
-        "link": _worst(part.link for part in parts),
-        "breaker": _worst(part.breaker for part in parts),
-        "throttle": _worst(part.throttle for part in parts),
-        "error": next((part.error for part in parts if part.error), ""),
-        "reason": next((part.breaker_reason or part.link_error for part in parts if part.error), ""),
+        "name": overview.name,
+        "host": overview.host,
+        "backlog": overview.backlog,
+        "in_flight": overview.in_flight,
+        "parked": overview.parked,
+        "connections": overview.connections if has_connections else None,
+        "link": overview.link,
+        "breaker": overview.breaker,
+        "throttle": overview.throttle,
+        "error": next((lane.error for lane in lanes if lane.error), ""),
     }
-
-
-def _worst(states: Iterable[str]) -> str:
-    return max(states, key=lambda state: _STATES.get(state, _NORMAL))
 
 
 def credentials_of(reports: Iterable[WorkerReport]) -> list[dict[str, Any]]:

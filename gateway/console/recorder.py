@@ -18,6 +18,7 @@ from gateway.console.history import FINE, SAMPLE_BYTES, SERIES, Sample, Sampler,
 from gateway.errors import StoreDown
 from gateway.metrics import Metrics
 from gateway.queue.entries import decoder, encode
+from gateway.scheduling.outcome import outcome_of
 from gateway.store import keys
 from gateway.store.connection import RedisConnection, Script
 from gateway.store.lua import CHECKS
@@ -32,7 +33,8 @@ RECORD: Final = Script(
     CHECKS
     + """
 -- KEYS: recorder, list; ARGV: name of the worker, lease in ms, sample, most samples, lifetime in s
-local lease, most, life = seconds(ARGV[2]), natural(ARGV[4]), seconds(ARGV[5])
+local lease, most, life = natural(ARGV[2]), natural(ARGV[4]), seconds(ARGV[5])
+if lease == 0 then missing('the lease') end
 local holder = redis.call('GET', KEYS[1])
 redis.call('LLEN', KEYS[2])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -132,7 +134,7 @@ class Recorder:
     async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Record until the task is cancelled. An unavailable Redis leaves a gap."""
         while True:
-            (failed,) = await asyncio.gather(self.step(), return_exceptions=True)
+            failed = await outcome_of(self.step())
             if isinstance(failed, StoreDown):
                 self._metrics.store_errors("console").inc()
                 _log.debug("redis_unavailable", error=failed.message)

@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+import structlog
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
 from gateway.console.guard import Guard, Visit
 from gateway.console.pages import PAGE_HEADERS
-from gateway.errors import AuthenticationBusy, StoreDown, StreamsFull
+from gateway.errors import AuthenticationBusy, RhoPushError, StoreDown, StreamsFull
 from gateway.http_api.aiohttp_handler import AiohttpConnection
 from gateway.http_api.responses import json_bytes
 
@@ -27,6 +28,9 @@ _SESSION_S: Final = 2.0
 """Interval at which a stream checks that its session has not ended."""
 _RETRY_MS: Final = 2_000
 """Time after which a browser connects again."""
+_EXPECTED: Final = (OSError, RhoPushError)
+"""Errors that end a stream without a defect: its client does not read or has disconnected, or a store fails."""
+_log = structlog.get_logger("console")
 
 Event = tuple[str, Any]
 """Name and content of an event."""
@@ -77,13 +81,15 @@ class LiveStreams:
         sending = asyncio.ensure_future(self._send(stream, visit, events))
         checking = asyncio.ensure_future(self._until_session_ends(stream, request, visit))
         if isinstance(protocol, AiohttpConnection):
-            protocol.begin_stream(lambda: _cancel(sending))
+            protocol.begin_stream(sending.cancel)
         try:
             await asyncio.wait((sending, checking), return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (sending, checking):
                 task.cancel()
-            await asyncio.gather(sending, checking, return_exceptions=True)
+            for error in await asyncio.gather(sending, checking, return_exceptions=True):
+                if isinstance(error, Exception) and not isinstance(error, _EXPECTED):
+                    _log.error("console_stream_failed", path=request.path, exc_info=error)
             stream.stop_streaming()
             if isinstance(protocol, AiohttpConnection):
                 protocol.end_stream()
@@ -107,7 +113,3 @@ class LiveStreams:
                 continue
             if now is None or now.principal != visit.principal:
                 return
-
-
-def _cancel(task: asyncio.Future[None]) -> None:
-    task.cancel()

@@ -10,7 +10,6 @@ from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.page_set import PageSet
 from gateway.errors import NotFound, RhoPushError
 from gateway.http_api.admin.admin_route import SUBJECT
-from gateway.registry.audit_log import DONE
 from gateway.registry.named_tokens import NamedTokens, new_token
 from gateway.registry.scopes import Scope
 from protocols.ping.fields import instant_ms
@@ -39,7 +38,6 @@ class TokenPages(PageSet):
         name = text_field(form, "name").strip()
         scopes = form.get("scopes", [])
         expires = text_field(form, "expires_at").strip()
-        outcome = DONE
         values: dict[str, Any] = {
             "name": name,
             "scopes": [str(one) for one in scopes] if isinstance(scopes, list) else [str(scopes)],
@@ -57,10 +55,9 @@ class TokenPages(PageSet):
             )
             text = await self._tokens.create(token)
         except RhoPushError as error:
-            outcome = error.code
+            await self.audit(request, visit, f"/tokens {name}", error.code)
             return await self._table(visit, error=error, values=values)
-        finally:
-            await self.audit(request, visit, f"/tokens {name}", outcome)
+        await self.audit(request, visit, f"/tokens {name}")
         return await self._table(visit, created=(name, text))
 
     async def revoke(self, request: web.Request, visit: Visit, form: Form) -> web.Response:

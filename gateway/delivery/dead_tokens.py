@@ -177,8 +177,10 @@ class DeadTokens(TokenReports):
                 why="nothing was accepted yet with this credential, host and topic",
             )
             return
-        scopes = (*others, scope.key) if verdict.host_specific else ()
-        marked = await self._registry.mark_dead(device, verdict.reason, verdict.dead_since_ms, now_ms, scopes)
+        host_keys = (*others, scope.key) if verdict.host_specific else ()
+        marked = await self._registry.mark_dead(
+            device, verdict.reason, verdict.dead_since_ms, now_ms, host_keys
+        )
         _log.info("dead_token_reported", client=device.client_id, reason=verdict.reason, marked=marked)
 
     async def _remember(self, delivery: Delivery, key: str) -> None:

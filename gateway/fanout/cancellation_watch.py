@@ -21,6 +21,7 @@ from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import StoreDown, StoreRefused
 from gateway.queue.cancelled_ids import CancelledIds
+from gateway.scheduling.outcome import outcome_of
 
 _log = structlog.get_logger("cancellation")
 
@@ -183,7 +184,7 @@ class CancellationWatch:
 async def _repeat(step: Callable[[], Awaitable[None]]) -> None:
     """Repeat a step without end, also after errors: without it, lanes would begin no request."""
     while True:
-        (failed,) = await asyncio.gather(step(), return_exceptions=True)
+        failed = await outcome_of(step())
         if isinstance(failed, StoreDown):
             _log.debug("redis_unavailable", error=failed.message)
             await asyncio.sleep(POLL_S)

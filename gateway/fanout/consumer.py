@@ -24,6 +24,7 @@ from gateway.fanout.in_flight import PINGS_HELD, InFlight
 from gateway.fanout.planner import Planner
 from gateway.queue.consumer import FIRST, LEASE_S, Streams
 from gateway.queue.entries import Entry, Lease
+from gateway.scheduling.outcome import outcome_of
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisConnection
 
@@ -372,6 +373,6 @@ async def _supervise(
 ) -> None:
     """Restart a loop after an unexpected error, since a worker that does not read would still look healthy."""
     while True:
-        (error,) = await asyncio.gather(_repeat(name, step, failed), return_exceptions=True)
+        error = await outcome_of(_repeat(name, step, failed))
         _log.error("consumer_loop_failed", loop=name, exc_info=error)
         await asyncio.sleep(_FAILURE_PAUSE_S)

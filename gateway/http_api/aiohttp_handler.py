@@ -90,7 +90,7 @@ class AiohttpConnection(web.RequestHandler):
         self._half_closed = asyncio.Event()  # set when the client closed its side or the connection is lost
         self.trusted = False
         self.draining = False
-        self._on_drain: Callable[[], None] | None = None  # callback of the streamed request in progress
+        self._on_drain: Callable[[], object] | None = None  # callback of the streamed request in progress
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport: aiohttp drops its reference on close, possibly with unread responses."""
@@ -193,7 +193,7 @@ class AiohttpConnection(web.RequestHandler):
     def _await_reading(self) -> None:
         self._read_timer = asyncio.get_running_loop().call_later(self._read_s, self.abort)
 
-    def begin_stream(self, on_drain: Callable[[], None]) -> None:
+    def begin_stream(self, on_drain: Callable[[], object]) -> None:
         """Begin to answer a request while its body arrives: its handler, not this protocol, limits the time of both.
 
         Args:

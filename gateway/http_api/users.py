@@ -45,7 +45,7 @@ class UserRoutes:
             await context.audit_login(request, login if isinstance(login, str) else "", error.code)
             raise
         await context.audit_login(request, user.login)
-        answer = text_response(await context.accounts.admin_token(user))
+        answer = text_response(context.accounts.admin_token(user))
         await context.begin_session(request, answer, user, admin=True)
         return answer
 

@@ -165,7 +165,7 @@ class Accounts:
             for token, admin in zip(tokens, admins, strict=True)
         }
 
-    async def admin_token(self, user: User) -> str:
+    def admin_token(self, user: User) -> str:
         """The API token that an admin gets at login: the admin's own, or else the configured one."""
         return user.token or self._api_token.reveal()
 
@@ -212,7 +212,7 @@ class Accounts:
         if not await self._matches(password, UNUSABLE_HASH if user is None else user.password_hash):
             return configured
         if user is not None and self._owns_store and user.password_hash.weak:
-            password_hash = await self._keep(password)
+            password_hash = await self._hashed(password)
             fields = {"salt": password_hash.salt, "hashed_password": password_hash.hashed}
             if not await self._write(fields, login):  # the user was deleted meanwhile
                 return None
@@ -314,7 +314,7 @@ class Accounts:
             )
         if login == keys.ADMIN_LOGIN:
             raise _exists(login)
-        password_hash = await self._keep(password) if password else PasswordHash("", "")
+        password_hash = await self._hashed(password) if password else PasswordHash("", "")
         fields = {"login": login, "salt": password_hash.salt, "hashed_password": password_hash.hashed}
         written = {keys.user(login, name): text for name, text in fields.items() if text}
         names = [keys.user(login, "rho__id"), keys.APP_USERS, keys.count("user")]
@@ -341,7 +341,7 @@ class Accounts:
             if name == "email":
                 fields["email"] = value
             else:
-                password_hash = await self._keep(value) if value else PasswordHash("", "")
+                password_hash = await self._hashed(value) if value else PasswordHash("", "")
                 fields |= {"salt": password_hash.salt, "hashed_password": password_hash.hashed}
         if fields and not await self._write(fields, login):
             raise _no_user()
@@ -377,7 +377,8 @@ class Accounts:
             raise _no_user()
         return user
 
-    async def _keep(self, password: str) -> PasswordHash:
+    async def _hashed(self, password: str) -> PasswordHash:
+        """Return the hash of a password in the form that is stored."""
         if not self._owns_store:
             return passwords.hash_for_rhoconnect(password)
         return await in_hash_thread(passwords.hash_strong, password)

@@ -27,7 +27,6 @@ all keys.
 """
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,8 +114,8 @@ class ChangeLog:
         """Whether data that was read after the log was at count `at` is still valid."""
         if at < self._invalid_before:
             return False
-        for unnoted in (self._unwritten, self._being_written):
-            if unnoted and not unnoted.isdisjoint(names):
+        for unrecorded in (self._unwritten, self._being_written):
+            if unrecorded and not unrecorded.isdisjoint(names):
                 return False
         counts = self._counts
         if at >= self._newest or counts.keys().isdisjoint(names):
@@ -154,7 +153,7 @@ class ChangeLogWriter:
     def start(self) -> None:
         """Start after tracking is on: verify that no change was missed, and send heartbeats."""
         self.stop()
-        self._task = asyncio.create_task(self._run(), name="journal")
+        self._task = asyncio.create_task(self._run(), name="change log")
 
     def stop(self) -> None:
         """Stop, since invalidations are no longer received."""
@@ -204,20 +203,23 @@ class ChangeLogWriter:
 
     async def _run(self) -> None:
         while True:
-            with contextlib.suppress(StoreDown):
+            try:
                 database_id = await self._write_database_id()
                 self._on_database_swapped()
                 await self._join()
                 await self._heartbeat_loop(database_id)
-                _log.warning(
-                    "database_swapped",
-                    reason="SWAPDB: this database does not have this listener's last heartbeat",
-                )
-                self._on_database_swapped()
-                self.start()
-                return
-            self._change_log.complete = False
-            await asyncio.sleep(_RETRY_S)
+            except StoreDown as error:
+                _log.debug("redis_unavailable", error=error.message)
+                self._change_log.complete = False
+                await asyncio.sleep(_RETRY_S)
+                continue
+            _log.warning(
+                "database_swapped",
+                reason="SWAPDB: this database does not have this listener's last heartbeat",
+            )
+            self._on_database_swapped()
+            self.start()
+            return
 
     async def _write_database_id(self) -> bytes:
         """Write a random id that identifies this database.

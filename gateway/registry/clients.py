@@ -38,7 +38,6 @@ SHOWN_FIELDS: Final = (
     "app_id",
 )
 """A client's fields in the order in which RhoConnect lists them (contract §2)."""
-CLIENT_FIELDS: Final = SHOWN_FIELDS
 
 FIELD_CHARACTERS: Final = 4_096  # FCM tokens have some 160 characters today and no documented limit
 # RhoConnect's documents are stored under `client:ID:...`: an id with a colon could name one of them.
@@ -234,7 +233,7 @@ def delete_client(pipe: Any, client_id: str) -> None:
 
     Its reply is the client's push token, or b"".
     """
-    pipe.eval(client_scripts.DELETE.text, 0, client_id, *CLIENT_FIELDS)
+    pipe.eval(client_scripts.DELETE.text, 0, client_id, *SHOWN_FIELDS)
 
 
 def device_fields(parameters: Mapping[str, Any]) -> dict[str, str]:

@@ -204,7 +204,7 @@ class DeadMarks:
 
 
 _SYNC_AT: Final = WIDTH - 2
-"""Place of the last sync among a client's values: the last before the mark."""
+"""Index of the last sync among a client's values: the last before the mark."""
 
 
 def _position(cursor: str | None) -> int:

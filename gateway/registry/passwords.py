@@ -42,7 +42,7 @@ def hash_for_rhoconnect(password: str) -> PasswordHash:
 
 
 def hash_strong(password: str) -> PasswordHash:
-    """Hash with scrypt (RFC 7914). Takes tens of milliseconds, so it must not run on the event loop."""
+    """Hash with scrypt (RFC 7914). Takes about 0.2 s, so it must not run on the event loop."""
     salt = secrets.token_hex(16)
     return PasswordHash(salt, _SCRYPT + _scrypt(password, salt))
 

@@ -250,22 +250,27 @@ class DeviceRegistry:
         return [next(read) if known is None else known for known in found]
 
     async def mark_dead(
-        self, phone: Device, reason: str, since_ms: int | None, now_ms: int, host_keys: tuple[str, ...] = ()
+        self, device: Device, reason: str, since_ms: int | None, now_ms: int, host_keys: tuple[str, ...] = ()
     ) -> bool:
         """Mark this device's token as dead, which holds as long as the token stays the same and the device does
         not sync.
 
         Args:
-            host_keys: scopes in which alone the token is bad, for `keys.BAD_TOKEN_S`; empty: it is dead
-                everywhere.
+            device: the device.
+            reason: the provider's name of the reason.
             since_ms: time since which the provider reports the token as dead. If the provider sends it, a
                 registration or a sync after that time proves the token alive, and no mark is made (providers A7,
                 timestamp rule). A proof with a time in the future comes from a wrong clock and is ignored.
+            now_ms: epoch ms of the mark.
+            host_keys: those for which alone the token is bad, for `keys.BAD_TOKEN_S`; empty: it is dead everywhere.
+
+        Returns:
+            False: no mark was made, since the token is alive.
 
         Raises:
             StoreDown: Redis did not answer.
         """
-        client_id = phone.client_id
+        client_id = device.client_id
         last_sync = keys.client(client_id, SYNC)
         if since_ms is not None:
             latest_ms = now_ms + keys.CLOCK_DRIFT_MS
@@ -274,7 +279,7 @@ class DeviceRegistry:
             alive_ms = (stored(proofs[0]), token_marks.synced_ms(proofs[1]))
             if max((at_ms for at_ms in alive_ms if at_ms <= latest_ms), default=0) >= since_ms:
                 return False
-        before, after = token_marks.around(phone.pin, reason, now_ms, host_keys)
+        before, after = token_marks.around(device.pin, reason, now_ms, host_keys)
         life_s = keys.BAD_TOKEN_S if host_keys else keys.DEAD_S
         # By EVAL and not by its digest: this is rare, and the mark should be in effect for the next ping.
         await self._connection.call(
@@ -282,14 +287,14 @@ class DeviceRegistry:
         )
         return True
 
-    async def mark_host(self, phone: Device, index: str, now_ms: int) -> None:
-        """Record that this token is bad in one scope and was accepted at the provider's other environment.
+    async def mark_host(self, device: Device, host_key: str, now_ms: int) -> None:
+        """Record that this token is bad for one host key and was accepted at the provider's other environment.
 
         Raises:
             StoreDown: Redis did not answer.
         """
-        mark = token_marks.host(phone.pin, now_ms, index)
-        await self._connection.call("SET", keys.dead(phone.client_id), mark, "EX", keys.DEAD_S)
+        mark = token_marks.host(device.pin, now_ms, host_key)
+        await self._connection.call("SET", keys.dead(device.client_id), mark, "EX", keys.DEAD_S)
 
     def invalidate(self, changed: Iterable[str] | None) -> None:
         """Invalidate everything that depends on these keys (see `changes`); None: everything (FLUSHDB, a lost

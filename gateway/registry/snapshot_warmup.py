@@ -39,7 +39,7 @@ class SnapshotWarmup:
         """Start, or restart, after all snapshots became invalid."""
         if self._task is not None:
             self._task.cancel()
-        self._task = asyncio.create_task(self._run(), name="refill")
+        self._task = asyncio.create_task(self._run(), name="snapshot warm-up")
 
     async def close(self) -> None:
         """Stop; missing snapshots are made when they are needed."""

@@ -1,16 +1,16 @@
 """Marks of device tokens: a provider's stored responses about one token (the value of `keys.dead`).
 
-    <token digest>:<epoch ms>:<kind>:<digest of last_sync>:<places>:<reason>
+    <token digest>:<epoch ms>:<kind>:<digest of last_sync>:<host keys>:<reason>
 
 A mark belongs to one token: with another token it has no effect. Of the kinds, `gone` (Unregistered) holds everywhere
-and `bad` (BadDeviceToken) at the named places alone, which are digests of host and topic, separated by blanks; both end
-when `last_sync` of the client changes, since a device that syncs is alive. The value of `last_sync` is compared with
-the one at the time of the mark, so that neither its resolution of a second nor RhoConnect's clock matters. `host` means
-that the token is bad at the named place and was accepted at the provider's other environment: a sync does not end
-this mark.
+and `bad` (BadDeviceToken) for the named host keys alone: digests of host and topic, separated by blanks. Both end when
+`last_sync` of the client changes, since a device that syncs is alive. The value of `last_sync` is compared with the one
+at the time of the mark, so that neither its resolution of a second nor RhoConnect's clock matters. `host` means that
+the token is bad for the named host key and was accepted at the provider's other environment: a sync does not end this
+mark.
 
 Earlier versions wrote `<token digest>:<epoch ms>:<reason>`. Such a mark of BadDeviceToken has no effect, since it names
-no place.
+no host key.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ GONE: Final = "gone"
 BAD: Final = "bad"
 OTHER_HOST: Final = "host"
 DEAD_ON_ALL_HOSTS: Final = "dead"
-"""Result of `interpret` that is not a scope; a digest has 16 digits."""
+"""Result of `interpret` that is not a list of host keys, which have 16 digits each."""
 
 LEARNED_LUA: Final = "^%x+:%d+:host:"
 """Lua pattern of marks of the kind `host`, which outlive a registration with the same token."""
@@ -45,7 +45,7 @@ def digest(*words: str) -> str:
 
 def token_digest(pin: str) -> str:
     """The digest of a token in its mark; a new token has another digest, so its mark has no effect."""
-    return hashlib.blake2b(pin.encode(), digest_size=_DIGEST).hexdigest()
+    return digest(pin)
 
 
 MARK: Final = Script(
@@ -61,14 +61,14 @@ return 1
 
 
 def around(pin: str, reason: str, now_ms: int, host_keys: tuple[str, ...]) -> tuple[str, str]:
-    """The parts of a mark before and after the digest of the last sync; `host_keys`: scopes in which the token is
-    bad, empty: it is gone."""
+    """The parts of a mark before and after the digest of the last sync; `host_keys`: those for which the token is bad,
+    empty: it is gone."""
     kind = BAD if host_keys else GONE
     return f"{token_digest(pin)}:{now_ms}:{kind}:", f":{' '.join(host_keys[-_HOSTS_MAX:])}:{reason}"
 
 
 def host(pin: str, now_ms: int, host_key: str) -> str:
-    """The mark of a token that was bad in this scope and accepted at the provider's other environment."""
+    """The mark of a token that was bad for this host key and accepted at the provider's other environment."""
     return f"{token_digest(pin)}:{now_ms}:{OTHER_HOST}::{host_key}:BadDeviceToken"
 
 

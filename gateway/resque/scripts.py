@@ -37,20 +37,20 @@ end
 
 local taken = {}
 local function from(list, name)
-    local place = 0
-    while place < depth and #taken < most * 2 and room > 0 do
-        local item = redis.call('LINDEX', list, place)
+    local index = 0
+    while index < depth and #taken < most * 2 and room > 0 do
+        local item = redis.call('LINDEX', list, index)
         if not item then return end
         if ours(item) then
             -- Equal items are the same job: the removal of any of them keeps the order of the others.
-            if place == 0 then redis.call('LPOP', list) else redis.call('LREM', list, 1, item) end
+            if index == 0 then redis.call('LPOP', list) else redis.call('LREM', list, 1, item) end
             local id = string.format('%s%04x', ARGV[2], #taken / 2)
             redis.call('HSET', KEYS[2], id, name .. string.char(0) .. item)
             taken[#taken + 1] = id
             taken[#taken + 1] = name .. string.char(0) .. item
             room = room - #item
         else
-            place = place + 1
+            index = index + 1
         end
     end
 end

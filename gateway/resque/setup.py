@@ -11,25 +11,15 @@ from typing import Final
 from gateway.delivery.ping_additions import addition_rules
 from gateway.metrics import Metrics
 from gateway.queue.producer import QueueProducer
-from gateway.resque.store import ResqueLocation, ResqueStore
+from gateway.resque.store import ResqueStore
 from gateway.resque.worker import ResqueWorker
 from gateway.settings import Settings
-from gateway.store.address import main_address, queue_address
+from gateway.store.address import queue_address, resque_location
 from gateway.store.connection import RedisConnection
 from protocols.resque.records import host_part, worker_id
 
 _WAIT_S: Final = 2.0
 """Longest wait for Resque's Redis at startup: the other ingresses start after it."""
-
-
-def location_of(settings: Settings) -> ResqueLocation:
-    """The Redis and namespace of Resque: `resque.redis`, or else RhoConnect's own Redis.
-
-    Raises:
-        BadSetting: the setting is not an address.
-    """
-    own = settings.resque.redis
-    return ResqueLocation(main_address(settings)) if own is None else ResqueLocation.parse(own.reveal())
 
 
 @asynccontextmanager
@@ -46,7 +36,7 @@ async def open_resque(
     if not settings.resque.queues:
         yield None
         return
-    location = location_of(settings)
+    location = resque_location(settings)
     connection = RedisConnection(location.address, "resque")
     host = host_part(socket.gethostname(), gateway_id)
     name = worker_id(host, os.getpid(), settings.resque.queues)

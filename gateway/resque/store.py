@@ -18,7 +18,6 @@ from gateway.queue.entries import Entry
 from gateway.queue.ping_queue import BacklogLimits
 from gateway.resque import scripts
 from gateway.store import keys
-from gateway.store.address import RedisAddress, resque_address
 from gateway.store.connection import Argument, RedisConnection, RedisReplyError
 from protocols.ping.model import Ping
 from protocols.resque.job import CLASSES
@@ -33,23 +32,6 @@ DEPTH: Final = 200
 
 _log = structlog.get_logger("resque")
 _pack: Final = msgspec.msgpack.Encoder().encode
-
-
-class ResqueLocation(NamedTuple):
-    """A Redis, and the namespace of Resque's keys in it."""
-
-    address: RedisAddress
-    names: keys.ResqueKeys = keys.ResqueKeys()
-
-    @classmethod
-    def parse(cls, text: str) -> "ResqueLocation":
-        """Parse `resque.redis`.
-
-        Raises:
-            BadSetting: the text is not an address.
-        """
-        address, namespace = resque_address(text)
-        return cls(address, keys.ResqueKeys(namespace) if namespace else keys.ResqueKeys())
 
 
 class TakenJob(NamedTuple):
@@ -82,7 +64,7 @@ class ResqueStore:
         self._connection = connection
         self._names = names
         self._gateway = gateway
-        self._taken = keys.RESQUE_TAKEN + gateway
+        self._recovery_list = keys.RESQUE_TAKEN + gateway
         self.worker_id = worker_id
         self._unusable: set[str] = set()  # keys of Resque that have another type
 
@@ -110,18 +92,20 @@ class ResqueStore:
             len(CLASSES),
         ]
         lists = [self._names.queue(name) for name in queues]
-        names = [self._names.pause, self._taken, keys.RESQUE_TAKERS, *lists]
+        names = [self._names.pause, self._recovery_list, keys.RESQUE_TAKERS, *lists]
         flat = await self._connection.eval(scripts.TAKE, names, [*words, *CLASSES, *queues])
         return [_taken(*pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
 
     async def in_hand(self) -> list[TakenJob]:
         """Every job on this gateway's recovery list, oldest first. Raises StoreDown."""
-        flat = await self._connection.call("HGETALL", self._taken)
+        flat = await self._connection.call("HGETALL", self._recovery_list)
         pairs = list(zip(flat[::2], flat[1::2], strict=True))
         # Gateways assign ASCII ids only. A job under another id could not be removed from the list.
         readable = [pair for pair in pairs if pair[0].isascii()]
         if len(readable) < len(pairs):
-            _log.error("recovery_list_unreadable", name=self._taken, entries=len(pairs) - len(readable))
+            _log.error(
+                "recovery_list_unreadable", name=self._recovery_list, entries=len(pairs) - len(readable)
+            )
         return sorted(_taken(*pair) for pair in readable)
 
     async def take_over(self) -> int:
@@ -132,7 +116,7 @@ class ResqueStore:
             keys.RESQUE_TAKEN,
             keys.CLOCK_DRIFT_MS,
         ]
-        names = [keys.RESQUE_TAKERS, self._taken]
+        names = [keys.RESQUE_TAKERS, self._recovery_list]
         return int(await self._connection.eval(scripts.TAKE_OVER, names, words))
 
     async def admit(self, jobs: Sequence[tuple[TakenJob, Ping]], limits: BacklogLimits) -> str:
@@ -154,14 +138,14 @@ class ResqueStore:
         size = sum(len(job.item) for job, _ in jobs)
         reply = await self._connection.eval(
             scripts.ADMIT,
-            [self._taken, keys.PINGS, keys.STATS, *self._stats("processed")],
+            [self._recovery_list, keys.PINGS, keys.STATS, *self._stats("processed")],
             [len(jobs), size, *limits, _pack(entry), *(job.recovery_id for job, _ in jobs)],
         )
         return str(reply[0].decode())
 
     async def finish(self, job: TakenJob, failure: bytes = b"") -> bool:
         """Finish a job that is durable elsewhere or has failed; False: it was no longer in hand. Raises StoreDown."""
-        names = [self._taken, *self._stats("processed"), self._names.failed, *self._stats("failed")]
+        names = [self._recovery_list, *self._stats("processed"), self._names.failed, *self._stats("failed")]
         reply = await self._connection.eval(scripts.FINISH, names, [job.recovery_id, failure])
         return bool(reply)
 

@@ -8,9 +8,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from gateway.resque.setup import location_of
 from gateway.settings import Settings
-from gateway.store.address import RedisAddress, main_address, queue_address, rhoconnect_push_address
+from gateway.store.address import (
+    RedisAddress,
+    main_address,
+    queue_address,
+    resque_location,
+    rhoconnect_push_address,
+)
 from gateway.store.connection import RedisConnection
 from gateway.store.health import RedisHealth
 
@@ -28,7 +33,7 @@ def further_addresses(settings: Settings) -> dict[str, RedisAddress]:
     if settings.rhoconnect_push.mode == "builtin":
         found[RHOCONNECT_PUSH_REDIS] = rhoconnect_push_address(settings)
     if settings.resque.queues:
-        found["resque.redis"] = location_of(settings).address
+        found["resque.redis"] = resque_location(settings).address
     known = (main_address(settings), queue_address(settings))
     return {name: address for name, address in found.items() if address not in known}
 

@@ -17,6 +17,7 @@ from gateway.http_api.dependencies import Readiness
 from gateway.metrics import Metrics
 from gateway.queue.consumer import Streams
 from gateway.queue.idle_consumers import CHECK_S
+from gateway.scheduling.outcome import outcome_of
 from gateway.server.gc_policy import FullCollections
 from gateway.server.redis_checks import RedisChecks
 from gateway.settings import Settings
@@ -156,7 +157,7 @@ class Maintenance:
 async def _repeat(step: Callable[[], Awaitable[None]], every_s: float, metrics: Metrics) -> None:
     while True:
         await asyncio.sleep(every_s)
-        (failed,) = await asyncio.gather(step(), return_exceptions=True)
+        failed = await outcome_of(step())
         if isinstance(failed, StoreDown):
             metrics.store_errors("maintenance").inc()
             _log.debug("redis_unavailable", error=failed.message)

@@ -241,4 +241,4 @@ async def _maintain_ids(
     found = await secret.open()
     if found is not None:
         service.ids = Ids(found, weak=rhoconnect_push.accept_unsigned_ids)
-    return asyncio.create_task(secret.maintain(use), name="rps ids")
+    return asyncio.create_task(secret.maintain(use), name="rhoconnect_push ids")

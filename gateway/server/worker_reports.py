@@ -22,6 +22,7 @@ from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.operator_stores import OperatorStores
 from gateway.metrics import Metrics
 from gateway.queue.worker_reports import REPORT_S
+from gateway.scheduling.outcome import outcome_of
 from gateway.server.worker_channels import WorkerContext
 from gateway.telemetry.worker_report import CountsBuilder, WorkerCounts, WorkerReport
 
@@ -67,7 +68,7 @@ class WorkerReporter:
     async def run(self) -> None:
         """Work until the task is cancelled. An unavailable Redis only delays the reports."""
         while True:
-            (failed,) = await asyncio.gather(self.step(), return_exceptions=True)
+            failed = await outcome_of(self.step())
             if isinstance(failed, StoreDown):
                 self._metrics.store_errors("worker_report").inc()
                 _log.debug("redis_unavailable", error=failed.message)

@@ -20,6 +20,15 @@ _APPLE_HOSTS: Final = {
     "api.sandbox.push.apple.com": "api.sandbox.push.apple.com",
     "api.development.push.apple.com": "api.sandbox.push.apple.com",
 }
+_DISPLACED: Final[dict[str, tuple[str, ...]]] = {
+    "key": ("key_file", "certificate_file", "certificate_passphrase"),
+    "key_file": ("key", "certificate_file", "certificate_passphrase"),
+    # A certificate contains its own topics.
+    "certificate_file": ("key", "key_file", "certificate_passphrase", "topic"),
+    "environment": ("host", "port", "sandbox_host", "sandbox_port"),
+    "host": ("port",),
+    "sandbox_host": ("sandbox_port",),
+}
 _APPLE_PORTS: Final = (443, 2197)
 """Any other port beside an Apple host belongs to the binary protocol (2195)."""
 
@@ -31,8 +40,8 @@ class ApnsSettings(ProviderSettings, frozen=True):
         key_file: path of the p8 key; key: the key as text. At most one of the two.
         key_id: ten characters; required with a key.
         team_id: ten characters, of the Apple developer account; required with a key.
-        certificate_file: PEM with both certificate and key, instead of a p8 key (`:iphonecertfile:`).
-        certificate_passphrase: passphrase of the key in that PEM.
+        certificate_file: PEM or PKCS#12 file with both certificate and key, instead of a p8 key (`:iphonecertfile:`).
+        certificate_passphrase: passphrase of the key in that file.
         topic: the app's bundle id; None: the topic of the certificate.
         environment: the Apple host if `host` is not given; with `auto`, the gateway uses both hosts and stores which of
             them accepts each device's token.
@@ -107,6 +116,11 @@ class ApnsSettings(ProviderSettings, frozen=True):
         """Yield the interval of background pushes, which has no effect yet."""
         if self.background_min_interval_s:
             yield "background_min_interval_s"
+
+    @classmethod
+    def displaced(cls) -> dict[str, tuple[str, ...]]:
+        """Return the rules for credentials, and for servers: another host has a port of its own."""
+        return _DISPLACED
 
     @classmethod
     def from_rhoconnect(cls, section: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,9 +31,10 @@ _WORD: Final = re.compile(r"[\w. -]{0,32}")
 class Converter:
     """Converts trees of plain values.
 
-    locate: returns the location at which a value was given ("settings.yml, line 12"), for error messages.
-    folder: base of relative paths.
-    strict: whether numbers and booleans must have these types; environment variables are always text.
+    Args:
+        locate: returns the location at which a value was given ("settings.yml, line 12"), for error messages.
+        folder: base of relative paths.
+        strict: whether numbers and booleans must have these types; environment variables are always text.
     """
 
     def __init__(self, locate: Callable[[SettingPath], str], folder: Path, *, strict: bool = True) -> None:

@@ -16,8 +16,7 @@ class FcmSettings(ProviderSettings, frozen=True):
 
     Attributes:
         credentials_file: path of a JSON file with a Google credential; credentials: its content as text, or
-            `metadata` for
-            the metadata server. At most one of the two.
+            `metadata` for the metadata server. At most one of the two.
         project_id: Firebase project (`:fcm_project_id:`); None: the project of the credential.
         package_name: Android package to which messages are restricted (`:package_name:`).
         endpoint: scheme, host and port of the API.

@@ -10,31 +10,16 @@ from typing import Any, Final
 from gateway.settings.provider_settings import ProviderSettings
 
 Tree = Mapping[str, Any]
+Displacements = Mapping[str, tuple[str, ...]]
+"""Keys of one level of a tree, and the keys of the same level that each displaces."""
 
-_DISPLACES: Final[Mapping[str, tuple[str, ...]]] = {
-    "redis": ("documents",),  # one address from the environment replaces all of the file's (contract §7)
-    "key": ("key_file", "certificate_file", "certificate_passphrase"),
-    "key_file": ("key", "certificate_file", "certificate_passphrase"),
-    "certificate_file": (
-        "key",
-        "key_file",
-        "certificate_passphrase",
-        "topic",
-    ),  # a certificate contains its own topics
-    "environment": ("host", "port", "sandbox_host", "sandbox_port"),
-    "host": ("port",),
-    "sandbox_host": ("sandbox_port",),
-    "credentials": ("credentials_file",),
-    "credentials_file": ("credentials",),
-}
+_DISPLACED: Final[Displacements] = {"redis": ("documents",)}
+"""The rule of the whole tree: one address from the environment replaces all addresses of the file (contract §7)."""
 _NO_SECTIONS: Final[Mapping[str, type[ProviderSettings]]] = {}
 
 
 def overlay(
-    below: Tree,
-    above: Tree,
-    sections: Mapping[str, type[ProviderSettings]] = _NO_SECTIONS,
-    displaces: Mapping[str, tuple[str, ...]] = _DISPLACES,
+    below: Tree, above: Tree, sections: Mapping[str, type[ProviderSettings]] = _NO_SECTIONS
 ) -> dict[str, Any]:
     """Return the union of both trees; `above` wins. A null displaces nothing.
 
@@ -42,15 +27,22 @@ def overlay(
         below: the weaker layer.
         above: the stronger layer.
         sections: the sections of providers, at any level of the tree; each displaces settings by its own rules.
-        displaces: keys of this level, and the keys that each displaces.
     """
-    displaced = {name for key, value in above.items() if value is not None for name in displaces.get(key, ())}
+    return _merged(below, above, sections, _DISPLACED)
+
+
+def _merged(
+    below: Tree, above: Tree, sections: Mapping[str, type[ProviderSettings]], displacements: Displacements
+) -> dict[str, Any]:
+    displaced = {
+        name for key, value in above.items() if value is not None for name in displacements.get(key, ())
+    }
     merged = {key: value for key, value in below.items() if key not in displaced}
     for key, value in above.items():
         beneath = merged.get(key)
         if isinstance(beneath, Mapping) and isinstance(value, Mapping):
             own = sections[key].displaced() if key in sections else {}
-            merged[key] = overlay(beneath, value, sections, {**own, **_DISPLACES})
+            merged[key] = _merged(beneath, value, sections, own)
         else:
             merged[key] = value
     return merged

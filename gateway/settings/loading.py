@@ -1,8 +1,8 @@
 """Loading: from a file, an environment name and the process environment to one frozen `Settings`.
 
-The layers, each overlaid on the previous one: Google's ambient variable, RhoConnect's own keys, `:gateway:`, the
-process environment. Then each value is converted to its type, each unknown key is refused, each relative path is
-resolved, and each app inherits the settings that it does not set itself.
+The layers, each overlaid on the previous one: the providers' own variables (`environment.ambient`), RhoConnect's own
+keys, `:gateway:`, the other variables of the process environment. Then each value is converted to its type, each
+unknown key is refused, each relative path is resolved, and each app inherits the settings that it does not set itself.
 """
 
 import importlib

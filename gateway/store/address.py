@@ -4,13 +4,14 @@ This module imports no Redis library, since the supervisor reads addresses too.
 """
 
 from collections.abc import Iterator
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import msgspec
 
 from gateway.errors import BadSetting
 from gateway.settings import Secret, Settings
+from gateway.store.keys import ResqueKeys
 from protocols.credential_text import is_path
 from protocols.numbers import whole
 
@@ -119,23 +120,41 @@ def rhoconnect_push_address(settings: Settings) -> RedisAddress:
     return main_address(settings) if own is None else RedisAddress.parse(own)
 
 
-def resque_address(text: Secret | str) -> tuple[RedisAddress, str]:
-    """The address and the namespace in `resque.redis`; the namespace is "" if the text has none.
+class ResqueLocation(NamedTuple):
+    """A Redis, and the names of Resque's keys in it."""
 
-    Accepts any form of an address, and Resque's `host:port[:db]/namespace`. A URL names the namespace as
-    `?namespace=`.
+    address: RedisAddress
+    names: ResqueKeys = ResqueKeys()
+
+    @classmethod
+    def parse(cls, text: Secret | str) -> Self:
+        """Parse `resque.redis`.
+
+        Accepts any form of an address, and Resque's `host:port[:db]/namespace`. A URL names the namespace as
+        `?namespace=`.
+
+        Raises:
+            BadSetting: the text is not an address.
+        """
+        plain = text.reveal() if isinstance(text, Secret) else text
+        if "://" not in plain:
+            server, _, namespace = plain.partition("/")
+        else:
+            server, _, namespace = plain.partition("namespace=")
+            namespace, _, rest = namespace.partition("&")
+            server = (server + rest).rstrip("?&")
+        address = RedisAddress.parse(server, setting="resque.redis")
+        return cls(address, ResqueKeys(namespace)) if namespace else cls(address)
+
+
+def resque_location(settings: Settings) -> ResqueLocation:
+    """The Redis and the key names of Resque: `resque.redis`, or else RhoConnect's own Redis.
 
     Raises:
-        BadSetting: the text is not an address.
+        BadSetting: the setting is not an address, or the settings have no address.
     """
-    plain = text.reveal() if isinstance(text, Secret) else text
-    if "://" not in plain:
-        server, _, namespace = plain.partition("/")
-    else:
-        server, _, namespace = plain.partition("namespace=")
-        namespace, _, rest = namespace.partition("&")
-        server = (server + rest).rstrip("?&")
-    return RedisAddress.parse(server, setting="resque.redis"), namespace
+    own = settings.resque.redis
+    return ResqueLocation(main_address(settings)) if own is None else ResqueLocation.parse(own)
 
 
 def all_addresses(settings: Settings) -> Iterator[tuple[str, RedisAddress]]:
@@ -145,7 +164,7 @@ def all_addresses(settings: Settings) -> Iterator[tuple[str, RedisAddress]]:
         BadSetting: a setting is not an address.
     """
     if settings.resque.redis is not None:
-        yield "resque.redis", resque_address(settings.resque.redis)[0]
+        yield "resque.redis", ResqueLocation.parse(settings.resque.redis).address
     named = {
         "redis": settings.redis,
         "queue.redis": settings.queue.redis,

@@ -279,12 +279,12 @@ async def _info(redis: Redis) -> dict[str, Any]:
     except ResponseError:
         return {"role": "master"}
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
-    hello = {_text(name): value for name, value in pairs}
-    product, version = _text(hello.get("server", "")), _text(hello.get("version", UNKNOWN))
+    hello = {as_text(name): value for name, value in pairs}
+    product, version = as_text(hello.get("server", "")), as_text(hello.get("version", UNKNOWN))
     return {
         "valkey_version" if product == "valkey" else "redis_version": version,
-        "role": _text(hello.get("role", "master")),
-        "cluster_enabled": _text(hello.get("mode", "")) == "cluster",
+        "role": as_text(hello.get("role", "master")),
+        "cluster_enabled": as_text(hello.get("mode", "")) == "cluster",
     }
 
 
@@ -297,7 +297,7 @@ async def _config(redis: Redis) -> dict[str, str]:
             answer = await redis.config_get(name)
         except ResponseError:
             return found
-        found |= {_text(key): _text(value) for key, value in answer.items()}
+        found |= {as_text(key): as_text(value) for key, value in answer.items()}
     return found
 
 
@@ -306,8 +306,9 @@ def _number(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def as_text(value: Any) -> str:
+    """Return a value of a reply as text: redis-py returns bytes, and numbers where it expects some."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _revealed(secret: Secret | None) -> str | None:

@@ -19,7 +19,7 @@ from gateway.store.address import (
     document_addresses,
     main_address,
     queue_address,
-    resque_address,
+    resque_location,
     rhoconnect_push_address,
 )
 from gateway.store.client_factory import client
@@ -109,10 +109,9 @@ def uses(settings: Settings, *, checking: bool = False) -> Iterator[RedisUse]:
         yield rhoconnect_push_use(settings)
     yield from _events(settings, RedisUse(queue_setting, queued, "events"), main)
     if settings.resque.queues:
-        own = settings.resque.redis
-        location = (main, "") if own is None else resque_address(own)
-        setting = "redis" if own is None else "resque.redis"
-        yield RedisUse(setting, location[0], "resque", {NAMESPACE: [location[1] or "resque"]})
+        setting = "redis" if settings.resque.redis is None else "resque.redis"
+        address, names = resque_location(settings)
+        yield RedisUse(setting, address, "resque", {NAMESPACE: [names.namespace]})
 
 
 def rhoconnect_push_use(settings: Settings) -> RedisUse:

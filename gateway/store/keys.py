@@ -361,7 +361,8 @@ def count(kind: str) -> str:
 # -- data changes --------------------------------------------------------------------------------------------
 
 CHANGE_EVENTS: Final = "rhopush:{q}:events"
-"""HASH: the gateway that subscribes on behalf of all: `holder`, `until` and `heard` (epoch ms), `mark`."""
+"""HASH: the lease of the gateway that stores changes: `holder`, `until`, `heard` (epoch ms of its last renewal) and
+`mark`; while no gateway holds it, `since` and `by`: the longest subscribed gateway that asked for it."""
 WINDOWS: Final = "rhopush:{q}:windows"
 """ZSET: user -> epoch ms at which the next of the user's sources is due."""
 WINDOW: Final = "rhopush:{q}:window:"
@@ -380,14 +381,6 @@ CHANGE_EVENT_MARKS: Final = "rhopush:events:mark"
 
 
 # -- Resque (contract §3.2) ----------------------------------------------------------------------------------
-
-RESQUE_QUEUES: Final = "resque:queues"
-"""SET: the names of Resque's queues."""
-
-
-def resque_queue(name: str) -> str:
-    """LIST: the jobs of a Resque queue."""
-    return f"resque:queue:{name}"
 
 
 class ResqueKeys(NamedTuple):

@@ -331,7 +331,12 @@ PURPOSES: Final = (
         "counts of users, devices and keys in `rhopush check`",
         "`rhopush check` cannot count users and devices, or `--clean` cannot remove keys",
         (
-            *(f"SSCAN {keys.APP_USERS} 0", f"SCARD {keys.APP_USERS}", f"LLEN {keys.RESQUE_QUEUES}", "SCAN 0"),
+            *(
+                f"SSCAN {keys.APP_USERS} 0",
+                f"SCARD {keys.APP_USERS}",
+                f"LLEN {keys.ResqueKeys().queues}",
+                "SCAN 0",
+            ),
             *("CLIENT LIST", f"XINFO GROUPS {keys.PROBE}", f"XGROUP DESTROY {keys.PROBE} g"),
             *_on(keys.PROBE, "GET KEY", "UNLINK KEY", "HLEN KEY", "ZRANGE KEY 0 0"),
         ),

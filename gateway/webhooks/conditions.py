@@ -110,20 +110,15 @@ class ConditionMonitor:
 def lane_conditions(lane: Lane) -> Iterator[Condition]:
     """Yield the conditions of a lane and of its credential; none before the first attempt of the lane."""
     link, subject = lane.link, f"lane:{lane.name}"
+    about: dict[str, str | int] = {"lane": lane.name, "provider": lane.provider.name}
     if link.state is LinkState.DOWN:
-        event = {"lane": lane.name, "provider": lane.provider.name, "error": link.error}
-        yield Condition(subject, "down", ConditionEvent(LANE_DOWN, dict(event)))
+        yield Condition(subject, "down", ConditionEvent(LANE_DOWN, about | {"error": link.error}))
     elif link.state is LinkState.UP:
-        event = {"lane": lane.name, "provider": lane.provider.name}
-        yield Condition(subject, NORMAL, ConditionEvent(LANE_UP, dict(event)))
+        yield Condition(subject, NORMAL, ConditionEvent(LANE_UP, about))
     subject = f"credential:{lane.name}"
     if lane.halted:
-        refused = {
-            "lane": lane.name,
-            "provider": lane.provider.name,
-            "reason": lane.error_text or "",
-        }
-        yield Condition(subject, "refused", ConditionEvent(CREDENTIAL_REFUSED, dict(refused)))
+        event = ConditionEvent(CREDENTIAL_REFUSED, about | {"reason": lane.error_text or ""})
+        yield Condition(subject, "refused", event)
     elif link.state is LinkState.UP:
         yield Condition(subject, NORMAL)
 

@@ -14,6 +14,7 @@ from gateway.clock import SHARED_CLOCK
 from gateway.errors import CredentialError, NotFound, StoreDown
 from gateway.metrics import Metrics
 from gateway.queue.outbox import EventPlan
+from gateway.scheduling.outcome import outcome_of
 from gateway.settings import Settings, WebhookSettings
 from gateway.store.connection import RedisConnection
 from gateway.tracing import PingTracer
@@ -74,11 +75,7 @@ class WebhookDispatcher:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def open(self, settings: Settings) -> None:
-        """Start the delivery. New endpoints receive the events from now on.
-
-        Raises:
-            StoreDown: Redis does not answer.
-        """
+        """Start the delivery. New endpoints receive the events from now on, or from the time at which Redis answers."""
         if settings.webhooks:
             try:
                 await self._states.begin(settings.webhooks)
@@ -161,7 +158,7 @@ class WebhookDispatcher:
         }
 
     async def of_ping(self, ping_id: str) -> list[dict[str, Any]]:
-        """The messages with events of a ping, and how far each endpoint has received them (`PingEvents.of`).
+        """Return the messages with events of a ping, and how far each endpoint has received them (`PingEvents.of`).
 
         Raises:
             StoreDown: Redis does not answer.
@@ -256,7 +253,7 @@ class WebhookDispatcher:
 
     async def _tried(self, step: Callable[[], Awaitable[float | None]]) -> float:
         """Await a step, and return its result, or the pause in seconds after an error."""
-        (found,) = await asyncio.gather(step(), return_exceptions=True)
+        found = await outcome_of(step())
         if isinstance(found, StoreDown):
             self._metrics.store_errors("webhooks").inc()
             _log.debug("redis_unavailable", error=found.message)

@@ -20,7 +20,7 @@ from gateway.metrics import Metrics
 from gateway.settings import WebhookSettings
 from gateway.tracing import PingTracer, WebhookCall
 from gateway.webhooks.endpoint_state import PROGRESS, EndpointState, EndpointStates
-from gateway.webhooks.outbox import Outbox, StoredRecord, event_record, traces_of
+from gateway.webhooks.outbox import SECOND_MS, Outbox, StoredRecord, event_record, traces_of
 from gateway.webhooks.sink import Sink
 from protocols.webhooks.attempts import RETRY_AFTER_MAX_S, DeliveryAttempt, Outcome, delay_s
 from protocols.webhooks.events import Message
@@ -34,7 +34,6 @@ STANDBY_S: Final = 5.0
 """Interval at which a worker that is not the leader tries to become it."""
 _WAIT_MAX_S: Final = 2 * RETRY_AFTER_MAX_S
 """Longest delay that is observed: a longer one was stored before Redis' clock was set back."""
-_SECOND_MS: Final = 1_000
 LOST_S: Final = 60.0
 """Interval at which records that were removed are counted while the endpoint waits for its next attempt."""
 _ERROR_CHARACTERS: Final = 300
@@ -76,7 +75,7 @@ class EndpointDelivery:
         self._tracer = tracer
         self._wanted = frozenset(settings.events)
         self.digest: Final = digest_of(settings)
-        self._begun = False
+        self._has_state = False
         self._is_leader = False
         self._counted_s = float("-inf")
         metrics.webhook_oldest_age_seconds(name).set(0)
@@ -89,9 +88,9 @@ class EndpointDelivery:
         Raises:
             StoreDown: Redis does not answer.
         """
-        if not self._begun:  # Redis may not have answered when the dispatcher began the endpoint
+        if not self._has_state:  # Redis may not have answered when the dispatcher began the endpoint
             await self._states.begin((self.name,))
-            self._begun = True
+            self._has_state = True
         state = await self._states.hold(self.name)
         if state is None:
             self._end_leadership()
@@ -133,11 +132,11 @@ class EndpointDelivery:
             if state.oldest_ms:  # the event was removed
                 await self._states.change(self.name, {}, delete=("oldest", "due", *PROGRESS))
             return POLL_S
-        left_ms = (first.second + 1) * _SECOND_MS - state.now_ms
-        if 0 < left_ms <= _SECOND_MS:  # a record further in the future is older than a change of the clock
+        left_ms = (first.second + 1) * SECOND_MS - state.now_ms
+        if 0 < left_ms <= SECOND_MS:  # a record further in the future is older than a change of the clock
             self._export_age(state, first.at_ms if event_record(first, self._wanted).events else 0)
             return left_ms / 1000
-        records, progress = _begun(await self._outbox.next_second(state.cursor), state.progress)
+        records, progress = _begun_records(await self._outbox.next_second(state.cursor), state.progress)
         if not records:  # all of them were removed meanwhile
             return 0.0
         messages = remaining([event_record(record, self._wanted) for record in records], progress)
@@ -238,7 +237,7 @@ class EndpointDelivery:
         self._metrics.webhook_disabled(self.name).set(0)
 
 
-def _begun(
+def _begun_records(
     records: Sequence[StoredRecord], progress: DeliveryProgress
 ) -> tuple[Sequence[StoredRecord], DeliveryProgress]:
     """Return the records of a second whose delivery has begun, without those that were added since, and its progress;

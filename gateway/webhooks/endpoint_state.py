@@ -35,7 +35,6 @@ NO_RECORD: Final = "0-0"
 PROGRESS: Final = DeliveryProgress._fields
 """Fields of the progress in the next second."""
 _ID: Final = re.compile(r"([0-9]{1,18})-([0-9]{1,20})")
-_LAST_SEQUENCE: Final = "18446744073709551615"
 
 BEGIN: Final = Script(
     CHECKS
@@ -88,7 +87,7 @@ end
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 return {now, redis.call('HGETALL', KEYS[2]), string.format('%.0f', behind)}
-""".replace("@LAST@", _LAST_SEQUENCE).replace("@PROGRESS@", ", ".join(f"'{name}'" for name in PROGRESS))
+""".replace("@LAST@", str(UINT64_MAX)).replace("@PROGRESS@", ", ".join(f"'{name}'" for name in PROGRESS))
 )
 """Become, or stay, the leader of an endpoint, and apply a replay; returns Redis' time in ms, the state, and the number
 of the last record that the outbox has removed (0: unknown), or an empty list if another worker is the leader."""

@@ -97,4 +97,6 @@ async def _read_body(response: aiohttp.ClientResponse) -> None:
     the receiver has answered."""
     with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError, ValueError):
         async with asyncio.timeout(_READ_S):
-            await response.content.read(_READ_BYTES)
+            left = _READ_BYTES
+            while left > 0 and (part := await response.content.read(left)):
+                left -= len(part)

@@ -23,7 +23,7 @@ from gateway.queue.outbox import (
 from gateway.store import keys
 from gateway.store.connection import RedisConnection, Script
 from gateway.store.lua import CHECKS
-from protocols.numbers import stored
+from protocols.numbers import UINT64_MAX, stored
 from protocols.webhooks.attempts import GIVE_UP_S
 from protocols.webhooks.events import (
     DEVICE_INVALID,
@@ -37,7 +37,7 @@ _log = structlog.get_logger("webhooks")
 
 READ_RECORDS: Final = 500
 """Most records of one read, during which Redis serves no other client for some milliseconds."""
-_SECOND_MS: Final = 1_000
+SECOND_MS: Final = 1_000
 _read_settlement: Final = decoder(SettledEvents)
 _condition: Final = decoder(ConditionEvent)
 _read_traces: Final = decoder(list[PingTrace])
@@ -112,7 +112,7 @@ class StoredRecord(NamedTuple):
     @property
     def second(self) -> int:
         """The second of Redis' clock to which the record belongs."""
-        return self.at_ms // _SECOND_MS
+        return self.at_ms // SECOND_MS
 
 
 class Outbox:
@@ -139,6 +139,11 @@ class Outbox:
         while found[-1].second == second and (more := await self._read(found[-1].record)):
             found += more
         return [record for record in found if record.second == second]
+
+    async def records_of(self, second: int) -> list[StoredRecord]:
+        """Return all records of a second of Redis' clock; empty if there are none, or all of them were removed."""
+        found = await self.next_second(f"{second * SECOND_MS - 1}-{UINT64_MAX}")
+        return found if found and found[0].second == second else []
 
     async def _read(self, after: str, most: int = READ_RECORDS) -> list[StoredRecord]:
         reply = await self._connection.call("XRANGE", keys.WEBHOOK_EVENTS, f"({after}", "+", "COUNT", most)

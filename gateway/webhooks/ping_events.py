@@ -13,10 +13,10 @@ from gateway.settings import WebhookSettings
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.webhooks.endpoint_state import EndpointState, EndpointStates
-from gateway.webhooks.outbox import Outbox, StoredRecord, event_record
+from gateway.webhooks.outbox import SECOND_MS, Outbox, StoredRecord, event_record
 from protocols.instants import instant_text
-from protocols.numbers import UINT64_MAX, whole
 from protocols.webhooks.events import Message, messages_of
+from protocols.webhooks.progress import position
 
 RECORDS_MAX: Final = 20
 """Most records of one ping that are read, the newest: a broadcast or a ping with many retries has more."""
@@ -24,8 +24,6 @@ DELIVERED: Final = "delivered"
 WAITING: Final = "waiting"
 FAILING: Final = "failing"
 DISABLED: Final = "disabled"
-_SECOND_MS: Final = 1_000
-_LAST_OF_MS: Final = "18446744073709551615"
 
 
 class KnownEndpoint(NamedTuple):
@@ -81,19 +79,9 @@ class PingEvents:
         found = [
             name.removeprefix(prefix).decode("ascii", "replace") for name in names if name.startswith(prefix)
         ]
-        newest = sorted(filter(None, map(_position, found)))[-RECORDS_MAX:]
-        seconds = []
-        for second in sorted({at_ms // _SECOND_MS for at_ms, _ in newest}):
-            records = await self._outbox.next_second(f"{second * _SECOND_MS - 1}-{_LAST_OF_MS}")
-            if records and records[0].second == second:  # otherwise they were removed
-                seconds.append(records)
-        return seconds
-
-
-def _position(record: str) -> tuple[int, int] | None:
-    at, _, number = record.partition("-")
-    at_ms, sequence = whole(at), whole(number, highest=UINT64_MAX)
-    return None if not at_ms or sequence is None else (at_ms, sequence)
+        newest = sorted(map(position, found))[-RECORDS_MAX:]
+        seconds = sorted({at_ms // SECOND_MS for at_ms, _ in newest if at_ms})
+        return [records for second in seconds if (records := await self._outbox.records_of(second))]
 
 
 def _rows(
@@ -106,8 +94,7 @@ def _rows(
     """Return the rows of one endpoint and one second."""
     wanted, disabled = frozenset(endpoint.settings.events), state.disabled == endpoint.digest
     messages = messages_of([event_record(record, wanted) for record in records])
-    ended = _position(records[-1].record) or (0, 0)
-    done = ended <= (_position(state.cursor) or (0, 0))
+    done = position(records[-1].record) <= position(state.cursor)
     sent = [number for number, message in enumerate(messages) if message.id == state.progress.sent]
     delivered = len(messages) if done else sent[0] + 1 if sent else 0
     return [

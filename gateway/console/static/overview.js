@@ -108,7 +108,7 @@ function lane(one) {
   const breaker = document.createElement("td");
   breaker.append(cell("span", one.breaker, one.breaker === "closed" ? "" : "state-bad"));
   const connections = one.connections === null ? cell("td", "–", "text-end") : amount(one.connections);
-  return [head, state, breaker, connections, amount(one.streams), amount(one.backlog), amount(one.parked)];
+  return [head, state, breaker, connections, amount(one.in_flight), amount(one.backlog), amount(one.parked)];
 }
 
 function credential(one) {

@@ -22,6 +22,7 @@ from gateway.delivery.credential_files import text_of_setting, try_authorities
 from gateway.delivery.provider import REFUSALS_S
 from gateway.errors import CredentialError
 from gateway.logs.redaction import scrub
+from gateway.scheduling.outcome import outcome_of
 from gateway.settings import FcmSettings
 from gateway.transport.tls import client_context
 from protocols.errors import CredentialRefused, InputError, NoAccessToken
@@ -103,7 +104,7 @@ class FcmAccount:
         failures = 0
         while True:
             # Any error is caught: without this task the lane could never send again.
-            (found,) = await asyncio.gather(self._fetch(), return_exceptions=True)
+            found = await outcome_of(self._fetch())
             if not isinstance(found, AccessToken):
                 self.error = scrub(str(found) or type(found).__name__)[:_ERROR_MAX]
                 _log.warning("access_token_fetch_failed", error=self.error)

@@ -10,7 +10,7 @@ from typing import Final
 from gateway.settings import load
 from gateway.settings.environment import setting_paths, variable_of
 from gateway.settings.rhoconnect_push import read_config, translate
-from gateway.store.address import RedisAddress, all_addresses, resque_address
+from gateway.store.address import RedisAddress, ResqueLocation, all_addresses
 from tests.fuzz.target import Step, Target, plain
 
 FILE: Final = b"""\
@@ -87,7 +87,7 @@ def _config() -> Iterator[Step]:
 
 def _address(data: bytes) -> None:
     text = os.fsdecode(data)
-    for read in (RedisAddress.parse, resque_address):
+    for read in (RedisAddress.parse, ResqueLocation.parse):
         found = read(text)
         str(found)
 

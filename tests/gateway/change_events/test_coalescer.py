@@ -1,3 +1,4 @@
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -7,9 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.change_events import Coalescer, open_change_events, source_rules, windows
+from gateway.change_events.subscriber import ChangeSubscriber, Subscription
 from gateway.metrics import Metrics
 from gateway.settings import EventSettings, Secret, Settings, Source
 from gateway.store import keys
+from gateway.store.address import RedisAddress
 from tests.gateway.change_events.conftest import Queued, queued
 from tests.support.redis import RedisServer
 from tests.support.worker_core import until
@@ -204,6 +207,36 @@ async def test_a_new_leader_stores_the_changes_of_the_former_one(
         await told(redis_client, "Product", "ann", id="18")
         found = await pings(redis_client, 2)
     assert [one.pair for one in found] == [("bob", ("Order", "Product")), ("ann", ("Product",))]
+
+
+async def test_changes_whose_storing_has_begun_survive_the_end_of_the_gateway(
+    redis_address: str, redis_client: Redis
+) -> None:
+    """The last change is in the second call of a write, which has not been sent when the gateway ends."""
+    stack = AsyncExitStack()
+    made = await stack.enter_async_context(listening(redis_address))
+    await writing(made)
+    subscriber = ChangeSubscriber(
+        RedisAddress.parse(redis_address), Subscription(), made.on_message, made.on_mark, made.on_gap
+    )
+    users = [f"user{number}" for number in range(windows.CHANGES + 1)]
+    await redis_client.client_pause(60_000, all=False)
+    for user in users:
+        event = json.dumps({"source": "Product", "user_id": user}).encode()
+        made.on_message(subscriber, [b"message", CHANNEL.encode(), event])
+    await turns()
+    closing = asyncio.create_task(stack.aclose())
+    await turns()
+    await redis_client.client_unpause()
+    await closing
+    found = {user.decode() for user in await redis_client.zrange(keys.WINDOWS, 0, -1)}
+    assert sorted(set(users) - found) == []
+
+
+async def turns() -> None:
+    """Let all tasks run that can run."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("name", [keys.WINDOW, keys.PUSHED])

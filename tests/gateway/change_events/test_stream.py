@@ -78,7 +78,7 @@ async def test_an_unreadable_stream_entry_does_not_delay_others(
     for event in damaged:
         await redis_client.xadd(CHANNEL, {"event": event})
     await redis_client.xadd(CHANNEL, {"other": "field"})
-    good = await redis_client.xadd(CHANNEL, {"event": '{"source": "Product", "user_id": "bob"}'})
+    await redis_client.xadd(CHANNEL, {"event": '{"source": "Product", "user_id": "bob"}'})
     if again:
         await redis_client.xgroup_create(CHANNEL, keys.CHANGE_EVENT_GROUP, "0")
         await redis_client.xreadgroup(keys.CHANGE_EVENT_GROUP, "gateway", {CHANNEL: ">"})
@@ -86,7 +86,6 @@ async def test_an_unreadable_stream_entry_does_not_delay_others(
         found = await pings(redis_client, 1)
         await until(lambda: _acknowledged(redis_client))
     assert [one.pair for one in found] == [("bob", ("Product",))]
-    assert good
     assert sum(counts(metrics, "change_events_ignored", "reason").values()) == len(damaged) + 1
 
 

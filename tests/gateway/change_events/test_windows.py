@@ -175,9 +175,9 @@ async def test_one_process_holds_the_lease_and_publishes_its_mark(connection: Re
     assert (await made.hold("one", "one#1", 0))[:2] == (True, None)
     assert (await made.hold("two", "", 10_000))[::2] == (False, "one#1")
     await made.hold("one", "one#2", 0)
-    await made.give_back("two")
+    await made.release("two")
     assert (await made.hold("two", "", 10_000))[::2] == (False, "one#2")
-    await made.give_back("one")
+    await made.release("one")
     took = await made.hold("two", "", 10_000)
     assert (took.held, took.mark) == (True, "one#2")
     assert not (await made.hold("one", "", 10_000)).held
@@ -195,7 +195,7 @@ async def test_a_free_lease_is_reserved_for_a_continuous_subscriber(
     gone = {"heard": now_ms - silent_ms, "until": now_ms - 1}
     await redis_client.hset(keys.CHANGE_EVENTS, mapping=gone)
     if given_back:
-        await made.give_back("one")
+        await made.release("one")
     assert not (await made.hold("new", "", silent_ms // 2)).held
     old = await made.hold("old", "", silent_ms + 2_000)
     assert old.held
@@ -204,7 +204,7 @@ async def test_a_free_lease_is_reserved_for_a_continuous_subscriber(
     long_ago_ms = silent_ms + GRACE_MS + 1
     await redis_client.hset(keys.CHANGE_EVENTS, mapping={"heard": now_ms - long_ago_ms, "until": now_ms - 1})
     if given_back:
-        await made.give_back("old")
+        await made.release("old")
     assert (await made.hold("new", "", 0)).held
 
 

@@ -107,6 +107,23 @@ async def test_every_redis_of_documents_is_examined(
     assert [line.split()[0] for line in found] == ["ok", "FAIL"]
 
 
+async def test_jobs_and_workers_are_counted_in_the_namespace_of_the_settings(
+    redis_client: Redis, redis_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await lay_rhoconnect(redis_client)
+    await redis_client.rpush("jobs:queue:ping", *(["{}"] * 3))
+    await redis_client.sadd("jobs:workers", "app9:1:ping", "app9:2:mail")
+    resque = {"redis": redis_address.replace("db=0", "db=0&namespace=jobs")}
+    _, lines = await check(
+        tmp_path, capsys, {"production": {"redis": redis_address, "gateway": {"resque": resque}}}
+    )
+    found = {" ".join(line.split()) for line in lines}
+    assert found >= {
+        "ok resque 3 jobs wait in ping",
+        "warn resque other workers take from ping, and push as RhoConnect does: app9:1:ping",
+    }
+
+
 async def test_an_empty_redis_is_no_rhoconnect(
     redis_client: Redis, redis_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,12 +71,14 @@ def test_on_a_terminal_it_prints_a_table_and_it_reads_page_after_page(
 ) -> None:
     ping = {"state": "open", "accepted_at": None, "ingress": "http", "counts": {"accepted": 3, "later": 0}}
     pages = {
-        "limit=501": None,
-        "limit=500": {"pings": [], "next_cursor": "a"},
-        "limit=500&cursor=a": {"pings": [ping | {"ping_id": "x" * 32}] * 500, "next_cursor": "b"},
-        "limit=1&cursor=b": {"pings": [ping | {"ping_id": "y" * 32}], "next_cursor": "c"},
+        (500, None): {"pings": [], "next_cursor": "a"},
+        (500, "a"): {"pings": [ping | {"ping_id": "x" * 32}] * 500, "next_cursor": "b"},
+        (1, "b"): {"pings": [ping | {"ping_id": "y" * 32}], "next_cursor": "c"},
     }
-    monkeypatch.setattr("gateway.client.sync_client.SyncClient.pings", lambda _, query: pages[query])
+    monkeypatch.setattr(
+        "gateway.client.sync_client.SyncClient.pings",
+        lambda _, wanted: pages[wanted["limit"], wanted["cursor"]],
+    )
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     parser = argparse.ArgumentParser()
     add_arguments(parser)

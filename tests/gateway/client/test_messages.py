@@ -106,7 +106,7 @@ def test_an_id_cannot_lead_to_another_route() -> None:
 
 
 def test_the_list_of_pings_is_requested_with_its_parameters() -> None:
-    request = list_request("limit=5&state=open", "token")
+    request = list_request({"limit": 5, "state": "open", "cursor": None}, "token")
     assert (request.method, request.path) == ("GET", "/rc/v1/pings?limit=5&state=open")
     assert request.headers == {"X-RhoConnect-API-TOKEN": "token"}
 

@@ -81,7 +81,7 @@ def test_pings_are_listed_and_shown() -> None:
     page = {"pings": [], "next_cursor": None}
     with serving((200, page), (200, DONE), (404, {"error": {"message": "no such ping"}})) as server:
         client = SyncClient(server.url, "token", 10)
-        assert client.pings("limit=1") == page
+        assert client.pings({"limit": 1}) == page
         assert client.report(ID) == DONE
         with pytest.raises(PingError, match="no such ping") as failed:
             client.report(ID)

@@ -67,6 +67,23 @@ def test_a_steady_load_gives_the_same_rate_in_every_sample(step_ms: int, workers
     assert rates == {10.0 * workers}
 
 
+def test_a_worker_without_a_report_for_an_hour_is_forgotten() -> None:
+    """Otherwise the counts of every worker that ever ran stay in memory."""
+    sampler, hour_ms = Sampler(), 3_600_000
+    sampler.sample([report(0, 0), report(1, 0)], 1_000, 0, 0.0)
+    sampler.sample([report(0, 0, at_ms=hour_ms)], hour_ms, 0, 0.0)
+    kept = sampler.sample(
+        [report(0, 5, at_ms=hour_ms + 900), report(1, 5, at_ms=hour_ms)], hour_ms + 900, 0, 0.0
+    )
+    assert kept is not None
+    assert kept.pings == 10
+    sampler.sample([report(0, 5, at_ms=2 * hour_ms + 1)], 2 * hour_ms + 1, 0, 0.0)
+    at_ms = 2 * hour_ms + 1_000
+    found = sampler.sample([report(0, 6, at_ms=at_ms), report(1, 9, at_ms=at_ms)], at_ms, 0, 0.0)
+    assert found is not None
+    assert found.pings == 1
+
+
 def test_a_worker_that_does_not_report_changes_no_rate() -> None:
     sampler = Sampler()
     sampler.sample([report(0, 0, at_ms=1), report(1, 0, at_ms=1)], 1_000, 0, 0.0)

@@ -36,7 +36,6 @@ def test_a_lane_is_the_sum_of_its_workers_and_shows_the_worst_state() -> None:
                     8,
                     link="down",
                     breaker="open",
-                    breaker_reason="403",
                     error="e",
                 ),
             ),
@@ -44,8 +43,8 @@ def test_a_lane_is_the_sum_of_its_workers_and_shows_the_worst_state() -> None:
     )
     assert [lane["name"] for lane in found] == ["apns:A", "fcm:B"]
     lane = found[0]
-    assert (lane["backlog"], lane["streams"], lane["parked"], lane["connections"]) == (11, 22, 9, 1)
-    assert (lane["link"], lane["breaker"], lane["error"], lane["reason"]) == ("down", "open", "e", "403")
+    assert (lane["backlog"], lane["in_flight"], lane["parked"], lane["connections"]) == (11, 22, 9, 1)
+    assert (lane["link"], lane["breaker"], lane["error"]) == ("down", "open", "e")
     assert found[1]["connections"] is None
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 import aiohttp
 import pytest
+import structlog
 from redis.asyncio import Redis
 
 from gateway.console import overview, streams
@@ -123,3 +124,32 @@ async def test_a_stream_begins_with_its_session_and_shows_that_it_lives(
     assert text.startswith(b"event: session")
     assert f'"csrf":"{csrf}"'.encode() in text
     assert b'"caller":"api_token"' in text
+
+
+async def test_a_defect_that_ends_a_stream_is_logged(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defect = RuntimeError("a defect")
+
+    async def fails(_: object) -> None:
+        raise defect
+
+    monkeypatch.setattr(overview.OverviewReader, "state", fails)
+    with structlog.testing.capture_logs() as logged:
+        async with console.operator() as browser, browser.session.get(LIVE) as answer:
+            await rest(answer)
+    failures = [one for one in logged if one["event"] == "console_stream_failed"]
+    assert [(one["path"], one["exc_info"]) for one in failures] == [(LIVE, defect)]
+
+
+async def test_a_client_that_disconnects_is_no_failure_of_its_stream(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "EVERY_S", 0.05)  # the second line to a closed connection fails
+    with structlog.testing.capture_logs() as logged:
+        async with console.operator() as browser:
+            (await opened(browser)).close()
+            async with asyncio.timeout(30):
+                while console.api.services.connections.main:
+                    await asyncio.sleep(0.01)
+    assert [one for one in logged if one["log_level"] == "error"] == []

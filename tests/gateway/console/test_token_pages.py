@@ -2,6 +2,9 @@
 
 import re
 
+import pytest
+
+from gateway.registry.named_tokens import NamedTokens
 from tests.gateway.console.harness import Console
 
 
@@ -54,3 +57,18 @@ async def test_a_form_that_is_refused_keeps_its_values(console: Console) -> None
     for name in ("name", "apps", "expires_at"):
         assert re.search(rf'name="{name}" value="{fields[name]}"', text)
     assert re.findall(r'value="(\w+)" checked', text) == ["read"]
+
+
+async def test_a_defect_is_not_recorded_as_a_created_token(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(NamedTokens, "create", fails)
+    async with console.operator() as browser:
+        status, _, _ = await browser.submit(
+            "/console/tokens", "/console/tokens", {"name": "ci", "scopes[]": "read"}
+        )
+        assert status == 500
+        assert "/console/tokens ci" not in (await browser.get("/console/audit"))[1]

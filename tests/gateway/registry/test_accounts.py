@@ -103,7 +103,7 @@ async def test_the_configured_admin_logs_in_until_redis_has_one(redis_client: Re
     user = await ours.login("rhoadmin", "from PSWRD", "a")
     assert user is not None
     assert user.admin
-    assert await ours.admin_token(user) == TOKEN
+    assert ours.admin_token(user) == TOKEN
     assert await ours.session_user("rhoadmin", user.fingerprint) == user
     kept = hash_for_rhoconnect("in redis")
     await redis_client.mset(
@@ -119,7 +119,7 @@ async def test_the_configured_admin_logs_in_until_redis_has_one(redis_client: Re
     assert await ours.session_user("rhoadmin", user.fingerprint) is None
     found = await ours.login("rhoadmin", "in redis", "a")
     assert found is not None
-    assert await ours.admin_token(found) == "t-redis"
+    assert ours.admin_token(found) == "t-redis"
 
 
 @pytest.mark.parametrize("password", [None, ""])

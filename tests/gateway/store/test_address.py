@@ -5,7 +5,8 @@ import pytest
 from gateway.errors import BadSetting
 from gateway.settings import Secret, Settings
 from gateway.settings.model import QueueSettings
-from gateway.store.address import RedisAddress, main_address, queue_address
+from gateway.store.address import RedisAddress, ResqueLocation, main_address, queue_address
+from gateway.store.keys import ResqueKeys
 
 FORMS = {
     "localhost:6379": RedisAddress("localhost", 6379),
@@ -103,3 +104,32 @@ def test_the_queue_has_the_main_address_unless_it_has_its_own() -> None:
     assert str(queue_address(apart)) == "redis://other:6379/0"
     with pytest.raises(BadSetting, match="no address"):
         main_address(Settings())
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "namespace"),
+    [
+        ("localhost:6379", "localhost:6379", "resque"),
+        ("localhost", "localhost", "resque"),
+        ("localhost:6379:2", "localhost:6379:2", "resque"),
+        ("localhost:6379/shop", "localhost:6379", "shop"),
+        ("localhost:6379:2/shop:jobs", "localhost:6379:2", "shop:jobs"),
+        ("redis://:p@h:1/3", "redis://:p@h:1/3", "resque"),
+        ("redis://h:1/3?namespace=shop", "redis://h:1/3", "shop"),
+        ("rediss://h:1/3?namespace=shop&ssl_ca_certs=/ca", "rediss://h:1/3?ssl_ca_certs=/ca", "shop"),
+        ("unix:///s?db=2&namespace=shop", "unix:///s?db=2", "shop"),
+        ("redis+sentinel://a,b/main/1?namespace=shop", "redis+sentinel://a,b/main/1", "shop"),
+    ],
+)
+def test_the_location_of_resque_is_an_address_and_a_namespace(
+    text: str, address: str, namespace: str
+) -> None:
+    place = ResqueLocation.parse(text)
+    assert place == ResqueLocation(RedisAddress.parse(address), ResqueKeys(namespace))
+    assert place.names.queue("ping") == f"{namespace}:queue:ping"
+
+
+def test_a_wrong_location_names_the_setting() -> None:
+    with pytest.raises(BadSetting) as caught:
+        ResqueLocation.parse("localhost:x/shop")
+    assert caught.value.field == "resque.redis"

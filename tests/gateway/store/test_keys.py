@@ -13,7 +13,7 @@ OF_THE_QUEUE: tuple[Callable[..., str], ...] = (
     *(keys.broadcast_users, keys.broadcast_devices),
     *(keys.webhook_endpoint, keys.webhook_leader, keys.console_history, keys.awaited_syncs, keys.badge),
 )
-RHOCONNECTS = (keys.user, keys.client, keys.api_token, keys.app, keys.count, keys.resque_queue)
+RHOCONNECTS = (keys.user, keys.client, keys.api_token, keys.app, keys.count, ResqueKeys().queue)
 
 
 def named(make: Callable[..., str], text: str = "x") -> str:
@@ -65,8 +65,8 @@ def test_the_progress_of_an_entry_names_its_stream() -> None:
 
 
 def test_resques_names_begin_with_its_namespace() -> None:
-    assert ResqueKeys().queue("ping") == keys.resque_queue("ping") == "resque:queue:ping"
-    assert ResqueKeys().queues == keys.RESQUE_QUEUES
+    assert ResqueKeys().queue("ping") == "resque:queue:ping"
+    assert ResqueKeys().queues == "resque:queues"
     shop = ResqueKeys("shop")
     assert (shop.workers, shop.heartbeats, shop.failed) == (
         "shop:workers",

@@ -186,3 +186,25 @@ async def test_the_status_counts_although_the_body_is_late_or_incomplete(
     if refusal:
         async with answering(*refusal, close=close) as url:
             assert (await sent(endpoint(url))).outcome is Outcome.DISABLED
+
+
+async def test_an_answer_that_arrives_in_parts_keeps_its_connection() -> None:
+    connections = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(len(MESSAGE.body()))
+                for part in (b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n", b"abc", b"def"):
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        assert (await sent(endpoint(url), times=3)).outcome is Outcome.DELIVERED
+    assert connections == 1
