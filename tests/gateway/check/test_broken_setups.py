@@ -208,7 +208,7 @@ def program_that_is_not_allowed(parts: Parts) -> Broken:
 def redis_that_refuses_the_password(parts: Parts) -> Broken:
     refused = "Redis refuses: WRONGPASS invalid username-password pair or user is disabled."
     said = (
-        f"FAIL  redis                            STORE: {refused}: correct the setting redis\n"
+        f"FAIL  redis                            STORE: {refused[:-1]}: correct the setting redis\n"
         f"FAIL  rhoconnect                       users and devices were not counted: {refused}\n"
     )
     address = parts.store.replace("unix://", f"unix://someone:{PASSWORD}@")
