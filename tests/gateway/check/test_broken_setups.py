@@ -104,7 +104,7 @@ def unknown_setting(parts: Parts) -> Broken:
 def certificate_without_its_key(parts: Parts) -> Broken:
     path = _file(parts, "certificate.pem", parts.certificate)
     said = (
-        "FAIL  apns                             FOLDER/certificate.pem: "
+        "FAIL  apns                             apns.certificate_file: FOLDER/certificate.pem: "
         "the certificate's file cannot be read: no private key in it; export the certificate with its key\n"
         f"{NO_FCM}{EMBEDDED}"
         f"FAIL  apns 127.0.0.1:PORT              {AWAY}"
