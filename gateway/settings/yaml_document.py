@@ -43,7 +43,8 @@ def read(path: Path) -> Document:
     """Read a YAML file.
 
     Raises:
-        BadSetting: the file cannot be read, is not YAML, or is not a mapping; the message names file and line.
+        BadSetting: the file cannot be read, is empty, is not YAML, or is not a mapping; the message names file and
+            line.
     """
     try:
         with path.open("rb") as file:  # possibly a pipe, whose length is not known in advance
@@ -56,6 +57,8 @@ def read(path: Path) -> Document:
     except UnicodeDecodeError as error:
         encoding = "UTF-16" if "16" in error.encoding else "UTF-8"
         raise BadSetting(f"{path}: not valid YAML: byte {error.start} is not valid {encoding}") from error
+    if not text.strip():
+        raise BadSetting(f"{path} is empty: a write may have failed")
     try:
         root, reader = _parsed(text)
     except yaml.MarkedYAMLError as error:
