@@ -197,10 +197,11 @@ async def _redis(subject: str, address: RedisAddress, settings: Settings, *, que
     except StoreDown as error:
         setting = "redis" if subject == "redis" else "queue.redis"
         advice = "" if isinstance(error, StoreRefused) else "start Redis, or "
-        text = f"{address}: {error.message}: {advice}correct the setting {setting}"
+        text = f"{address}: {error.message.removesuffix('.')}: {advice}correct the setting {setting}"
         return [Finding(Level.BAD, subject, text)]
     log = {None: "append-only file unknown", True: "append-only file on", False: "append-only file off"}
-    text = f"{address}: {found.product} {found.version}, {log[found.append_only]}, eviction {found.eviction}"
+    eviction = found.eviction or "unknown"
+    text = f"{address}: {found.product} {found.version}, {log[found.append_only]}, eviction {eviction}"
     findings = [Finding(Level.GOOD, subject, text)]
     if found.cluster and not queue:
         findings.append(Finding(Level.BAD, subject, CLUSTER))

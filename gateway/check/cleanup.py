@@ -1,17 +1,17 @@
 """`rhopush check --clean`: lists the gateway's data in Redis, and removes it.
 
 The gateway's own keys begin with `rhopush:`. Two items are stored in other keys: the gateway's consumer group on the
-streams of `events.streams`, and the registrations of its Resque workers. RhoConnect's and rhoconnect-push's keys are
-never changed.
+streams of `events.streams`, with which a stream is created, and the registrations of its Resque workers. RhoConnect's
+and rhoconnect-push's keys are never changed.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError, WatchError
 
 from gateway.errors import StoreDown
 from gateway.logs.terminal import printable
@@ -24,6 +24,8 @@ from protocols.numbers import stored
 
 _TIMEOUT_S: Final = 10.0
 _AT_ONCE: Final = 1_000
+_NO_ENTRY: Final = "0-0"
+"""Last id of a stream that never had an entry."""
 
 
 class Leftovers(NamedTuple):
@@ -102,11 +104,12 @@ async def remove(found: Leftovers, settings: Settings) -> int:
         StoreDown: Redis does not answer, or refuses a command.
     """
     async with _asking(found.address) as redis:
+        count = 0
         for stream in found.streams:
             await redis.xgroup_destroy(stream, keys.CHANGE_EVENT_GROUP)
+            count += await _remove_unused(redis, stream)
         if found.workers:
             await _unregister(redis, found.workers, resque_location(settings).names)
-        count = 0
         async for names in _own_keys(redis):
             count += await redis.unlink(*names)
         return count
@@ -167,6 +170,27 @@ async def _taken(redis: Redis) -> int:
     """Return the number of jobs taken from Resque's lists that are not queued yet."""
     takers: Any = await redis.zrange(keys.RESQUE_TAKERS, 0, -1)
     return sum([int(await redis.hlen(keys.RESQUE_TAKEN + as_text(name))) for name in takers])
+
+
+async def _remove_unused(redis: Redis, stream: str) -> int:
+    """Remove a stream without groups that never had an entry: a gateway created it with its group.
+
+    Returns:
+        The number of removed keys. 0: an entry was written to the stream, so that another program uses it.
+    """
+    async with redis.pipeline() as pipe:
+        begin: Callable[[], None] = pipe.multi  # redis-py's method has no type annotations
+        await pipe.watch(stream)
+        about = await pipe.xinfo_stream(stream)
+        if about["groups"] or as_text(about["last-generated-id"]) != _NO_ENTRY:
+            return 0
+        begin()
+        pipe.delete(stream)
+        try:
+            (removed,) = await pipe.execute()
+        except WatchError:  # it has an entry or a group now
+            return 0
+        return int(removed)
 
 
 async def _grouped(redis: Redis, settings: Settings) -> tuple[str, ...]:

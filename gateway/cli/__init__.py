@@ -7,12 +7,14 @@ the dependencies of `bench`.
 import argparse
 import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 from gateway import __version__
+from gateway.cli.parser import CommandParser
 from gateway.errors import BadSetting, RhoPushError
 from gateway.logs.terminal import printable
 from gateway.server.gc_policy import exempt_modules, paused_collections
@@ -56,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:  # the process is the command's own
         exempt_modules()
     _open_missing_outputs()
-    parser = argparse.ArgumentParser(prog=f"rhopush {name}", description=module.__doc__)
+    _escape_unknown_characters()
+    parser = CommandParser(prog=f"rhopush {name}", description=module.__doc__)
     module.add_arguments(parser)
     args = parser.parse_args(words[1:])
     if name in _DETACHED:
@@ -91,6 +94,15 @@ def _open_missing_outputs() -> None:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:
             setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+
+
+def _escape_unknown_characters() -> None:
+    r"""Write a character that the encoding of the locale does not have as an escape, such as `\u2026`, to stdout.
+
+    Python does so for stderr alone; in stdout, such a character would end the command.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_output(error: OSError) -> None:

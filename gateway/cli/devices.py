@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from gateway.cli.options import number
 from gateway.cli.recipients import (
     OPTIONS,
     add_recipient_arguments,
@@ -62,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ping.add_argument("--sources", metavar="A,B|all", help="sources that the apps synchronise")
     ping.add_argument("--badge", type=badge, metavar="N|+1")
     ping.add_argument("--sound", metavar="FILE")
-    ping.add_argument("--vibrate", type=int, metavar="MS")
-    ping.add_argument("--ttl", dest="ttl_s", type=int, metavar="S")
+    ping.add_argument("--vibrate", type=number, metavar="MS")
+    ping.add_argument("--ttl", dest="ttl_s", type=number, metavar="S")
     ping.add_argument("--priority", choices=("high", "normal"))
     ping.add_argument("--collapse-id", metavar="ID")
     ping.add_argument(
@@ -144,7 +145,9 @@ def write_explanation(answer: dict[str, Any]) -> None:
     write_table(_EXPLAIN_HEADINGS, rows)
     sys.stdout.flush()  # on a terminal, the totals follow the table
     totals = answer["totals"]
-    sys.stderr.write(f"{totals['devices']} devices would get it, {totals['left_out']} are left out\n")
+    sys.stderr.write(
+        f"devices that would get the ping: {totals['devices']}, left out: {totals['left_out']}\n"
+    )
 
 
 def _identity(row: dict[str, Any]) -> tuple[str, ...]:

@@ -36,6 +36,14 @@ def count(text: str) -> int:
     return number
 
 
+def number(text: str) -> int:
+    """Parse a whole number from 0 (an argparse type)."""
+    parsed = whole(text)
+    if parsed is None:
+        raise argparse.ArgumentTypeError("expected a whole number, at least 0")
+    return parsed
+
+
 def seconds(text: str) -> float:
     """Parse a time limit (an argparse type)."""
     try:
@@ -43,7 +51,7 @@ def seconds(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number <= _SECONDS_MAX:
-        raise argparse.ArgumentTypeError(f"expected seconds, above 0 and at most {_SECONDS_MAX:g}")
+        raise argparse.ArgumentTypeError(f"expected seconds, above 0 and at most {_SECONDS_MAX:.0f}")
     return number
 
 

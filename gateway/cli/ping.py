@@ -9,6 +9,7 @@ import argparse
 import sys
 from typing import Any, Final
 
+from gateway.cli.options import number
 from gateway.cli.ping_file import send_file
 from gateway.cli.recipients import (
     OPTIONS,
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sources", metavar="A,B|all", help="sources that the apps synchronise")
     parser.add_argument("--badge", type=badge, metavar="N|+1")
     parser.add_argument("--sound", metavar="FILE")
-    parser.add_argument("--vibrate", type=int, metavar="MS")
+    parser.add_argument("--vibrate", type=number, metavar="MS")
     parser.add_argument(
         "--at",
         dest="deliver_at",

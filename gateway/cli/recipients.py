@@ -49,9 +49,8 @@ def push_token(text: str) -> dict[str, str]:
 
 
 def badge(text: str) -> int | str:
-    """The value of `--badge`: a number, or "+1".
-
-    Raises:
-        ValueError: it is neither.
-    """
-    return text if text == "+1" else int(text)
+    """The value of `--badge`: a number, or "+1" (an argparse type)."""
+    try:
+        return text if text == "+1" else int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("expected a whole number, or +1") from error

@@ -12,6 +12,7 @@ from typing import Final
 
 import uvloop
 
+from gateway.cli.options import port
 from gateway.delivery.provider_registry import installed
 from gateway.errors import InputError
 from gateway.simulators import Authority, Hosting, SimulatedRecord
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, simulation in installed().simulations().items():
         owner = f"{simulation.title}'" if simulation.title.endswith("s") else f"{simulation.title}'s"
         parser.add_argument(
-            f"--{name}-port", type=int, default=0, metavar="N", help=f"{owner} port; 0: any free port"
+            f"--{name}-port", type=port, default=0, metavar="N", help=f"{owner} port; 0: any free port"
         )
     parser.add_argument(
         "--record",

@@ -7,6 +7,7 @@ from gateway.settings import Secret
 from gateway.settings.paths import not_a_path
 from gateway.transport.tls import client_context
 from protocols.credential_text import TEXT_BYTES
+from protocols.errors import InputError
 
 
 def try_authorities(ca_file: Path | None) -> None:
@@ -33,6 +34,20 @@ def text_of_setting(secret: Secret | None, path: Path | None, field: str) -> byt
     if secret is not None:
         return secret.reveal().encode("utf-8", "replace")
     return read_file(path, field)
+
+
+def invalid(secret: Secret | None, path: Path | None, field: str, error: InputError) -> CredentialError:
+    """The error about a credential whose text is invalid; it names the setting, and the path of a file.
+
+    Args:
+        secret, path: as for `text_of_setting`.
+        field: name of the setting with the path; without its end `_file`, the name of the setting with the text.
+        error: the fault of the text.
+    """
+    if secret is not None:
+        field = field.removesuffix("_file")
+        return CredentialError(f"{field}: {error.message}", field=field)
+    return CredentialError(f"{field}: {path}: {error.message}", field=field)
 
 
 def read_file(path: Path | None, field: str) -> bytes:

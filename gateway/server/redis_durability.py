@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from gateway.errors import StoreDown, StoreRefused
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.store.address import queue_address
@@ -41,8 +42,11 @@ class RedisDurability:
     @property
     def problem(self) -> tuple[str, str] | None:
         """The setting with the address of the queue's Redis, and what that server lacks; None: nothing."""
-        setting = "redis" if self._settings.queue.redis is None else "queue.redis"
-        return (setting, self._refused[0]) if self._refused else None
+        return (self._setting, self._refused[0]) if self._refused else None
+
+    @property
+    def _setting(self) -> str:
+        return "redis" if self._settings.queue.redis is None else "queue.redis"
 
     async def require(self) -> None:
         """Run the first check, after a Redis that is loading its data has loaded them.
@@ -50,10 +54,15 @@ class RedisDurability:
         Raises:
             BadSetting: Redis does not provide the durability.
             StoreDown: Redis does not answer.
+            StoreRefused: Redis refuses the connection.
         """
-        redis = client(queue_address(self._settings))
+        address = queue_address(self._settings)
+        redis = client(address)
         try:
-            warned = await check_durability(redis, self._settings.queue.durability)
+            warned = await check_durability(redis, self._settings.queue.durability, self._setting)
+        except StoreDown as error:
+            kind = StoreRefused if isinstance(error, StoreRefused) else StoreDown
+            raise kind(f"{self._setting} ({address}): {error.message}") from error
         finally:
             await redis.aclose()
         self._record([], warned)

@@ -170,7 +170,8 @@ def _value(name: str, setting_path: SettingPath, type_: Any, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise converter.error(setting_path, "expected JSON") from error
+        kind = "list" if "tuple" in str(type_) else "mapping"
+        raise converter.error(setting_path, f"expected a {kind} as JSON") from error
 
 
 def _is_json(setting_path: SettingPath, type_: Any) -> bool:

@@ -18,6 +18,7 @@ from gateway.settings.convert import Converter, SettingPath
 from gateway.settings.credentials import one_credential
 from gateway.settings.document import Document
 from gateway.settings.layers import overlay
+from gateway.settings.misplaced import misplaced
 from gateway.settings.model import App, Settings
 from gateway.settings.networks import InvalidNetwork, networks
 
@@ -61,16 +62,11 @@ def load(
         Converter(locate, _app_folder(file.path)),
         sources=sources.read(file.root.get("sources"), section),
         origins={".".join(path): locate(path) for path in _leaves(tree)},
-        warnings=(*given.warnings, *_misplaced(file, env, section)),
+        warnings=(
+            *given.warnings,
+            *misplaced(file, env, section, {path[0] for path, _ in environment.setting_paths(kind)}),
+        ),
     )
-
-
-def _misplaced(file: Document, env: str, section: Mapping[str, Any]) -> list[str]:
-    """Return a warning if the sources are below the environment, where RhoConnect does not read them either."""
-    if "sources" not in section:
-        return []
-    where = file.where((env, "sources"))
-    return [f"sources has no effect below {env}: move it to the top level, beside the environments ({where})"]
 
 
 def _settings(kind: type[Settings], tree: dict[str, Any], convert: Converter, **ready: Any) -> Settings:
@@ -139,12 +135,12 @@ def _section(file: Document, env: str) -> Mapping[str, Any]:
     """Return the section of the environment. A file that has only other environments is an error."""
     if env in file.root:
         return _mapping(file, file.root[env], (env,))
-    others = [name for name, value in file.root.items() if name != "sources" and isinstance(value, dict)]
-    if others:
-        raise BadSetting(
-            f"{file.path} has no environment {env!r}; expected one of: {', '.join(others)}", field=env
-        )
-    return {}
+    reserved = ("sources", "gateway")
+    others = [name for name, value in file.root.items() if name not in reserved and isinstance(value, dict)]
+    if not others and "gateway" not in file.root:
+        return {}
+    expected = f"expected one of: {', '.join(others)}" if others else "gateway belongs below an environment"
+    raise BadSetting(f"{file.path} has no environment {env!r}; {expected}", field=env)
 
 
 def _mapping(file: Document, value: Any, setting_path: SettingPath) -> Mapping[str, Any]:

@@ -43,7 +43,8 @@ def read(path: Path) -> Document:
     """Read a YAML file.
 
     Raises:
-        BadSetting: the file cannot be read, is not YAML, or is not a mapping; the message names file and line.
+        BadSetting: the file cannot be read, is empty, is not YAML, or is not a mapping; the message names file and
+            line.
     """
     try:
         with path.open("rb") as file:  # possibly a pipe, whose length is not known in advance
@@ -56,8 +57,10 @@ def read(path: Path) -> Document:
     except UnicodeDecodeError as error:
         encoding = "UTF-16" if "16" in error.encoding else "UTF-8"
         raise BadSetting(f"{path}: not valid YAML: byte {error.start} is not valid {encoding}") from error
+    if not text.strip():
+        raise BadSetting(f"{path} is empty: a write may have failed")
     try:
-        root, lines = _parsed(text)
+        root, reader = _parsed(text)
     except yaml.MarkedYAMLError as error:
         raise BadSetting(f"{path}, line {_line(error, text)}: not valid YAML: {_why(error, text)}") from error
     except RecursionError as error:
@@ -66,7 +69,7 @@ def read(path: Path) -> Document:
         raise BadSetting(f"{path}: not valid YAML: {_unreadable(text)}") from error
     if not isinstance(root, dict):
         raise BadSetting(f"{path}: expected a mapping of settings, found {found_kind(root)}")
-    return Document(path, root, lines)
+    return Document(path, root, reader.lines, reader.repeated)
 
 
 class _UnsupportedYaml(yaml.MarkedYAMLError):
@@ -141,8 +144,8 @@ def _decoded(content: bytes) -> str:
     return content.decode("utf-16" if wide else "utf-8-sig")
 
 
-def _parsed(text: str) -> tuple[Any, dict[SettingPath, int]]:
-    """Parse the document, and return it with the line of each value.
+def _parsed(text: str) -> tuple[Any, "_YamlReader"]:
+    """Parse the document, and return it with its reader, which has the line of each value.
 
     Old versions of libyaml, and so of Ruby, accept `{:push_notify: 'true'}`, which newer versions refuse. Such a
     symbol gets an explicit tag where the parser fails, and the text is parsed again.
@@ -151,7 +154,7 @@ def _parsed(text: str) -> tuple[Any, dict[SettingPath, int]]:
     for _ in range(_FLOW_SYMBOLS_MAX):
         reader = kind(text)
         try:
-            return reader.document(), reader.lines
+            return reader.document(), reader
         except yaml.composer.ComposerError:
             if kind is _RepeatedAnchorReader:
                 raise
@@ -176,6 +179,7 @@ class _YamlReader(yaml.CSafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.lines: dict[SettingPath, int] = {}
+        self.repeated: dict[SettingPath, tuple[int, int]] = {}
         self._left = VALUES_MAX
 
     def document(self) -> Any:
@@ -204,6 +208,7 @@ class _YamlReader(yaml.CSafeLoader):
 
     def _pairs(self, node: yaml.MappingNode, setting_path: SettingPath) -> Iterator[tuple[str, Any]]:
         """Yield keys and values in order; a later key wins. Like Ruby, merge the mappings of `<<` at its position."""
+        own: dict[str, int] = {}
         for key_node, value_node in node.value:
             merged = self._merged(key_node, value_node)
             if merged is not None:
@@ -214,7 +219,11 @@ class _YamlReader(yaml.CSafeLoader):
             if not isinstance(key_node, yaml.ScalarNode):
                 raise _UnsupportedYaml("a key must be a text", key_node.start_mark)
             key = key_name(self._scalar(key_node))
-            self.lines[(*setting_path, key)] = key_node.start_mark.line + 1
+            line = key_node.start_mark.line + 1
+            self.lines[(*setting_path, key)] = line
+            if key in own:
+                self.repeated[(*setting_path, key)] = own[key], line
+            own[key] = line
             yield key, self._value(value_node, (*setting_path, key))
 
     def _merged(self, key: yaml.Node, value: yaml.Node) -> list[yaml.MappingNode] | None:

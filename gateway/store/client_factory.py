@@ -22,7 +22,7 @@ from gateway.errors import BadSetting, StoreDown
 from gateway.settings import Secret, Settings
 from gateway.store.address import RedisAddress, all_addresses, main_address, queue_address
 from gateway.store.command_encoding import CheckedEncoder
-from gateway.store.error_replies import is_lasting, to_store_error, words_of
+from gateway.store.error_replies import is_of_command, to_store_error, words_of
 from gateway.store.error_text import error_text
 from gateway.store.redis_py_connections import with_own_connections
 from gateway.store.redis_py_pool import CONNECTIONS_MAX, with_bounded_pool
@@ -268,7 +268,7 @@ async def _info(redis: Redis) -> dict[str, Any]:
     try:
         found: dict[str, Any] = await redis.info()
     except ResponseError as error:
-        if not is_lasting(words_of(error)):
+        if not is_of_command(words_of(error)):
             raise
     else:
         return found

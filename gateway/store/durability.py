@@ -47,8 +47,13 @@ def judge(found: ServerFacts, wanted: Durability) -> tuple[list[str], list[str]]
     return refused, warned
 
 
-async def check_durability(redis: Redis, wanted: Durability) -> list[str]:
+async def check_durability(redis: Redis, wanted: Durability, setting: str) -> list[str]:
     """Check the server's durability. A server that is loading its data is checked when it has finished.
+
+    Args:
+        redis: a client of the server.
+        wanted: the required durability.
+        setting: the setting with the address of the server, which errors name.
 
     Returns:
         Warnings for the operator.
@@ -65,5 +70,5 @@ async def check_durability(redis: Redis, wanted: Durability) -> list[str]:
         found = await facts(redis)
     refused, warned = judge(found, wanted)
     if refused:
-        raise BadSetting(f"queue.redis: {refused[0]}", field="queue.redis")
+        raise BadSetting(f"{setting}: {refused[0]}", field=setting)
     return warned

@@ -18,19 +18,21 @@ from gateway.store.error_text import refused_text
 _log = structlog.get_logger("store")
 
 _CLUSTER: Final = "Redis runs in cluster mode"
+_NO_PERMISSION: Final = "a permission is missing (ACL SETUSER)"
+_NO_COMMAND: Final = "the command does not exist or is renamed"
 LASTING_ERRORS: Final = {
-    "NOPERM": "a permission is missing (ACL SETUSER)",
-    "The user executing the script can't": "a permission is missing (ACL SETUSER)",
-    "ACL failure in script": "a permission is missing (ACL SETUSER)",
-    "insufficient ACL permissions": "a permission is missing (ACL SETUSER)",
+    "NOPERM": _NO_PERMISSION,
+    "The user executing the script can't": _NO_PERMISSION,
+    "ACL failure in script": _NO_PERMISSION,
+    "insufficient ACL permissions": _NO_PERMISSION,
     "NOAUTH": "a password is required",
     "WRONGPASS": "the user or the password is wrong",
     "invalid password": "the password is wrong",
     "but no password is set": "the address names a user, but Redis before 6 has no users",
     "DENIED": "protected mode refuses other machines",
-    "unknown command": "the command does not exist or is renamed",
-    "Unknown Redis command": "the command does not exist or is renamed",
-    "Unknown command": "the command does not exist or is renamed",
+    "unknown command": _NO_COMMAND,
+    "Unknown Redis command": _NO_COMMAND,
+    "Unknown command": _NO_COMMAND,
     "unknown subcommand": "the subcommand does not exist",
     "not allowed from script": "the command is not allowed in scripts",
     "CROSSSLOT": _CLUSTER,
@@ -70,6 +72,11 @@ def cause_of(words: str) -> str | None:
 def is_lasting(words: str) -> bool:
     """Whether Redis returns this error until an operator changes something."""
     return cause_of(words) is not None
+
+
+def is_of_command(words: str) -> bool:
+    """Whether Redis refuses the command to this user or does not have it, while others may work."""
+    return cause_of(words) in (_NO_PERMISSION, _NO_COMMAND)
 
 
 def in_cluster_mode(words: str) -> bool:

@@ -140,6 +140,14 @@ def test_a_reader_that_has_ended_causes_no_traceback(size: int, unbuffered: str)
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_characters_that_the_locale_does_not_have_are_escaped() -> None:
+    program = PRINTING.replace("'x' * {size}", "'ab\\u2026\\n'")
+    environ = {**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ab\\u2026\n", "")
+
+
 @pytest.mark.parametrize("size", [10, 1_000_000])
 def test_a_full_disk_is_reported(size: int) -> None:
     with Path("/dev/full").open("w") as full:

@@ -11,7 +11,7 @@ from ssl import SSLContext
 from typing import Final, NamedTuple
 
 from gateway.clock import ProviderClock
-from gateway.delivery.credential_files import text_of_setting, try_authorities
+from gateway.delivery.credential_files import invalid, text_of_setting, try_authorities
 from gateway.delivery.provider import REFUSALS_S
 from gateway.errors import CredentialError
 from gateway.settings import ApnsSettings
@@ -117,11 +117,15 @@ def read_apns(settings: ApnsSettings) -> ApnsAccess:
     topic = settings.topic or next(iter(certificate.topics), "")
     field = "apns.certificate_file"
     if not topic:
-        raise CredentialError(f"{settings.certificate_file} names no topic: set apns.topic", field=field)
+        raise CredentialError(
+            f"{field}: {settings.certificate_file} names no topic: set apns.topic", field=field
+        )
     try:
         try_certificate(certificate)
     except CredentialError as error:
-        raise CredentialError(f"{settings.certificate_file}: {error.message}", field=field) from error
+        raise CredentialError(
+            f"{field}: {settings.certificate_file}: {error.message}", field=field
+        ) from error
     return ApnsAccess(topic, None, certificate, settings.ca_file)
 
 
@@ -157,7 +161,7 @@ def read_apns_key(settings: ApnsSettings) -> ProviderKey:
     try:
         return ProviderKey(pem, settings.key_id or "", settings.team_id or "")
     except InputError as error:
-        raise CredentialError(f"apns.key: {error.message}", field="apns.key") from error
+        raise invalid(settings.key, settings.key_file, "apns.key_file", error) from error
 
 
 def read_certificate(settings: ApnsSettings) -> PushCertificate:
@@ -171,4 +175,4 @@ def read_certificate(settings: ApnsSettings) -> PushCertificate:
     try:
         return PushCertificate.load(data, passphrase.reveal() if passphrase else None)
     except InputError as error:
-        raise CredentialError(f"{path}: {error.message}", field="apns.certificate_file") from error
+        raise invalid(None, path, "apns.certificate_file", error) from error

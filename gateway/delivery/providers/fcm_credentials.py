@@ -18,7 +18,7 @@ import aiohttp
 import structlog
 
 from gateway.clock import ProviderClock
-from gateway.delivery.credential_files import text_of_setting, try_authorities
+from gateway.delivery.credential_files import invalid, text_of_setting, try_authorities
 from gateway.delivery.provider import REFUSALS_S
 from gateway.errors import CredentialError
 from gateway.logs.redaction import scrub
@@ -197,7 +197,9 @@ def read_fcm(settings: FcmSettings) -> FcmAccess:
         else:
             google().check(credential)
     except InputError as error:
-        raise CredentialError(f"fcm.credentials: {error.message}", field="fcm.credentials") from error
+        raise invalid(
+            settings.credentials, settings.credentials_file, "fcm.credentials_file", error
+        ) from error
     project = settings.project_id or credential.project_id
     if not project:
         raise CredentialError(
@@ -228,4 +230,6 @@ def read_google(settings: FcmSettings) -> GoogleCredential:
     try:
         return GoogleCredential.read(text)
     except InputError as error:
-        raise CredentialError(f"fcm.credentials: {error.message}", field="fcm.credentials") from error
+        raise invalid(
+            settings.credentials, settings.credentials_file, "fcm.credentials_file", error
+        ) from error

@@ -156,7 +156,9 @@ class LanesRoutes:
         reports = await stores.worker_reports.read()
         workers = sum(any(one.name == lane for one in report.lanes) for report in reports)
         if not workers:
-            raise NotFound("no worker has a lane of this name (GET lanes lists them)", field="lane")
+            raise NotFound(
+                "no worker has a lane of this name (GET /rc/v1/admin/lanes lists them)", field="lane"
+            )
         await stores.lane_resets.request(lane)
         return {"lane": lane, "workers": workers}
 

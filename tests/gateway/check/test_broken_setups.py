@@ -104,7 +104,7 @@ def unknown_setting(parts: Parts) -> Broken:
 def certificate_without_its_key(parts: Parts) -> Broken:
     path = _file(parts, "certificate.pem", parts.certificate)
     said = (
-        "FAIL  apns                             FOLDER/certificate.pem: "
+        "FAIL  apns                             apns.certificate_file: FOLDER/certificate.pem: "
         "the certificate's file cannot be read: no private key in it; export the certificate with its key\n"
         f"{NO_FCM}{EMBEDDED}"
         f"FAIL  apns 127.0.0.1:PORT              {AWAY}"
@@ -208,7 +208,7 @@ def program_that_is_not_allowed(parts: Parts) -> Broken:
 def redis_that_refuses_the_password(parts: Parts) -> Broken:
     refused = "Redis refuses: WRONGPASS invalid username-password pair or user is disabled."
     said = (
-        f"FAIL  redis                            STORE: {refused}: correct the setting redis\n"
+        f"FAIL  redis                            STORE: {refused[:-1]}: correct the setting redis\n"
         f"FAIL  rhoconnect                       users and devices were not counted: {refused}\n"
     )
     address = parts.store.replace("unix://", f"unix://someone:{PASSWORD}@")

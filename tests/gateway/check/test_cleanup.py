@@ -114,6 +114,27 @@ async def test_it_lists_the_data_and_asks_for_confirmation(
     assert lines[-1].endswith("[y/N] Nothing was removed.")
 
 
+async def test_a_stream_that_only_a_gateway_created_is_removed(
+    redis_client: Redis, redis_address: str, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    """One with an entry, now or before, or with another group belongs to another program."""
+    used = {"read", "waiting", "shared"}
+    for name in ("read", "waiting"):
+        await redis_client.xadd(name, {"event": "{}"}, id="1-1")
+    await redis_client.xdel("read", "1-1")
+    await redis_client.xgroup_create("shared", "another", mkstream=True)
+    for name in used:
+        await redis_client.xgroup_create(name, "rhopush", id="$")
+    streams = ["rhoconnect:changes", *used]
+    gateway = await start_gateway({"events": {"streams": streams}}, app={"redis": redis_address})
+    await gateway.stop()
+    assert await redis_client.exists("rhoconnect:changes")
+    assert await clean(tmp_path, redis_address, "--yes", events={"streams": streams}) == 0
+    left = {name.decode() for name in await redis_client.keys("*")}
+    assert left == used
+    assert [group["name"] for group in await redis_client.xinfo_groups("shared")] == [b"another"]
+
+
 async def test_names_that_a_terminal_would_obey_are_escaped(
     redis_client: Redis, redis_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

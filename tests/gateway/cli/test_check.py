@@ -18,6 +18,7 @@ from gateway.cli import main
 from gateway.simulators import ApnsSimulator, FcmSimulator
 from gateway.simulators.keys import make_team_key
 from tests.support.faketime import FakeTime
+from tests.support.ports import free_port
 from tests.support.providers import provider_settings
 from tests.support.redis import RedisServer
 
@@ -277,3 +278,14 @@ def test_a_clock_that_differs_from_redis_is_named(
         status, out = check(tmp_path, {}, capsys, redis=server.address)
     assert (status, "its clock is" in out) == (0, bool(words))
     assert words in out.replace("86401", "86400").replace("3599", "3600")
+
+
+def test_a_database_that_does_not_exist_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    with RedisServer("valkey", options={"port": str(port)}):
+        status, out = check(tmp_path, {}, capsys, redis=f"redis://127.0.0.1:{port}/99")
+    (line,) = (line for line in out.splitlines() if line.split()[1] == "redis")
+    assert (status, line.split()[0]) == (1, "FAIL")
+    assert line.endswith("Redis refuses: DB index is out of range: correct the setting redis")

@@ -21,7 +21,7 @@ async def test_it_prints_a_line_for_each_device_and_sends_nothing(tmp_path: Path
     async with delivered(tmp_path) as running:
         there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
         status, out, err = await explain(tmp_path, "good", "nobody", "--message", "hello", **there)
-        assert (status, err) == (0, "1 devices would get it, 0 are left out\n")
+        assert (status, err) == (0, "devices that would get the ping: 1, left out: 0\n")
         good, nobody = (row.split("\t") for row in out.splitlines())
         assert good[:3] == ["good", "good" * 8, "apns"]
         assert "bytes over apns:" in good[5]
@@ -29,7 +29,9 @@ async def test_it_prints_a_line_for_each_device_and_sends_nothing(tmp_path: Path
         status, out, err = await explain(tmp_path, "--push-token", "fcm:abcd", "--message", "hello", **there)
         (row,) = (row.split("\t") for row in out.splitlines())
         assert (row[0], row[1].partition(":")[0], row[2]) == ("-", "token", "fcm")
-        assert (status, err.startswith("1 devices would get it")) == (0, True), (out, err)
+        assert (status, err.startswith("devices that would get the ping: 1,")) == (0, True), (out, err)
+        status, out, _ = await explain(tmp_path, "--message", "hello", "good", **there)
+        assert (status, out.split("\t")[0]) == (0, "good")
         status, out, _ = await explain(tmp_path, "good", "--json", **there)
         assert status == 1
         assert json.loads(out)["left_out"][0]["reason"] == "nothing_to_send"

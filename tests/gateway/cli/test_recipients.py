@@ -53,5 +53,5 @@ def test_a_push_token_names_its_provider(text: str, capsys: pytest.CaptureFixtur
 
 def test_a_badge_is_a_number_or_counts_up() -> None:
     assert (badge("3"), badge("+1"), badge("+2")) == (3, "+1", 2)
-    with pytest.raises(ValueError, match="x"):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"expected a whole number, or \+1"):
         badge("x")

@@ -16,6 +16,7 @@ from protocols.devices import APNS
 
 AUTHORITY = Authority()
 KEY = ApnsSettings(key=Secret("hush"), key_id="ABC123DEFG", team_id="DEF123GHIJ", topic="com.example.app")
+PEM = "-----BEGIN PRIVATE KEY-----\nhush\n-----END PRIVATE KEY-----\n"
 GONE = ApnsSettings(certificate_file=Path("/gone.pem"))
 
 
@@ -53,6 +54,21 @@ def test_an_invalid_credential_is_named_without_the_secret(
     (found,) = unusable_credentials(settings)
     assert (found.provider, found.app) == (provider, app)
     assert found.error.startswith(error)
+    assert "hush" not in found.error
+
+
+@pytest.mark.parametrize("setting", ["apns.key_file", "apns.certificate_file", "fcm.credentials_file"])
+@pytest.mark.parametrize(
+    "text", ["", "hush", "{}", PEM, '{"type": "service_account", "client_email": "hush"}']
+)
+def test_an_invalid_file_is_named_with_its_setting(tmp_path: Path, setting: str, text: str) -> None:
+    file = tmp_path / "credential"
+    file.write_text(text)
+    section, _, name = setting.partition(".")
+    kind = ApnsSettings if section == "apns" else FcmSettings
+    named = {"topic": "com.example.app"} if section == "apns" else {}
+    (found,) = unusable_credentials(Settings(**{section: kind(**{name: file}, **named)}))
+    assert found.error.startswith(f"{setting}: {file}: ")
     assert "hush" not in found.error
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.errors import BadSetting, StoreDown, StoreRefused
 from gateway.server import redis_durability
+from gateway.store.address import RedisAddress
 from tests.support.ports import free_port
 from tests.support.redis import KINDS, RedisServer, store_client
 from tests.support.worker import Worker, working
@@ -109,6 +111,33 @@ async def test_a_new_eviction_policy_is_logged_once(tmp_path: Path, kind: str) -
                 await asyncio.sleep(0.02)
             await assert_reported(worker, None)
     assert len(_texts(logged, "allkeys-lru")) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("setting", ["redis", "queue.redis"])
+async def test_an_error_at_the_start_names_the_setting_and_the_server(
+    tmp_path: Path, kind: str, setting: str
+) -> None:
+    off: dict[str, Any] = {"rhoconnect_push": {"mode": "off"}}
+    with (
+        RedisServer(kind) as other,
+        RedisServer(kind, options={"replicaof": "127.0.0.1 1"}) as replica,
+        RedisServer(kind) as locked,
+    ):
+        locked.client().config_set("requirepass", "required")
+        for address, words, error in (
+            (replica.address, "this Redis is a replica", BadSetting),
+            (locked.address, "Redis refuses: NOAUTH", StoreRefused),
+            (f"unix://{tmp_path}/none", "Redis does not answer", StoreDown),
+            (f"unix://{other.socket}?db=99", "Redis refuses: DB index", StoreRefused),
+        ):
+            main = address if setting == "redis" else other.address
+            further = {} if setting == "redis" else {"queue": {"redis": address}}
+            with pytest.raises(error) as refused:
+                async with working(tmp_path, main, off | further):
+                    pass
+            named = setting if error is BadSetting else f"{setting} ({RedisAddress.parse(address)})"
+            assert refused.value.message.startswith(f"{named}: {words}")
 
 
 def _texts(logged: list[Any], words: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Detection of changed files, check by check, without a clock."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,14 +65,15 @@ def test_what_needs_a_restart_is_named(reading: SettingsReloader, file: Path) ->
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_a_file_that_was_removed_changes_nothing_until_it_is_there_again(
-    file: Path, named: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lose", [Path.unlink, lambda file: file.write_text("")], ids=["removed", "emptied"])
+def test_a_file_that_was_removed_or_emptied_changes_nothing_until_it_is_there_again(
+    file: Path, named: bool, lose: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a named file the defaults would apply: they have no credentials."""
     monkeypatch.setattr(loading, "DEFAULT_PATH", file)
     path = file if named else None
     reading = SettingsReloader(file, lambda: load(path, None, {}), load(path, None, {}))
-    file.unlink()
+    lose(file)
     assert [reading.changed(), reading.changed()] == [False, True]
     found = reading.reload()
     assert found.settings is None

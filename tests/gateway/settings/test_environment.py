@@ -43,7 +43,7 @@ def test_googles_variable_applies_if_nothing_else_is_set(tmp_path: Path) -> None
     ("variable", "text", "expected"),
     [
         ("RHOPUSH_APNS_PORT", "many", "apns.port: expected a whole number"),
-        ("RHOPUSH_RESQUE_QUEUES", "ping", "resque.queues: expected JSON"),
+        ("RHOPUSH_RESQUE_QUEUES", "ping", "resque.queues: expected a list as JSON"),
         ("RHOPUSH_FCM_ENDPOINT", "ftp://x", "fcm.endpoint: expected http:// or https:// with a host"),
         ("RHOPUSH_APNS_KEY", "PEM", "apns.key_id: required with a p8 key"),
         ("RHOPUSH_APNS_KEY_FILE", "a.p8", "apns.key_id: required with a p8 key"),

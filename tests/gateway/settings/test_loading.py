@@ -234,6 +234,15 @@ def test_a_file_that_is_no_settings_is_refused_in_one_line(tmp_path: Path, text:
     assert "\n" not in refused.value.message
 
 
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf", b"\xff\xfe"])
+def test_an_empty_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    """The defaults would apply, which have no credentials."""
+    file = tmp_path / "settings.yml"
+    file.write_bytes(content)
+    with pytest.raises(BadSetting, match=r"settings\.yml is empty: a write may have failed"):
+        load(file, "production", {})
+
+
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"nope\.yml cannot be read: No such file"):
         load(tmp_path / "nope.yml", None, {})

@@ -16,7 +16,7 @@ SECTION = (
 """Settings of the section whose own names never changed."""
 
 
-def complaint(folder: Path, text: str = "", environ: dict[str, str] | None = None) -> BadSetting:
+def complaint(folder: Path, text: str = ":test: {}\n", environ: dict[str, str] | None = None) -> BadSetting:
     file = folder / "settings.yml"
     file.write_text(text)
     with pytest.raises(BadSetting) as caught:

@@ -95,7 +95,7 @@ async def test_a_loading_server_is_checked_when_it_has_loaded(kind: str) -> None
         async with store_client(server.socket) as redis:
             found = await _first_facts(redis)
             assert (found.loading, found.append_only) == (True, None)
-            assert await check_durability(redis, "aof") == []
+            assert await check_durability(redis, "aof", "redis") == []
             assert not (await facts(redis)).loading
         await starting
 
@@ -110,8 +110,8 @@ async def _first_facts(redis: Redis) -> ServerFacts:
 
 
 async def test_facts_of_a_real_server(redis_server: RedisServer, redis_client: Redis) -> None:
-    (warning,) = await check_durability(redis_client, "memory")
+    (warning,) = await check_durability(redis_client, "memory", "redis")
     assert "append-only" in warning
     with pytest.raises(BadSetting) as refused:
-        await check_durability(redis_client, "aof")
+        await check_durability(redis_client, "aof", "queue.redis")
     assert refused.value.field == "queue.redis"
