@@ -20,7 +20,7 @@ from gateway.store import keys
 from gateway.store.connection import Script
 from gateway.store.lua import CHECKS
 
-PROLONG_EPOCH_S: Final = 1_577_836_800
+COUNTER_EPOCH_S: Final = 1_577_836_800
 """Counters begin with the seconds since 2020-01-01: a message a second, all year, would not overtake them."""
 
 SKEW_S: Final = 60

@@ -162,8 +162,8 @@ class MailboxStore:
         self._wake_connection = RedisConnection(address, "rps-wait", on_push=self._pushed, on_up=self._up)
         self._posts = ScriptBatch(self._connection, scripts.ENQUEUE, self._post_head)
         self._polls = ScriptBatch(self._wake_connection, scripts.POLL, self._poll_head)
-        self._probe_task: asyncio.TimerHandle | None = None
-        self._recheck_task: asyncio.TimerHandle | None = None
+        self._probe_timer: asyncio.TimerHandle | None = None
+        self._recheck_timer: asyncio.TimerHandle | None = None
         lost = f"messages reach RhoConnect Push devices up to {_RECHECK_S} s later"
         self._subscriptions = Subscriptions(
             lambda: self._wake_connection, [Channel(keys.MAILBOX_WAKE, lost)], self._recheck_if_refused
@@ -194,7 +194,7 @@ class MailboxStore:
 
     async def close(self) -> None:
         """Disconnect."""
-        for timer in (self._probe_task, self._recheck_task):
+        for timer in (self._probe_timer, self._recheck_timer):
             if timer is not None:
                 timer.cancel()
         self._subscriptions.close()
@@ -353,17 +353,17 @@ class MailboxStore:
         connection."""
         if self._wake_connection.up:
             self._wake_connection.send("PING")
-        self._probe_task = asyncio.get_running_loop().call_later(_PROBE_S, self._probe)
+        self._probe_timer = asyncio.get_running_loop().call_later(_PROBE_S, self._probe)
 
     def _recheck_if_refused(self) -> None:
         """Recheck the polls periodically while the channel is refused."""
-        if self._recheck_task is not None:
-            self._recheck_task.cancel()
-            self._recheck_task = None
+        if self._recheck_timer is not None:
+            self._recheck_timer.cancel()
+            self._recheck_timer = None
         if self._subscriptions.refused:
             if self._listener is not None:
                 self._listener.recheck()
-            self._recheck_task = asyncio.get_running_loop().call_later(_RECHECK_S, self._recheck_if_refused)
+            self._recheck_timer = asyncio.get_running_loop().call_later(_RECHECK_S, self._recheck_if_refused)
 
     def _post_head(self) -> Sequence[Argument]:
         limits = self.limits
@@ -379,7 +379,7 @@ class MailboxStore:
         return (self.limits.registration_ttl_s, self.limits.refresh_after_s, keys.MAILBOX_WAKE, self._name)
 
     def _first(self) -> int:
-        return int(self._clock()) - scripts.PROLONG_EPOCH_S
+        return int(self._clock()) - scripts.COUNTER_EPOCH_S
 
 
 def _text(reply: Reply) -> str | None:

@@ -8,7 +8,7 @@ Every read, and every write that a full Redis may refuse, comes before the first
 
 from typing import Final
 
-from gateway.mailbox.scripts import ENDING, PROLONG_EPOCH_S
+from gateway.mailbox.scripts import COUNTER_EPOCH_S, ENDING
 from gateway.registry.token_marks import LEARNED_LUA
 from gateway.store import keys
 from gateway.store.connection import Script
@@ -88,7 +88,7 @@ for _, kept in ipairs(dropped) do check_registration(kept) end
 
 -- A full Redis refuses this write, before anything is written.
 redis.call('MSET', unpack(written))
-local first = math.floor((tonumber(now) or 0) / 1000) - {PROLONG_EPOCH_S}
+local first = math.floor((tonumber(now) or 0) / 1000) - {COUNTER_EPOCH_S}
 for _, lost in ipairs(ended) do end_registration(lost, ARGV[6], first) end
 for _, kept in ipairs(dropped) do drop_messages(kept) end
 if moved then

@@ -135,11 +135,11 @@ async def open_mailbox(settings: Settings) -> AsyncIterator[MailboxStore | None]
         rhoconnect_push.registration_ttl_s, rhoconnect_push.queue_max, rhoconnect_push.collapse_unnamed
     )
     store = MailboxStore(rhoconnect_push_address(settings), keeping)
-    if settings.redis is not None and RHOCONNECT_PUSH_REDIS in further_addresses(settings):
-        await store.open(_OWN_REDIS_S, required=False)
-    else:
-        await store.open()
     try:
+        if settings.redis is not None and RHOCONNECT_PUSH_REDIS in further_addresses(settings):
+            await store.open(_OWN_REDIS_S, required=False)
+        else:
+            await store.open()
         yield store
     finally:
         await store.close()

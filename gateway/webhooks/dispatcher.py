@@ -4,7 +4,7 @@ others."""
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -205,7 +205,8 @@ class WebhookDispatcher:
             tracer=self._tracer,
         )
         self._deliveries[name] = delivery
-        self._tasks[name] = asyncio.create_task(self._run(delivery), name=f"webhook:{name}")
+        former = [task for task in self._closing if task.get_name() == _closing_name(name)]
+        self._tasks[name] = asyncio.create_task(self._run(delivery, former), name=f"webhook:{name}")
 
     def _sink(self, endpoint: WebhookSettings) -> Sink:
         target = endpoint.target
@@ -219,7 +220,9 @@ class WebhookDispatcher:
             return UnusableSink(error.message)
 
     def _end(self, name: str) -> None:
-        task = asyncio.create_task(self._ended(self._tasks.pop(name), self._deliveries.pop(name, None)))
+        task = asyncio.create_task(
+            self._ended(self._tasks.pop(name), self._deliveries.pop(name, None)), name=_closing_name(name)
+        )
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -232,7 +235,10 @@ class WebhookDispatcher:
             with contextlib.suppress(StoreDown):
                 await delivery.close()
 
-    async def _run(self, delivery: EndpointDelivery) -> None:
+    async def _run(self, delivery: EndpointDelivery, former: Collection[asyncio.Task[None]]) -> None:
+        """Deliver until the task is cancelled, after the tasks that close former deliveries of the endpoint."""
+        if former:  # they release the leadership of this worker
+            await asyncio.wait(former)
         while True:
             wait_s = await self._tried(delivery.step)
             await asyncio.sleep(wait_s)
@@ -266,6 +272,11 @@ class WebhookDispatcher:
 
 _COMMON: Final = ""
 """Name of the task that serves all endpoints; it is not a valid name of an endpoint."""
+
+
+def _closing_name(name: str) -> str:
+    """Return the name of the task that closes a delivery of an endpoint."""
+    return f"webhook end:{name}"
 
 
 def _word(delivery: EndpointDelivery, state: EndpointState) -> str:

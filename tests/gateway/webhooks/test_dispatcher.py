@@ -21,10 +21,13 @@ from gateway.webhooks import dispatcher, endpoint_delivery
 from gateway.webhooks.conditions import ConditionMonitor
 from gateway.webhooks.dispatcher import WebhookDispatcher
 from gateway.webhooks.endpoint_delivery import EndpointDelivery
+from gateway.webhooks.endpoint_state import EndpointStates
+from gateway.webhooks.http_sink import HttpSink
 from gateway.webhooks.outbox import Outbox
 from protocols.webhooks.events import PING_COMPLETED, TEST
 from tests.gateway.webhooks.conftest import Settling, batch_id
 from tests.support.webhooks import SECRET, Receiver, receiving
+from tests.support.worker_core import until
 
 
 def settings(**urls: str) -> Settings:
@@ -82,6 +85,37 @@ async def test_a_reload_begins_changes_and_ends_endpoints(
     running.dispatcher.apply_settings(Settings())
     assert not running.plan.wanted
     assert await running.dispatcher.listing() == []
+
+
+async def test_a_changed_endpoint_keeps_the_leadership_that_its_former_delivery_releases(
+    running: Running, receiver: Receiver, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise another worker could deliver at the same time."""
+    may_close, released = asyncio.Event(), asyncio.Event()
+    close, release = HttpSink.close, EndpointStates.release
+
+    async def slow_close(sink: HttpSink) -> None:
+        await may_close.wait()
+        await close(sink)
+
+    async def observed_release(states: EndpointStates, name: str) -> None:
+        await release(states, name)
+        released.set()
+
+    monkeypatch.setattr(HttpSink, "close", slow_close)
+    monkeypatch.setattr(EndpointStates, "release", observed_release)
+    await running.dispatcher.open(settings(crm=receiver.url))
+    await until(lambda: leads(redis_client))
+    monkeypatch.setattr(endpoint_delivery, "POLL_S", 3_600.0)  # a lost leadership is not taken again
+    running.dispatcher.apply_settings(settings(crm=f"{receiver.url}other"))
+    await asyncio.sleep(0.1)
+    may_close.set()
+    await released.wait()
+    await until(lambda: leads(redis_client), 5)
+
+
+async def leads(redis: Redis) -> bool:
+    return bool(await redis.get(keys.webhook_leader("crm")) == b"tested:0")
 
 
 async def test_a_defect_does_not_end_the_deliveries(
