@@ -52,10 +52,17 @@ _OUTPUT_LOST: Final = (errno.EPIPE, errno.ENOSPC)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status. 2: wrong usage or an invalid setting, reported in one line."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words, own_process=arguments is None)
+    except KeyboardInterrupt:  # also while a command loads its modules
+        return EXIT_FAILED
+
+
+def _run(words: list[str], *, own_process: bool) -> int:
     name = _parse_name(words[:1])
     with paused_collections(), unused_packages_hidden():
         module = importlib.import_module(f"gateway.cli.{name}")
-    if arguments is None:  # the process is the command's own
+    if own_process:
         exempt_modules()
     _open_missing_outputs()
     _escape_unknown_characters()
@@ -72,8 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         redaction = importlib.import_module("gateway.logs.redaction")
         sys.stderr.write(f"rhopush {name}: {printable(redaction.scrub(error.message))}\n")
         return EXIT_USAGE if isinstance(error, BadSetting) else EXIT_FAILED
-    except KeyboardInterrupt:
-        return EXIT_FAILED
     except OSError as error:
         if name in _DETACHED or error.filename is not None or error.errno not in _OUTPUT_LOST:
             raise

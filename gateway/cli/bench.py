@@ -44,10 +44,11 @@ _FULL: Final = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `rhopush bench`."""
-    listing = "\n".join(f"  {name:<17}{text}" for name, text in SCENARIOS.items())
+    texts = {**SCENARIOS, "all": "all scenarios"}
+    listing = "\n".join(f"  {name:<17}{text}" for name, text in texts.items())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = f"scenarios:\n{listing}\n  all       all scenarios"
-    parser.add_argument("scenarios", metavar="SCENARIO", nargs="+", choices=[*SCENARIOS, "all"])
+    parser.epilog = f"scenarios:\n{listing}"
+    parser.add_argument("scenarios", metavar="SCENARIO", nargs="+", choices=[*texts], help="see below")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument(
         "--html",

@@ -37,13 +37,13 @@ def api_token(args: argparse.Namespace) -> str:
     try:
         kept = read_secret(file)
     except OSError as error:
-        raise _no_token(file) from error
+        raise BadSetting(
+            f"no API token: {file} cannot be read: {error.strerror}; set --token or API_TOKEN, "
+            "or run as the user of the gateway",
+            field="api_token",
+        ) from error
     if kept is None:
-        raise _no_token(file)
+        raise BadSetting(
+            f"no API token: set --token or API_TOKEN, or run on the host with {file}", field="api_token"
+        )
     return kept.decode("utf-8", "replace").strip()
-
-
-def _no_token(file: Path) -> BadSetting:
-    return BadSetting(
-        f"no API token: set --token or API_TOKEN, or run on the host with {file}", field="api_token"
-    )

@@ -116,6 +116,26 @@ def test_an_old_scenario_is_refused_with_a_list_that_holds_the_new_name(
     assert old not in done.stderr.partition("choose from")[2]
 
 
+INTERRUPTED = """
+import signal, sys
+from importlib.abc import MetaPathFinder
+class Interrupt(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "gateway.cli." + sys.argv[1]:
+            signal.raise_signal(signal.SIGINT)
+from gateway.cli import main
+sys.meta_path.insert(0, Interrupt())
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("command", ["check", "simulate", "pings"])
+def test_ctrl_c_while_a_command_loads_causes_no_traceback(command: str) -> None:
+    words = [sys.executable, "-c", INTERRUPTED, command]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
 PRINTING = (
     "import sys, gateway.cli as cli, gateway.cli.audit as audit;"
     "audit.run = lambda _: sys.stdout.write('x' * {size}) and 0; sys.exit(cli.main(['audit']))"

@@ -52,6 +52,12 @@ def test_the_token_comes_from_the_settings_or_the_data_folder(
     with pytest.raises(BadSetting, match="no API token"):
         api_token(arguments(*given, "test"))
     kept = tmp_path / "api_token"
+    kept.mkdir()
+    with pytest.raises(
+        BadSetting, match=r"no API token: .*/api_token cannot be read: Is a directory; set --token"
+    ):
+        api_token(arguments(*given, "test"))
+    kept.rmdir()
     kept.write_text("kept\n")
     kept.chmod(0o600)
     assert api_token(arguments(*given, "test")) == "kept"
