@@ -106,7 +106,7 @@ class Metrics:
     """All metrics of one process. Each attribute has the metric's name without the prefix `rhopush_`.
 
     Attributes:
-        pings_accepted: pings stored in the queue, by ingress.
+        pings_accepted: accepted pings by ingress, and repeats with the same idempotency key.
         pings_refused: refused ping requests and change-event windows, by the error's label.
         users_unknown: users named in pings that the registry does not contain.
         devices_skipped: devices of a ping's users that get no delivery, by reason.
@@ -167,7 +167,7 @@ class Metrics:
 
     def _define_pings(self, registry: MetricRegistry) -> None:
         self.pings_accepted = _counter_family(
-            registry, "pings_accepted", "Pings that were stored in the queue, by ingress.", "ingress"
+            registry, "pings_accepted", "Accepted pings and repeats of their keys, by ingress.", "ingress"
         )
         self.pings_refused = _counter_family(
             registry,

@@ -5,7 +5,6 @@ device that never synced sorts last instead of failing the ping; an unsupported 
 id.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -13,8 +12,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from protocols.fcm.registration import installation
+from protocols.push_tokens import usual_spelling
 
-APNS: Final = "apns"
 FCM: Final = "fcm"
 RHOCONNECT_PUSH: Final = "rhoconnect_push"
 UNSUPPORTED: Final = ""
@@ -27,7 +26,6 @@ types that it serves. Types without a provider are unsupported: android (C2DM, c
 UNREGISTERED: Final = "unregistered"  # logged out, or never registered for push
 REPEATED: Final = "repeated"  # the same phone id and app, token or installation was selected before
 UNSUPPORTED_PLATFORM: Final = "unsupported_platform"
-_HEXADECIMAL: Final = re.compile(r"[0-9A-Fa-f\s]+", re.ASCII)
 
 
 class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -187,12 +185,6 @@ def token_key(device: Device) -> str:
     """The key of a device by its token, also if it has a phone id: the `dedupe_key` of a device without one, whose
     token has its usual spelling."""
     return "\0" + installation(usual_spelling(device.pin))
-
-
-def usual_spelling(pin: str) -> str:
-    """An APNs token in lower case and without the spaces with which old versions of iOS show it: the digits of a
-    hexadecimal number have the same meaning in both cases. Any other text is unchanged."""
-    return "".join(pin.split()).lower() if _HEXADECIMAL.fullmatch(pin) else pin
 
 
 def _choose(device: Device, seen: set[str], chosen: list[Chosen], device_types: DeviceTypes) -> str:

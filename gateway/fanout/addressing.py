@@ -18,17 +18,16 @@ from gateway.registry.token_marks import DEAD_ON_ALL_HOSTS
 from gateway.registry.user_devices import MARKED_DEAD, SYNC, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, slices
 from protocols.devices import (
-    APNS,
     REPEATED,
     Chosen,
     Device,
     DeviceTypes,
     LeftOut,
     token_key,
-    usual_spelling,
 )
 from protocols.ping.addressees import DIGEST_PREFIX, RawToken
 from protocols.ping.model import Ping
+from protocols.push_tokens import APNS, usual_spelling
 
 UNKNOWN_DEVICE: Final = "unknown_device"
 """Reason under `skipped`: no client has this id of `to.devices`, or another user has registered it meanwhile."""
@@ -196,7 +195,7 @@ class Addressing:
 def raw_device(token: RawToken, device_types: DeviceTypes) -> Device:
     """The device of a raw token. Its type is one that the provider serves; an unknown provider serves none.
 
-    An APNs token gets its usual spelling, so that a ping that names it in several spellings reaches it once.
+    An APNs token gets its usual spelling: earlier versions stored the spelling of the caller.
     """
     pin = usual_spelling(token.token) if token.provider == APNS else token.token
     served = min((kind for kind, provider in device_types.items() if provider == token.provider), default="")

@@ -27,7 +27,8 @@ PAGE_MAX: Final = 100
 """Records of one page."""
 SHOWN_BYTES: Final = 65_536
 """Most bytes of a field's value that `show` returns."""
-_RECORD_ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+_RECORD_ID: Final = re.compile(r"(?!0+-0+$)[0-9]{1,19}-[0-9]{1,19}")
+"""No record has the id 0-0, before which Redis accepts no range."""
 _MS_MAX: Final = 253_402_300_799_999
 """The end of the year 9999, the last one that has a text."""
 _fields_of: Final = decoder(list[bytes])

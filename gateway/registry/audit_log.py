@@ -42,7 +42,7 @@ _CLIENTS_MAX: Final = 4_096
 _TEXT_CHARACTERS: Final = 100
 """Longest text of a record; five such texts, of four bytes a character, fit into `keys.AUDIT_RECORD_BYTES`."""
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_POSITION: Final = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
+_POSITION: Final = re.compile(r"(?!0+-0+$)[0-9]{1,15}-[0-9]{1,15}")
 _MS_MAX: Final = 10**15
 
 

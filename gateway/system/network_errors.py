@@ -39,6 +39,14 @@ _TLS: Final = {
     "TLSV1_ALERT_UNKNOWN_CA": "the server does not trust the issuer of the certificate",
 }
 """OpenSSL's reasons (sslerr.h, SSL_R_...)."""
+_HTTP: Final = {
+    "ServerDisconnectedError": "the server closed the connection without an answer",
+    "ClientResponseError": "the answer is not valid HTTP",
+    "ClientPayloadError": "the answer is incomplete",
+    "BadStatusLine": "the answer is not valid HTTP",
+    "IncompleteRead": "the answer is incomplete",
+}
+"""Errors of aiohttp and http.client without a cause, by the names of their classes: this module imports neither."""
 
 
 def _os_words(error: BaseException) -> str:
@@ -78,6 +86,9 @@ def describe(error: BaseException) -> str:
         for kind, words in _WORDS:
             if isinstance(one, kind):
                 return words(one)
+    for kind in type(error).__mro__:
+        if kind.__name__ in _HTTP:
+            return _HTTP[kind.__name__]
     bare = next((one for one in _chain(error) if isinstance(one, OSError)), None)
     return type(error).__name__ if bare is None else _os_words(bare)
 

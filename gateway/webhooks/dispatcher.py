@@ -178,6 +178,7 @@ class WebhookDispatcher:
     async def _described(self, delivery: EndpointDelivery) -> dict[str, Any]:
         state = await self._states.read(delivery.name)
         now_ms = SHARED_CLOCK.now_ms()
+        due_ms = 0 if state.disabled == delivery.digest else state.due_ms
         age_s = max(0, now_ms - state.oldest_ms) // 1000 if state.oldest_ms else 0
         return {
             "name": delivery.name,
@@ -186,7 +187,7 @@ class WebhookDispatcher:
             "state": _word(delivery, state),
             "oldest_age_s": age_s,
             "error": state.error or None,
-            "next_attempt": instant_text(state.due_ms) if state.due_ms else None,
+            "next_attempt": instant_text(due_ms) if due_ms else None,
             "delivered": state.delivered,
             "failed": state.failed,
             "lost": state.lost,

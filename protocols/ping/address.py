@@ -19,6 +19,7 @@ import msgspec
 from protocols.errors import InvalidField, wrong_type
 from protocols.ping.addressees import Addressees, RawToken
 from protocols.ping.limits import MESSAGE_CHARACTERS, NAME_CHARACTERS, bounded, too_long
+from protocols.push_tokens import APNS, usual_spelling
 
 LIST_MAX: Final = 1_000
 """Most items of each list."""
@@ -119,16 +120,22 @@ def _name(value: Any, path: str, most: int = NAME_CHARACTERS) -> str:
 
 
 def _tokens(value: Any, path: str) -> tuple[RawToken, ...]:
-    """Parse the raw tokens: in order, without duplicates."""
+    """Parse the raw tokens: in order, without duplicates.
+
+    An APNs token gets its usual spelling, so that its id in receipts, and its badge, do not depend on the caller's.
+    """
     items = _list(value, path, "a list of objects")
     found: dict[RawToken, None] = {}
     for index, item in enumerate(items):
         at = f"{path}[{index}]"
         named = _object(item, at, _TOKEN_KEYS, "an object with provider, token and app")
-        app = named.get("app")
+        app, provider = named.get("app"), _name(named.get("provider"), f"{at}.provider")
+        text = _name(named.get("token"), f"{at}.token", TOKEN_CHARACTERS)
+        if provider == APNS:
+            text = _name(usual_spelling(text), f"{at}.token")
         token = RawToken(
-            _name(named.get("provider"), f"{at}.provider"),
-            _name(named.get("token"), f"{at}.token", TOKEN_CHARACTERS),
+            provider,
+            text,
             "" if app is None or app == "" else _name(app, f"{at}.app"),
         )
         found[token] = None

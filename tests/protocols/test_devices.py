@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from gateway.delivery.provider_registry import installed
 from protocols.devices import (
-    APNS,
     FCM,
     REPEATED,
     RHOCONNECT_PUSH,
@@ -17,6 +16,7 @@ from protocols.devices import (
     platform_of,
     select,
 )
+from protocols.push_tokens import APNS
 
 DEVICE_TYPES = installed().device_types
 

@@ -25,8 +25,9 @@ from gateway.queue.entries import read_chunk, read_entry
 from gateway.simulators import SimulatedRecord
 from gateway.simulators.rhoconnect_push_device import RhoConnectPushDevice
 from gateway.store import keys
-from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
+from protocols.devices import FCM, RHOCONNECT_PUSH
 from protocols.ping.model import CHANGE_EVENTS, HTTP
+from protocols.push_tokens import APNS
 from tests.support.constants import SHORT_LEASES
 from tests.support.worker import Worker, working
 from tests.upgrade import dump

@@ -28,8 +28,9 @@ from gateway.queue.entries import Lease
 from gateway.server import gc_policy
 from gateway.settings import ApnsSettings, Settings
 from gateway.store import keys
-from protocols.devices import APNS, Device
+from protocols.devices import Device
 from protocols.ping.model import Ping
+from protocols.push_tokens import APNS
 from protocols.verdict import Verdict
 
 BATCH_DELIVERIES: Final = keys.ENTRY_PINGS

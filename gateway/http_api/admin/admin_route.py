@@ -8,13 +8,18 @@ from aiohttp import hdrs, web
 from gateway.errors import AppNotAllowed, NotFound, RhoPushError
 from gateway.http_api.context import HandlerContext
 from gateway.http_api.http_route import HttpRoute
-from gateway.http_api.openapi.values import Part, answer, json_answer
+from gateway.http_api.openapi.values import JSON, Part, answer, json_answer
 from gateway.http_api.operator_stores import OperatorStores
 from gateway.http_api.requests import json_response, parameters
 from gateway.registry.audit_log import DONE
 from gateway.registry.scopes import Principal, Scope, require_scope
+from protocols.errors import InvalidField
 
 PREFIX: Final = "/rc/v1/admin"
+_COMMON: Final = frozenset({"api_token"})
+"""Parameters of every route."""
+_SHOWN: Final = 64
+"""Most characters of an unknown name in an error."""
 CALLER: Final = web.RequestKey("caller", Principal)
 """Key of the caller in the request that a handler receives."""
 SUBJECT: Final = web.RequestKey("subject", str)
@@ -53,14 +58,19 @@ class AdminRoute(NamedTuple):
 def bind(context: HandlerContext, route: AdminRoute) -> HttpRoute:
     """Return the HTTP route: it reads the parameters and authorizes the caller before `route.handler` runs.
 
-    A request that may change something is recorded in the audit, with its outcome.
+    A request that may change something is recorded in the audit, with its outcome. If the description of its body
+    allows no further members, an unknown parameter is refused: it may be the misspelt name of one that narrows the
+    change.
     """
+    known = _known(route.operation)
 
     async def run(request: web.Request, found: Parameters, caller: Principal) -> web.Response:
         require_scope(caller, route.scope)
         if caller.apps is not None and not route.honours_apps:
             raise AppNotAllowed(f"{caller.name} is limited to apps, which this route does not support")
         request[CALLER] = caller
+        if known is not None:
+            _refuse_unknown(found, known)
         return json_response(await route.handler(request, found))
 
     async def respond(request: web.Request) -> web.Response:
@@ -89,6 +99,24 @@ def bind(context: HandlerContext, route: AdminRoute) -> HttpRoute:
         operation=route.operation,
         errors=route.errors,
     )
+
+
+def _known(operation: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the parameters of a route whose description excludes all others; None: it excludes none."""
+    schema = operation.get("requestBody", {}).get("content", {}).get(JSON, {}).get("schema", {})
+    return None if schema.get("additionalProperties", True) else _COMMON | {*schema["properties"]}
+
+
+def _refuse_unknown(found: Parameters, known: frozenset[str]) -> None:
+    """Refuse a parameter that the route does not have.
+
+    Raises:
+        InvalidField: `field` names the parameter.
+    """
+    for name in found:
+        if name not in known:
+            names = ", ".join(sorted(known - _COMMON))
+            raise InvalidField(f"{name[:_SHOWN]} is unknown; the parameters are {names}", field=name[:_SHOWN])
 
 
 def stores_of(context: HandlerContext) -> OperatorStores:

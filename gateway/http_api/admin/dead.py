@@ -75,6 +75,7 @@ _EXAMPLE: Final = {
 _BODY: Final = {
     "type": "object",
     "description": "At least one filter, or `all`.",
+    "additionalProperties": False,
     "properties": {
         **_NAMES,
         "since": INSTANT | _SINCE,
@@ -140,6 +141,7 @@ class DeadRoutes:
 
     async def restore(self, request: web.Request, found: Parameters) -> object:
         """Remove marks."""
+        _refuse_empty(found)
         wanted, every, devices = _filter(request, found), found.get("all", False), found.get("devices")
         if every not in (True, False, "true", "false"):
             raise InvalidField("all must be true or false", field="all")
@@ -153,6 +155,17 @@ class DeadRoutes:
                 field="all",
             )
         return await marks.restore(wanted, optional_text(found, "cursor"))
+
+
+def _refuse_empty(found: Parameters) -> None:
+    """Refuse an empty filter, which would restore the devices of all apps, providers or reasons.
+
+    Raises:
+        InvalidField: `field` names the filter.
+    """
+    for name in _NAMES:
+        if found.get(name) == "":
+            raise InvalidField(f"{name} must not be empty", field=name)
 
 
 def _filter(request: web.Request, found: Parameters) -> DeadFilter:

@@ -48,11 +48,16 @@ _REVOKED: Final = members({"revoked": TEXT})
 _NEW: Final[Part] = {
     "type": "object",
     "required": ["name", "scopes"],
+    "additionalProperties": False,
     "properties": {
         "name": TEXT | {"pattern": f"^{NAME.pattern}$"},
         "scopes": _SCOPES,
         "apps": list_of(TEXT | {"minLength": 1, "maxLength": 255})
-        | {"maxItems": APPS_MAX, "description": "Limits the token to these apps; absent or empty: all apps."},
+        | {
+            "minItems": 1,
+            "maxItems": APPS_MAX,
+            "description": "Limits the token to these apps; absent: all apps.",
+        },
         "expires_at": INSTANT
         | {"description": "RFC 3339 with a zone, or seconds since 1970, in the future; absent: never."},
     },
@@ -102,7 +107,7 @@ class TokenRoutes:
         token = new_token(
             name,
             _texts(found, "scopes"),
-            _texts(found, "apps"),
+            _apps(found),
             None if expires_at is None else instant_ms(expires_at, "expires_at") // 1000,
             request[CALLER],
             self._context.services.now(),
@@ -166,6 +171,21 @@ def routes(context: HandlerContext) -> list[AdminRoute]:
             responds(_REVOKED, {"revoked": "deploy"}),
         ),
     ]
+
+
+def _apps(found: Parameters) -> list[str]:
+    """Return the apps to which a token is limited; empty: the request has no limit.
+
+    Raises:
+        InvalidField: the value is no list of texts, or an empty one: a caller whose list of apps is empty by mistake
+            must not get a token for all apps.
+    """
+    apps = _texts(found, "apps")
+    if not apps and found.get("apps") is not None:
+        raise InvalidField(
+            "apps must have at least one app id; without apps, a token has no limit", field="apps"
+        )
+    return apps
 
 
 def _texts(found: Parameters, name: str) -> list[str]:

@@ -62,6 +62,7 @@ _TEST: Final = members(
 _SINCE: Final = {
     "type": "object",
     "required": ["since"],
+    "additionalProperties": False,
     "properties": {
         "since": INSTANT
         | {"description": "RFC 3339 with a time zone, or seconds since 1970; rounded down to a second."}

@@ -12,7 +12,7 @@ from gateway.delivery.lane_manager import LaneManager
 from gateway.metrics import Metrics
 from gateway.settings import ApnsSettings, App, FcmSettings, RhoConnectPushSettings, Secret, Settings
 from gateway.simulators.authority import Authority
-from protocols.devices import APNS
+from protocols.push_tokens import APNS
 
 AUTHORITY = Authority()
 KEY = ApnsSettings(key=Secret("hush"), key_id="ABC123DEFG", team_id="DEF123GHIJ", topic="com.example.app")

@@ -18,7 +18,8 @@ from gateway.settings import ApnsSettings, RhoConnectPushSettings, Secret, Setti
 from gateway.settings.model import App, RetrySettings
 from gateway.simulators.authority import Authority
 from gateway.simulators.keys import TeamKey, make_team_key
-from protocols.devices import APNS, FCM, RHOCONNECT_PUSH
+from protocols.devices import FCM, RHOCONNECT_PUSH
+from protocols.push_tokens import APNS
 
 
 def apns(key: TeamKey, topic: str = "com.example.app", **more: Any) -> ApnsSettings:

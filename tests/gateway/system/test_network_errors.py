@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from http.client import BadStatusLine, IncompleteRead
 
 import aiohttp
 import pytest
@@ -78,6 +79,36 @@ async def test_a_server_without_tls_is_described() -> None:
     words = await broken_by(ssl.create_default_context(), None)
     assert words.startswith("TLS failed: ")
     assert words != "TLS failed: the handshake was not completed"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "the server closed the connection without an answer"),
+        (b"HTTP/1.1 204", "the server closed the connection without an answer"),
+        (b"SSH-2.0\r\n\r\n", "the answer is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", "the answer is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", "the answer is incomplete"),
+    ],
+)
+async def test_a_damaged_answer_is_described(answer: bytes, words: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ClientError) as failed:
+            async with session.get(f"http://127.0.0.1:{port}/") as response:
+                await response.read()
+    assert describe(failed.value) == words
+
+
+def test_the_errors_of_http_client_are_described() -> None:
+    assert describe(BadStatusLine("10.0.0.1")) == "the answer is not valid HTTP"
+    assert describe(IncompleteRead(b"secret", 5)) == "the answer is incomplete"
 
 
 async def test_aiohttps_errors_are_described_by_their_cause(server_context: ssl.SSLContext) -> None:

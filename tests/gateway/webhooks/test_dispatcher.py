@@ -175,7 +175,8 @@ async def test_a_test_sends_one_message_and_enables_the_endpoint(
     receiver.status = 410
     await running.dispatcher.open(settings(crm=receiver.url))
     await settling.settle(batch_id(1), FinishedPing(0, 1))
-    await listed(running, lambda one: one["state"] == "disabled")
+    found = await listed(running, lambda one: one["state"] == "disabled")
+    assert found["next_attempt"] is None
     result = await running.dispatcher.test("crm")
     assert (result["result"], result["status"]) == ("disabled", 410)
     receiver.status = 204

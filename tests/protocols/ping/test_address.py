@@ -25,6 +25,8 @@ RAW = RawToken("apns", "ab" * 32, "com.example.app")
         ({"all_users": "false"}, Addressees()),
         ({"devices": ["c1", "c2", "c1"]}, Addressees(devices=("c1", "c2"))),
         ({"tokens": [TOKEN, TOKEN]}, Addressees(tokens=(RAW,))),
+        ({"tokens": [TOKEN | {"token": " ".join(["AB" * 8] * 4)}, TOKEN]}, Addressees(tokens=(RAW,))),
+        ({"tokens": [{"provider": "fcm", "token": "AB CD"}]}, Addressees(tokens=(RawToken("fcm", "AB CD"),))),
         (
             {"tokens": [{"provider": "fcm", "token": "t", "app": None}]},
             Addressees(tokens=(RawToken("fcm", "t"),)),
@@ -67,6 +69,7 @@ def test_addressees_are_read(value: Any, expected: Addressees) -> None:
         ({"tokens": [TOKEN, {"provider": "apns"}]}, "to.tokens[1].token", "a text, not null"),
         ({"tokens": [{"token": "ab"}]}, "to.tokens[0].provider", "a text, not null"),
         ({"tokens": [TOKEN | {"topic": "x"}]}, "to.tokens[0].topic", "unknown"),
+        ({"tokens": [TOKEN | {"token": " "}]}, "to.tokens[0].token", "must not be empty"),
         ({"tokens": [TOKEN | {"app": 5}]}, "to.tokens[0].app", "a text, not a number"),
         ({"tokens": [TOKEN | {"token": "a" * (TOKEN_CHARACTERS + 1)}]}, "to.tokens[0].token", "at most 4096"),
         ({"apps": []}, "to.apps", "at least one name"),

@@ -89,7 +89,13 @@ async def test_an_action_without_a_record_is_served(redis_client: Redis, broken:
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("since=yesterday", "since"), ("cursor=x", "cursor"), ("limit=0", "limit"), ("limit=many", "limit")],
+    [
+        ("since=yesterday", "since"),
+        ("cursor=x", "cursor"),
+        ("cursor=MC0w", "cursor"),
+        ("limit=0", "limit"),
+        ("limit=many", "limit"),
+    ],
 )
 async def test_a_wrong_parameter_is_named(redis_client: Redis, query: str, field: str) -> None:
     async with guarded(redis_client) as api:

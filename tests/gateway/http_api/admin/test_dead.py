@@ -74,6 +74,11 @@ async def test_what_does_not_fit_stays(marked: Served) -> None:
         ({"all": True, "cursor": "x"}, "cursor"),
         ({"since": "yesterday"}, "since"),
         ({"app": 5}, "app"),
+        ({"all": True, "app": ""}, "app"),
+        ({"provider": "apns", "reason": ""}, "reason"),
+        ({"provider": "", "devices": ["d"]}, "provider"),
+        ({"all": True, "apps": ["com.example.app"]}, "apps"),
+        ({"provider": "apns", "Reason": "Unregistered"}, "Reason"),
     ],
 )
 async def test_a_request_that_is_not_clear_is_refused(

@@ -56,9 +56,10 @@ async def test_an_entry_that_was_not_stored_and_a_wrong_cursor_are_refused(serve
     for name in (long, foreign):
         answer = await served.worker.request("POST", f"{BASE}/unreadable/{name}/requeue")
         assert (answer.status, answer.json()["error"]["code"]) == (409, "not_stored")
-    answer = await served.worker.request("GET", f"{BASE}/unreadable?cursor=x")
-    assert (answer.status, answer.json()["error"]["field"]) == (400, "cursor")
-    assert (await served.worker.request("GET", f"{BASE}/unreadable/x")).status == 404
+    for wrong in ("x", "0-0", "00-0"):
+        answer = await served.worker.request("GET", f"{BASE}/unreadable?cursor={wrong}")
+        assert (answer.status, answer.json()["error"]["field"]) == (400, "cursor")
+        assert (await served.worker.request("GET", f"{BASE}/unreadable/{wrong}")).status == 404
 
 
 async def test_without_a_token_nothing_is_shown(served: Served) -> None:

@@ -58,6 +58,14 @@ async def test_a_wrong_instant_is_refused(redis_client: Redis, since: Any) -> No
         assert (status, found["error"]["field"]) == (400, "since")
 
 
+async def test_an_unknown_parameter_of_a_replay_is_refused(redis_client: Redis) -> None:
+    async with house(redis_client) as api:
+        api.services.webhooks = Operations()
+        body = {"since": "2030-01-31T09:30:00Z", "until": "2030-01-31T10:30:00Z"}
+        status, found = await ask(api, "POST", f"{PATH}/crm/replay", body)
+        assert (status, found["error"]["field"]) == (400, "until")
+
+
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", PATH), ("POST", f"{PATH}/crm/test"), ("POST", f"{PATH}/crm/replay")]
 )
