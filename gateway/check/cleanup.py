@@ -6,12 +6,12 @@ and rhoconnect-push's keys are never changed.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError, WatchError
+from redis.exceptions import RedisError, ResponseError
 
 from gateway.errors import StoreDown
 from gateway.logs.terminal import printable
@@ -24,8 +24,14 @@ from protocols.numbers import stored
 
 _TIMEOUT_S: Final = 10.0
 _AT_ONCE: Final = 1_000
-_NO_ENTRY: Final = "0-0"
-"""Last id of a stream that never had an entry."""
+_REMOVE_UNUSED: Final = """
+local about = redis.call('XINFO', 'STREAM', KEYS[1])
+local found = {}
+for index = 1, #about, 2 do found[about[index]] = about[index + 1] end
+if found['groups'] > 0 or found['last-generated-id'] ~= '0-0' then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+"""Removes the stream KEYS[1] if it has no groups and never had an entry; returns the number of removed keys."""
 
 
 class Leftovers(NamedTuple):
@@ -178,19 +184,7 @@ async def _remove_unused(redis: Redis, stream: str) -> int:
     Returns:
         The number of removed keys. 0: an entry was written to the stream, so that another program uses it.
     """
-    async with redis.pipeline() as pipe:
-        begin: Callable[[], None] = pipe.multi  # redis-py's method has no type annotations
-        await pipe.watch(stream)
-        about = await pipe.xinfo_stream(stream)
-        if about["groups"] or as_text(about["last-generated-id"]) != _NO_ENTRY:
-            return 0
-        begin()
-        pipe.delete(stream)
-        try:
-            (removed,) = await pipe.execute()
-        except WatchError:  # it has an entry or a group now
-            return 0
-        return int(removed)
+    return int(await redis.eval(_REMOVE_UNUSED, 1, stream))
 
 
 async def _grouped(redis: Redis, settings: Settings) -> tuple[str, ...]:

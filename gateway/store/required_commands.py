@@ -338,6 +338,7 @@ PURPOSES: Final = (
                 "SCAN 0",
             ),
             *("CLIENT LIST", f"XINFO GROUPS {keys.PROBE}", f"XGROUP DESTROY {keys.PROBE} g"),
+            *(f"XINFO STREAM {keys.PROBE}", f"DEL {keys.PROBE}", "EVAL return 0"),
             *_on(keys.PROBE, "GET KEY", "UNLINK KEY", "HLEN KEY", "ZRANGE KEY 0 0"),
         ),
     ),

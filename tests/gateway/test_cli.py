@@ -119,6 +119,7 @@ def test_an_old_scenario_is_refused_with_a_list_that_holds_the_new_name(
 INTERRUPTED = """
 import signal, sys
 from importlib.abc import MetaPathFinder
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process of the background inherits that it is ignored
 class Interrupt(MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == "gateway.cli." + sys.argv[1]:
