@@ -146,6 +146,7 @@ class Http2Lane(Lane):
         in Redis."""
         self._stop_waiting()
         await self._pool.close(budget_s)
+        self._fallbacks.clear()  # the collector does not track deliveries, which refer to this lane
         await self.credential.close()
 
     # -- interface of the connections (RequestFeed) ----------------------------------------------------------

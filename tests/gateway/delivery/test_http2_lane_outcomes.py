@@ -1,5 +1,7 @@
 """The requests and outcomes of an HTTP/2 lane, step by step and without a connection."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -188,3 +190,26 @@ async def test_an_answer_that_cannot_be_judged_is_a_temporary_failure(
     lane.on_outcomes([refused(one, b""), refused(other, b"")])
     reasons = [reason for _, reason in one.batch.other_verdicts.values()]
     assert reasons == [EXPIRED, EXPIRED]  # after the delay of a retry
+
+
+async def closed_lanes() -> list[weakref.ref[Http2Lane]]:
+    """Two lanes that were closed with a request without a response, waiting deliveries and one that came from the
+    other environment."""
+    sandbox = lane_of("sandbox")
+    production = lane_of("production")
+    route = route_of(production, fallback=route_of(sandbox))
+    fallen, begun, *waiting = deliveries(route, 6)
+    production.on_outcomes([refused(fallen, BAD_TOKEN)])
+    assert sandbox.backlog == 1
+    production._backlog.add([begun, *waiting], bulk=False)
+    assert len(production.take(1)) == 1
+    production.on_outcomes([RequestOutcome(begun, OutcomeKind.UNKNOWN)])
+    for lane in (sandbox, production):
+        await lane.close(0.0)
+    return [weakref.ref(sandbox), weakref.ref(production)]
+
+
+async def test_a_closed_lane_is_released_although_the_collector_does_not_track_its_deliveries() -> None:
+    lanes = await closed_lanes()
+    gc.collect()
+    assert [lane() for lane in lanes] == [None, None]

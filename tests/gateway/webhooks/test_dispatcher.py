@@ -112,6 +112,7 @@ async def test_a_changed_endpoint_keeps_the_leadership_that_its_former_delivery_
     may_close.set()
     await released.wait()
     await until(lambda: leads(redis_client), 5)
+    assert await redis_client.get(keys.webhook_leader("crm")) == b"tested:0"
 
 
 async def leads(redis: Redis) -> bool:
