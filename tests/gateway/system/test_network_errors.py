@@ -92,10 +92,15 @@ async def test_a_server_without_tls_is_described() -> None:
     ],
 )
 async def test_a_damaged_answer_is_described(answer: bytes, words: str) -> None:
+    ended = asyncio.Event()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -103,6 +108,7 @@ async def test_a_damaged_answer_is_described(answer: bytes, words: str) -> None:
         with pytest.raises(aiohttp.ClientError) as failed:
             async with session.get(f"http://127.0.0.1:{port}/") as response:
                 await response.read()
+        await ended.wait()
     assert describe(failed.value) == words
 
 

@@ -189,7 +189,7 @@ async def test_the_status_counts_although_the_body_is_late_or_incomplete(
 
 
 async def test_an_answer_that_arrives_in_parts_keeps_its_connection() -> None:
-    connections = 0
+    connections, ended = 0, asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
@@ -203,8 +203,12 @@ async def test_an_answer_that_arrives_in_parts_keeps_its_connection() -> None:
                     await writer.drain()
                     await asyncio.sleep(0.01)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.set()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         assert (await sent(endpoint(url), times=3)).outcome is Outcome.DELIVERED
+        await ended.wait()
     assert connections == 1
