@@ -23,5 +23,5 @@ async def open_tracer(settings: Settings, worker: str) -> AsyncIterator[PingTrac
     if settings.tracing.endpoint is None:
         yield None
         return
-    async with open_exporter(settings, worker, __version__) as recorder:
-        yield PingTracer(recorder, settings.tracing.sample)
+    async with open_exporter(settings, worker, __version__) as exporter:
+        yield PingTracer(exporter.record, settings.tracing.sample)

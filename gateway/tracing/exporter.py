@@ -1,4 +1,4 @@
-"""The export of spans by OpenTelemetry's SDK: a thread posts them to a collector (OTLP over HTTP with protobuf).
+"""The export of spans: a thread posts them to a collector by OpenTelemetry's exporter (OTLP over HTTP with protobuf).
 
 The queue of the thread is bounded: while the collector is slow or unreachable, further spans are dropped, and pings
 are not delayed.
@@ -10,21 +10,24 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 import structlog
 
 from gateway.errors import BadSetting
 from gateway.settings import Settings
+from gateway.tracing.spans import SpanData, SpanMaker
 
 _log = structlog.get_logger("tracing")
 
 QUEUE_SPANS: Final = 8_192
 """Most spans that wait for the export in one worker: about 20 MB."""
 EXPORT_SPANS: Final = 1_024
-EXPORT_INTERVAL_MS: Final = 2_000
+"""Largest number of spans in one request."""
+EXPORT_INTERVAL_S: Final = 2.0
 """A request costs as much CPU as some dozens of its spans, so one a second would cost a third more in all."""
 EXPORT_TIMEOUT_S: Final = 5.0
 CLOSE_S: Final = 2.0
@@ -33,42 +36,14 @@ LOG_INTERVAL_S: Final = 60.0
 """Shortest interval of log events about failed exports."""
 _PACKAGES: Final = (
     "opentelemetry.sdk.trace",
-    "opentelemetry.sdk.trace.export",
     "opentelemetry.sdk.resources",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
 )
 _SDK_LOGGER: Final = "opentelemetry"
 
 
-Kind = Literal["SERVER", "INTERNAL", "CLIENT"]
-
-
-class SpanData(NamedTuple):
-    """A span that has ended.
-
-    Attributes:
-        name: name of the span.
-        trace_id, span_id: its ids.
-        parent_id: id of its parent; 0: it has none.
-        begin_ns, end_ns: its begin and end, epoch nanoseconds.
-        kind: name of OpenTelemetry's `SpanKind`.
-        attributes: its attributes.
-        failed: whether the step has failed.
-    """
-
-    name: str
-    trace_id: int
-    span_id: int
-    parent_id: int
-    begin_ns: int
-    end_ns: int
-    kind: Kind
-    attributes: Mapping[str, str | int | bool]
-    failed: bool = False
-
-
 class ExportLog(logging.Handler):
-    """Turns the SDK's log records into one event at most once per `LOG_INTERVAL_S`."""
+    """Logs failures of the export, at most one event per `LOG_INTERVAL_S`: its own, and the SDK's log records."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -76,63 +51,84 @@ class ExportLog(logging.Handler):
         self._omitted = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Log a record of the SDK."""
+        self.failed(record.getMessage())
+
+    def failed(self, error: str) -> None:
         """Log a failure, or count it if the last event is recent."""
         now_s = time.monotonic()
         if now_s < self._next_s:
             self._omitted += 1
             return
         self._next_s = now_s + LOG_INTERVAL_S
-        _log.warning("trace_export_failed", error=record.getMessage(), omitted=self._omitted)
+        _log.warning("trace_export_failed", error=error, omitted=self._omitted)
         self._omitted = 0
 
 
-class SpanRecorder:
-    """Records spans that have ended.
+_EXPORT_LOG: Final = ExportLog()
 
-    OpenTelemetry's `Tracer` would make the same spans at many times the cost: a span that is recorded after its end
-    needs no state, and the sampling is already decided.
+
+class SpanExporter:
+    """Exports spans that have ended, from a thread.
+
+    OpenTelemetry's `BatchSpanProcessor` would do the same, but it makes a system call for each span in the thread that
+    records it (`os.getpid`), and its spans must be made there too. Both delay pings; here the event loop only appends
+    to a list.
 
     Args:
-        processor: OpenTelemetry's span processor, which receives the spans.
-        resource: OpenTelemetry's resource, the attributes of this process.
-        version: version of the gateway.
+        exporter: OpenTelemetry's exporter. Only the thread uses it.
+        spans: makes OpenTelemetry's spans.
     """
 
-    def __init__(self, processor: Any, resource: Any, version: str) -> None:
-        api = importlib.import_module("opentelemetry.trace")
-        sdk = importlib.import_module("opentelemetry.sdk.trace")
-        scope = importlib.import_module("opentelemetry.sdk.util.instrumentation")
-        self._end = processor.on_end
-        self._resource = resource
-        self._scope = scope.InstrumentationScope("rhopush", version)
-        self._span, self._context = sdk.ReadableSpan, api.SpanContext
-        self._sampled = api.TraceFlags(api.TraceFlags.SAMPLED)
-        self._kinds = {kind: getattr(api.SpanKind, kind) for kind in ("SERVER", "INTERNAL", "CLIENT")}
-        self._ok, self._failed = api.Status(), api.Status(api.StatusCode.ERROR)
+    def __init__(self, exporter: Any, spans: SpanMaker) -> None:
+        self._exporter = exporter
+        self._span = spans.span
+        self._waiting: deque[SpanData] = deque()
+        self._dropped = 0
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, daemon=True, name="trace-export")
+        self._thread.start()
 
     def record(self, step: SpanData) -> None:
-        """Record a span; it is dropped if too many wait for the export."""
-        trace_id = step.trace_id
-        parent = None
-        if step.parent_id:
-            parent = self._context(trace_id, step.parent_id, True, self._sampled)
-        self._end(
-            self._span(
-                step.name,
-                self._context(trace_id, step.span_id, False, self._sampled),
-                parent,
-                self._resource,
-                step.attributes,
-                kind=self._kinds[step.kind],
-                status=self._failed if step.failed else self._ok,
-                start_time=step.begin_ns,
-                end_time=step.end_ns,
-                instrumentation_scope=self._scope,
-            )
-        )
+        """Record a span. It is dropped if `QUEUE_SPANS` wait for the export."""
+        waiting = len(self._waiting)
+        if waiting >= QUEUE_SPANS:
+            self._dropped += 1
+            return
+        self._waiting.append(step)
+        if waiting + 1 == EXPORT_SPANS:
+            self._wake.set()
 
+    def close(self) -> None:
+        """Export the waiting spans, then end the thread. Returns without waiting for it."""
+        self._closed = True
+        self._wake.set()
 
-_EXPORT_LOG: Final = ExportLog()
+    def join(self) -> None:
+        """Wait for the end of the thread."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._wake.wait(EXPORT_INTERVAL_S)
+            self._wake.clear()
+            self._export()
+        self._export()  # what was recorded until `close`
+        self._exporter.shutdown()
+
+    def _export(self) -> None:
+        """Export all waiting spans, and report the dropped ones."""
+        waiting = self._waiting
+        while waiting:
+            steps = [waiting.popleft() for _ in range(min(len(waiting), EXPORT_SPANS))]
+            try:
+                self._exporter.export([self._span(step) for step in steps])  # logs its failures
+            except (OSError, ValueError, TypeError, RuntimeError) as error:  # of the encoding, or of the SDK
+                _EXPORT_LOG.failed(f"{type(error).__name__}: {error}")
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            _EXPORT_LOG.failed(f"{dropped} spans dropped: more than {QUEUE_SPANS} waited for the export")
 
 
 def check_packages(settings: Settings) -> None:
@@ -154,8 +150,8 @@ def check_packages(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_exporter(settings: Settings, worker: str, version: str) -> AsyncIterator[SpanRecorder]:
-    """Yield a recorder, whose spans are exported until the end of the context.
+async def open_exporter(settings: Settings, worker: str, version: str) -> AsyncIterator[SpanExporter]:
+    """Yield an exporter, whose spans are exported until the end of the context.
 
     Args:
         settings: settings with `tracing.endpoint`.
@@ -166,22 +162,17 @@ async def open_exporter(settings: Settings, worker: str, version: str) -> AsyncI
         BadSetting: as `check_packages`.
     """
     check_packages(settings)
-    _, export, resources, otlp = map(importlib.import_module, _PACKAGES)
+    _, resources, otlp = map(importlib.import_module, _PACKAGES)
     resource = _resource(resources, worker, version)
     logger = logging.getLogger(_SDK_LOGGER)
     logger.addHandler(_EXPORT_LOG)  # never removed: the SDK's thread may log after the end of the context
     logger.propagate = False
-    exporter = otlp.OTLPSpanExporter(endpoint=settings.tracing.endpoint, timeout=EXPORT_TIMEOUT_S)
-    processor = export.BatchSpanProcessor(
-        exporter,
-        max_queue_size=QUEUE_SPANS,
-        max_export_batch_size=EXPORT_SPANS,
-        schedule_delay_millis=EXPORT_INTERVAL_MS,
-    )
+    otlp_exporter = otlp.OTLPSpanExporter(endpoint=settings.tracing.endpoint, timeout=EXPORT_TIMEOUT_S)
+    exporter = SpanExporter(otlp_exporter, SpanMaker(resource, version))
     try:
-        yield SpanRecorder(processor, resource, version)
+        yield exporter
     finally:
-        await _close(processor)
+        await _close(exporter)
 
 
 def _resource(sdk: Any, worker: str, version: str) -> Any:
@@ -201,22 +192,23 @@ def _resource(sdk: Any, worker: str, version: str) -> Any:
     return constant(found.attributes, found.schema_url)
 
 
-async def _close(processor: Any) -> None:
+async def _close(exporter: SpanExporter) -> None:
     """Export the waiting spans. The thread is a daemon, so an unreachable collector does not delay the end of the
     process."""
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
-    def close() -> None:
-        processor.shutdown()
+    def wait() -> None:
+        exporter.join()
         try:
-            loop.call_soon_threadsafe(done.set)
+            loop.call_soon_threadsafe(ended.set)
         except RuntimeError:  # the loop has ended after CLOSE_S
             return
 
-    threading.Thread(target=close, daemon=True, name="trace-export-end").start()
+    exporter.close()
+    threading.Thread(target=wait, daemon=True, name="trace-export-end").start()
     try:
         async with asyncio.timeout(CLOSE_S):
-            await done.wait()
+            await ended.wait()
     except TimeoutError:
         _log.warning(
             "trace_export_failed", error="the collector did not accept the last spans in time", omitted=0

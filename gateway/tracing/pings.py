@@ -14,7 +14,7 @@ restart. A chunk of a broadcast has one span for each provider, and no device ha
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -23,7 +23,7 @@ from gateway.delivery.batch import ACCEPTED, DeliveryBatch
 from gateway.errors import RhoPushError
 from gateway.queue.append_batch import Accepted, IdempotencyKey, OnAppended
 from gateway.queue.ping_queue import PingQueue
-from gateway.tracing.exporter import Kind, SpanData, SpanRecorder
+from gateway.tracing.spans import Kind, SpanData
 from gateway.tracing.traceparent import TraceContext, is_unsampled, parse
 from protocols.ping.model import Ping
 
@@ -57,12 +57,12 @@ class PingTracer:
     """Makes the spans of pings.
 
     Args:
-        recorder: receives the spans.
+        record: receives the spans.
         ratio: share of the pings without a caller's trace that are recorded (`tracing.sample`).
     """
 
-    def __init__(self, recorder: SpanRecorder, ratio: float) -> None:
-        self._record = recorder.record
+    def __init__(self, record: Callable[[SpanData], None], ratio: float) -> None:
+        self._record = record
         self._ratio = ratio
         self._random = random.random  # unpredictable numbers are not needed
 

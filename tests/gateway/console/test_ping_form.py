@@ -2,7 +2,6 @@
 
 import html
 import re
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +15,7 @@ from gateway.settings import Settings
 from gateway.settings.model import Source
 from gateway.store import keys
 from gateway.tracing import PingTracer
-from gateway.tracing.exporter import SpanData
+from gateway.tracing.spans import SpanData
 from protocols.errors import InvalidField
 from protocols.ping.addressees import Addressees, RawToken
 from protocols.ping.model import Ping
@@ -251,8 +250,7 @@ async def test_pings_of_the_form_are_traced_as_those_of_the_api(
     redis_client: Redis, redis_address: str
 ) -> None:
     recorded: list[SpanData] = []
-    recorder: Any = SimpleNamespace(record=recorded.append)
-    tracer = PingTracer(recorder, 1.0)
+    tracer = PingTracer(recorded.append, 1.0)
     async with (
         open_console(redis_client, redis_address, tracer=tracer) as console,
         console.operator() as browser,

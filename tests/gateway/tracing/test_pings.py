@@ -8,8 +8,6 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.delivery.batch import DeliveryBatch, Postponed
 from gateway.errors import QueueFull, RhoPushError
@@ -17,7 +15,7 @@ from gateway.queue.append_batch import Accepted, IdempotencyKey, OnAppended
 from gateway.queue.entries import Chunk, Lease
 from gateway.store import keys
 from gateway.tracing import PingTracer, WebhookCall, parse
-from gateway.tracing.exporter import SpanRecorder
+from gateway.tracing.spans import SpanData, SpanMaker
 from protocols.ping.model import Ping
 from protocols.verdict import Verdict, VerdictKind
 
@@ -27,16 +25,16 @@ BATCH = "0123456789ab7abc8def01234567"
 
 
 class Spans:
-    """OpenTelemetry's tracer with spans in memory."""
+    """A tracer whose spans are made at once, and stay in memory."""
 
     def __init__(self, ratio: float = 0.0) -> None:
-        self._exporter = InMemorySpanExporter()
-        recorder = SpanRecorder(SimpleSpanProcessor(self._exporter), Resource.create(), "1.2.3")
-        self.tracer = PingTracer(recorder, ratio)
+        self._steps: list[SpanData] = []
+        self._span = SpanMaker(Resource.create(), "1.2.3").span
+        self.tracer = PingTracer(self._steps.append, ratio)
 
     @property
     def all(self) -> Sequence[ReadableSpan]:
-        return self._exporter.get_finished_spans()
+        return [self._span(step) for step in self._steps]
 
     def one(self, name: str) -> Any:
         (found,) = [span for span in self.all if span.name == name]
