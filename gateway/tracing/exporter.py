@@ -1,25 +1,25 @@
-"""The export of spans: a thread posts them to a collector by OpenTelemetry's exporter (OTLP over HTTP with protobuf).
+"""The export of spans: a thread posts them to a collector.
 
-The queue of the thread is bounded: while the collector is slow or unreachable, further spans are dropped, and pings
-are not delayed.
+The queue of the thread is bounded. While the collector is unreachable or overloaded, its spans wait; if it is full,
+further spans are dropped. Pings are never delayed.
 """
 
 import asyncio
 import importlib
-import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from gateway.errors import BadSetting
 from gateway.settings import Settings
-from gateway.tracing.spans import SpanData, SpanMaker
+from gateway.tracing.collector import Collector
+from gateway.tracing.spans import SpanData, SpanEncoder, Value
 
 _log = structlog.get_logger("tracing")
 
@@ -28,31 +28,28 @@ QUEUE_SPANS: Final = 8_192
 EXPORT_SPANS: Final = 1_024
 """Largest number of spans in one request."""
 EXPORT_INTERVAL_S: Final = 2.0
-"""A request costs as much CPU as some dozens of its spans, so one a second would cost a third more in all."""
-EXPORT_TIMEOUT_S: Final = 5.0
+"""A request costs as much CPU as hundreds of its spans."""
+RETRY_MAX_S: Final = 60.0
+"""Longest wait after a failure. Each further failure doubles the wait, from `EXPORT_INTERVAL_S`."""
 CLOSE_S: Final = 2.0
 """Longest wait for the last export when a worker ends."""
 LOG_INTERVAL_S: Final = 60.0
 """Shortest interval of log events about failed exports."""
+_RESOURCES: Final = "opentelemetry.sdk.resources"
 _PACKAGES: Final = (
-    "opentelemetry.sdk.trace",
-    "opentelemetry.sdk.resources",
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    _RESOURCES,
+    "opentelemetry.util.re",
+    "opentelemetry.proto.collector.trace.v1.trace_service_pb2",
+    "urllib3",
 )
-_SDK_LOGGER: Final = "opentelemetry"
 
 
-class ExportLog(logging.Handler):
-    """Logs failures of the export, at most one event per `LOG_INTERVAL_S`: its own, and the SDK's log records."""
+class ExportLog:
+    """Logs failures of the export, at most one event per `LOG_INTERVAL_S`."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
         self._next_s = float("-inf")
         self._omitted = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Log a record of the SDK."""
-        self.failed(record.getMessage())
 
     def failed(self, error: str) -> None:
         """Log a failure, or count it if the last event is recent."""
@@ -65,44 +62,42 @@ class ExportLog(logging.Handler):
         self._omitted = 0
 
 
-_EXPORT_LOG: Final = ExportLog()
-
-
 class SpanExporter:
-    """Exports spans that have ended, from a thread.
+    """Exports spans that have ended, from a thread. The event loop only appends them to a list.
 
-    OpenTelemetry's `BatchSpanProcessor` would do the same, but it makes a system call for each span in the thread that
-    records it (`os.getpid`), and its spans must be made there too. Both delay pings; here the event loop only appends
-    to a list.
+    OpenTelemetry's `BatchSpanProcessor` makes a system call for each span in the thread that records it
+    (`os.getpid`), and gives up spans after some seconds without the collector.
 
     Args:
-        exporter: OpenTelemetry's exporter. Only the thread uses it.
-        spans: makes OpenTelemetry's spans.
+        collector: receives the requests. Only the thread uses it.
+        encoder: encodes the spans.
     """
 
-    def __init__(self, exporter: Any, spans: SpanMaker) -> None:
-        self._exporter = exporter
-        self._span = spans.span
+    def __init__(self, collector: Collector, encoder: SpanEncoder) -> None:
+        self._collector = collector
+        self._encode = encoder.encode
         self._waiting: deque[SpanData] = deque()
         self._dropped = 0
+        self._log = ExportLog()
+        self._failures = 0
         self._wake = threading.Event()
-        self._closed = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="trace-export")
         self._thread.start()
 
-    def record(self, step: SpanData) -> None:
+    def record(self, span: SpanData) -> None:
         """Record a span. It is dropped if `QUEUE_SPANS` wait for the export."""
         waiting = len(self._waiting)
         if waiting >= QUEUE_SPANS:
             self._dropped += 1
             return
-        self._waiting.append(step)
+        self._waiting.append(span)
         if waiting + 1 == EXPORT_SPANS:
             self._wake.set()
 
     def close(self) -> None:
         """Export the waiting spans, then end the thread. Returns without waiting for it."""
-        self._closed = True
+        self._closing.set()
         self._wake.set()
 
     def join(self) -> None:
@@ -110,25 +105,45 @@ class SpanExporter:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._closed:
+        while not self._closing.is_set():
             self._wake.wait(EXPORT_INTERVAL_S)
             self._wake.clear()
-            self._export()
-        self._export()  # what was recorded until `close`
-        self._exporter.shutdown()
+            self._closing.wait(self.export())
+        self.export()  # what was recorded until `close`
+        self._collector.close()
 
-    def _export(self) -> None:
-        """Export all waiting spans, and report the dropped ones."""
-        waiting = self._waiting
-        while waiting:
-            steps = [waiting.popleft() for _ in range(min(len(waiting), EXPORT_SPANS))]
-            try:
-                self._exporter.export([self._span(step) for step in steps])  # logs its failures
-            except (OSError, ValueError, TypeError, RuntimeError) as error:  # of the encoding, or of the SDK
-                _EXPORT_LOG.failed(f"{type(error).__name__}: {error}")
+    def export(self) -> float:
+        """Export the waiting spans, and report the dropped ones. The thread calls it.
+
+        Returns:
+            How long not to export, in seconds; 0: all spans are exported or given up.
+        """
+        pause_s = 0.0
+        while self._waiting and not pause_s:
+            pause_s = self._export_some()
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            _EXPORT_LOG.failed(f"{dropped} spans dropped: more than {QUEUE_SPANS} waited for the export")
+            self._log.failed(f"{dropped} spans dropped: more than {QUEUE_SPANS} waited for the export")
+        return pause_s
+
+    def _export_some(self) -> float:
+        """Export the first waiting spans. If the collector may accept them later, they wait on.
+
+        Returns:
+            How long not to export, in seconds; 0: the spans are exported or given up.
+        """
+        waiting = self._waiting
+        spans = [waiting.popleft() for _ in range(min(len(waiting), EXPORT_SPANS))]
+        failure = self._collector.post(self._encode(spans))
+        if failure is None:
+            self._failures = 0
+            return 0.0
+        self._log.failed(failure.reason)
+        if not failure.again:
+            return 0.0
+        waiting.extendleft(reversed(spans))
+        self._failures += 1
+        return failure.after_s or min(EXPORT_INTERVAL_S * 2 ** (self._failures - 1), RETRY_MAX_S)
 
 
 def check_packages(settings: Settings) -> None:
@@ -162,34 +177,24 @@ async def open_exporter(settings: Settings, worker: str, version: str) -> AsyncI
         BadSetting: as `check_packages`.
     """
     check_packages(settings)
-    _, resources, otlp = map(importlib.import_module, _PACKAGES)
-    resource = _resource(resources, worker, version)
-    logger = logging.getLogger(_SDK_LOGGER)
-    logger.addHandler(_EXPORT_LOG)  # never removed: the SDK's thread may log after the end of the context
-    logger.propagate = False
-    otlp_exporter = otlp.OTLPSpanExporter(endpoint=settings.tracing.endpoint, timeout=EXPORT_TIMEOUT_S)
-    exporter = SpanExporter(otlp_exporter, SpanMaker(resource, version))
+    endpoint = settings.tracing.endpoint or ""
+    exporter = SpanExporter(Collector(endpoint), SpanEncoder(_resource(worker, version), version))
     try:
         yield exporter
     finally:
         await _close(exporter)
 
 
-def _resource(sdk: Any, worker: str, version: str) -> Any:
-    """Return the resource of this process, with a constant hash.
-
-    The SDK hashes the resource of each span that it exports. Its own hash encodes all attributes as JSON.
-    """
-
+def _resource(worker: str, version: str) -> Mapping[str, Value]:
+    """Return the attributes of this process. OpenTelemetry's variables of the environment may set further ones."""
     about = {
         "service.name": "rhopush",
         "service.version": version,
         "service.instance.id": worker,
         "process.pid": os.getpid(),
     }
-    found = sdk.Resource.create(about)
-    constant: Any = type("ConstantResource", (sdk.Resource,), {"__hash__": object.__hash__})
-    return constant(found.attributes, found.schema_url)
+    found: Mapping[str, Value] = importlib.import_module(_RESOURCES).Resource.create(about).attributes
+    return found
 
 
 async def _close(exporter: SpanExporter) -> None:

@@ -27,7 +27,7 @@ def check(folder: Path, setting: str) -> int:
 
 def without_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
     blocked: Any = None
-    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", blocked)
+    monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.trace.v1.trace_service_pb2", blocked)
 
 
 def test_missing_packages_of_the_tracing_are_an_error(

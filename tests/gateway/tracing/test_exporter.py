@@ -1,17 +1,18 @@
 """The export: a real collector gets the spans; an unreachable one delays nothing and is logged rarely."""
 
-import logging
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import pytest
 import structlog
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from gateway.errors import BadSetting
 from gateway.settings import Settings
+from gateway.tracing.collector import Collector, Failure
 from gateway.tracing.exporter import (
     EXPORT_SPANS,
     LOG_INTERVAL_S,
@@ -21,8 +22,8 @@ from gateway.tracing.exporter import (
     check_packages,
     open_exporter,
 )
-from gateway.tracing.spans import SpanData, SpanMaker
-from tests.support.otlp import Collector
+from gateway.tracing.spans import SpanData, SpanEncoder
+from tests.support.otlp import Collector as OtlpServer
 from tests.support.ports import free_port
 
 
@@ -32,7 +33,7 @@ def settings_of(endpoint: str | None) -> Settings:
 
 
 async def test_a_collector_gets_the_spans_before_the_end() -> None:
-    async with Collector() as collector:
+    async with OtlpServer() as collector:
         async with open_exporter(settings_of(collector.url), "gateway:0", "1.2.3") as exporter:
             exporter.record(SpanData("step", 3, 5, 0, 7, 9, "INTERNAL", {"a": 1}))
         (span,) = collector.spans
@@ -44,111 +45,117 @@ async def test_a_collector_gets_the_spans_before_the_end() -> None:
     assert span.resource["service.version"] == "1.2.3"
 
 
-@pytest.fixture
-def fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log of the export that has no recent event."""
-    monkeypatch.setattr("gateway.tracing.exporter._EXPORT_LOG", ExportLog())
-    monkeypatch.setattr(logging.getLogger("opentelemetry"), "handlers", [])
+SPAN = SpanData("step", 3, 5, 0, 7, 9, "INTERNAL", {})
 
 
-STEP = SpanData("step", 3, 5, 0, 7, 9, "INTERNAL", {})
+class SlowCollector(Collector):
+    """A collector that answers only when it may, with given answers first."""
 
-
-class SlowCollector:
-    """OpenTelemetry's exporter to a collector that answers only when it may; the first answer is an error."""
-
-    def __init__(self) -> None:
-        self.exports: list[int] = []
-        self.called = threading.Event()
+    def __init__(self, *answers: Failure) -> None:
+        super().__init__("http://127.0.0.1/v1/traces")
+        self.answers = list(answers)
+        self.names: list[list[str]] = []
+        self.calls = threading.Semaphore(0)
         self.may_answer = threading.Event()
-        self.closed = False
 
-    def export(self, spans: Sequence[object]) -> None:
-        self.exports.append(len(spans))
-        self.called.set()
+    def post(self, body: bytes) -> Failure | None:
+        (of_process,) = ExportTraceServiceRequest.FromString(body).resource_spans
+        self.names.append([span.name for span in of_process.scope_spans[0].spans])
+        self.calls.release()
         self.may_answer.wait()
-        if len(self.exports) == 1:
-            raise ValueError("no answer")
-
-    def shutdown(self) -> None:
-        self.closed = True
+        return self.answers.pop(0) if self.answers else None
 
 
-@pytest.mark.usefixtures("fresh_log")
-def test_spans_beyond_the_queue_are_dropped_and_the_others_are_exported_after_an_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def exporter_to(collector: Collector) -> SpanExporter:
+    return SpanExporter(collector, SpanEncoder({}, "1.2.3"))
+
+
+def record_all(exporter: SpanExporter, names: Iterable[str]) -> None:
+    for name in names:
+        exporter.record(SPAN._replace(name=name))
+
+
+def test_a_full_request_is_exported_before_the_interval_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.tracing.exporter.EXPORT_INTERVAL_S", 1_000.0)
     collector = SlowCollector()
-    exporter = SpanExporter(collector, SpanMaker(None, "1.2.3"))
-    with structlog.testing.capture_logs() as events:
-        for _ in range(EXPORT_SPANS):
-            exporter.record(STEP)
-        assert collector.called.wait(10), "a full request did not wake the thread"
-        for _ in range(QUEUE_SPANS + 3):
-            exporter.record(STEP)
-        collector.may_answer.set()
-        exporter.close()
-        exporter.join()
-    assert collector.exports == [EXPORT_SPANS] * (1 + QUEUE_SPANS // EXPORT_SPANS)
-    assert collector.closed
-    (failed,) = events
-    assert (failed["event"], failed["error"]) == ("trace_export_failed", "ValueError: no answer")
+    exporter = exporter_to(collector)
+    record_all(exporter, map(str, range(EXPORT_SPANS)))
+    assert collector.calls.acquire(timeout=10)
+    collector.may_answer.set()
+    exporter.close()
+    exporter.join()
+    assert collector.names == [[str(number) for number in range(EXPORT_SPANS)]]
 
 
-@pytest.mark.usefixtures("fresh_log")
-def test_dropped_spans_are_reported() -> None:
+def test_spans_beyond_the_queue_are_dropped_and_counted() -> None:
     collector = SlowCollector()
-    collector.exports.append(0)  # no error
-    exporter = SpanExporter(collector, SpanMaker(None, "1.2.3"))
+    exporter = exporter_to(collector)
     with structlog.testing.capture_logs() as events:
-        for _ in range(EXPORT_SPANS):
-            exporter.record(STEP)
-        assert collector.called.wait(10)
-        for _ in range(QUEUE_SPANS + 3):
-            exporter.record(STEP)
+        record_all(exporter, ["first"] * EXPORT_SPANS)
+        assert collector.calls.acquire(timeout=10)
+        record_all(exporter, ["waits"] * QUEUE_SPANS + ["dropped"] * 3)
         collector.may_answer.set()
         exporter.close()
         exporter.join()
+    exported = [name for names in collector.names for name in names]
+    assert exported == ["first"] * EXPORT_SPANS + ["waits"] * QUEUE_SPANS
     assert [event["error"] for event in events] == ["3 spans dropped: more than 8192 waited for the export"]
 
 
-@pytest.mark.usefixtures("fresh_log")
+@pytest.mark.parametrize("again", [True, False])
+def test_spans_wait_until_the_collector_accepts_them_unless_it_never_will(
+    again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.tracing.exporter.EXPORT_INTERVAL_S", 0.01)
+    collector = SlowCollector(*[Failure("overloaded", again)] * 2)
+    collector.may_answer.set()
+    exporter = exporter_to(collector)
+    with structlog.testing.capture_logs() as events:
+        record_all(exporter, ["a", "b"])
+        for _ in range(3 if again else 1):
+            assert collector.calls.acquire(timeout=10)
+        record_all(exporter, ["c"])
+        exporter.close()
+        exporter.join()
+    exported = [name for names in collector.names for name in names]
+    assert exported == (["a", "b"] * 3 if again else ["a", "b"]) + ["c"]
+    assert [event["error"] for event in events] == ["overloaded"]
+
+
+def test_the_waits_after_failures_double_up_to_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = SlowCollector(
+        *[Failure("overloaded", again=True)] * 8, Failure("busy", again=True, after_s=7.0)
+    )
+    collector.may_answer.set()
+    exporter = exporter_to(collector)
+    exporter.close()
+    exporter.join()
+    record_all(exporter, ["a"])
+    assert [exporter.export() for _ in range(10)] == [2, 4, 8, 16, 32, 60, 60, 60, 7, 0]
+
+
 async def test_an_unreachable_collector_does_not_delay_the_end() -> None:
     with structlog.testing.capture_logs() as events:
         endpoint = f"http://127.0.0.1:{free_port()}/v1/traces"
         async with open_exporter(settings_of(endpoint), "gateway:0", "1.2.3") as exporter:
-            for _ in range(QUEUE_SPANS):
-                exporter.record(STEP)
-    failed = [event for event in events if event["event"] == "trace_export_failed"]
-    assert 1 <= len(failed) <= 2  # one of the SDK within `LOG_INTERVAL_S`, and one of the end
-
-
-async def test_the_log_of_the_sdk_has_one_handler_after_several_starts() -> None:
-    for _ in range(2):
-        async with Collector() as collector, open_exporter(settings_of(collector.url), "gateway:0", "1.2.3"):
-            pass
-    handlers = logging.getLogger("opentelemetry").handlers
-    assert sum(isinstance(handler, ExportLog) for handler in handlers) == 1
-
-
-def record(text: str) -> logging.LogRecord:
-    return logging.LogRecord("opentelemetry.x", logging.WARNING, "", 1, text, None, None)
+            record_all(exporter, ["step"] * QUEUE_SPANS)
+    failed = [event["error"] for event in events if event["event"] == "trace_export_failed"]
+    assert failed == ["connection refused"]
 
 
 def test_failures_are_logged_at_a_limited_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 1_000.0
     monkeypatch.setattr("gateway.tracing.exporter.time.monotonic", lambda: now_s)
-    handler = ExportLog()
+    log = ExportLog()
     with structlog.testing.capture_logs() as events:
         for _ in range(5):
-            handler.emit(record("refused"))
+            log.failed("refused")
         now_s += LOG_INTERVAL_S
-        handler.emit(record("refused again"))
+        log.failed("refused again")
     assert [(event["error"], event["omitted"]) for event in events] == [("refused", 0), ("refused again", 4)]
 
 
-@pytest.mark.parametrize("missing", ["opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http"])
+@pytest.mark.parametrize("missing", ["opentelemetry.sdk.resources", "opentelemetry.proto", "urllib3"])
 def test_a_missing_package_is_an_invalid_setting(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     for name in [name for name in sys.modules if name.startswith(missing)]:
         monkeypatch.delitem(sys.modules, name)
