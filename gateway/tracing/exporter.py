@@ -24,7 +24,7 @@ from gateway.tracing.spans import SpanData, SpanEncoder, Value
 _log = structlog.get_logger("tracing")
 
 QUEUE_SPANS: Final = 8_192
-"""Most spans that wait for the export in one worker: about 20 MB."""
+"""Most spans that wait for the export in one worker: about 5 MB."""
 EXPORT_SPANS: Final = 1_024
 """Largest number of spans in one request."""
 EXPORT_INTERVAL_S: Final = 2.0
