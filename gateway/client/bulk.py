@@ -20,6 +20,7 @@ from collections.abc import (
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 
 from gateway.client.bulk_lines import BULK_PATH, MEDIA_TYPE, BulkItem, BulkLines, BulkResult
 from gateway.client.errors import PingError
@@ -200,7 +201,7 @@ class BulkSession:
         async with session.post(
             self._url,
             headers=self._headers,
-            data=self._body(request),
+            data=_Body(self._body(request)),
             allow_redirects=False,  # another server must not receive the token
         ) as response:
             if response.status != 200:
@@ -251,6 +252,20 @@ class BulkSession:
                     return
                 data = self._lines.send()
             yield data
+
+
+class _Body(aiohttp.AsyncIterablePayload):
+    """The body of a request, which ends within `write_with_length`.
+
+    aiohttp writes the end of a body after this method. If the connection was lost in the same turn of the event loop,
+    that write fails, and aiohttp closes the connection such that a coroutine that reads the response waits without
+    end. An `OSError` of this method, in contrast, ends the response with an error.
+    """
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write the body and its end; aiohttp's own call of `write_eof` then has no effect."""
+        await super().write_with_length(writer, content_length)
+        await writer.write_eof()
 
 
 def blocking(

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from gateway.client import PingError, PingJob
 from gateway.client.bulk import WINDOW
 from gateway.errors import QueueFull
+from tests.gateway.client.resetting_server import resetting
 from tests.gateway.http_api.harness import TOKEN, WAIT_S, House, house
 
 
@@ -200,6 +201,25 @@ async def test_an_interrupted_stream_continues_without_duplicates(how: str) -> N
     assert [result.line for result in results] == list(range(1, 101))
     assert [result.ping_id for result in results] == [str(number) for number in range(100)]
     assert server.requests > 3
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["within-the-response", "before-the-response"])
+async def test_a_connection_that_is_lost_while_the_last_lines_are_sent_is_replaced(begun: bool) -> None:
+    """The client finds the loss when it writes the last line and the end of the body, in one turn of its event loop."""
+    answered = asyncio.Event()
+
+    async def pings() -> AsyncIterator[dict[str, Any]]:
+        yield {"badge": 1}
+        await (answered.wait() if begun else asyncio.to_thread(server.arrived.wait, WAIT_S))
+        server.reset()
+        yield {"badge": 2}
+
+    results = []
+    with resetting(answers=begun) as server, configured(server.port):
+        async for result in PingJob.abulk(pings()):
+            results.append(result.ping_id)
+            answered.set()
+    assert results == ["1", "2"]
 
 
 class Busy:
