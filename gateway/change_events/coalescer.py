@@ -322,6 +322,10 @@ class Coalescer:
             _log.debug("redis_unavailable", error=error.message)
             self._due_s = time.monotonic() + _RETRY_S[-1]
             return
+        except BAD_DATA:  # if the task ended, no gateway would append the pings of the windows
+            _log.exception("change_event_windows_failed")
+            self._due_s = time.monotonic() + _RETRY_S[-1]
+            return
         if closed.pings:
             self._metrics.pings_accepted(CHANGE_EVENTS).inc(closed.pings)
         if closed.refused:

@@ -30,6 +30,7 @@ from gateway.queue.consumer import (
 )
 from gateway.queue.entries import Lease
 from gateway.queue.outbox import EventPlan
+from gateway.scheduling.outcome import outcome_of
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
 from gateway.store.connection import Reply
@@ -40,6 +41,8 @@ SAVE_S: Final = 0.04
 """Interval of saving: verdicts are in Redis within this time and a round trip, below the 50 ms that bound repeats
 after a kill."""
 _RETRY_S: Final = 0.2
+_FAILURE_PAUSE_S: Final = 1.0
+"""Pause after a defect of the loop that saves verdicts."""
 _QUARANTINE_RETRY_S: Final = 1.0
 """Pause between two attempts to quarantine an entry."""
 PINGS_HELD: Final = 40_000
@@ -117,7 +120,10 @@ class InFlight:
 
     def start(self) -> None:
         """Start to save verdicts and to renew leases."""
-        self._tasks = [asyncio.create_task(self._save_loop()), asyncio.create_task(self._renew_loop())]
+        self._tasks = [
+            asyncio.create_task(self._save_loop(), name="in flight:save"),
+            asyncio.create_task(self._renew_loop(), name="in flight:renew"),
+        ]
 
     async def close(self) -> None:
         """Stop. Verdicts of unfinished batches are saved, and their leases are released for other consumers."""
@@ -375,20 +381,22 @@ class InFlight:
         while True:
             await asyncio.sleep(SAVE_S)
             self._room.set()
-            try:
-                await self._save_unsaved()
-            except StoreDown:
-                await asyncio.sleep(_RETRY_S)
-            else:
+            failed = await outcome_of(self._save_unsaved())
+            if failed is None:
                 self._end_pass()
+            elif isinstance(failed, StoreDown):
+                await asyncio.sleep(_RETRY_S)
+            else:  # a defect: if this loop ended, a kill would repeat every delivery of the unfinished batches
+                _log.error("in_flight_loop_failed", loop="verdicts", exc_info=failed)
+                await asyncio.sleep(_FAILURE_PAUSE_S)
 
     async def _save_unsaved(self) -> None:
         """Save the verdicts of unfinished batches."""
         unsaved = self._begin_pass()
-        saves = [self._streams.save(batch.lease, batch.begin_save()) for batch in unsaved]
         try:
+            saves = [self._streams.save(batch.lease, batch.begin_save()) for batch in unsaved]
             replies = await asyncio.gather(*saves, return_exceptions=True)
-        except asyncio.CancelledError:  # `close` saves them
+        except BaseException:  # after a cancellation, `close` saves them; after a defect, the next pass
             for batch in unsaved:
                 batch.save_failed()
             raise
@@ -432,7 +440,11 @@ class InFlight:
     async def _renew_loop(self) -> None:
         while True:
             await asyncio.sleep(RENEW_S)
-            await self._renew_held()
+            failed = await outcome_of(self._renew_held())
+            if (
+                failed is not None
+            ):  # a defect: if this loop ended, other workers would deliver these entries, too
+                _log.error("in_flight_loop_failed", loop="leases", exc_info=failed)
 
     async def _renew_held(self) -> None:
         """Renew the leases of all entries, and forget the entries that were settled before the previous renewal."""

@@ -21,7 +21,7 @@ from gateway.errors import BAD_DATA, StoreDown
 from gateway.fanout.addressing import split_users
 from gateway.fanout.batch_plan import BatchPlan
 from gateway.fanout.broadcast_targets import BroadcastTargets
-from gateway.fanout.cancellation import end_chunk, known_of, users_of, was_left_out
+from gateway.fanout.cancellation import end_chunk, known_of, users_of
 from gateway.fanout.clock_correction import by_present_clock
 from gateway.fanout.device_planner import DevicePlanner
 from gateway.fanout.in_flight import InFlight
@@ -205,14 +205,17 @@ class Planner(DevicePlanner):
             The parts that must be split.
         """
         parts: list[SplitPart] = []
+        begun = await self._splitting.begun(plan.batch) if plan.batch.lease.redelivered else ()
         yielded_at = 0
         for number, known_users in enumerate(known):
             if known_users is None:
                 left_out = plan.batch.pings[number].named
                 plan.begin_ping(number, {CANCELLED: left_out} if left_out else {})
+                if number in begun:
+                    plan.batch.mark_split(number)
                 self._cancelled.count(left_out)
                 continue
-            if is_large(known_users):
+            if number in begun or is_large(known_users):
                 plan.begin_ping(number, {})
                 plan.batch.mark_split(number)
                 parts.append(SplitPart(number, split_users(plan.ping), {}))
@@ -387,22 +390,8 @@ class Planner(DevicePlanner):
                         plan.set_badge(badges[client])
                     self._plan_client(plan, client, device)
         batch.restore(progress)
-        self._begin(batch, await self._restored_parts(batch, progress))
+        self._begin(batch, await self._splitting.restored_parts(batch, progress))
         self._offer(by_lane, bulk=batch.bulk)
-
-    async def _restored_parts(self, batch: DeliveryBatch, progress: BatchProgress) -> list[SplitPart]:
-        """The parts to be split of a batch that was begun before: its stored plan has no deliveries for them."""
-        if batch.chunk_index >= 0:
-            large = await self._targets.large_users(batch.pings[0].id, batch.chunk_index)
-            return [SplitPart(0, large, {}, batch.chunk_index)] if large else []
-        parts = []
-        for number, (ping, clients) in enumerate(zip(batch.pings, progress.plan, strict=True)):
-            if clients or not ping.users or was_left_out(ping, progress, number):
-                continue
-            if is_large(await self._registry.devices_of(ping.users)):
-                batch.mark_split(number)
-                parts.append(SplitPart(number, split_users(ping), {}))
-        return parts
 
     async def _plan_known(
         self, batch: DeliveryBatch, clients: Sequence[str], devices: Sequence[Device | None]

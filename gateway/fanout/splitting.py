@@ -10,7 +10,7 @@ restart.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -20,13 +20,15 @@ import structlog
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.batch import DeliveryBatch
 from gateway.delivery.cancelled import CancelledPings
-from gateway.fanout.addressing import LISTED, once_a_token
+from gateway.fanout.addressing import LISTED, once_a_token, split_users
 from gateway.fanout.background_tasks import BackgroundTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets, digest
+from gateway.fanout.cancellation import was_left_out
 from gateway.fanout.in_flight import InFlight
 from gateway.fanout.narrowing import USER_EXCLUDED, add
 from gateway.fanout.recipients import count_other_apps
 from gateway.queue.broadcasts import SplitStep
+from gateway.queue.consumer import BatchProgress
 from gateway.queue.entries import CHUNKS_MAX, Chunk
 from gateway.queue.receipts import CANCELLED
 from gateway.registry.registry import AllDevices, DeviceRegistry
@@ -155,6 +157,31 @@ class LargePingSplitter:
             parts: the parts in the order of their pings.
         """
         self._tasks.begin(partial(self._run, batch, parts), f"split:{batch.lease.entry}")
+
+    async def begun(self, batch: DeliveryBatch) -> Collection[int]:
+        """The pings of a batch, by their number, whose splitting an earlier consumer has begun: they are split to the
+        end, even if their users have fewer devices by now. Raises StoreDown."""
+        return await self._targets.store.begun_splits(batch.lease, batch.batch_id, len(batch.pings))
+
+    async def restored_parts(self, batch: DeliveryBatch, progress: BatchProgress) -> list[SplitPart]:
+        """The parts to be split of a batch that was begun before: its stored plan has no deliveries for them. Raises
+        StoreDown."""
+        if batch.chunk_index >= 0:
+            large = await self._targets.large_users(batch.pings[0].id, batch.chunk_index)
+            return [SplitPart(0, large, {}, batch.chunk_index)] if large else []
+        parts = []
+        begun = await self.begun(batch)
+        for number, (ping, clients) in enumerate(zip(batch.pings, progress.plan, strict=True)):
+            left_out = was_left_out(ping, progress, number)
+            if number not in begun:
+                if clients or not ping.users or left_out:
+                    continue
+                if not is_large(await self._registry.devices_of(ping.users)):
+                    continue
+            batch.mark_split(number)
+            if not left_out:
+                parts.append(SplitPart(number, split_users(ping), {}))
+        return parts
 
     async def close(self) -> None:
         """Cancel all splitting; each batch resumes at its cursor."""

@@ -24,6 +24,7 @@ from gateway.queue.effects import SYNCS_MAX, AwaitedLogEntry, EffectStore
 from gateway.registry.registry import RegistryChanges
 from gateway.registry.token_marks import synced_ms
 from gateway.registry.user_devices import SYNC, sync_name
+from gateway.scheduling.outcome import outcome_of
 from gateway.scheduling.scheduler import slices
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
@@ -135,11 +136,12 @@ class SyncEffects:
     async def _flush_loop(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
-            try:
-                await self._flush()
-            except StoreDown as error:
+            failed = await outcome_of(self._flush())
+            if isinstance(failed, StoreDown):
                 self._metrics.store_errors("sync_effects").inc()
-                _log.debug("sync_write_retry", error=error.message)
+                _log.debug("sync_write_retry", error=failed.message)
+            elif failed is not None:  # a defect: if this loop ended, no later effect would be recorded
+                _log.error("sync_effects_failed", exc_info=failed)
 
     async def _flush(self) -> None:
         """Write what changed since the last time.

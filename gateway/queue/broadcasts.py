@@ -1,6 +1,6 @@
 """Broadcasts in Redis: chunks of users, the cursors of split broadcasts, and the devices that each chunk reaches."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -144,6 +144,18 @@ class BroadcastStore:
         """The stored cursor of an entry whose pings are split; b"" if the splitting has not begun."""
         value = await self._connection.call("HGET", keys.progress(lease.stream, lease.entry), "cursor")
         return bytes(value or b"")
+
+    async def begun_splits(self, lease: Lease, batch_id: str, pings: int) -> Collection[int]:
+        """The pings of an entry, by their number, whose splitting has begun: their receipt counts it as open.
+
+        Raises:
+            StoreDown: Redis did not answer.
+        """
+        if lease.stream != keys.PINGS or not await self.split_cursor(lease):
+            return ()
+        fields = [f"{number}:open" for number in range(pings)]
+        counts = await self._connection.call("HMGET", keys.receipt(batch_id), *fields)
+        return [number for number, count in enumerate(counts) if count is not None]
 
     async def split_devices(self, step: SplitStep, now_ms: int) -> int:
         """Append chunks to their stream and advance the cursor in one step.

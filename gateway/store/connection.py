@@ -407,7 +407,7 @@ class RedisConnection:
                 # Not wait_for: before Python 3.12 it swallows a cancellation at the end of the awaited work.
                 async with asyncio.timeout(_CONNECT_S):
                     protocol = await self._connect()
-            except (OSError, RhoPushError, TimeoutError) as error:
+            except (OSError, UnicodeError, RhoPushError) as error:  # UnicodeError: an invalid host name
                 self._failed(error, failures)
                 await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
                 failures += 1

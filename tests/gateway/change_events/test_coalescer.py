@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.change_events import Coalescer, open_change_events, source_rules, windows
+from gateway.change_events import coalescer as coalescer_module
 from gateway.change_events.subscriber import ChangeSubscriber, Subscription
 from gateway.metrics import Metrics
 from gateway.settings import EventSettings, Secret, Settings, Source
@@ -250,3 +251,23 @@ async def test_a_users_key_of_another_type_does_not_delay_other_users(
         await told(redis_client, "Product", ["odd", "bob"])
         found = await pings(redis_client, 1)
     assert [one.pair for one in found if one.pair[0] == "bob"] == [("bob", ("Product",))]
+
+
+async def test_a_defect_does_not_end_the_closing_of_windows(
+    redis_address: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coalescer_module, "_RETRY_S", (0.01,))
+    close, defects = windows.ChangeWindows.close, [RuntimeError("a defect"), KeyError("another")]
+
+    async def failing(self: windows.ChangeWindows) -> windows.CloseResult:
+        if defects:
+            raise defects.pop()
+        return await close(self)
+
+    monkeypatch.setattr(windows.ChangeWindows, "close", failing)
+    async with listening(redis_address) as made:
+        await writing(made)
+        await told(redis_client, "Product", "bob")
+        (found,) = await pings(redis_client, 1)
+        assert found.pair == ("bob", ("Product",))
+    assert not defects

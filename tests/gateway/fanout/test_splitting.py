@@ -354,3 +354,46 @@ async def test_a_damaged_cursor_stops_no_ping(
         report = await finished(back, ping_id)
         await back.consumer.close()
     assert report["counts"]["accepted"] == 200
+
+
+@pytest.mark.parametrize("are_verdicts_saved", [False, True])
+async def test_a_user_who_loses_devices_during_a_restart_is_split_to_the_end(
+    opened: Open,
+    redis_client: Redis,
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    are_verdicts_saved: bool,
+) -> None:
+    """The ping counts the splitting as open in its receipt, and some of its chunks are on their stream."""
+    monkeypatch.setattr(splitting, "CHUNK_CLIENTS", 100)
+    monkeypatch.setattr(splitting, "STEP_CHUNKS", 3)
+    await lay_users(redis_client, {"shared": crowd(), "eve": [phone(6_000)]})
+    async with opened() as one:
+        split_devices, begun, blocked = one.targets.store.split_devices, 0, asyncio.Event()
+
+        async def dies(*args: Any) -> int:
+            nonlocal begun
+            if begun == 2:
+                blocked.set()
+                await asyncio.Event().wait()
+            begun += 1
+            return await split_devices(*args)
+
+        monkeypatch.setattr(one.targets.store, "split_devices", dies)
+        ping_id, _ = await asyncio.gather(one.append("shared"), one.append("eve"))
+        await one.planner.deliver(await one.read(keys.PINGS))
+        await blocked.wait()
+        await until(lambda: reached(apns)[6_000])
+        if are_verdicts_saved:
+            await one.in_flight._save_unsaved()
+        await one.planner.close()
+    kept = [one.client_id for one in crowd()[:50]]
+    await redis_client.delete("user:shared:clients")
+    await redis_client.sadd("user:shared:clients", *kept)
+    async with opened() as back:
+        back.consumer.start()
+        report = await finished(back, ping_id)
+        await back.consumer.close()
+    assert report["counts"]["accepted"] == 300  # those of the chunks on the stream
+    assert set(reached(apns)) == {*range(300), 6_000}

@@ -198,3 +198,23 @@ async def test_the_log_is_bounded(
         entries = await redis_client.lrange(keys.awaited_syncs("tested:0"), 0, -1)
         assert 1 <= len(entries) <= 4
         assert 0 < await redis_client.ttl(keys.awaited_syncs("tested:0")) <= 1_200
+
+
+async def test_a_defect_does_not_end_the_writes(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], monkeypatch: Any
+) -> None:
+    flush, defects = sync_effects.SyncEffects._flush, [RuntimeError("a defect"), RuntimeError("another")]
+
+    async def failing(self: sync_effects.SyncEffects) -> None:
+        if defects:
+            raise defects.pop()
+        await flush(self)
+
+    monkeypatch.setattr(sync_effects, "FLUSH_S", 0.01)
+    monkeypatch.setattr(sync_effects.SyncEffects, "_flush", failing)
+    async with working(tmp_path, redis_address, settings) as worker:
+        await until(lambda: not defects)
+        ping_id = await worker.accepted("bob", sources="Product")
+        await worker.done(ping_id)
+        await sync(redis_client)
+        assert "synced_after_s" in (await synced_report(worker, ping_id))["devices"][0]

@@ -199,6 +199,18 @@ async def test_a_missing_server_is_reported() -> None:
     assert not connection.up
 
 
+@pytest.mark.parametrize("host", ["redis..example", f"{'a' * 64}.example"], ids=["empty label", "long label"])
+async def test_an_invalid_host_name_is_an_unreachable_server(host: str) -> None:
+    """A Sentinel may name such a host, too: the connection continues to ask for the present one."""
+    connection = RedisConnection(RedisAddress(host=host), "test")
+    connection.start()
+    await until(lambda: connection.error)
+    assert connection.error == "not a valid host name"
+    with pytest.raises(StoreDown, match="not a valid host name"):
+        await connection.call("PING")
+    await connection.close()
+
+
 async def test_authorities_that_cannot_be_read_are_waited_for(tmp_path: Path, unused_tcp_port: int) -> None:
     """For example while an operator replaces them."""
     address = RedisAddress.parse(f"rediss://127.0.0.1:{unused_tcp_port}?ssl_ca_certs={tmp_path}/ca.pem")
