@@ -238,6 +238,29 @@ async def test_the_plot_of_a_day_begins_with_a_date(window: Window) -> None:
     await expect(begin).to_have_text(re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d$"))
 
 
+async def test_a_single_sample_is_visible_in_a_plot(window: Window) -> None:
+    """Latency has a value only in samples with a delivery, which have no neighbours while pings are rare."""
+    page = window.page
+    point = {"pings": 0, "pushes": 0, "rejected": 0, "p50": 3, "p99": 3, "depth": 0, "reasons": {}}
+    now = 1_800_000_000_000
+    about = {"at": now, "step": 3_600_000, "period": 86_400_000}
+    lone = {**about, "points": [{**point, "at": now - 40_000_000}]}
+    await page.route("**/console/series/*", lambda route: route.fulfill(json=lone))
+    await page.get_by_label("24 h").check()
+    line = page.locator("#plot-latency path.line-2")
+    await expect(line).to_have_attribute("d", re.compile(r"^M[\d. ]+h0\.1$"))
+    assert (
+        await line.evaluate(
+            """line => {
+          const { x, y } = line.getPointAtLength(0);
+          const around = [[-0.8, 0], [0.8, 0], [0, -0.8], [0, 0.8]];
+          return around.map(([dx, dy]) => line.isPointInStroke(new DOMPoint(x + dx, y + dy)));
+        }"""
+        )
+        == [True] * 4
+    ), "a dot as wide as the line"
+
+
 async def test_a_small_phone_shows_the_link_to_a_ping(window: Window) -> None:
     page = window.page
     await window.open("/ping")
