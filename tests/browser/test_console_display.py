@@ -261,6 +261,19 @@ async def test_a_single_sample_is_visible_in_a_plot(window: Window) -> None:
     ), "a dot as wide as the line"
 
 
+async def test_each_push_of_the_demo_has_a_text(window: Window, site: Site) -> None:
+    page = window.page
+    await window.open("/demo")
+    contents = [{"badge": "0"}, {"badge": "3"}, {"badge": "3", "alert": "hello"}, {"sync": "Product"}, {}]
+    for content in contents:
+        push = {"user": "alice", "provider": "apns", **content}
+        assert (await site.gateway.request("POST", "/console/demo/pushes", json=push)).status == 200
+    pushes = page.get_by_role("region", name="Device of alice").get_by_role("listitem")
+    await expect(pushes).to_have_text(
+        ["a push without content", "synchronises Product", "hello", "badge 3", "badge 0"]
+    )
+
+
 async def test_a_small_phone_shows_the_link_to_a_ping(window: Window) -> None:
     page = window.page
     await window.open("/ping")
