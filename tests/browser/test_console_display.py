@@ -247,18 +247,19 @@ async def test_a_single_sample_is_visible_in_a_plot(window: Window) -> None:
     lone = {**about, "points": [{**point, "at": now - 40_000_000}]}
     await page.route("**/console/series/*", lambda route: route.fulfill(json=lone))
     await page.get_by_label("24 h").check()
-    line = page.locator("#plot-latency path.line-2")
-    await expect(line).to_have_attribute("d", re.compile(r"^M[\d. ]+h0\.1$"))
+    dot = page.locator("#plot-latency circle.line-2")
+    await expect(dot).to_have_count(1)
     assert (
-        await line.evaluate(
-            """line => {
-          const { x, y } = line.getPointAtLength(0);
-          const around = [[-0.8, 0], [0.8, 0], [0, -0.8], [0, 0.8]];
-          return around.map(([dx, dy]) => line.isPointInStroke(new DOMPoint(x + dx, y + dy)));
+        await dot.evaluate(
+            """dot => {
+          const [x, y] = [dot.cx.baseVal.value, dot.cy.baseVal.value];
+          const around = [[-2, 0], [2, 0], [0, -2], [0, 2]];
+          return around.map(([dx, dy]) => dot.isPointInStroke(new DOMPoint(x + dx, y + dy)));
         }"""
         )
         == [True] * 4
-    ), "a dot as wide as the line"
+    ), "the dot is wider than a line"
+    await expect(page.locator("#plot-depth circle")).to_have_count(1)
 
 
 async def test_each_push_of_the_demo_has_a_text(window: Window, site: Site) -> None:
