@@ -203,12 +203,12 @@ def _port(name: str, text: str) -> int:
 
 def _url(given: Mapping[str, str], whose: str) -> str:
     scheme = "https" if given["rcSecure"] == "y" else "http"
-    place = f"{given[f'{whose}Host']}:{given[f'{whose}Port']}"
-    url = f"{scheme}://{place}{given[f'{whose}Url']}"
+    authority = f"{given[f'{whose}Host']}:{given[f'{whose}Port']}"
+    url = f"{scheme}://{authority}{given[f'{whose}Url']}"
     if not (re.match(URL_PATTERN, url) and _has_port(url)):
         names = f"{whose}Host, {whose}Port"
         raise BadSetting(
-            f"{names}: expected a host and a port, found {place.rpartition('@')[2][:_SHOWN]!r}",
+            f"{names}: expected a host and a port, found {authority.rpartition('@')[2][:_SHOWN]!r}",
             field=f"{whose}Host",
         )
     return url
