@@ -123,8 +123,8 @@ class Metrics:
         sync_awaited: accepted deliveries of pings with sources, by provider and app.
         sync_dropped: awaited syncs that were given up early to bound memory.
         acknowledgements: devices that acknowledged a ping, by provider.
-        queue_depth: pings that are accepted and not finished.
-        queue_oldest_age_seconds: age of the oldest unfinished ping, in seconds.
+        queue_depth: pings in the queue, without those that wait for a retry alone, and the last chunks of a broadcast.
+        queue_oldest_age_seconds: age of the oldest ping in the queue, in seconds.
         scheduled_pings: pings that wait for their `deliver_at`.
         scheduled_bytes: size of those pings.
         lane_in_flight: deliveries sent to a provider and not answered, by lane.
@@ -183,12 +183,12 @@ class Metrics:
         )
         # One worker measures the queue for all workers, so the most recent value is the correct one.
         self.queue_depth = _gauge(
-            registry, "queue_depth", "Pings that are accepted and not finished.", Merge.MOST_RECENT
+            registry, "queue_depth", "Pings in the queue, without retries of pings.", Merge.MOST_RECENT
         )
         self.queue_oldest_age_seconds = _gauge(
             registry,
             "queue_oldest_age_seconds",
-            "Age in seconds of the oldest ping that is accepted and not finished.",
+            "Age in seconds of the oldest queued ping.",
             Merge.MOST_RECENT,
         )
         self.scheduled_pings = _gauge(

@@ -40,7 +40,9 @@ class Leftovers(NamedTuple):
     Attributes:
         address: address of the Redis.
         kinds: number of keys by their common prefix, which ends with `*`.
-        pings: accepted pings that are not finished; removal of the keys loses them.
+        pings: pings in the queue, whose deliveries have no verdicts yet; removal of the keys loses them.
+        batches: batches of deliveries that wait for another attempt, or are a part of a broadcast; removal of the keys
+            loses them.
         scheduled: pings that wait for their `deliver_at`; removal of the keys loses them.
         jobs: jobs taken from Resque that are not queued yet; removal of the keys loses them.
         streams: streams of `events.streams` with the gateway's consumer group.
@@ -51,6 +53,7 @@ class Leftovers(NamedTuple):
     address: RedisAddress
     kinds: Counter[str]
     pings: int
+    batches: int
     scheduled: int
     jobs: int
     streams: tuple[str, ...]
@@ -75,6 +78,8 @@ class Leftovers(NamedTuple):
             yield f"{self.address}: Resque worker {worker}"
         if self.pings:
             yield f"{self.address}: {self.pings} accepted pings are not finished: they will be lost"
+        if self.batches:
+            yield f"{self.address}: {self.batches} batches of deliveries wait for an attempt: they will be lost"
         if self.scheduled:
             yield f"{self.address}: {self.scheduled} pings wait for their deliver_at: they will be lost"
         if self.jobs:
@@ -146,6 +151,7 @@ async def _leftovers(address: RedisAddress, settings: Settings) -> Leftovers:
             address,
             kinds,
             pings=stored(await redis.hget(keys.STATS, "pings")),
+            batches=await _batches(redis),
             scheduled=stored(await redis.hget(keys.STATS, "scheduled_pings")),
             jobs=await _taken(redis),
             streams=streams,
@@ -176,6 +182,12 @@ async def _taken(redis: Redis) -> int:
     """Return the number of jobs taken from Resque's lists that are not queued yet."""
     takers: Any = await redis.zrange(keys.RESQUE_TAKERS, 0, -1)
     return sum([int(await redis.hlen(keys.RESQUE_TAKEN + as_text(name))) for name in takers])
+
+
+async def _batches(redis: Redis) -> int:
+    """Return the number of batches of deliveries that wait outside the queue of pings."""
+    streams = [int(await redis.xlen(stream)) for stream in (keys.RETRIES, keys.CHUNKS)]
+    return int(await redis.zcard(keys.SCHEDULE)) + sum(streams)
 
 
 async def _remove_unused(redis: Redis, stream: str) -> int:

@@ -10,8 +10,6 @@ Exit status 0: done. 1: the gateway cannot be reached, or refuses the request. 2
 """
 
 import argparse
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any, Final
 
 from gateway.cli.options import count
@@ -41,13 +39,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace, client: SyncClient) -> int:
-    return write_list(args, _HEADINGS, _records(client, args.since, args.limit), _row)
-
-
-def _records(client: SyncClient, since: str | None, limit: int) -> Iterator[dict[str, Any]]:
-    """Return at most `limit` records, page by page."""
-    wanted = {"since": since, "limit": min(limit, PAGE_MAX)}
-    return islice(pages_of(client, "/audit", wanted, "records"), limit)
+    # One more than is printed: the list says whether there are more.
+    wanted = {"since": args.since, "limit": min(args.limit + 1, PAGE_MAX)}
+    records = pages_of(client, "/audit", wanted, "records")
+    return write_list(args, _HEADINGS, records, _row, args.limit)
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:

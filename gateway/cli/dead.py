@@ -12,7 +12,6 @@ Exit status 0: done. 1: the gateway cannot be reached, or refuses the request. 2
 
 import argparse
 import sys
-from itertools import islice
 from typing import Any, Final
 
 from gateway.cli.options import count
@@ -71,9 +70,10 @@ def _filters(args: argparse.Namespace) -> dict[str, str | None]:
 
 
 def _list(args: argparse.Namespace, client: SyncClient) -> int:
-    parameters = {**_filters(args), "limit": min(args.limit, _DEVICES_A_REQUEST)}
-    devices = islice(pages_of(client, "/dead", parameters, "devices"), args.limit)
-    return write_list(args, _HEADINGS, devices, _row)
+    # One more than is printed: the list says whether there are more.
+    parameters = {**_filters(args), "limit": min(args.limit + 1, _DEVICES_A_REQUEST)}
+    devices = pages_of(client, "/dead", parameters, "devices")
+    return write_list(args, _HEADINGS, devices, _row, args.limit)
 
 
 def _row(device: dict[str, Any]) -> tuple[str, ...]:

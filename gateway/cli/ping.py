@@ -92,12 +92,18 @@ def _send(client: SyncClient, parameters: dict[str, Any], *, wait: bool) -> int:
 
 
 def _table(report: dict[str, Any]) -> str:
-    """Return the ping's id, a line for each device and a line for each reason of skipped devices."""
+    """Return the ping's id, a line for each listed device, and the numbers of the others: devices that accepted a
+    broadcast, and skipped devices by their reason."""
     lines = [f"ping {report['ping_id']}"]
+    devices = report.get("devices", ())
     lines += [
         f"  {device['client_id']}  {device['verdict']}  {device.get('reason', '')}".rstrip()
-        for device in report.get("devices", ())
+        for device in devices
     ]
+    listed = sum(device["verdict"] == "accepted" for device in devices)
+    unlisted = report.get("counts", {}).get("accepted", 0) - listed
+    if unlisted > 0:
+        lines.append(f"  accepted {unlisted}: the receipt of a broadcast lists only the others")
     lines += [f"  skipped {number}: {reason}" for reason, number in report.get("skipped", {}).items()]
     if len(lines) == 1:
         lines.append("  no device")

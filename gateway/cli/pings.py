@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace, client: SyncClient) -> int:
-    return write_list(args, _HEADINGS, _pings(client, args.state, args.limit), _row)
+    return write_list(args, _HEADINGS, _pings(client, args.state, args.limit), _row, args.limit)
 
 
 def _row(ping: dict[str, Any]) -> tuple[str, ...]:
@@ -67,13 +67,17 @@ def _row(ping: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _pings(client: SyncClient, state: str | None, limit: int) -> Iterator[dict[str, Any]]:
-    """Yield at most `limit` pings, page by page. A page may hold fewer than it could, and still not be the last."""
+    """Yield the pings, page by page. A page may hold fewer than it could, and still not be the last.
+
+    Args:
+        client: the client.
+        state: only pings in this state; None: all.
+        limit: number of pings that are printed. A page has one more: the list says whether there are more.
+    """
     cursor: str | None = None
-    left = limit
-    while left > 0:
-        page = client.pings({"limit": min(left, PAGE_MAX), "state": state, "cursor": cursor})
+    while True:
+        page = client.pings({"limit": min(limit + 1, PAGE_MAX), "state": state, "cursor": cursor})
         yield from page["pings"]
-        left -= len(page["pings"])
         cursor = page["next_cursor"]
         if cursor is None:
             return

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, Final
 
 from gateway.cli.options import add_settings_arguments, seconds
@@ -142,20 +143,29 @@ def write_list(
     headings: Sequence[str],
     values: Iterable[Any],
     row: Callable[[Any], Sequence[str]],
+    limit: int | None = None,
 ) -> int:
     """Write a list to stdout: with --json each value on a line, else a table. Return the exit status 0.
+
+    A list that ends at its limit says so on stderr: it looks complete otherwise.
 
     Args:
         args: the options of `add_action_arguments`.
         headings: of the columns of the table.
         values: the elements of the list, as the gateway answered them.
         row: makes the row of an element.
+        limit: most elements that are written; None: all.
     """
+    left = iter(values)
+    shown = islice(left, limit)
     if args.json:
-        for value in values:
+        for value in shown:
             write_json(value)
     else:
-        write_table(headings, [row(value) for value in values])
+        write_table(headings, [row(value) for value in shown])
+    if next(left, None) is not None:
+        sys.stdout.flush()
+        sys.stderr.write(f"there are more: raise --limit from {limit}\n")
     return 0
 
 

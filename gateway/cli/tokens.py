@@ -59,8 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def expiry(text: str) -> str:
-    """Parse an expiry: a number of days becomes epoch seconds; the gateway parses every other form."""
+    """Parse an expiry: a number of days becomes epoch seconds; the gateway parses every other form.
+
+    Raises:
+        argparse.ArgumentTypeError: the number of days is not whole, or out of range.
+    """
     days = _DAYS.fullmatch(text)
+    if days is None and text.endswith("d"):  # the gateway's error would not name the form of days
+        raise argparse.ArgumentTypeError("expected a number of days from 1d to 99999d, or a time")
     return text if days is None else str(int(time.time()) + int(days[1]) * _DAY_S)
 
 

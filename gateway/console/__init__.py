@@ -99,16 +99,16 @@ class _Console:
         table = [
             _route("GET", ASSETS_PATH, self._assets.answer),
             _route("GET", LOGIN_PATH, self._login.form),
-            _route("POST", LOGIN_PATH, self._login.log_in),
-            _route("POST", "/console/logout", guard.action(_ANY, self._login.log_out, honours_apps=True)),
+            self._form_route(LOGIN_PATH, self._login.log_in),
+            self._form_route("/console/logout", guard.action(_ANY, self._login.log_out, honours_apps=True)),
             _route("GET", "/console", guard.page(_ANY, self._home, honours_apps=True)),
             _route("GET", "/console/", guard.page(_ANY, self._home, honours_apps=True)),
             _route("GET", "/console/series/{name}", guard.fragment(_READ, self._overview.series)),
             _route("GET", "/console/live/overview", guard.fragment(_READ, self._overview.live)),
             _route("GET", "/console/lanes", guard.page(_READ, self._overview.lanes)),
-            _route("POST", "/console/lanes/reset", guard.action(_ADMIN, self._overview.reset)),
+            self._form_route("/console/lanes/reset", guard.action(_ADMIN, self._overview.reset)),
             _route("GET", "/console/ping", guard.page(PING_FORM, self._form.form, honours_apps=True)),
-            _route("POST", "/console/ping", guard.action(PING_FORM, self._form.submit, honours_apps=True)),
+            self._form_route("/console/ping", guard.action(PING_FORM, self._form.submit, honours_apps=True)),
             _route("GET", "/console/settings", guard.page(_READ, self._settings.show)),
             _route("GET", "/console/api", guard.page(_ANY, self._api.show, honours_apps=True)),
             _route("GET", ALIVE_PATH, guard.fragment(_ANY, self._alive, honours_apps=True)),
@@ -127,8 +127,8 @@ class _Console:
         return [
             _route("GET", "/console/pings", guard.page(_READ, on.list, honours_apps=True)),
             _route("GET", "/console/pings/find", guard.page(_READ, on.find, honours_apps=True)),
-            _route(
-                "POST", "/console/pings/{ping_id}/cancel", guard.action(_PING, on.cancel, honours_apps=True)
+            self._form_route(
+                "/console/pings/{ping_id}/cancel", guard.action(_PING, on.cancel, honours_apps=True)
             ),
             _route("GET", "/console/pings/{ping_id}", guard.page(_READ, on.show, honours_apps=True)),
             _route(
@@ -143,7 +143,7 @@ class _Console:
             _route("GET", "/console/users", guard.page(_READ, on.search)),
             _route("GET", "/console/users/search", guard.fragment(_READ, on.part)),
             _route("GET", "/console/users/{user_id}", guard.page(_READ, on.show)),
-            _route("POST", "/console/users/{user_id}/restore", guard.action(_DEVICES, on.restore)),
+            self._form_route("/console/users/{user_id}/restore", guard.action(_DEVICES, on.restore)),
             _route("GET", "/console/devices/{client_id}", guard.page(_READ, self._devices.show)),
         ]
 
@@ -151,12 +151,12 @@ class _Console:
         guard, tokens = self._guard, self._tokens
         return [
             _route("GET", "/console/tokens", guard.page(_ADMIN, tokens.list)),
-            _route("POST", "/console/tokens", guard.action(_ADMIN, tokens.create)),
-            _route("POST", "/console/tokens/revoke", guard.action(_ADMIN, tokens.revoke)),
+            self._form_route("/console/tokens", guard.action(_ADMIN, tokens.create)),
+            self._form_route("/console/tokens/revoke", guard.action(_ADMIN, tokens.revoke)),
             _route("GET", "/console/audit", guard.page(_ADMIN, self._audit.show)),
             _route("GET", "/console/webhooks", guard.page(_READ, self._webhooks.show)),
-            _route("POST", "/console/webhooks/test", guard.action(_ADMIN, self._webhooks.test)),
-            _route("POST", "/console/webhooks/replay", guard.action(_ADMIN, self._webhooks.replay)),
+            self._form_route("/console/webhooks/test", guard.action(_ADMIN, self._webhooks.test)),
+            self._form_route("/console/webhooks/replay", guard.action(_ADMIN, self._webhooks.replay)),
         ]
 
     def _demo_routes(self) -> list[HttpRoute]:
@@ -168,6 +168,9 @@ class _Console:
             _route("POST", "/console/demo/pushes", on.receive),
             _route("GET", "/console/live/demo", guard.fragment(_READ, on.live)),
         ]
+
+    def _form_route(self, path: str, handler: Handler) -> HttpRoute:
+        return _route("POST", path, handler)._replace(refusal=self._guard.refuse)
 
     async def _home(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """Show the overview, or the first page that the caller may see."""

@@ -20,11 +20,13 @@ from gateway.console.sessions import COOKIE, ConsoleSession, ConsoleSessions
 from gateway.errors import AppNotAllowed, NotAllowed, NotAuthenticated, RhoPushError
 from gateway.http_api.admin.admin_route import SUBJECT
 from gateway.http_api.aiohttp_handler import trust
+from gateway.http_api.bodies import BODY_ADMISSION
 from gateway.http_api.context import HandlerContext, client_of
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.http_route import Handler
 from gateway.http_api.requests import cookie, read_request_body
 from gateway.registry.scopes import Principal, Scope, require_any_scope
+from protocols.errors import BodyTooLarge
 
 LOGIN_PATH: Final = "/console/login"
 CSRF_FIELD: Final = "csrf"
@@ -131,6 +133,11 @@ class Guard:
 
         return self.page(scopes, perform, honours_apps=honours_apps)
 
+    async def refuse(self, request: web.Request, error: RhoPushError) -> web.Response:
+        """Return the page of a form that is refused before its handler runs."""
+        shown = _form_too_long(request) if isinstance(error, BodyTooLarge) else error
+        return await self._pages.error(shown, repeatable=False, visit=None)
+
     async def _audit_refusal(self, request: web.Request, visit: Visit, error: RhoPushError) -> None:
         action = f"{request.method} {request.path} {request.get(SUBJECT, '')}".rstrip()
         await self._context.audit(request, visit.principal, action, error.code)
@@ -183,7 +190,16 @@ async def read_form(request: web.Request, services: Dependencies) -> Form:
     Raises:
         MalformedBody, BodyTooLarge: the body is not a form, or too long.
     """
-    return (await read_request_body(request, services)).values
+    try:
+        return (await read_request_body(request, services)).values
+    except BodyTooLarge:
+        raise _form_too_long(request) from None
+
+
+def _form_too_long(request: web.Request) -> BodyTooLarge:
+    """Return the error for a form: a browser cannot follow the advice of the HTTP API's own error."""
+    longest = request.app[BODY_ADMISSION].small
+    return BodyTooLarge(f"a form must not exceed {longest} bytes: the HTTP API takes longer lists of users")
 
 
 def text_field(form: Form, name: str) -> str:

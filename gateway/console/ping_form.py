@@ -1,6 +1,7 @@
 """The form of a ping: RhoConnect's own fields and the gateway's, explained before it is sent."""
 
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +12,7 @@ from aiohttp import web
 from gateway.console.guard import Form, Visit, redirect, text_field
 from gateway.console.name_lists import names_in
 from gateway.console.page_set import PageSet
-from gateway.errors import NotFound, RhoPushError
+from gateway.errors import IdempotencyConflict, NotFound, PossiblyAccepted, RhoPushError
 from gateway.queue.append_batch import IdempotencyKey
 from gateway.queue.ping_queue import PendingAppend, PingQueue
 from gateway.registry.scopes import Scope
@@ -46,6 +47,14 @@ _RECIPIENTS: Final = frozenset({"all_users", "devices", "tokens"})
 """Fields of `to` that name recipients: the others narrow them."""
 _TOKEN_PARTS: Final = ("provider", "token", "app")
 
+_NONCE: Final = re.compile(r"[0-9A-Za-z_-]{22}")
+"""The form of `secrets.token_urlsafe(16)`."""
+_POSSIBLY_STORED: Final = (
+    "the gateway does not know whether it has stored the ping: send this form again, which pings once"
+    " in any case"
+)
+_SENT_BEFORE: Final = "this form was sent before with other content: send it again to send a further ping"
+
 
 class PingForm(PageSet):
     """The routes of the form."""
@@ -58,29 +67,31 @@ class PingForm(PageSet):
 
     async def submit(self, request: web.Request, visit: Visit, form: Form) -> web.StreamResponse:
         """Explain the ping, or send it and show its page."""
-        values = values_of(form)
+        values, nonce = values_of(form), text_field(form, "nonce")
         try:
             parameters = read_ping(values)
             if text_field(form, "action") != "send":
-                return await self._explained(visit, values, parameters)
-            ping_id = await self._send(visit, text_field(form, "nonce"), parameters)
+                found = await self._explanation(visit, parameters)
+                return await self._filled(visit, values, explanation=found, nonce=nonce)
+            ping_id = await self._send(visit, nonce, parameters)
             await self.audit(request, visit, f"/ping {ping_id}")
+        except IdempotencyConflict:
+            return await self._filled(visit, values, error=IdempotencyConflict(_SENT_BEFORE))
+        except PossiblyAccepted:
+            return await self._filled(visit, values, error=PossiblyAccepted(_POSSIBLY_STORED), nonce=nonce)
         except RhoPushError as error:
-            return await self._filled(visit, values, error=error)
+            return await self._filled(visit, values, error=error, nonce=nonce)
         if not visit.can(Scope.READ):
             return await self._filled(visit, values, notice=f"The gateway accepted the ping {ping_id}.")
         return redirect(f"/console/pings/{ping_id}")
 
-    async def _explained(
-        self, visit: Visit, values: dict[str, Any], parameters: Mapping[str, Any]
-    ) -> web.Response:
+    async def _explanation(self, visit: Visit, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         explanations = self._services.explanations
         if explanations is None:
             raise NotFound("this process does not explain pings")
         submission = from_params({**parameters, "explain": "true"})
         submission = self._context.admission.admit(submission, visit.principal)
-        found = await explanations.explain(submission.ping, validates=False)
-        return await self._filled(visit, values, explanation=found)
+        return await explanations.explain(submission.ping, validates=False)
 
     async def _send(self, visit: Visit, nonce: str, parameters: Mapping[str, Any]) -> str:
         """Queue the ping. The nonce of the form is its idempotency key: a form that is sent twice pings once."""
@@ -108,8 +119,18 @@ class PingForm(PageSet):
         explanation: Mapping[str, Any] | None = None,
         error: RhoPushError | None = None,
         notice: str = "",
+        nonce: str = "",
     ) -> web.Response:
-        """Return the form with its values, and the explanation of the ping."""
+        """Return the form with its values, and the explanation of the ping.
+
+        Args:
+            visit: the request.
+            values: the content of the fields.
+            explanation: of the ping.
+            error: the reason why it was not sent or explained.
+            notice: a text about a ping that was sent.
+            nonce: of the form whose ping is not sent, or possibly sent; "": the form begins a further ping.
+        """
         names = tuple(self._services.settings.sources)
         further = tuple(name for name in values["sources"] if name not in names)
         return await self.page(
@@ -120,7 +141,7 @@ class PingForm(PageSet):
             values=values,
             sources=(*names, *further),
             explanation=explanation,
-            nonce=secrets.token_urlsafe(16),
+            nonce=nonce if _NONCE.fullmatch(nonce) else secrets.token_urlsafe(16),
         )
 
 

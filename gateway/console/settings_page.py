@@ -14,7 +14,7 @@ from gateway.settings import Secret, Settings
 
 HIDDEN: Final = "(hidden)"
 DEFAULT: Final = "default"
-_LEFT_OUT: Final = ("warnings", "origins")
+_LEFT_OUT: Final = ("warnings", "origins", "documents")  # the last: all addresses of `redis`
 _TEXT_MAX: Final = 400
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/?#\s]+(?=@)|(?<=\?)\S+(?=$)")
 """User and password, and the query, of a URL: both may contain a secret."""

@@ -1,7 +1,7 @@
 """The aiohttp application: the table of routes, and the middleware that turns errors into responses."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -16,7 +16,7 @@ from gateway.http_api.aiohttp_parser import MalformedRequest
 from gateway.http_api.bodies import BODY_ADMISSION, BODY_RESERVATION, BodyAdmission
 from gateway.http_api.client_address import CLIENT_ADDRESSES, ClientAddresses
 from gateway.http_api.context import HandlerContext
-from gateway.http_api.http_route import Handler, HttpRoute
+from gateway.http_api.http_route import Handler, HttpRoute, Refusal
 from gateway.http_api.requests import refuse_unclear
 from gateway.http_api.routes import routes
 from gateway.limits.body_budget import BodyReservation
@@ -26,6 +26,8 @@ _SLASHES: Final = re.compile(r"/{2,}")
 _PART: Final = re.compile(r"\{(\w+)\}")
 _STREAMING: Final = web.AppKey("streaming", frozenset)
 """Handlers that consume a body while it arrives, and limit it themselves."""
+_REFUSALS: Final = web.AppKey[Mapping[Handler, Refusal]]("refusals")
+"""The refusals of routes that do not answer with JSON, by their handlers."""
 
 
 FurtherRoutes = Callable[[HandlerContext], Sequence[HttpRoute]]
@@ -45,6 +47,7 @@ def make_app(context: HandlerContext, further: Sequence[HttpRoute] = ()) -> web.
     app[BODY_ADMISSION] = BodyAdmission(context.services, context.tokens)
     table = [*routes(context), *further]
     app[_STREAMING] = frozenset(route.handler for route in table if route.streams)
+    app[_REFUSALS] = {route.handler: route.refusal for route in table if route.refusal is not None}
     for route in table:
         handler = _deprecated(route) if route.deprecated else route.handler
         resource = app.router.add_resource(_pattern(route.path))
@@ -132,19 +135,27 @@ def _errors_of(context: HandlerContext) -> Middleware:
             )
         except RhoPushError as error:
             context.services.metrics.pings_refused(error.label).inc()
-            return _refused(request, error)
+            return _refused(request, error, await _answer_of(request, error))
         finally:
             holding.release()
 
     return errors
 
 
-def _refused(request: web.Request, error: RhoPushError) -> web.Response:
+async def _answer_of(request: web.Request, error: RhoPushError) -> web.Response | None:
+    """Return the route's own response to a refused request; None: it has none."""
+    refusal = request.app[_REFUSALS].get(request.match_info.handler)
+    return None if refusal is None else await refusal(request, error)
+
+
+def _refused(request: web.Request, error: RhoPushError, answer: web.Response | None = None) -> web.Response:
+    """Return the response to a refused request: `answer`, or the JSON of the error."""
     protocol = request.protocol
     if request.content.exception() is not None and isinstance(protocol, AiohttpConnection):
         # The body is malformed: no further request can be read.
         return FinalResponse(responses.of_error(error), protocol)
-    answer = responses.response(responses.of_error(error))
+    if answer is None:
+        answer = responses.response(responses.of_error(error))
     if not request.content.is_eof():  # the rest of the body is discarded
         answer.force_close()
         if isinstance(protocol, AiohttpConnection):

@@ -8,6 +8,8 @@ from aiohttp import web
 from protocols.errors import RhoPushError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Refusal = Callable[[web.Request, RhoPushError], Awaitable[web.Response]]
+"""Makes the response to a request that is refused before its handler runs."""
 
 _NOT_DESCRIBED: Final[Mapping[str, Any]] = {}
 
@@ -29,6 +31,7 @@ class HttpRoute(NamedTuple):
             `responses` to the common ones; all others replace the generated members.
         errors: error classes with which the handler answers, in addition to those that all routes with the same `who`
             have (`gateway.http_api.openapi.errors`).
+        refusal: makes the response to a request that is refused before the handler runs; None: the JSON of the error.
     """
 
     method: str
@@ -41,6 +44,7 @@ class HttpRoute(NamedTuple):
     streams: bool = False
     operation: Mapping[str, Any] = _NOT_DESCRIBED
     errors: tuple[type[RhoPushError], ...] = ()
+    refusal: Refusal | None = None
 
     @property
     def warning(self) -> str:

@@ -26,6 +26,7 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 
 from gateway.errors import BadSetting
+from gateway.settings.kinds import URL_PATTERN
 from gateway.settings.model import MetricsSettings, RhoConnectPushSettings, Settings
 from gateway.system.secret import Secret
 from protocols.json_syntax import find_fault
@@ -64,6 +65,7 @@ LINE_DEFAULTS: Final[dict[str, str]] = _FILE_DEFAULTS | {
     "authCredentialCacheEnabled": "y",
 }
 _NUMBER: Final = re.compile(r"-?\d{1,13}(?:\.\d{1,9})?", re.ASCII)
+_PORT_MAX: Final = 65_535
 _SHOWN: Final = 40
 """Number of characters of an invalid value in its error."""
 _UNUSED: Final = frozenset(
@@ -119,14 +121,14 @@ def translate(
         metrics_port: port of a listener for metrics; None: from the environment, or none.
 
     Raises:
-        BadSetting: a value is not a number, or not an address.
+        BadSetting: a value is not a number, not a port, or not an address.
     """
     number = _numbers(given)
     wait_s = number("ansResponseTimeout") / 1000
     cached = given["authCredentialCacheEnabled"] == "y"
     secure = given["httpSecure"] != "n"
     rhoconnect_push = RhoConnectPushSettings(
-        port=int(number("ansServerPort")),
+        port=_port("ansServerPort", given["ansServerPort"]),
         user_auth_url=_url(given, "userAuth"),
         app_auth_url=_url(given, "appAuth"),
         wait_s=min(wait_s, WAIT_MAX_S) if wait_s else WAIT_MAX_S,
@@ -142,8 +144,8 @@ def translate(
         data_dir=data_dir,
         metrics=_metrics(metrics_port, environ),
     )
-    port = environ.get("PORT") or given["ansServerPort"]
-    return TranslatedSettings(settings, int(_number("PORT", port)), tuple(_warnings(given, wait_s)))
+    port = _port("PORT", environ["PORT"]) if environ.get("PORT") else rhoconnect_push.port
+    return TranslatedSettings(settings, port, tuple(_warnings(given, wait_s)))
 
 
 def _metrics(port: int | None, environ: Mapping[str, str]) -> MetricsSettings:
@@ -190,9 +192,35 @@ def _number(name: str, text: str) -> float:
     return number
 
 
+def _port(name: str, text: str) -> int:
+    number = _number(name, text)
+    if not number.is_integer() or number > _PORT_MAX:
+        raise BadSetting(
+            f"{name}: expected a port from 0 to {_PORT_MAX}, found {text[:_SHOWN]!r}", field=name
+        )
+    return int(number)
+
+
 def _url(given: Mapping[str, str], whose: str) -> str:
     scheme = "https" if given["rcSecure"] == "y" else "http"
-    return f"{scheme}://{given[f'{whose}Host']}:{given[f'{whose}Port']}{given[f'{whose}Url']}"
+    authority = f"{given[f'{whose}Host']}:{given[f'{whose}Port']}"
+    url = f"{scheme}://{authority}{given[f'{whose}Url']}"
+    if not (re.match(URL_PATTERN, url) and _has_port(url)):
+        names = f"{whose}Host, {whose}Port"
+        raise BadSetting(
+            f"{names}: expected a host and a port, found {authority.rpartition('@')[2][:_SHOWN]!r}",
+            field=f"{whose}Host",
+        )
+    return url
+
+
+def _has_port(url: str) -> bool:
+    """Return whether the port of a URL is a number in range, or absent."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        return False
+    return True
 
 
 def _redis(text: str) -> str:

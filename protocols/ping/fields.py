@@ -60,7 +60,8 @@ _PRIORITIES: Final = frozenset({"high", "normal"})
 _TO_I: Final = re.compile(r"\s*([+-]?\d+(?:_\d+)*)", re.ASCII)
 _NUMBER_TEXT_MAX: Final = 64
 """Length of a text's beginning that is parsed as a number; Ruby's to_i parses the beginning, too."""
-_DIGITS: Final = re.compile(r"\d{1,9}", re.ASCII)
+_DIGITS: Final = re.compile(r"(-?)(\d+)", re.ASCII)
+_DIGITS_MAX: Final = 9
 EPOCH_S_MAX: Final = 32_503_680_000
 """The beginning of the year 3000. A larger number is probably a time in milliseconds."""
 _INSTANT: Final = re.compile(
@@ -197,14 +198,25 @@ def milliseconds(value: Any, field: str) -> int | None:
 
 def seconds(value: Any, field: str) -> int:
     """Parse `ttl_s`: whole seconds, strictly, since a wrong time to live would silently lose pings."""
-    digits = type(value) is str and _DIGITS.fullmatch(value)
-    if digits or (type(value) is float and value.is_integer()):
+    if type(value) is str:
+        value = _whole(value, field)
+    elif type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is not int:
         raise wrong_type(field, "whole seconds", value)
     if 0 <= value <= TTL_MAX_S:
         return value
     raise InvalidField(f"{field} must be from 0 to {TTL_MAX_S} seconds", field=field)
+
+
+def _whole(text: str, field: str) -> int:
+    """Return the number in a text. One with too many digits is replaced by another that is out of range, too."""
+    found = _DIGITS.fullmatch(text)
+    if found is None:
+        raise InvalidField(f"{field} must be whole seconds, as 3600", field=field)
+    sign, digits = found.groups()
+    number = int(digits) if len(digits) <= _DIGITS_MAX else TTL_MAX_S + 1
+    return -number if sign else number
 
 
 def instant_ms(value: Any, field: str) -> int:

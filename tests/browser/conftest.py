@@ -78,6 +78,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
                 fcm,
                 retry={"apns_5xx_s": 0.2},
                 auth={"devices": "off"},
+                console={"demo": True},
                 webhooks={"crm": receiver.settings(PING_COMPLETED, PING_FAILED_DEVICES)},
             )
             gateway = Gateway(

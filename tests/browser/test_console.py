@@ -42,7 +42,7 @@ ALIVE_MS = 5_000
 """Interval at which a page without live data asks for the gateway."""
 PAGES = (
     *("", "/ping", "/pings", "/users", "/users/alice", "/devices/a1", "/lanes", "/webhooks", "/settings"),
-    *("/api", "/tokens", "/audit"),
+    *("/api", "/tokens", "/audit", "/demo"),
 )
 
 

@@ -238,6 +238,43 @@ async def test_the_plot_of_a_day_begins_with_a_date(window: Window) -> None:
     await expect(begin).to_have_text(re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d$"))
 
 
+async def test_a_single_sample_is_visible_in_a_plot(window: Window) -> None:
+    """Latency has a value only in samples with a delivery, which have no neighbours while pings are rare."""
+    page = window.page
+    point = {"pings": 0, "pushes": 0, "rejected": 0, "p50": 3, "p99": 3, "depth": 0, "reasons": {}}
+    now = 1_800_000_000_000
+    about = {"at": now, "step": 3_600_000, "period": 86_400_000}
+    lone = {**about, "points": [{**point, "at": now - 40_000_000}]}
+    await page.route("**/console/series/*", lambda route: route.fulfill(json=lone))
+    await page.get_by_label("24 h").check()
+    dot = page.locator("#plot-latency circle.line-2")
+    await expect(dot).to_have_count(1)
+    assert (
+        await dot.evaluate(
+            """dot => {
+          const [x, y] = [dot.cx.baseVal.value, dot.cy.baseVal.value];
+          const around = [[-2, 0], [2, 0], [0, -2], [0, 2]];
+          return around.map(([dx, dy]) => dot.isPointInStroke(new DOMPoint(x + dx, y + dy)));
+        }"""
+        )
+        == [True] * 4
+    ), "the dot is wider than a line"
+    await expect(page.locator("#plot-depth circle")).to_have_count(1)
+
+
+async def test_each_push_of_the_demo_has_a_text(window: Window, site: Site) -> None:
+    page = window.page
+    await window.open("/demo")
+    contents = [{"badge": "0"}, {"badge": "3"}, {"badge": "3", "alert": "hello"}, {"sync": "Product"}, {}]
+    for content in contents:
+        push = {"user": "alice", "provider": "apns", **content}
+        assert (await site.gateway.request("POST", "/console/demo/pushes", json=push)).status == 200
+    pushes = page.get_by_role("region", name="Device of alice").get_by_role("listitem")
+    await expect(pushes).to_have_text(
+        ["a push without content", "synchronises Product", "hello", "badge 3", "badge 0"]
+    )
+
+
 async def test_a_small_phone_shows_the_link_to_a_ping(window: Window) -> None:
     page = window.page
     await window.open("/ping")

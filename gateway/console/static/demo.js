@@ -6,8 +6,9 @@ const SHOWN = 6;
 function add(screen, push) {
   const made = document.createElement("li");
   made.className = "new";
-  const lines = [push.title, push.alert, push.sync && `synchronises ${push.sync}`, push.sound && `sound ${push.sound}`, push.vibrate && `vibrates ${push.vibrate} ms`];
-  for (const line of lines.filter(Boolean)) {
+  const lines = [push.title, push.alert, push.sync && `synchronises ${push.sync}`, push.sound && `sound ${push.sound}`, push.vibrate && `vibrates ${push.vibrate} ms`].filter(Boolean);
+  if (!lines.length) lines.push(push.badge ? `badge ${push.badge}` : "a push without content");
+  for (const line of lines) {
     const text = document.createElement("div");
     text.textContent = line;
     made.append(text);

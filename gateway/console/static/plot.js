@@ -49,7 +49,7 @@ export function plot(svg, points, fields, { end, period, step }) {
     element("text", { x: WIDTH, y: HEIGHT - 3, "text-anchor": "end" }, `${clock(end)} UTC`),
   ];
   fields.forEach((field, index) => {
-    let path = "";
+    const runs = []; // of neighbouring samples
     let before = null;
     for (const one of points) {
       if (one.at < end - period || one[field] === null) {
@@ -58,11 +58,16 @@ export function plot(svg, points, fields, { end, period, step }) {
       }
       // A gap of more than two samples is not bridged.
       const joins = before !== null && one.at - before <= 2.5 * step;
-      path += `${joins ? "L" : "M"}${x(one.at).toFixed(1)} ${y(one[field]).toFixed(1)}`;
-      if (!joins) path += "h0.1";
+      if (!joins) runs.push([]);
+      runs[runs.length - 1].push([x(one.at).toFixed(1), y(one[field]).toFixed(1)]);
       before = one.at;
     }
+    const path = runs.map((run) => `M${run.map((place) => place.join(" ")).join("L")}`).join("");
     drawn.push(element("path", { class: `line line-${index + 1}`, d: path }));
+    // A sample without neighbours, as that of a rare ping, is no line.
+    for (const [[cx, cy], ...others] of runs) {
+      if (!others.length) drawn.push(element("circle", { class: `line-${index + 1}`, cx, cy, r: 1.5 }));
+    }
   });
   svg.replaceChildren(...drawn);
   const last = points[points.length - 1];

@@ -33,7 +33,7 @@ _STREAM: Final = members(
 _QUEUE: Final = members(
     {
         "streams": list_of(_STREAM),
-        "pings": WHOLE | {"description": "Pings that are accepted and not finished."},
+        "pings": WHOLE | {"description": "Pings in the queue, without those that wait for a retry alone."},
         "bytes": WHOLE,
         "scheduled_pings": WHOLE | {"description": "Pings that wait for their `deliver_at`."},
         "scheduled_bytes": WHOLE,

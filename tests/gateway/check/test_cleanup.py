@@ -10,7 +10,7 @@ import yaml
 from redis.asyncio import Redis
 
 from gateway.cli import main
-from gateway.simulators import ApnsSimulator, FcmSimulator
+from gateway.simulators import ApnsOptions, ApnsSimulator, FcmSimulator
 from tests.conftest import StartGateway
 from tests.support.gateway import TOKEN
 from tests.support.providers import provider_settings
@@ -112,6 +112,29 @@ async def test_it_lists_the_data_and_asks_for_confirmation(
         "2 jobs taken from Resque are not queued yet: they will be lost",
     ]
     assert lines[-1].endswith("[y/N] Nothing was removed.")
+
+
+async def test_deliveries_that_wait_for_another_attempt_are_counted_as_lost(
+    redis_client: Redis,
+    redis_address: str,
+    start_gateway: StartGateway,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their pings are not in the queue any more."""
+    await lay_user(redis_client, "bob", [apple("b" * 64)])
+    async with ApnsSimulator(ApnsOptions(faults=["503"])) as apns, FcmSimulator() as fcm:
+        settings = provider_settings(apns, fcm, auth={"devices": "off"})
+        gateway = await start_gateway(settings, app={"redis": redis_address})
+        for number in (1, 2):
+            await gateway.ping("bob", message="hello")
+            await apns.received.wait(number)
+        await gateway.stop()
+    await redis_client.xadd("rhopush:{q}:pieces", {"part": "of a broadcast"})
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert await clean(tmp_path, redis_address) == 1
+    assert "3 batches of deliveries wait for an attempt: they will be lost\n" in capsys.readouterr().out
 
 
 async def test_a_stream_that_only_a_gateway_created_is_removed(

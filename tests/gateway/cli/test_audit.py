@@ -1,36 +1,58 @@
 """`rhopush audit`: its pages and rows. `test_tokens` runs it against a gateway."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-from gateway.cli.audit import _records, _row
-from gateway.client.sync_client import SyncClient
+import pytest
+
+from gateway.cli import main
+from gateway.cli.audit import _row
+
+RECORD = {
+    "at": "t",
+    "who": "bob",
+    "kind": "login",
+    "client": "c",
+    "action": "login",
+    "outcome": "done",
+    "omitted": 0,
+}
+DEVICE = dict.fromkeys(
+    ("client_id", "user_id", "provider", "app", "token", "reason", "since", "everywhere"), "x"
+)
+LISTS = {
+    ("audit",): ("audit", "records", RECORD),
+    ("dead", "list"): ("dead", "devices", DEVICE),
+}
 
 
-class Pages:
-    """Answers with pages of two records."""
+@pytest.mark.parametrize("words", LISTS, ids=" ".join)
+@pytest.mark.parametrize(("limit", "shown"), [(10, 5), (5, 5), (3, 3), (2, 2)])
+def test_pages_follow_their_cursors_up_to_the_limit_and_a_list_says_that_there_are_more(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    limit: int,
+    shown: int,
+) -> None:
+    route, member, value = LISTS[words]
+    asked: list[Mapping[str, Any]] = []
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.asked: list[Mapping[str, Any]] = []
-
-    def admin(self, method: str, path: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        assert (method, path) == ("GET", "/rc/v1/admin/audit")
-        self.asked.append(parameters)
+    def admin(_: object, method: str, path: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer with a page of two of five records."""
+        assert (method, path) == ("GET", f"/rc/v1/admin/{route}")
+        asked.append(parameters)
         first = int(parameters["cursor"] or 0)
-        last = min(first + min(2, parameters["limit"]), self.count)
-        return {
-            "records": [{"number": number} for number in range(first, last)],
-            "next_cursor": str(last) if last < self.count else None,
-        }
+        last = min(first + min(2, parameters["limit"]), 5)
+        return {member: [value] * (last - first), "next_cursor": str(last) if last < 5 else None}
 
-
-def test_pages_follow_their_cursors_up_to_the_limit() -> None:
-    for limit, expected in ((10, 5), (3, 3), (2, 2)):
-        pages = Pages(5)
-        found = [*_records(cast(SyncClient, pages), "2030-01-01T00:00:00Z", limit)]
-        assert [one["number"] for one in found] == list(range(expected))
-        assert {one["since"] for one in pages.asked} == {"2030-01-01T00:00:00Z"}
+    monkeypatch.setattr("gateway.client.sync_client.SyncClient.admin", admin)
+    options = ["--since", "2030-01-01T00:00:00Z", "--limit", str(limit), "--token", "hush"]
+    assert main([*words, *options]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == shown
+    assert err == (f"there are more: raise --limit from {limit}\n" if shown < 5 else "")
+    assert {one["since"] for one in asked} == {"2030-01-01T00:00:00Z"}
 
 
 def test_omitted_logins_are_in_the_row() -> None:

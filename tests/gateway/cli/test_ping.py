@@ -116,6 +116,17 @@ async def test_a_ping_may_name_devices_or_all_users(running: Delivered, tmp_path
         assert "--file" in err
 
 
+async def test_the_devices_that_accept_a_broadcast_are_counted(running: Delivered, tmp_path: Path) -> None:
+    there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
+    words = ["--all-users", "--except-user", "slow", "--message", "x", "--wait"]
+    status, out, _ = await rhopush_ping(tmp_path, *words, **there)
+    assert status == 1
+    assert out.splitlines()[1:3] == [
+        f"  {'dead' * 8}  rejected  Unregistered",
+        "  accepted 1: the receipt of a broadcast lists only the others",
+    ]
+
+
 async def test_a_ping_may_be_delivered_later(running: Delivered, tmp_path: Path) -> None:
     there = {"RHOPUSH_SERVER": running.gateway.url, "API_TOKEN": running.gateway.token}
     common = ["--user", "good", "--message", "later"]

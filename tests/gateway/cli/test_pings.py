@@ -34,8 +34,10 @@ async def test_it_lists_the_newest_first_and_shows_one(running: Delivered, tmp_p
         (ids[1], "done", "1 rejected"),
         (ids[0], "done", "1 accepted"),
     ]
-    _, out, _ = await rhopush(tmp_path, "pings", "list", "--limit", "1", "--json", **there)
+    _, out, err = await rhopush(tmp_path, "pings", "list", "--limit", "1", "--json", **there)
     assert [json.loads(line)["ping_id"] for line in out.splitlines()] == [ids[1]]
+    assert err == "there are more: raise --limit from 1\n"
+    assert (await rhopush(tmp_path, "pings", "list", "--limit", "2", **there))[2] == ""
     assert (await rhopush(tmp_path, "pings", "list", "--state", "queued", **there))[:2] == (0, "")
 
     status, out, _ = await rhopush(tmp_path, "pings", "show", ids[1], **there)
@@ -73,7 +75,7 @@ def test_on_a_terminal_it_prints_a_table_and_it_reads_page_after_page(
     pages = {
         (500, None): {"pings": [], "next_cursor": "a"},
         (500, "a"): {"pings": [ping | {"ping_id": "x" * 32}] * 500, "next_cursor": "b"},
-        (1, "b"): {"pings": [ping | {"ping_id": "y" * 32}], "next_cursor": "c"},
+        (500, "b"): {"pings": [ping | {"ping_id": "y" * 32}] * 2, "next_cursor": "c"},
     }
     monkeypatch.setattr(
         "gateway.client.sync_client.SyncClient.pings",
@@ -83,8 +85,10 @@ def test_on_a_terminal_it_prints_a_table_and_it_reads_page_after_page(
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     assert run(parser.parse_args(["list", "--limit", "501", "--token", "hush"])) == 0
-    lines = capsys.readouterr().out.splitlines()
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
     assert len(lines) == 502
+    assert err == "there are more: raise --limit from 501\n"
     assert lines[0].split() == ["PING", "STATE", "ACCEPTED", "AT", "INGRESS", "VERDICTS", "DELIVER", "AT"]
     assert lines[-1].split() == ["y" * 32, "open", "http", "3", "accepted"]
 

@@ -1,5 +1,6 @@
 """`rhopush tokens` and `rhopush audit` against a running gateway."""
 
+import argparse
 import json
 import time
 from collections.abc import AsyncIterator
@@ -74,4 +75,6 @@ async def test_wrong_usage_gives_2_and_an_unreachable_gateway_1(tmp_path: Path, 
 def test_days_count_from_now() -> None:
     assert abs(int(expiry("2d")) - time.time() - 172_800) < 60
     assert expiry("2030-01-31T09:30:00Z") == "2030-01-31T09:30:00Z"
-    assert expiry("0d") == "0d"
+    for text in ("0d", "1.5d", "-5d", "100000d", "d"):
+        with pytest.raises(argparse.ArgumentTypeError, match="days"):
+            expiry(text)

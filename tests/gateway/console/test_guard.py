@@ -1,9 +1,13 @@
 """Scopes, limits to apps, and CSRF tokens."""
 
+from collections.abc import AsyncIterator
+from urllib.parse import urlencode
+
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from gateway.console.guard import require_csrf
+from gateway.console.pages import CONTENT_SECURITY_POLICY
 from gateway.errors import NotAllowed
 from tests.gateway.console.harness import Console
 from tests.gateway.http_api.harness import TOKEN
@@ -140,3 +144,26 @@ async def test_refused_actions_are_in_the_audit(console: Console) -> None:
 def test_a_csrf_token_that_has_no_encoding_is_refused() -> None:
     with pytest.raises(NotAllowed):
         require_csrf(make_mocked_request("POST", "/console/ping"), {"csrf": "\ud800"}, "token")
+
+
+@pytest.mark.parametrize("path", ["/console/ping", "/console/login"])
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
+async def test_a_form_that_is_too_long_is_refused_with_a_page(
+    console: Console, path: str, is_chunked: bool
+) -> None:
+    fields = {"users": ",".join(f"user{number}" for number in range(10_000)), "token": "x" * 70_000}
+    async with console.operator() as browser:
+        body = urlencode({"csrf": await browser.csrf(path), **fields}).encode()
+        options = {"data": _in_parts(body) if is_chunked else body}
+        options |= {"headers": {"Content-Type": "application/x-www-form-urlencoded"}}
+        async with browser.session.post(path, allow_redirects=False, **options) as answer:
+            text = await answer.text()
+            assert (answer.status, answer.content_type) == (413, "text/html")
+            assert answer.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
+    assert "a form must not exceed 65536 bytes: the HTTP API takes longer lists of users" in text
+    assert "X-RhoConnect-API-TOKEN" not in text
+
+
+async def _in_parts(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 8_192):
+        yield body[start : start + 8_192]

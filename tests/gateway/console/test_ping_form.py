@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from yarl import URL
 
 from gateway.console.ping_form import read_ping, values_of
-from gateway.errors import QueueFull
+from gateway.errors import IdempotencyConflict, PossiblyAccepted, QueueFull
 from gateway.settings import Settings
 from gateway.settings.model import Source
 from gateway.store import keys
@@ -220,6 +220,42 @@ async def test_a_refused_ping_is_an_error_in_the_form(console: Console) -> None:
         status, _, text = await send(browser)
     assert status == 503
     assert "the queue is full" in text
+
+
+async def test_a_ping_that_is_possibly_accepted_is_sent_again_with_the_same_key(console: Console) -> None:
+    """A further key would make a second ping if the first one was stored."""
+    console.api.queue.failure = PossiblyAccepted("the connection was lost; query its id later")
+    async with console.operator() as browser:
+        status, _, text = await send(browser)
+        assert status == 503
+        assert "the gateway does not know whether it has stored the ping: send this form again" in text
+        _, _, text = await send(browser, nonce=NONCE.findall(text)[0], action="explain")
+        console.api.queue.failure = None
+        await send(browser, nonce=NONCE.findall(text)[0])
+    first, second = console.api.queue.keys
+    assert first is not None
+    assert first == second
+
+
+async def test_a_form_that_was_sent_with_other_content_is_sent_again_as_a_further_ping(
+    console: Console,
+) -> None:
+    console.api.queue.failure = IdempotencyConflict(
+        "this Idempotency-Key was used with a different body before"
+    )
+    async with console.operator() as browser:
+        status, _, text = await send(browser, nonce=(used := "n" * 22))
+        assert status == 409
+        assert "Idempotency-Key" not in text
+        assert "send it again to send a further ping" in text
+        assert NONCE.findall(text)[0] != used
+
+
+@pytest.mark.parametrize("nonce", ["", "short", "n" * 23, "<script>alert(1)</script>", "n" * 60_000])
+async def test_a_nonce_of_another_form_is_replaced(console: Console, nonce: str) -> None:
+    async with console.operator() as browser:
+        _, _, text = await send(browser, nonce=nonce, badge="-1")
+    assert re.fullmatch(r"[0-9A-Za-z_-]{22}", NONCE.findall(text)[0])
 
 
 def test_values_and_parameters() -> None:

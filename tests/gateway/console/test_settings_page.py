@@ -39,6 +39,13 @@ def test_each_value_has_its_source(tmp_path: Path) -> None:
     assert found["sources.Product.push_notify"][0] == "true"
 
 
+def test_every_name_is_one_that_the_documentation_explains() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "settings.md").read_text()
+    names = {row["name"] for row in setting_rows(Settings())}
+    assert "apns.topic" in names
+    assert {name for name in names if f"`{name}`" not in text and f"`:{name}:`" not in text} == set()
+
+
 def test_no_secret_is_shown(tmp_path: Path) -> None:
     found = rows(tmp_path, {"PSWRD": "the-password"})
     assert found["api_token"][0] == found["redis"][0] == found["admin_password"][0] == HIDDEN

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.errors import BadSetting
 from gateway.settings.rhoconnect_push import LINE_DEFAULTS, TranslatedSettings, read_config, translate
+from gateway.settings.serialization import from_json, to_json
 
 # As it comes with rhoconnect-push.
 SHIPPED = {
@@ -138,6 +139,15 @@ def test_ignored_settings_are_reported(tmp_path: Path) -> None:
         ('{"ansResponseTimeout": "long"}', "ansResponseTimeout: expected a number, found 'long'"),
         ('{"registrationTimeout": "-1"}', "registrationTimeout: out of range"),
         ('{"redisToGoUrl": "redis://host:port"}', "redisToGoUrl: the port is not a number"),
+        ('{"ansServerPort": 99999}', "ansServerPort: expected a port from 0 to 65535, found '99999'"),
+        (
+            '{"userAuthPort": 99999}',
+            "userAuthHost, userAuthPort: expected a host and a port, found 'localhost:99999'",
+        ),
+        (
+            '{"appAuthHost": "/", "appAuthPort": 1}',
+            "appAuthHost, appAuthPort: expected a host and a port, found '/:1'",
+        ),
     ],
 )
 def test_an_error_is_reported_in_one_line(tmp_path: Path, config: str, message: str) -> None:
@@ -145,6 +155,20 @@ def test_an_error_is_reported_in_one_line(tmp_path: Path, config: str, message: 
     path.write_text(config)
     with pytest.raises(BadSetting, match=message.replace("[]", r"\[\]")):
         translate(read_config(path), {}, tmp_path)
+
+
+@pytest.mark.parametrize("name", LINE_DEFAULTS)
+@pytest.mark.parametrize(
+    "value", ["", "0", "-1", "1.5", "65535", "65536", "1000000000000", "x", "/", "?", "a b", "[", "\u0665"]
+)
+def test_a_worker_takes_every_value_that_is_not_refused(tmp_path: Path, name: str, value: str) -> None:
+    for environ in ({}, {"PORT": value}):
+        try:
+            found = translate(LINE_DEFAULTS | {name: value}, environ, tmp_path)
+        except BadSetting:
+            continue
+        assert 0 <= found.port <= 65_535
+        assert from_json(to_json(found.settings)) == found.settings
 
 
 def test_a_missing_config_is_refused(tmp_path: Path) -> None:

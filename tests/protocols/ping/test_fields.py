@@ -140,6 +140,20 @@ def test_a_time_to_live_is_whole_seconds(value: Any, seconds: int) -> None:
     assert fields.seconds(value, "ttl_s") == seconds
 
 
+@pytest.mark.parametrize(
+    "value", [-1, "-1", 2_419_201, "2419201", "1000000000", "9" * 60, "-" + "9" * 60, -1.0]
+)
+def test_a_time_to_live_out_of_range_is_refused_with_its_range(value: Any) -> None:
+    with pytest.raises(InvalidField, match="ttl_s must be from 0 to 2419200 seconds"):
+        fields.seconds(value, "ttl_s")
+
+
+@pytest.mark.parametrize("value", ["1h", "1.5", "", "soon", "--1", "+1", "\u0661"])
+def test_a_time_to_live_that_is_no_number_is_refused_by_its_form(value: str) -> None:
+    with pytest.raises(InvalidField, match=r"ttl_s must be whole seconds, as 3600$"):
+        fields.seconds(value, "ttl_s")
+
+
 def test_priorities_and_collapse_ids_are_read() -> None:
     assert [fields.priority(word, "priority") for word in ("high", "NORMAL", "")] == ["high", "normal", None]
     assert fields.collapse_id("a" * 64, "collapse_id") == "a" * 64
