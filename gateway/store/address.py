@@ -187,6 +187,16 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _host(name: str | None) -> str:
+    """Return the host, by default this machine, if its name could be resolved."""
+    host = name or "127.0.0.1"
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise _InvalidAddress("a part of the host name is empty, too long or not allowed") from error
+    return host
+
+
 def _from_rhoconnect(text: str) -> dict[str, Any]:
     """Parse `host[:port[:db[:password]]]`; the password may hold colons (contract §7)."""
     host, *rest = text.split(":", 3)
@@ -194,7 +204,7 @@ def _from_rhoconnect(text: str) -> dict[str, Any]:
         raise _InvalidAddress("expected host[:port[:db[:password]]] or a URL")
     port, db, password = (*rest, *[""] * (3 - len(rest)))
     return {
-        "host": host,
+        "host": _host(host),
         "port": _port(port) if port else _PORT,
         "db": _number(db, "database") if db else 0,
         "password": Secret(password) if password else None,
@@ -213,7 +223,7 @@ def _from_url(text: str) -> dict[str, Any]:
         return {**_login(url), "unix_path": _path(unquote(url.path)), "db": _database(url, "")}
     return {
         **_login(url),
-        "host": url.hostname or "127.0.0.1",
+        "host": _host(url.hostname),
         "port": _url_port(url, _PORT),
         "db": _database(url, url.path.strip("/")),
         **_tls(scheme, url),
@@ -237,7 +247,7 @@ def _from_sentinels(scheme: str, rest: str) -> dict[str, Any]:
     password = _option(head, "sentinel_password")
     return {
         **_login(head),
-        "sentinels": tuple((node.hostname or "127.0.0.1", _url_port(node, _SENTINEL_PORT)) for node in nodes),
+        "sentinels": tuple((_host(node.hostname), _url_port(node, _SENTINEL_PORT)) for node in nodes),
         "service": unquote(service),
         "db": _database(head, db),
         "sentinel_password": Secret(password) if password else None,
