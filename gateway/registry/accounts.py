@@ -290,13 +290,22 @@ class Accounts:
             raise LoginRefused(f"Unable to authenticate '{login}'")
 
         async def create() -> User:
-            if await self._ask("SCARD", keys.APP_USERS) >= most:
-                raise TooManyUsers(
-                    f"there are {most} users, the most that limits.users allows", field="login"
-                )
-            return await self.create(login, password)
+            try:
+                return await self._create_within(most, login, password)
+            except (TooManyUsers, RecordRefused):
+                # A concurrent login, perhaps in another process, may have created the user since the look-up.
+                created = await self.user(login) if _may_be_a_name(login) else None
+                if created is None:
+                    raise
+                return created
 
         return await self._logins.in_turn(client, create)
+
+    async def _create_within(self, most: int, login: str, password: str) -> User:
+        """Create a user unless there are `most` users. Raises TooManyUsers, and as `create`."""
+        if await self._ask("SCARD", keys.APP_USERS) >= most:
+            raise TooManyUsers(f"there are {most} users, the most that limits.users allows", field="login")
+        return await self.create(login, password)
 
     async def create(self, login: str, password: str) -> User:
         """Create a user.

@@ -1,5 +1,6 @@
 """A device's session and registration, over a real store (contract §2.1)."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -292,6 +293,17 @@ async def test_auth_devices_open_accepts_everybody(redis_client: Redis) -> None:
         client_id = await new_client(api, session, PHONE)
         assert (await call(api, method="GET", path="/rc/v1/users/newcomer/clients")).json == [client_id]
         assert (await call(api, {}, path="/rc/v1/app/login", token=None)).status == 401  # but not nobody
+
+
+async def test_devices_that_log_a_new_user_in_at_the_same_time_are_all_accepted(redis_client: Redis) -> None:
+    async with house(redis_client, settings=OPEN) as one, house(redis_client, settings=OPEN) as other:
+        for api in (one, other):
+            api.set(limits={"users": 1})
+        sessions = await asyncio.gather(*(log_in(api, "newcomer") for api in (one, other, one, other)))
+        made = await asyncio.gather(*(new_client(one, session, {}) for session in sessions))
+        assert len(set(made)) == 4
+        listed = await call(one, method="GET", path="/rc/v1/users/newcomer/clients")
+        assert sorted(listed.json) == sorted(made)
 
 
 async def test_auth_devices_open_creates_no_more_users_than_the_setting_allows(redis_client: Redis) -> None:
