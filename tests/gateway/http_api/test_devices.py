@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from gateway.http_api import sessions
 from gateway.http_api.sessions import COOKIE
 from gateway.settings import AuthSettings, Secret, Settings
 from gateway.settings.model import HttpSettings
@@ -278,6 +279,25 @@ async def test_all_processes_take_each_others_sessions(redis_client: Redis) -> N
         await add(one, "bob")
         client_id = await new_client(other, await log_in(one, "bob"))
         assert (await keys_of(redis_client, client_id))["user_id"] == "bob"
+
+
+async def test_processes_take_each_others_sessions_after_a_reset_of_redis(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RhoConnect's `system/reset` deletes the users and the key of the sessions."""
+    monkeypatch.setattr(sessions, "_RECHECK_S", 0.0)
+    async with house(redis_client) as one, house(redis_client) as other:
+        await add(one, "bob")
+        ended = await log_in(one, "bob")
+        await new_client(one, ended)
+        await redis_client.flushdb()
+        for first, second in ((other, one), (one, other)):
+            await redis_client.delete("user:bob:rho__id")
+            await add(first, "bob")
+            await new_client(second, await log_in(first, "bob"))
+        for api in (one, other):
+            refused = await call(api, {}, path="/rc/v1/clients", token=None, headers=ended)
+            assert (refused.status, refused.body) == (401, b"Not authenticated")
 
 
 async def test_a_wrong_password_is_401_without_a_session(api: House) -> None:
