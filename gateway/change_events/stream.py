@@ -1,8 +1,8 @@
 """Changes that writers append to a stream, which keeps them while no gateway runs.
 
 The leader reads them, under one consumer name for all gateways, so that its successor finds the entries that it had
-read and not stored. Stored entries are acknowledged, and deleted if no other group reads the stream, since nothing
-else would trim it.
+read and not stored. Stored entries are acknowledged, and deleted if no other group reads the stream at that time, since
+nothing else would trim it.
 """
 
 import asyncio
@@ -53,7 +53,6 @@ class ChangeStreamReader:
         self._streams = streams
         self._coalescer = coalescer
         self._metrics = metrics
-        self._readable_alone: dict[str, bool] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, timeout_s: float) -> None:
@@ -107,7 +106,6 @@ class ChangeStreamReader:
                 raise
             _log.error("change_event_stream_unreadable", stream=stream, error=error.message)
             return False
-        self._readable_alone[stream] = len(await self._connection.call("XINFO", "GROUPS", stream)) == 1
         return True
 
     async def _read(self, streams: Sequence[str], start: str) -> None:
@@ -139,7 +137,8 @@ class ChangeStreamReader:
         await self._coalescer.write(changes)
         ids = [entry for entry, _ in entries]
         await self._connection.call("XACK", stream, keys.CHANGE_EVENT_GROUP, *ids)
-        if self._readable_alone[stream]:
+        # Asked for each batch: another reader may create its group at any time.
+        if len(await self._connection.call("XINFO", "GROUPS", stream)) == 1:
             await self._connection.call("XDEL", stream, *ids)
 
     def _read_one(self, flat: Any) -> PendingChange | None:

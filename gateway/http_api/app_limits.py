@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.errors import AppNotAllowed, NotFound
-from gateway.registry.clients import Clients
+from gateway.registry.clients import Clients, device_fields
 from gateway.registry.scopes import Principal
 
 
@@ -49,13 +49,28 @@ async def require_registration(
         fields: the fields that are sent.
 
     Raises:
-        AppNotAllowed: the device would belong, or belongs, to an app that the caller's token does not allow.
+        AppNotAllowed: the device would belong, or belongs, to an app that the caller's token does not allow; or it is
+            registered without an app, so that it is not visible to the caller.
+        InvalidField: a device field is not a text or whole number, or is too long.
         StoreDown: Redis does not answer.
     """
     if caller.apps is None:
         return
     (before,) = await clients.apps_of([client_id]) if client_id else [None]
-    sent = fields.get("device_app_id")
-    if {app for app in (before, sent) if app} <= caller.apps and (before or sent):
-        return
-    raise AppNotAllowed(f"{caller.name} is limited to other apps than device_app_id", field="device_app_id")
+    sent = device_fields(fields).get("device_app_id")
+    allowed = {app for app in (before, sent) if app} <= caller.apps and bool(before or sent)
+    if allowed and client_id and not before:
+        allowed = not await _is_registered(clients, client_id)
+    if not allowed:
+        raise AppNotAllowed(
+            f"{caller.name} is limited to other apps than device_app_id", field="device_app_id"
+        )
+
+
+async def _is_registered(clients: Clients, client_id: str) -> bool:
+    """Return whether a client exists and has a device type; without one, RhoConnect treats it as not registered
+    (contract §2.1). Raises StoreDown."""
+    try:
+        return bool((await clients.show(client_id))["device_type"])
+    except NotFound:
+        return False

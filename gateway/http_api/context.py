@@ -14,7 +14,7 @@ from gateway.http_api.aiohttp_handler import trust
 from gateway.http_api.client_address import address_group, client_address, used_tls
 from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.requests import API_HEADER, cookie, text_of
-from gateway.http_api.sessions import COOKIE, LIFETIME_S, Session, Sessions
+from gateway.http_api.sessions import COOKIE, LIFETIME_S, Session, SharedSessions
 from gateway.http_api.token_cache import TokenCache, TokenGrant, is_valid, principal_of
 from gateway.registry.accounts import Accounts, User
 from gateway.registry.audit_log import DONE, AuditRecord
@@ -56,7 +56,7 @@ class HandlerContext:
             find_named=None if named_tokens is None else named_tokens.find,
         )
         self.admission = PingAdmission(services, self.tokens)
-        self._sessions: Sessions | None = None
+        self._sessions = SharedSessions(self.accounts.session_secret)
         self._further: list[Callable[[], Awaitable[None]]] = []
 
     def close_with(self, close: Callable[[], Awaitable[None]]) -> None:
@@ -69,12 +69,6 @@ class HandlerContext:
             await close()
         await self.tokens.close()
         await self.accounts.close()
-
-    async def sessions(self) -> Sessions:
-        """Return the issuer of session cookies. Its secret is read once, when the first session is needed."""
-        if self._sessions is None:
-            self._sessions = Sessions(await self.accounts.session_secret())
-        return self._sessions
 
     # -- authentication --------------------------------------------------------------------------------------
 
@@ -204,7 +198,7 @@ class HandlerContext:
             value = unquote(request.query.get(COOKIE, "")).removeprefix(f"{COOKIE}=")
         if not value:
             return None
-        return (await self.sessions()).read(value, self.services.now())
+        return await self._sessions.read(value, self.services.now())
 
     # -- sessions --------------------------------------------------------------------------------------------
 
@@ -218,7 +212,7 @@ class HandlerContext:
         """
         until_s = int(self.services.now()) + LIFETIME_S
         session = Session(user.login, user.fingerprint, until_s, admin)
-        value = (await self.sessions()).issue(session)
+        value = await self._sessions.issue(session)
         response.set_cookie(
             COOKIE,
             value,

@@ -94,7 +94,7 @@ class UserRoutes:
         found, caller = await self._authorize(request)
         login = _named(request, found, "user_id")
         async with self._context.audited(request, caller, f"update user {login}"):
-            require_all_apps(caller)
+            await self._require_change(caller, login)
             await self._context.accounts.update(login, _attributes(found))
         return text_response("User updated")
 
@@ -103,7 +103,7 @@ class UserRoutes:
         found, caller = await self._authorize(request)
         login = _named(request, found, "user_id")
         async with self._context.audited(request, caller, f"delete user {login}"):
-            require_all_apps(caller)
+            await self._require_change(caller, login)
             await self._context.accounts.delete(login)
         self._context.tokens.clear()
         return text_response("User deleted")
@@ -151,6 +151,19 @@ class UserRoutes:
     async def _clients_of(self, user: User, caller: Principal) -> list[str]:
         clients = self._context.clients
         return await visible_clients(caller, clients, await clients.of_user(user.login))
+
+    async def _require_change(self, caller: Principal, login: str) -> None:
+        """Require that the caller may change or delete a user. An admin's password gives access to every scope.
+
+        Raises:
+            AppNotAllowed: the caller is limited to apps.
+            ScopeMissing: the user is an admin, and the caller lacks the scope `admin`.
+            StoreDown: Redis does not answer.
+        """
+        require_all_apps(caller)
+        user = await self._context.accounts.user(login)
+        if user is not None and user.admin:
+            require_scope(caller, Scope.ADMIN)
 
     async def _user(self, login: str) -> User:
         user = await self._context.accounts.user(login)

@@ -22,6 +22,7 @@ from gateway.registry.login_limits import LoginLimits, account_of
 from gateway.registry.logins import LoginThrottle
 from gateway.registry.passwords import UNUSABLE_HASH, PasswordHash
 from gateway.scheduling.lookups import Lookups
+from gateway.scheduling.scheduler import LIGHT_SLICE, slices
 from gateway.settings import Secret
 from gateway.store import keys
 from gateway.store.connection import Script
@@ -290,13 +291,22 @@ class Accounts:
             raise LoginRefused(f"Unable to authenticate '{login}'")
 
         async def create() -> User:
-            if await self._ask("SCARD", keys.APP_USERS) >= most:
-                raise TooManyUsers(
-                    f"there are {most} users, the most that limits.users allows", field="login"
-                )
-            return await self.create(login, password)
+            try:
+                return await self._create_within(most, login, password)
+            except (TooManyUsers, RecordRefused):
+                # A concurrent login, perhaps in another process, may have created the user since the look-up.
+                created = await self.user(login) if _may_be_a_name(login) else None
+                if created is None:
+                    raise
+                return created
 
         return await self._logins.in_turn(client, create)
+
+    async def _create_within(self, most: int, login: str, password: str) -> User:
+        """Create a user unless there are `most` users. Raises TooManyUsers, and as `create`."""
+        if await self._ask("SCARD", keys.APP_USERS) >= most:
+            raise TooManyUsers(f"there are {most} users, the most that limits.users allows", field="login")
+        return await self.create(login, password)
 
     async def create(self, login: str, password: str) -> User:
         """Create a user.
@@ -349,20 +359,21 @@ class Accounts:
     async def delete(self, login: str) -> None:
         """Delete a user with its clients, the RhoConnect Push messages that wait for them, and its API token.
 
+        A client in the user's set that belongs to another user by now stays.
+
         Raises:
             NotFound: there is no such user.
             StoreDown: Redis did not answer; the deletion may be repeated unless it is done.
         """
         user = await self._must_exist(login)
-        found = await self._ask.texts("SMEMBERS", keys.user(login, "clients"))
-        clients = [client_id for client_id in found if client_id is not None]
+        clients = await self._own_clients(login)
         await drop_waiting(self._mailbox, self._ask, clients)
         with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.srem(keys.APP_USERS, login)
                 pipe.delete(*(keys.user(login, field) for field in (*USER_FIELDS, "clients")))
                 for client_id in clients:
-                    delete_client(pipe, client_id)
+                    delete_client(pipe, client_id, login)
                 if user.token:
                     pipe.delete(
                         *(keys.api_token(user.token, name) for name in ("rho__id", "value", "user_id"))
@@ -370,6 +381,17 @@ class Accounts:
                 pipe.decrby(keys.count("user"), 1)
                 pipe.decrby(keys.count("client"), len(clients))
                 await execute_counted(pipe, {len(pipe) - 2, len(pipe) - 1})
+
+    async def _own_clients(self, login: str) -> list[str]:
+        """The clients in a user's set, except those that name another user as their owner."""
+        found = await self._ask.texts("SMEMBERS", keys.user(login, "clients"))
+        own: list[str] = []
+        for part in slices([client_id for client_id in found if client_id is not None], LIGHT_SLICE):
+            owners = await self._ask.texts("MGET", *(keys.client(client_id, "user_id") for client_id in part))
+            own += [
+                client_id for client_id, owner in zip(part, owners, strict=True) if owner in (None, login)
+            ]
+        return own
 
     async def _must_exist(self, login: str) -> User:
         user = await self.user(login)

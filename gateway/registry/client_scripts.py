@@ -127,8 +127,10 @@ apps differ: the device has a new user, and the earlier user's pings must not re
 DELETE: Final = Script(
     ENDING
     + f"""
--- ARGV: client, then the names of its fields
-local client = ARGV[1]
+-- ARGV: client, the user who must own it or '', then the names of its fields
+local client, login = ARGV[1], ARGV[2]
+local owner = redis.pcall('GET', '{keys.CLIENT_PREFIX}' .. client .. ':user_id')
+if login ~= '' and type(owner) == 'string' and owner ~= login then return '' end
 -- A push token of another type is deleted like any other.
 local found = redis.pcall('GET', '{keys.CLIENT_PREFIX}' .. client .. ':device_pin')
 local token = type(found) == 'string' and found or ''
@@ -136,9 +138,11 @@ if token ~= '' then
     check_registration(token)
     drop_messages(token)
 end
-for at = 2, #ARGV do redis.call('DEL', '{keys.CLIENT_PREFIX}' .. client .. ':' .. ARGV[at]) end
+for at = 3, #ARGV do redis.call('DEL', '{keys.CLIENT_PREFIX}' .. client .. ':' .. ARGV[at]) end
 redis.call('DEL', '{keys.DEAD_PREFIX}' .. client, '{keys.REGISTERED_PREFIX}' .. client)
 return token
 """
 )
-"""Delete a client's fields and marks, and its waiting RhoConnect Push messages; returns its push token, or ''."""
+"""Delete a client's fields and marks, and its waiting RhoConnect Push messages; returns its push token, or ''.
+
+A client of another user than the named one is left unchanged."""

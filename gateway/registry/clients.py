@@ -228,12 +228,17 @@ async def drop_waiting(mailbox: TokenMailbox | None, ask: RedisCommands, client_
             await mailbox.end_tokens((), tokens)
 
 
-def delete_client(pipe: Any, client_id: str) -> None:
+def delete_client(pipe: Any, client_id: str, owner: str = "") -> None:
     """Add the deletion of a client's fields, marks and waiting RhoConnect Push messages to a transaction.
 
     Its reply is the client's push token, or b"".
+
+    Args:
+        pipe: the transaction.
+        client_id: the client.
+        owner: a client that belongs to another user than this one is left unchanged; "": it may belong to any.
     """
-    pipe.eval(client_scripts.DELETE.text, 0, client_id, *SHOWN_FIELDS)
+    pipe.eval(client_scripts.DELETE.text, 0, client_id, owner, *SHOWN_FIELDS)
 
 
 def device_fields(parameters: Mapping[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ class Scope(StrEnum):
         PING: send pings to at most 10,000 users, and cancel pings.
         BROADCAST: send pings to all users, or to more than 10,000.
         READ: read and explain pings; read devices, lanes, the queue and the settings.
-        DEVICES: read and change users and their devices; lift marks of dead tokens.
+        DEVICES: read and change users other than admins, and all users' devices; lift marks of dead tokens.
         ADMIN: everything, including tokens, the audit and changes of the queue.
     """
 

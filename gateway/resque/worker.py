@@ -218,6 +218,8 @@ class ResqueWorker:
             raise
         except BAD_DATA as error:
             raise MalformedBody(f"the job cannot be read: {type(error).__name__}") from error
+        if len(job.item) > self._queue.limits.bytes:
+            raise BodyTooLarge(f"the job has more than {self._queue.limits.bytes} bytes (limits.queue_bytes)")
         if len(read.ping.users) > self.users_max:
             raise BodyTooLarge(f"user_id names more than {self.users_max} users", field="user_id")
         if read.ping.to is not None:
@@ -240,18 +242,22 @@ class ResqueWorker:
             _log.warning("resque_job_failed", queue=job.queue, error=reason(error))
 
     async def _admit(self, jobs: list[ReadJob]) -> None:
-        """Admit the jobs in one step, or one by one if another gateway has taken over some of them."""
+        """Admit the jobs in one step; one by one if another gateway has taken over some of them, and in halves if the
+        backlog has no room for all of them: it may never have."""
         while True:
             answer = await self._store.admit(jobs, self._queue.limits)
             if answer == "done":
                 self._accepted(len(jobs))
                 return
-            if answer == "gone":
+            if answer == "gone" or len(jobs) > 1:
                 break
             if not await self._wait_for_queue():
                 return
-        for job in jobs if len(jobs) > 1 else ():
-            await self._admit([job])
+        if len(jobs) == 1:
+            return
+        size = 1 if answer == "gone" else (len(jobs) + 1) // 2
+        for first in range(0, len(jobs), size):
+            await self._admit(jobs[first : first + size])
 
     async def _append(self, job: TakenJob, ping: Ping, queue: PingQueue) -> None:
         """Append a ping through a producer: to another Redis, for many users, or for later. The recovery id prevents

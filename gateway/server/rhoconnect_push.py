@@ -13,7 +13,7 @@ import structlog
 from gateway.clock import SHARED_CLOCK
 from gateway.http_api.client_address import ClientAddresses, address_group
 from gateway.http_api.rhoconnect_push_login import PUSH_SERVER, app_credentials, same_app
-from gateway.http_api.sessions import COOKIE, Sessions
+from gateway.http_api.sessions import COOKIE, SharedSessions
 from gateway.limits.body_budget import BodyBudget
 from gateway.limits.connection_limits import ConnectionLimits
 from gateway.mailbox.store import MailboxLimits, MailboxStore
@@ -64,23 +64,20 @@ class LocalAuthenticator:
         self._mode = settings.auth.devices
         self._app = app_credentials(settings.push_server)
         self._accounts = accounts
-        self._sessions: Sessions | None = None
+        self._sessions = None if accounts is None else SharedSessions(accounts.session_secret)
 
     async def user(self, cookies: str, authorization: str | None, client: str = "") -> bool:
         """Return whether the headers authenticate a user of the gateway. Raises StoreDown, AuthenticationBusy."""
-        if self._mode == "off" or self._accounts is None or not basic(authorization).encoded:
+        accounts, sessions = self._accounts, self._sessions
+        if self._mode == "off" or accounts is None or sessions is None or not basic(authorization).encoded:
             return False
         if self._mode == "open":
             return True
         found = _SESSION.search(cookies)
-        if found is None:
-            return False
-        if self._sessions is None:
-            self._sessions = Sessions(await self._accounts.session_secret())
-        session = self._sessions.read(found[1], SHARED_CLOCK.now_s())
+        session = None if found is None else await sessions.read(found[1], SHARED_CLOCK.now_s())
         if session is None:
             return False
-        return await self._accounts.session_user(session.login, session.fingerprint, client) is not None
+        return await accounts.session_user(session.login, session.fingerprint, client) is not None
 
     async def close(self) -> None:
         """Cancel look-ups of sessions that are in progress."""

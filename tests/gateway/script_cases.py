@@ -386,7 +386,18 @@ CASES: dict[str, Case] = {
     "look up": Case(mailbox_scripts.LOOK_UP, put_mailbox, [], [1000, "phone", "app", ""]),
     "unregister": Case(mailbox_scripts.UNREGISTER, put_mailbox, [], [keys.MAILBOX_WAKE, 50, "phone", "app"]),
     "register a client": Case(client_scripts.REGISTER, put_client, [], CLIENT),
-    "delete a client": Case(client_scripts.DELETE, put_client, [], ["c1", "device_pin", "phone_id"]),
+    "delete a client": Case(client_scripts.DELETE, put_client, [], ["c1", "", "device_pin", "phone_id"]),
+    "delete a client of its owner": Case(
+        client_scripts.DELETE, put_client, [], ["c1", "eve", "device_pin", "phone_id"]
+    ),
+    "delete a client of another user": Case(
+        client_scripts.DELETE,
+        put_client,
+        [],
+        ["c1", "bob", "device_pin", "phone_id"],
+        writes=False,
+        changes=False,
+    ),
     "create a user": Case(
         account_scripts.CREATE, put_users, ACCOUNT_KEYS, ["eve", "application", "eve", "salt"]
     ),

@@ -43,10 +43,34 @@ async def test_entries_of_a_stream_with_other_groups_are_not_deleted(
     assert await redis_client.xlen(CHANNEL) == 1
 
 
-async def acknowledged(redis: Redis) -> bool:
+async def test_a_group_that_is_created_while_the_gateway_reads_gets_all_later_entries(
+    redis_address: str, redis_client: Redis
+) -> None:
+    async with listening(redis_address, streams=(CHANNEL,)):
+        await redis_client.xadd(CHANNEL, {"event": json.dumps({"source": "Product", "user_id": "before"})})
+        await pings(redis_client, 1)
+        await until(lambda: empty(redis_client))
+        await redis_client.xgroup_create(CHANNEL, "others", "0")
+        for number in range(2):
+            event = {"event": json.dumps({"source": "Product", "user_id": f"after{number}"})}
+            await redis_client.xadd(CHANNEL, event)
+            await pings(redis_client, 2 + number)
+            await until(lambda read=2 + number: acknowledged(redis_client, read))
+        found = await redis_client.xreadgroup("others", "reader", {CHANNEL: ">"})
+        assert [len(entries) for _, entries in found] == [2]
+        await redis_client.xgroup_destroy(CHANNEL, "others")
+        await redis_client.xadd(CHANNEL, {"event": json.dumps({"source": "Product", "user_id": "alone"})})
+        await until(lambda: has(redis_client, 2))
+
+
+async def acknowledged(redis: Redis, read: int = 1) -> bool:
     groups = {group["name"]: group for group in await redis.xinfo_groups(CHANNEL)}
     ours = groups.get(keys.CHANGE_EVENT_GROUP.encode(), {"pending": 1, "entries-read": 0})
-    return ours["pending"] == 0 and ours["entries-read"] == 1
+    return ours["pending"] == 0 and ours["entries-read"] == read
+
+
+async def has(redis: Redis, length: int) -> bool:
+    return await redis.xlen(CHANNEL) == length
 
 
 async def test_entries_that_were_read_and_not_stored_are_read_again(

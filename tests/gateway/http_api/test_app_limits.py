@@ -14,12 +14,23 @@ from gateway.http_api.app_limits import (
 )
 from gateway.registry.clients import Clients
 from gateway.registry.scopes import ALL_SCOPES, API_TOKEN, Principal
+from protocols.errors import InvalidField
 
 LIMITED = Principal("ci", ALL_SCOPES, frozenset({"a"}), "ab12")
 
 
 async def clients(redis: Redis) -> Clients:
-    await redis.mset({"client:c1:device_app_id": "a", "client:c2:device_app_id": "b"})
+    await redis.mset(
+        {
+            "client:c1:device_app_id": "a",
+            "client:c2:device_app_id": "b",
+            "client:of-no-app:rho__id": "of-no-app",
+            "client:of-no-app:device_type": "Apple",
+            "client:logged-out:rho__id": "logged-out",
+            "client:logged-out:device_type": "",
+            "client:logged-out:device_app_id": "",
+        }
+    )
     return Clients(redis, lambda: 1.0)
 
 
@@ -52,6 +63,8 @@ async def test_clients_of_other_apps_are_not_seen(redis_client: Redis) -> None:
         ("c2", {"device_app_id": "a"}, False),
         ("c3", {"device_app_id": "a"}, True),
         ("c3", {}, False),
+        ("of-no-app", {"device_app_id": "a"}, False),
+        ("logged-out", {"device_app_id": "a"}, True),
         ("", {"device_app_id": "a"}, True),
         ("", {"device_app_id": "b"}, False),
         ("", {}, False),
@@ -67,3 +80,13 @@ async def test_a_registration_stays_in_the_apps_of_the_caller(
     else:
         with pytest.raises(AppNotAllowed):
             await require_registration(LIMITED, known, client, fields)
+
+
+@pytest.mark.parametrize("app", [["a"], {"a": 1}, True, 1.5])
+@pytest.mark.parametrize("client", ["", "c1"])
+async def test_an_app_of_another_type_is_refused_with_the_name_of_its_field(
+    redis_client: Redis, client: str, app: Any
+) -> None:
+    with pytest.raises(InvalidField) as refused:
+        await require_registration(LIMITED, await clients(redis_client), client, {"device_app_id": app})
+    assert refused.value.field == "device_app_id"

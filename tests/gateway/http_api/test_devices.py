@@ -1,10 +1,12 @@
 """A device's session and registration, over a real store (contract §2.1)."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from gateway.http_api import sessions
 from gateway.http_api.sessions import COOKIE
 from gateway.settings import AuthSettings, Secret, Settings
 from gateway.settings.model import HttpSettings
@@ -279,6 +281,25 @@ async def test_all_processes_take_each_others_sessions(redis_client: Redis) -> N
         assert (await keys_of(redis_client, client_id))["user_id"] == "bob"
 
 
+async def test_processes_take_each_others_sessions_after_a_reset_of_redis(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RhoConnect's `system/reset` deletes the users and the key of the sessions."""
+    monkeypatch.setattr(sessions, "_RECHECK_S", 0.0)
+    async with house(redis_client) as one, house(redis_client) as other:
+        await add(one, "bob")
+        ended = await log_in(one, "bob")
+        await new_client(one, ended)
+        await redis_client.flushdb()
+        for first, second in ((other, one), (one, other)):
+            await redis_client.delete("user:bob:rho__id")
+            await add(first, "bob")
+            await new_client(second, await log_in(first, "bob"))
+        for api in (one, other):
+            refused = await call(api, {}, path="/rc/v1/clients", token=None, headers=ended)
+            assert (refused.status, refused.body) == (401, b"Not authenticated")
+
+
 async def test_a_wrong_password_is_401_without_a_session(api: House) -> None:
     await add(api, "bob")
     answer = await call(api, {"login": "bob", "password": "x"}, path="/rc/v1/app/login", token=None)
@@ -292,6 +313,17 @@ async def test_auth_devices_open_accepts_everybody(redis_client: Redis) -> None:
         client_id = await new_client(api, session, PHONE)
         assert (await call(api, method="GET", path="/rc/v1/users/newcomer/clients")).json == [client_id]
         assert (await call(api, {}, path="/rc/v1/app/login", token=None)).status == 401  # but not nobody
+
+
+async def test_devices_that_log_a_new_user_in_at_the_same_time_are_all_accepted(redis_client: Redis) -> None:
+    async with house(redis_client, settings=OPEN) as one, house(redis_client, settings=OPEN) as other:
+        for api in (one, other):
+            api.set(limits={"users": 1})
+        sessions = await asyncio.gather(*(log_in(api, "newcomer") for api in (one, other, one, other)))
+        made = await asyncio.gather(*(new_client(one, session, {}) for session in sessions))
+        assert len(set(made)) == 4
+        listed = await call(one, method="GET", path="/rc/v1/users/newcomer/clients")
+        assert sorted(listed.json) == sorted(made)
 
 
 async def test_auth_devices_open_creates_no_more_users_than_the_setting_allows(redis_client: Redis) -> None:

@@ -258,6 +258,43 @@ async def test_a_limited_token_sees_and_changes_devices_of_its_apps_alone(redis_
         assert await redis_client.exists("user:bob:rho__id")
 
 
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [
+        ("PUT", {"attributes": {"new_password": "known"}}),
+        ("PUT", {"attributes": {"password": "known"}}),
+        ("PUT", {"attributes": {"email": "x@example.com"}}),
+        ("DELETE", b""),
+    ],
+)
+@pytest.mark.parametrize("login", [keys.ADMIN_LOGIN, "second"])
+async def test_a_token_for_devices_cannot_become_an_admin(
+    redis_client: Redis, method: str, body: Any, login: str
+) -> None:
+    async with guarded(redis_client) as api:
+        await redis_client.mset(
+            {
+                keys.user(login, "rho__id"): login,
+                keys.user(login, "login"): login,
+                keys.user(login, "admin"): "1",
+            }
+        )
+        path = f"/rc/v1/users/{login}"
+        refused = await call(api, body, method=method, path=path, token=await make(api, "devices"))
+        assert (refused.status, refused.error["code"], refused.error["field"]) == (
+            403,
+            "scope_missing",
+            "admin",
+        )
+        entered = await call(
+            api, {"login": login, "password": "known"}, path="/rc/v1/system/login", token=None
+        )
+        assert entered.status == 401
+        assert await redis_client.exists(keys.user(login, "rho__id"))
+        admin = await make(api, "admin", name="admins")
+        assert (await call(api, body, method=method, path=path, token=admin)).status == 200
+
+
 async def test_a_token_may_have_a_long_body(redis_client: Redis) -> None:
     async with guarded(redis_client) as api:
         token = await make(api, "ping")

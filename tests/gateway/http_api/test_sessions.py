@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.http_api.sessions import LIFETIME_S, Session, Sessions
+from gateway.http_api.sessions import LIFETIME_S, Session, Sessions, SharedSessions
 
 NOW = 1_800_000_000.0
 BOB = Session("bob", "f1", int(NOW) + 10)
@@ -69,3 +69,53 @@ def test_a_session_made_by_a_clock_that_was_far_ahead_does_not_outlive_all_other
 ) -> None:
     made = Session("bob", "f1", int(NOW) + ahead_s + LIFETIME_S)
     assert (ours.read(ours.issue(made), NOW) == made) == read
+
+
+class Keys:
+    """A key in Redis that counts how often it is read, and a clock."""
+
+    def __init__(self) -> None:
+        self.key = b"the first key of 32 bytes ......"
+        self.reads = 0
+        self.now_s = 50.0
+
+    async def read(self) -> bytes:
+        self.reads += 1
+        return self.key
+
+    def clock(self) -> float:
+        return self.now_s
+
+
+async def test_a_key_is_read_for_each_new_session_and_once_a_second_for_the_others() -> None:
+    keys = Keys()
+    shared = SharedSessions(keys.read, keys.clock)
+    value = await shared.issue(BOB)
+    assert [await shared.read(value, NOW) for _ in range(5)] == [BOB] * 5
+    assert keys.reads == 1
+    await shared.issue(BOB)
+    assert keys.reads == 2
+    keys.now_s += 1.0
+    assert [await shared.read(value, NOW) for _ in range(5)] == [BOB] * 5
+    assert keys.reads == 3
+
+
+async def test_a_new_key_is_found_by_a_session_that_it_signed() -> None:
+    keys = Keys()
+    shared = SharedSessions(keys.read, keys.clock)
+    former = await shared.issue(BOB)
+    keys.key = b"the second key of 32 bytes ....."
+    value = Sessions(keys.key).issue(BOB)
+    keys.now_s += 0.1
+    assert await shared.read(value, NOW) == BOB
+    assert await shared.read(former, NOW) is None
+    assert await shared.read(await shared.issue(BOB), NOW) == BOB
+
+
+async def test_many_invented_sessions_cause_few_reads_of_the_key() -> None:
+    keys = Keys()
+    shared = SharedSessions(keys.read, keys.clock)
+    for number in range(1_000):
+        assert await shared.read(f"invented--{number:064x}", NOW) is None
+        keys.now_s += 0.001
+    assert keys.reads <= 12

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -356,3 +357,34 @@ async def test_a_change_of_a_user_that_is_deleted_meanwhile_writes_nothing(
                     await ours.update("bob", {"new_password": "other"})
         assert await redis_client.keys("user:bob:*") == []
     await ours.close()
+
+
+async def test_deleting_a_user_keeps_clients_that_another_user_has_registered(redis_client: Redis) -> None:
+    """`moved` moved before the deletion, with the set of the earlier user unchanged; `moving` moves meanwhile."""
+    clients = Clients(redis_client)
+
+    class Moving:
+        """The mailbox in another Redis, which the deletion waits for."""
+
+        async def end_tokens(self, ended: Sequence[str], dropped: Sequence[str]) -> None:
+            touched.extend(dropped)
+            await clients.register("eve", "moving", {"device_pin": "of eve"})
+
+    touched: list[str] = []
+    ours = Accounts(
+        redis_client, api_token=Secret(TOKEN), admin_password=None, owns_store=False, mailbox=Moving()
+    )
+    for login in ("bob", "eve"):
+        await ours.create(login, "secret")
+    for client_id in ("own", "moved", "moving"):
+        await clients.register("bob", client_id, {"device_pin": f"pin of {client_id}"})
+    await clients.register("eve", "moved", {"device_pin": "waits for eve"})
+    await redis_client.sadd("user:bob:clients", "moved")
+    await ours.delete("bob")
+    assert await clients.of_user("bob") == []
+    assert sorted(await clients.of_user("eve")) == ["moved", "moving"]
+    pins = [(await clients.show(client_id))["device_pin"] for client_id in ("moved", "moving")]
+    assert pins == ["waits for eve", "of eve"]
+    assert sorted(touched) == ["pin of moving", "pin of own"]
+    with pytest.raises(NotFound):
+        await clients.show("own")

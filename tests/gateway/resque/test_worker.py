@@ -37,6 +37,7 @@ async def working(
     name: str = "tested",
     room: int = 1_000_000,
     metrics: Metrics | None = None,
+    room_bytes: int = 10**9,
     **said: Any,
 ) -> AsyncIterator[tuple[ResqueWorker, QueueProducer]]:
     settings = Settings(
@@ -47,7 +48,7 @@ async def working(
     )
     link = RedisConnection(RedisAddress.parse(queue_at or address), "append")
     await link.open(30)
-    queue = QueueProducer(link, BacklogLimits(room, 10**9))
+    queue = QueueProducer(link, BacklogLimits(room, room_bytes))
     async with open_resque(settings, name, queue, metrics or Metrics()) as worker:
         assert worker is not None
         yield worker, queue
@@ -216,6 +217,40 @@ async def test_a_full_backlog_keeps_jobs_in_hand(redis_server: RedisServer, redi
         queue.limits = BacklogLimits(1, 1_000)
         await processed(redis_client, 1)
     assert await messages(redis_client) == ["waits"]
+
+
+@pytest.mark.parametrize("limit", [{"room": 2}, {"room_bytes": 300}])
+async def test_jobs_that_fill_the_backlog_more_than_once_are_admitted_in_parts(
+    redis_server: RedisServer, redis_client: Redis, limit: dict[str, int]
+) -> None:
+    await enqueue(redis_server.socket, [{"user_id": "a", "message": f"job {n}"} for n in range(7)])
+    found: list[Any] = []
+    async with working(redis_server.address, **limit):
+
+        async def fetched() -> bool:
+            """The consumer of the queue fetches all pings and makes room for others."""
+            async with redis_client.pipeline(transaction=True) as pipe:
+                pipe.xrange(keys.PINGS)
+                pipe.delete(keys.PINGS, keys.STATS)
+                entries, _ = await pipe.execute()
+            found.extend(ping.message for _, fields in entries for ping in decode_entry(fields[b"e"]).pings)
+            return len(found) == 7
+
+        await until(fetched)
+    assert found == [f"job {n}" for n in range(7)]
+
+
+async def test_a_job_larger_than_the_backlog_fails_and_does_not_block_the_others(
+    redis_server: RedisServer, redis_client: Redis
+) -> None:
+    jobs = [{"user_id": "a", "message": "x" * 2_000}, {"user_id": "a", "message": "small"}]
+    await enqueue(redis_server.socket, jobs)
+    async with working(redis_server.address, room_bytes=1_000):
+        await processed(redis_client, 2)
+        shown = await overview(redis_server.socket)
+    assert await messages(redis_client) == ["small"]
+    (failure,) = shown["failures"]
+    assert "limits.queue_bytes" in failure["error"]
 
 
 async def test_a_job_with_many_users_becomes_a_broadcast(

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from gateway.errors import BadSetting
+from gateway.http_api import sessions
 from gateway.http_api.sessions import COOKIE, Session, Sessions
 from gateway.metrics import Metrics
 from gateway.registry.accounts import Accounts
@@ -44,8 +45,8 @@ async def accounts_of(redis: Redis) -> Accounts:
 async def cookie(accounts: Accounts, *, until_s: float) -> str:
     user = await accounts.user("bob")
     assert user is not None
-    sessions = Sessions(await accounts.session_secret())
-    return f"{COOKIE}={sessions.issue(Session('bob', user.fingerprint, int(until_s)))}"
+    issuer = Sessions(await accounts.session_secret())
+    return f"{COOKIE}={issuer.issue(Session('bob', user.fingerprint, int(until_s)))}"
 
 
 @pytest.mark.parametrize("joined", ["{}", "instance=a:b; {}", "instance=a:b,{}"])
@@ -68,6 +69,19 @@ async def test_an_expired_altered_or_outdated_session_is_refused(redis_client: R
     assert not await authenticator.user("", basic("bob:pw"))
     await accounts.update("bob", {"new_password": "other"})
     assert not await authenticator.user(good, basic("bob:pw"))
+
+
+async def test_a_session_of_a_new_key_is_accepted_after_a_reset_of_redis(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "_RECHECK_S", 0.0)
+    authenticator = LocalAuthenticator(settings(), await accounts_of(redis_client))
+    for _ in range(2):
+        accounts = await accounts_of(redis_client)
+        session = await cookie(accounts, until_s=time.time() + DAY_S)
+        assert await authenticator.user(session, basic("bob:pw"))
+        await redis_client.flushdb()
+        assert not await authenticator.user(session, basic("bob:pw"))
 
 
 async def test_the_other_rules_for_devices(redis_client: Redis) -> None:
