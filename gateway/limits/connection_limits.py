@@ -53,6 +53,11 @@ class ConnectionLimits:
         self._refused = 0
         self._reading: set[RefusedConnection] = set()
 
+    @property
+    def most(self) -> int:
+        """Largest number of connections of one port, reached while the other port has few."""
+        return self._ceiling(0)
+
     def main_full(self) -> bool:
         """Whether the main port has reached its limit."""
         return self.main >= self._ceiling(self.push)

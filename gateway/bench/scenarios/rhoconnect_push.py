@@ -26,12 +26,14 @@ from gateway.bench.scratch import scratch
 from gateway.bench.store import Store
 from gateway.bench.testbed import counted
 from gateway.bench.usage import cpu_s, pss_bytes
+from gateway.limits.connection_limits import ConnectionLimits
 from protocols.rhoconnect_push.ids import Ids
 
 DEVICES: Final = 20_000
 FULL_DEVICES: Final = 100_000
 MESSAGES: Final = 20_000
-_SPARE: Final = 200  # descriptors of a process that are not devices
+_SPARE: Final = 200
+"""Connections of the service that are not those of devices."""
 _IDLE_S: Final = 5.0
 
 
@@ -62,7 +64,8 @@ class _Posted(NamedTuple):
 def run(bench: Bench) -> Result:
     """Measure, beside a long poll on aiohttp."""
     wanted = bench.options.users or (FULL_DEVICES if bench.options.full else DEVICES)
-    devices = min(wanted, _descriptors() - _SPARE)
+    files = _raise_open_files_limit()
+    devices = min(wanted, ConnectionLimits().most - _SPARE)
     messages = bench.pings(MESSAGES)
     secret = secrets.token_hex(16)
     with scratch() as folder, Store(folder, bench.options.redis) as store:
@@ -77,7 +80,7 @@ def run(bench: Bench) -> Result:
             opened = service.request(to_open, RhoConnectPushResult)
             ours = _waiting(bench, "rhoconnect_push", service, crowd, (opened.port, secret, devices))
         compared = _compared(bench, ours, folder, secret, devices) if bench.peers else Comparison()
-    notes = [f"{wanted:,} devices were asked for; a process may have {_descriptors():,} descriptors"]
+    notes = [f"{wanted:,} devices were asked for; a process may have {files:,} open files"]
     return _result(devices, ours, compared, posted, notes if devices < wanted else [])
 
 
@@ -192,8 +195,8 @@ def _forget(client: redis.Redis) -> None:
             client.unlink(*names[first : first + 1000])
 
 
-def _descriptors() -> int:
-    """Most descriptors of a process; the limit is raised as far as possible, also for the children."""
+def _raise_open_files_limit() -> int:
+    """Raise the limit of open files as far as possible, also for the children; returns it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard

@@ -46,6 +46,19 @@ def test_a_setting_is_bounded_by_the_limit_of_open_files(monkeypatch: pytest.Mon
     assert found.main_full()
 
 
+@pytest.mark.parametrize("files", [64, 1_024, 20_000])
+@pytest.mark.parametrize("setting", [None, 500])
+def test_a_port_may_have_the_largest_number(
+    files: int, setting: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    found = ConnectionLimits(setting)
+    found.push = found.most - 1
+    assert not found.push_full()
+    found.push = found.most
+    assert found.push_full()
+
+
 async def test_a_bounded_number_of_refused_connections_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_limits, "_READING_MAX", 2)
     limits = ConnectionLimits()
