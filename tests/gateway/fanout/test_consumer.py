@@ -189,7 +189,7 @@ async def test_a_failed_loop_is_restarted(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.fanout.consumer._FAILURE_PAUSE_S", 0.01)
+    monkeypatch.setattr("gateway.fanout.consumer._RETRY_S", 0.01)
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with pipeline(redis_address, tmp_path, settings) as one:
         read, failures = one.streams.read, [RuntimeError("a defect"), RuntimeError("another")]
