@@ -223,9 +223,11 @@ class QueueConsumer:
         self._taken_event.clear()
         leases, self._taken = self._taken, []
         self._taken_users = self._taken_pings = 0
-        await self._deliver_claimed(leases)
-        if not self._taken:
-            self._all_planned.set()
+        try:
+            await self._deliver_claimed(leases)
+        finally:
+            if not self._taken:
+                self._all_planned.set()
 
     async def _read_bulk(self) -> None:
         await self._wait_for_room(bulk=True)
@@ -307,15 +309,21 @@ class QueueConsumer:
         """Deliver claimed entries in groups.
 
         A look-up that fails because Redis does not answer is repeated until it succeeds, since no other worker
-        reads these entries.
+        reads these entries. After an unexpected error, the entries that are not planned are read again.
         """
-        for part in _plan_groups(leases):
-            await self._wait_for_room(bulk=part[0].stream == keys.CHUNKS)
-            undone = await self._plan(self._held(part))
-            while undone:
-                await asyncio.sleep(_RETRY_S)
-                undone = await self._plan(self._held(undone))
-            await asyncio.sleep(0)  # Planning took some ms: let the loop send and serve the ingresses.
+        try:
+            for part in _plan_groups(leases):
+                await self._wait_for_room(bulk=part[0].stream == keys.CHUNKS)
+                undone = await self._plan(self._held(part))
+                while undone:
+                    await asyncio.sleep(_RETRY_S)
+                    undone = await self._plan(self._held(undone))
+                await asyncio.sleep(0)  # Planning took some ms: let the loop send and serve the ingresses.
+        except BaseException:
+            for lease in self._held(leases):
+                self._in_flight.release(lease)
+            self.recover()
+            raise
 
     async def _plan(self, leases: list[Lease]) -> list[Lease]:
         """Plan entries together, and one by one if that fails; an entry that fails alone is quarantined."""
