@@ -28,6 +28,12 @@ REPEATED: Final = "repeated"  # the same phone id and app, token or installation
 UNSUPPORTED_PLATFORM: Final = "unsupported_platform"
 
 
+def add_skipped(skipped: dict[str, int], reason: str, number: int = 1) -> None:
+    """Count omitted users or devices."""
+    if number:
+        skipped[reason] = skipped.get(reason, 0) + number
+
+
 class Device(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One registered client of a user (contract §7, keys `client:ID:*`). Missing and empty fields are both "".
 

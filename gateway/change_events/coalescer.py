@@ -29,6 +29,7 @@ from gateway.change_events.windows import ChangeWindows, PendingChange
 from gateway.errors import BAD_DATA, StoreDown, UnreadableEntry
 from gateway.metrics import Metrics
 from gateway.queue.ping_queue import BacklogLimits
+from gateway.scheduling.background import run_in_background
 from gateway.settings import Settings
 from gateway.store.command_encoding import UnsendableCommand
 from gateway.store.connection import Reply
@@ -102,7 +103,10 @@ class Coalescer:
         self._subscribers = subscribers
         self._since_s = time.monotonic()
         work = {"beat": self._heartbeat_loop, "write": self._write_loop, "close": self._close_loop}
-        self._tasks = [asyncio.create_task(make(), name=f"events:{name}") for name, make in work.items()]
+        self._tasks = [
+            run_in_background(loop, f"events:{name}", restart_s=HEARTBEAT_S, on_error=self._on_error)
+            for name, loop in work.items()
+        ]
 
     async def close(self) -> None:
         """Store the received changes, as far as Redis accepts them, and release the lease."""
@@ -113,6 +117,10 @@ class Coalescer:
             if self.leader.is_set():
                 await self.write(tuple(self._pending))
                 await self._windows.release(self._instance)
+
+    def _on_error(self, error: BaseException) -> None:
+        if isinstance(error, StoreDown):
+            self._metrics.store_errors("change_events").inc()
 
     # -- reception -------------------------------------------------------------------------------------------
 
@@ -192,13 +200,7 @@ class Coalescer:
 
     async def _heartbeat_loop(self) -> None:
         while True:
-            try:
-                await self._heartbeat()
-            except StoreDown as error:
-                self._metrics.store_errors("change_events").inc()
-                _log.debug("redis_unavailable", error=error.message)
-            except BAD_DATA:  # if the task ended, no gateway would store changes
-                _log.exception("change_event_heartbeat_failed")
+            await self._heartbeat()
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _heartbeat(self) -> None:
@@ -286,19 +288,21 @@ class Coalescer:
                 await self._write_each(tuple(pending))
                 self._written_mark = mark
                 failures = 0
-            except asyncio.CancelledError:
-                self._pending = {
-                    **pending,
-                    **self._pending,
-                }  # `close` stores all of them: a repetition is safe
-                raise
             except StoreDown as error:
-                self._pending = {**pending, **self._pending}
-                self._pending_event.set()
+                self._put_back(pending)
                 self._metrics.store_errors("change_events").inc()
                 _log.debug("redis_unavailable", error=error.message)
                 await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
+            except BaseException:
+                # After a cancellation, `close` stores the changes; after a defect, the next attempt.
+                self._put_back(pending)
+                raise
+
+    def _put_back(self, pending: dict[PendingChange, None]) -> None:
+        """Keep changes that may not be stored; to store them again is safe."""
+        self._pending = {**pending, **self._pending}
+        self._pending_event.set()
 
     def _due_in(self, next_ms: int | None) -> None:
         self._due_s = None if next_ms is None else time.monotonic() + next_ms / 1000
@@ -320,10 +324,6 @@ class Coalescer:
         except StoreDown as error:
             self._metrics.store_errors("change_events").inc()
             _log.debug("redis_unavailable", error=error.message)
-            self._due_s = time.monotonic() + _RETRY_S[-1]
-            return
-        except BAD_DATA:  # if the task ended, no gateway would append the pings of the windows
-            _log.exception("change_event_windows_failed")
             self._due_s = time.monotonic() + _RETRY_S[-1]
             return
         if closed.pings:

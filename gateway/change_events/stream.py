@@ -16,8 +16,9 @@ import structlog
 
 from gateway.change_events.coalescer import Coalescer
 from gateway.change_events.windows import PendingChange
-from gateway.errors import BAD_DATA, StoreDown
+from gateway.errors import StoreDown
 from gateway.metrics import Metrics
+from gateway.scheduling.background import run_in_background
 from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection, RedisReplyError
@@ -58,7 +59,9 @@ class ChangeStreamReader:
     async def open(self, timeout_s: float) -> None:
         """Start reading. Raises StoreDown."""
         await self._connection.open(timeout_s)
-        self._task = asyncio.create_task(self._run(), name="events:streams")
+        self._task = run_in_background(
+            self._run, "events:streams", restart_s=_RETRY_S, on_error=self._on_error
+        )
 
     async def close(self) -> None:
         """Stop; entries that were read and not stored are read again by the next leader."""
@@ -71,15 +74,11 @@ class ChangeStreamReader:
     async def _run(self) -> None:
         while True:
             await self._coalescer.leader.wait()
-            try:
-                await self._follow()
-            except StoreDown as error:
-                self._metrics.store_errors("change_events").inc()
-                _log.debug("redis_unavailable", error=error.message)
-                await asyncio.sleep(_RETRY_S)
-            except BAD_DATA:  # if the task ended, the missing changes would not be noticed
-                _log.exception("change_event_stream_failed")
-                await asyncio.sleep(_RETRY_S)
+            await self._follow()
+
+    def _on_error(self, error: BaseException) -> None:
+        if isinstance(error, StoreDown):
+            self._metrics.store_errors("change_events").inc()
 
     async def _follow(self) -> None:
         """Read as long as this gateway is the leader and all streams can be read."""

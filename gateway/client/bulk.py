@@ -6,6 +6,7 @@ This module loads aiohttp, so it is imported only at its first use.
 import asyncio
 import contextlib
 import json
+import math
 import time
 from collections.abc import (
     AsyncIterable,
@@ -137,9 +138,7 @@ class BulkSession:
             )
             async with aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session:
                 while await self._has_lines():
-                    pause_s = await self._try(session)
-                    if pause_s:
-                        await asyncio.sleep(pause_s)
+                    await self._try(session)
         finally:
             async with self._changed:
                 self._changed.notify_all()
@@ -153,8 +152,8 @@ class BulkSession:
                 self._since_s = time.monotonic()
             return self._lines.unsent
 
-    async def _try(self, session: aiohttp.ClientSession) -> float:
-        """Make one request, and return the seconds to wait before the next one.
+    async def _try(self, session: aiohttp.ClientSession) -> None:
+        """Make one request, and wait until the next one may begin.
 
         Raises:
             PingError: the gateway refuses the request, or returned no result for too long.
@@ -163,15 +162,20 @@ class BulkSession:
         try:
             await self._in_time(self._exchange(session, request), request)
         except (aiohttp.ClientError, OSError, TimeoutError, LookupError, ValueError) as error:
-            if self._overdue:
+            if not await self._pause(_PAUSE_S):
                 raise unreachable(self._server, error) from error
-            return _PAUSE_S
+            return
         finally:
             await self._stop(request, 0.0)
-        if request.pause_s and self._overdue:
+        if request.pause_s and not await self._pause(request.pause_s):
             why = f": {request.reason}" if request.reason else ""
             raise PingError([f"the gateway accepted no line for {self._timeout_s:g} s{why}"])
-        return request.pause_s
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait; False: a line has waited too long for its result by then, so that no further request is made."""
+        left_s = self._left_s
+        await asyncio.sleep(min(seconds, left_s))
+        return seconds < left_s
 
     async def _in_time(self, exchange: Coroutine[Any, Any, None], request: "_Request") -> None:
         """Run an exchange until it ends. aiohttp limits the time of a response only once the whole body is sent.
@@ -182,9 +186,8 @@ class BulkSession:
         task = asyncio.create_task(exchange)
         try:
             while not task.done():
-                left_s = self._since_s + self._timeout_s - time.monotonic() if self._lines.waiting else 0.0
-                await asyncio.wait({task}, timeout=left_s if left_s > 0 else self._timeout_s)
-                if self._overdue and not task.done():
+                await asyncio.wait({task}, timeout=min(self._left_s, self._timeout_s))
+                if self._left_s < 0 and not task.done():
                     raise TimeoutError
         finally:
             await self._stop(request, 0.0)
@@ -193,9 +196,10 @@ class BulkSession:
         task.result()
 
     @property
-    def _overdue(self) -> bool:
-        """Whether a line has waited too long for its result. A request may also end because the iterable pauses."""
-        return self._lines.waiting and time.monotonic() - self._since_s > self._timeout_s
+    def _left_s(self) -> float:
+        """Seconds after which a line has waited too long for its result; infinite while no line waits, since the
+        iterable may pause."""
+        return self._since_s + self._timeout_s - time.monotonic() if self._lines.waiting else math.inf
 
     async def _exchange(self, session: aiohttp.ClientSession, request: "_Request") -> None:
         async with session.post(

@@ -6,19 +6,18 @@ can continue at any time.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
-import structlog
 
 from gateway.clock import SHARED_CLOCK
 from gateway.console.history import FINE, SAMPLE_BYTES, SERIES, Sample, Sampler, Series, joined
 from gateway.errors import StoreDown
 from gateway.metrics import Metrics
 from gateway.queue.entries import decoder, encode
-from gateway.scheduling.outcome import outcome_of
+from gateway.scheduling.background import keep_running
 from gateway.store import keys
 from gateway.store.connection import RedisConnection, Script
 from gateway.store.lua import CHECKS
@@ -26,7 +25,6 @@ from gateway.telemetry.worker_report import WorkerReport
 
 LEASE_MS: Final = 12_000
 """Time after which another worker records: two samples were missed."""
-_log = structlog.get_logger("console")
 _decode: Final = decoder(Sample)
 
 RECORD: Final = Script(
@@ -131,17 +129,21 @@ class Recorder:
         self._metrics = metrics
         self._sampler: Sampler | None = None
 
-    async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        """Record until the task is cancelled. An unavailable Redis leaves a gap."""
-        while True:
-            failed = await outcome_of(self.step())
-            if isinstance(failed, StoreDown):
-                self._metrics.store_errors("console").inc()
-                _log.debug("redis_unavailable", error=failed.message)
-            elif failed is not None:  # a defect, or stored values of another program: later samples are tried
-                self._sampler = None
-                _log.error("console_record_failed", exc_info=failed)
-            await sleep(FINE.step_ms / 1000)
+    async def run(self, every_s: float = FINE.step_ms / 1000) -> None:
+        """Record until the task is cancelled. An error leaves a gap."""
+
+        async def repeat() -> None:
+            while True:
+                await self.step()
+                await asyncio.sleep(every_s)
+
+        await keep_running(repeat, "console recorder", restart_s=every_s, on_error=self._on_error)
+
+    def _on_error(self, error: BaseException) -> None:
+        if isinstance(error, StoreDown):
+            self._metrics.store_errors("console").inc()
+        else:  # a defect, or stored values of another program
+            self._sampler = None
 
     async def step(self) -> None:
         """Store one sample, and those of the coarser series that are due.

@@ -8,6 +8,7 @@ RhoConnect, every response is judged.
 import asyncio
 import base64
 import contextlib
+from functools import partial
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +23,7 @@ from gateway.delivery.link_state import LinkEvent, LinkState
 from gateway.delivery.provider import Provider
 from gateway.errors import BAD_DATA, BadSetting
 from gateway.metrics import Metrics
+from gateway.scheduling.background import run_in_background
 from gateway.settings import RetrySettings, Secret
 from gateway.system.answer_start import read_start
 from gateway.system.network_errors import describe
@@ -90,7 +92,8 @@ class RemoteRhoConnectPushLane(Lane):
                 auto_decompress=False,
             )
             self._workers = [
-                asyncio.create_task(self._work(self._session), name=self.name) for _ in range(CONNECTIONS_MAX)
+                run_in_background(partial(self._work, self._session), self.name)
+                for _ in range(CONNECTIONS_MAX)
             ]
         self._more.set()
 
@@ -183,7 +186,8 @@ class RemoteRhoConnectPushLane(Lane):
     def _unreachable(self, error: OSError) -> None:
         self._on_link(LinkEvent.FAILED, describe(error))
         if self._reconnecting is None or self._reconnecting.done():
-            self._reconnecting = asyncio.create_task(self._reconnect(), name=f"reconnect:{self.name}")
+            name = f"reconnect:{self.name}"
+            self._reconnecting = run_in_background(self._reconnect, name)
 
     async def _reconnect(self) -> None:
         """Try to reach the server until that succeeds, so that the lane recovers even if no delivery waits."""

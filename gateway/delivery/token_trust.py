@@ -8,6 +8,7 @@ no token is marked until one delivery was accepted, counted over all workers and
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -17,6 +18,7 @@ from gateway.delivery.proofs import PROVEN, Proofs
 from gateway.delivery.route import TokenScope
 from gateway.errors import StoreDown
 from gateway.metrics import Metrics
+from gateway.scheduling.background import keep_running, run_in_background
 
 _log = structlog.get_logger("dead_tokens")
 
@@ -48,7 +50,7 @@ class TokenTrust:
             return
         self._accepted.add(scope.identity)
         self._end_alarm(scope.identity)
-        self._start(self._write(scope.identity))
+        self._start(keep_running(partial(self._write, scope.identity), "credential proof"))
 
     async def is_trusted(self, scope: TokenScope, *, bad: str = "") -> bool:
         """Whether a response that a token is dead may be believed.
@@ -98,7 +100,7 @@ class TokenTrust:
             check=_advice(scope),
         )
         if self._watching is None:
-            self._watching = asyncio.create_task(self._watch(), name="token alarms")
+            self._watching = run_in_background(self._watch, "token alarms")
 
     def _end_alarm(self, identity: str) -> None:
         scope = self._alarms.pop(identity, None)

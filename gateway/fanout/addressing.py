@@ -9,7 +9,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from gateway.delivery.lane_manager import LaneManager
-from gateway.fanout.narrowing import USER_EXCLUDED, Narrowing, add, narrowing_of
+from gateway.fanout.narrowing import USER_EXCLUDED, Narrowing, narrowing_of
 from gateway.fanout.recipients import Recipient, Selected, choose, recipient, recipients, within_apps
 from gateway.queue.badges import BadgeDevice, BadgeStore
 from gateway.queue.scheduled_batch import was_cancelled
@@ -23,6 +23,7 @@ from protocols.devices import (
     Device,
     DeviceTypes,
     LeftOut,
+    add_skipped,
     token_key,
 )
 from protocols.ping.addressees import DIGEST_PREFIX, RawToken
@@ -82,7 +83,7 @@ class Addressing:
         if to is None:
             selected, left_out = recipients(known, lanes)
             if not ping.users and not was_cancelled(ping):
-                add(left_out, EMPTY_AUDIENCE)
+                add_skipped(left_out, EMPTY_AUDIENCE)
             return _permitted(ping, selected, left_out), left_out
         skipped: dict[str, int] = {}
         known = self.narrowed(ping, known, skipped)
@@ -91,7 +92,7 @@ class Addressing:
             marked = any(device.bad_at for device in listed.devices)
             known = [*known, UserDevices(tuple(listed.devices), marked=marked)]
         elif not ping.users:
-            add(skipped, EMPTY_AUDIENCE)
+            add_skipped(skipped, EMPTY_AUDIENCE)
         permitted = _permitted(ping, choose(known, lanes, set(), skipped), skipped)
         chosen = once_a_token(permitted, skipped)
         return [recipient(device, provider, lanes) for device, provider in chosen], skipped
@@ -143,7 +144,7 @@ class Addressing:
                 devices.append(one)
         devices += [raw_device(token, self._lane_manager.device_types) for token in ping.to.tokens]
         for _, reason in omitted:
-            add(skipped, reason)
+            add_skipped(skipped, reason)
         if left_out is not None:
             left_out += omitted
         return Listed(narrowing.of_devices(devices, skipped, left_out), users)
@@ -225,7 +226,7 @@ def once_a_token(
     for one in chosen:
         key = token_key(one.device)
         if is_raw(one.device) and (key in own or key in reached):
-            add(skipped, REPEATED)
+            add_skipped(skipped, REPEATED)
             if left_out is not None:
                 left_out.append((one.device, REPEATED))
         else:

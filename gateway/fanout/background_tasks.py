@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from gateway.scheduling.background import keep_running
+
 
 class BackgroundTasks:
     """A set of background tasks with a limit on how many run at the same time.
@@ -20,8 +22,8 @@ class BackgroundTasks:
         return len(self._tasks)
 
     def begin(self, work: Callable[[], Awaitable[None]], name: str) -> None:
-        """Start a task as soon as fewer than `running_max` others run."""
-        task = asyncio.create_task(self._run(work), name=name)
+        """Start a task as soon as fewer than `running_max` others run. After an unexpected error, it starts again."""
+        task = asyncio.create_task(self._run(work, name), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -36,6 +38,6 @@ class BackgroundTasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         async with self._turn:
-            await work()
+            await keep_running(work, name)

@@ -13,7 +13,7 @@ from gateway.fanout.recipients import choose, is_bad
 from gateway.queue.broadcasts import BroadcastStore
 from gateway.registry.registry import DeviceRegistry
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
-from protocols.devices import REPEATED, Chosen, Device, DeviceTypes, dedupe_key
+from protocols.devices import REPEATED, Chosen, Device, DeviceTypes, add_skipped, dedupe_key
 
 _log = structlog.get_logger("broadcast_targets")
 
@@ -91,8 +91,7 @@ class BroadcastTargets:
             phones += [digest(one.device) for one in chosen[len(phones) :]]
         claims = await self.claim(ping_id, chunk, phones)
         fresh = [one for one, is_claimed in zip(chosen, claims, strict=True) if is_claimed]
-        if len(fresh) < len(chosen):
-            skipped[REPEATED] = skipped.get(REPEATED, 0) + len(chosen) - len(fresh)
+        add_skipped(skipped, REPEATED, len(chosen) - len(fresh))
         return ChunkRecipients(fresh, skipped)
 
     async def large_users(self, ping_id: str, chunk: int) -> list[str]:

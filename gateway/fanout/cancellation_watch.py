@@ -21,7 +21,7 @@ from gateway.delivery.cancelled import CancelledPings
 from gateway.delivery.unsaved import UnsavedVerdicts
 from gateway.errors import StoreDown, StoreRefused
 from gateway.queue.cancelled_ids import CancelledIds
-from gateway.scheduling.outcome import outcome_of
+from gateway.scheduling.background import run_in_background
 
 _log = structlog.get_logger("cancellation")
 
@@ -74,8 +74,12 @@ class CancellationWatch:
         """Read the set, then follow it. Raises StoreDown."""
         await self.poll()
         self._tasks = [
-            asyncio.create_task(_repeat(step), name=f"cancellation:{step.__name__}")
-            for step in (self._poll_later, self._sweep_later, self._prune_later)
+            run_in_background(loop, name, restart_s=POLL_S)
+            for name, loop in (
+                ("cancellation:poll", self._poll_loop),
+                ("cancellation:sweep", self._sweep_loop),
+                ("cancellation:prune", self._prune_loop),
+            )
         ]
 
     async def close(self) -> None:
@@ -166,28 +170,21 @@ class CancellationWatch:
         _log.warning("cancellation_reads_stalled", older_than_s=STALE_S)
         self._unsaved.hold(held=True)
 
-    async def _poll_later(self) -> None:
-        await asyncio.sleep(POLL_S)
-        await self.poll()
+    # -- loops -----------------------------------------------------------------------------------------------
 
-    async def _sweep_later(self) -> None:
-        await self._unswept.wait()
-        await asyncio.sleep(GRACE_S)
-        self._unswept.clear()
-        await self.sweep()
-
-    async def _prune_later(self) -> None:
-        await asyncio.sleep(PRUNE_S)
-        await self.prune()
-
-
-async def _repeat(step: Callable[[], Awaitable[None]]) -> None:
-    """Repeat a step without end, also after errors: without it, lanes would begin no request."""
-    while True:
-        failed = await outcome_of(step())
-        if isinstance(failed, StoreDown):
-            _log.debug("redis_unavailable", error=failed.message)
+    async def _poll_loop(self) -> None:
+        while True:
             await asyncio.sleep(POLL_S)
-        elif failed is not None:
-            _log.error("cancellation_watch_failed", exc_info=failed)
-            await asyncio.sleep(POLL_S)
+            await self.poll()
+
+    async def _sweep_loop(self) -> None:
+        while True:
+            await self._unswept.wait()
+            await asyncio.sleep(GRACE_S)
+            self._unswept.clear()
+            await self.sweep()
+
+    async def _prune_loop(self) -> None:
+        while True:
+            await asyncio.sleep(PRUNE_S)
+            await self.prune()

@@ -24,7 +24,7 @@ from gateway.fanout.in_flight import PINGS_HELD, InFlight
 from gateway.fanout.planner import Planner
 from gateway.queue.consumer import FIRST, LEASE_S, Streams
 from gateway.queue.entries import Entry, Lease
-from gateway.scheduling.outcome import outcome_of
+from gateway.scheduling.background import keep_running
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisConnection
 
@@ -54,7 +54,6 @@ DUE_S: Final = 0.2
 DUE_CHUNKS: Final = 2_000
 """Retries on their stream above which no more are released: workers process about ten thousand per second."""
 _RETRY_S: Final = 0.5
-_FAILURE_PAUSE_S: Final = 1.0
 _REFUSED_S: Final = 2.0
 """Time after which a refusal by Redis counts as over, since a refused read is retried sooner."""
 
@@ -133,7 +132,7 @@ class QueueConsumer:
             ("take over", self._take_over),
         )
         self._tasks = [
-            asyncio.create_task(_supervise(name, step, self._failed), name=f"consumer:{name}")
+            asyncio.create_task(self._repeated(step, f"consumer:{name}"), name=f"consumer:{name}")
             for name, step in loops
         ]
 
@@ -155,11 +154,13 @@ class QueueConsumer:
         """The text of Redis' refusal to return entries; None while it returns them."""
         return self._refused if time.monotonic() - self._refused_at < _REFUSED_S else None
 
-    def _failed(self, error: StoreDown) -> None:
-        if not isinstance(error, ConnectionLost):
+    def _on_error(self, error: BaseException) -> None:
+        """Note an error of a loop, which starts again."""
+        if isinstance(error, ConnectionLost):
+            if error.sent:
+                self.recover()  # The reply will never arrive.
+        elif isinstance(error, StoreDown):
             self._refused, self._refused_at = error.message, time.monotonic()
-        elif error.sent:
-            self.recover()  # The reply will never arrive.
 
     # -- interface of the queue (LocalConsumer) --------------------------------------------------------------
 
@@ -201,8 +202,14 @@ class QueueConsumer:
 
     # -- loops -----------------------------------------------------------------------------------------------
 
-    # `_repeat` repeats each step without end and waits while Redis is unavailable; `_supervise` restarts it after
-    # a defect.
+    async def _repeated(self, step: Callable[[], Awaitable[None]], name: str) -> None:
+        """Repeat a step without end, also after errors."""
+
+        async def repeat() -> None:
+            while True:
+                await step()
+
+        await keep_running(repeat, name, restart_s=_RETRY_S, on_error=self._on_error)
 
     async def _read_small(self) -> None:
         await self._wait_for_room(bulk=False)
@@ -216,9 +223,11 @@ class QueueConsumer:
         self._taken_event.clear()
         leases, self._taken = self._taken, []
         self._taken_users = self._taken_pings = 0
-        await self._deliver_claimed(leases)
-        if not self._taken:
-            self._all_planned.set()
+        try:
+            await self._deliver_claimed(leases)
+        finally:
+            if not self._taken:
+                self._all_planned.set()
 
     async def _read_bulk(self) -> None:
         await self._wait_for_room(bulk=True)
@@ -300,15 +309,21 @@ class QueueConsumer:
         """Deliver claimed entries in groups.
 
         A look-up that fails because Redis does not answer is repeated until it succeeds, since no other worker
-        reads these entries.
+        reads these entries. After an unexpected error, the entries that are not planned are read again.
         """
-        for part in _plan_groups(leases):
-            await self._wait_for_room(bulk=part[0].stream == keys.CHUNKS)
-            undone = await self._plan(self._held(part))
-            while undone:
-                await asyncio.sleep(_RETRY_S)
-                undone = await self._plan(self._held(undone))
-            await asyncio.sleep(0)  # Planning took some ms: let the loop send and serve the ingresses.
+        try:
+            for part in _plan_groups(leases):
+                await self._wait_for_room(bulk=part[0].stream == keys.CHUNKS)
+                undone = await self._plan(self._held(part))
+                while undone:
+                    await asyncio.sleep(_RETRY_S)
+                    undone = await self._plan(self._held(undone))
+                await asyncio.sleep(0)  # Planning took some ms: let the loop send and serve the ingresses.
+        except BaseException:
+            for lease in self._held(leases):
+                self._in_flight.release(lease)
+            self.recover()
+            raise
 
     async def _plan(self, leases: list[Lease]) -> list[Lease]:
         """Plan entries together, and one by one if that fails; an entry that fails alone is quarantined."""
@@ -353,26 +368,3 @@ def _plan_groups(leases: Sequence[Lease]) -> Iterator[list[Lease]]:
         size += len(lease.payload)
     if part:
         yield part
-
-
-async def _repeat(
-    name: str, step: Callable[[], Awaitable[None]], failed: Callable[[StoreDown], None]
-) -> None:
-    """Repeat a step without end. If Redis is unavailable, call `failed`, wait and try again."""
-    while True:
-        try:
-            await step()
-        except StoreDown as error:
-            failed(error)
-            _log.debug("redis_unavailable", loop=name, error=error.message)
-            await asyncio.sleep(_RETRY_S)
-
-
-async def _supervise(
-    name: str, step: Callable[[], Awaitable[None]], failed: Callable[[StoreDown], None]
-) -> None:
-    """Restart a loop after an unexpected error, since a worker that does not read would still look healthy."""
-    while True:
-        error = await outcome_of(_repeat(name, step, failed))
-        _log.error("consumer_loop_failed", loop=name, exc_info=error)
-        await asyncio.sleep(_FAILURE_PAUSE_S)

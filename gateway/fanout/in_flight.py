@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -30,7 +31,7 @@ from gateway.queue.consumer import (
 )
 from gateway.queue.entries import Lease
 from gateway.queue.outbox import EventPlan
-from gateway.scheduling.outcome import outcome_of
+from gateway.scheduling.background import run_in_background
 from gateway.scheduling.scheduler import Scheduler
 from gateway.store import keys
 from gateway.store.connection import Reply
@@ -41,7 +42,6 @@ SAVE_S: Final = 0.04
 """Interval of saving: verdicts are in Redis within this time and a round trip, below the 50 ms that bound repeats
 after a kill."""
 _RETRY_S: Final = 0.2
-_FAILURE_PAUSE_S: Final = 1.0
 """Pause after a defect of the loop that saves verdicts."""
 _QUARANTINE_RETRY_S: Final = 1.0
 """Pause between two attempts to quarantine an entry."""
@@ -121,8 +121,8 @@ class InFlight:
     def start(self) -> None:
         """Start to save verdicts and to renew leases."""
         self._tasks = [
-            asyncio.create_task(self._save_loop(), name="in flight:save"),
-            asyncio.create_task(self._renew_loop(), name="in flight:renew"),
+            run_in_background(self._save_loop, "in flight:save", restart_s=_RETRY_S),
+            run_in_background(self._renew_loop, "in flight:renew", restart_s=0),
         ]
 
     async def close(self) -> None:
@@ -299,7 +299,8 @@ class InFlight:
             batch.lose_lease()  # a later verdict must not settle the batch
         self._writing += 1
         if not await self._try_quarantine(lease, error):
-            task = asyncio.create_task(self._retry_quarantine(lease, error))
+            retry = partial(self._retry_quarantine, lease, error)
+            task = run_in_background(retry, "quarantine")
             self._quarantines.add(task)
             task.add_done_callback(self._quarantines.discard)
 
@@ -381,14 +382,8 @@ class InFlight:
         while True:
             await asyncio.sleep(SAVE_S)
             self._room.set()
-            failed = await outcome_of(self._save_unsaved())
-            if failed is None:
-                self._end_pass()
-            elif isinstance(failed, StoreDown):
-                await asyncio.sleep(_RETRY_S)
-            else:  # a defect: if this loop ended, a kill would repeat every delivery of the unfinished batches
-                _log.error("in_flight_loop_failed", loop="verdicts", exc_info=failed)
-                await asyncio.sleep(_FAILURE_PAUSE_S)
+            await self._save_unsaved()
+            self._end_pass()
 
     async def _save_unsaved(self) -> None:
         """Save the verdicts of unfinished batches."""
@@ -440,11 +435,7 @@ class InFlight:
     async def _renew_loop(self) -> None:
         while True:
             await asyncio.sleep(RENEW_S)
-            failed = await outcome_of(self._renew_held())
-            if (
-                failed is not None
-            ):  # a defect: if this loop ended, other workers would deliver these entries, too
-                _log.error("in_flight_loop_failed", loop="leases", exc_info=failed)
+            await self._renew_held()
 
     async def _renew_held(self) -> None:
         """Renew the leases of all entries, and forget the entries that were settled before the previous renewal."""

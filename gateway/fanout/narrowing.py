@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.registry.user_devices import UserDevices
-from protocols.devices import Device, DeviceTypes, LeftOut, platform_of
+from protocols.devices import Device, DeviceTypes, LeftOut, add_skipped, platform_of
 from protocols.ping.model import Ping
 
 APP_EXCLUDED: Final = "app_excluded"
@@ -61,7 +61,7 @@ class Narrowing:
             left_out: each omitted device is added with its reason; None: only the numbers matter.
         """
         if user in self.users:
-            add(skipped, USER_EXCLUDED)
+            add_skipped(skipped, USER_EXCLUDED)
             if left_out is not None:
                 left_out += [(device, USER_EXCLUDED) for device in registration.devices]
             return UserDevices(())
@@ -87,7 +87,7 @@ class Narrowing:
             if not reason:
                 kept.append(device)
                 continue
-            add(skipped, reason)
+            add_skipped(skipped, reason)
             if left_out is not None:
                 left_out.append((device, reason))
         return kept
@@ -99,9 +99,3 @@ def narrowing_of(ping: Ping, device_types: DeviceTypes) -> Narrowing | None:
     if to is None or not (to.apps or to.providers or to.except_users):
         return None
     return Narrowing(ping, device_types)
-
-
-def add(skipped: dict[str, int], reason: str, number: int = 1) -> None:
-    """Count omitted users or devices."""
-    if number:
-        skipped[reason] = skipped.get(reason, 0) + number

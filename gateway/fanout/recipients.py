@@ -13,7 +13,17 @@ from gateway.delivery.lane_manager import LaneManager
 from gateway.delivery.route import Route
 from gateway.errors import BAD_DATA, AppNotAllowed
 from gateway.registry.user_devices import MARKED_DEAD, DerivedValue, UserDevices
-from protocols.devices import REPEATED, Chosen, Device, LeftOut, Selection, dedupe_key, fit, select_into
+from protocols.devices import (
+    REPEATED,
+    Chosen,
+    Device,
+    LeftOut,
+    Selection,
+    add_skipped,
+    dedupe_key,
+    fit,
+    select_into,
+)
 from protocols.errors import RhoPushError
 from protocols.numbers import hexadecimal
 from protocols.ping.addressees import DIGEST_PREFIX
@@ -142,7 +152,7 @@ def choose(
         if registration.marked:
             devices = tuple(device for device in devices if not is_bad(device, lane_manager))
             if len(devices) < len(registration.devices):
-                skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + len(registration.devices) - len(devices)
+                add_skipped(skipped, MARKED_DEAD, len(registration.devices) - len(devices))
                 if left_out is not None:
                     left_out += [
                         (one, MARKED_DEAD) for one in registration.devices if is_bad(one, lane_manager)
@@ -212,8 +222,7 @@ def within_apps(chosen: Iterable[Selected], apps: Collection[str], skipped: dict
 
 def count_other_apps(number: int, skipped: dict[str, int]) -> None:
     """Count omitted devices of other apps than the ping's."""
-    if number:
-        skipped[APP_NOT_ALLOWED] = skipped.get(APP_NOT_ALLOWED, 0) + number
+    add_skipped(skipped, APP_NOT_ALLOWED, number)
 
 
 def is_bad(device: Device, lane_manager: LaneManager) -> bool:

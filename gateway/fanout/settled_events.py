@@ -18,14 +18,12 @@ from gateway.queue.outbox import (
     SettledEvents,
     UnfinishedPing,
 )
-from gateway.queue.receipts import PingRecord
+from gateway.queue.receipts import CANCELLED, PingRecord
 from gateway.queue.scheduled_batch import was_cancelled
 from gateway.store import keys
 from protocols.ping.model import Ping
 from protocols.verdict import VerdictKind
 
-CANCELLED: Final = "cancelled"
-"""Reason for which the users and devices of a cancelled ping are left out."""
 _NONE_SKIPPED: Final[Mapping[str, int]] = MappingProxyType({})
 
 

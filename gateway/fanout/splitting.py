@@ -25,7 +25,7 @@ from gateway.fanout.background_tasks import BackgroundTasks
 from gateway.fanout.broadcast_targets import BroadcastTargets, digest
 from gateway.fanout.cancellation import was_left_out
 from gateway.fanout.in_flight import InFlight
-from gateway.fanout.narrowing import USER_EXCLUDED, add
+from gateway.fanout.narrowing import USER_EXCLUDED
 from gateway.fanout.recipients import count_other_apps
 from gateway.queue.broadcasts import SplitStep
 from gateway.queue.consumer import BatchProgress
@@ -35,7 +35,7 @@ from gateway.registry.registry import AllDevices, DeviceRegistry
 from gateway.registry.user_devices import DANGLING_CLIENT, MARKED_DEAD, UNKNOWN_USER, UserDevices
 from gateway.scheduling.scheduler import LIGHT_SLICE, Scheduler, slices
 from gateway.store import keys
-from protocols.devices import REPEATED, Chosen, Device, DeviceTypes, dedupe_key, fit
+from protocols.devices import REPEATED, Chosen, Device, DeviceTypes, add_skipped, dedupe_key, fit
 from protocols.ping.model import Ping
 
 _log = structlog.get_logger("fanout")
@@ -220,7 +220,7 @@ class LargePingSplitter:
             devices: Sequence[Device] = (await addressing.listed(ping, skipped)).devices
             narrowing = None  # applied already
         elif narrowing is not None and user in narrowing.users:
-            add(skipped, USER_EXCLUDED)
+            add_skipped(skipped, USER_EXCLUDED)
             devices = ()
         else:
             found = await self._registry.all_devices(user)
@@ -232,7 +232,7 @@ class LargePingSplitter:
             kept = part if narrowing is None else narrowing.of_devices(part, skipped)
             for device in kept:
                 if device.bad_at and self._targets.has_bad_token(device):
-                    skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + 1
+                    add_skipped(skipped, MARKED_DEAD)
                 else:
                     _keep_newest(best, device, skipped, self._targets.device_types)
         selected = list(best.values())
@@ -323,8 +323,7 @@ class _ChunkWriter:
         for some in slices(devices, LIGHT_SLICE):
             claims = await self._targets.claim(self._ping.id, chunk_index, [digest(one) for one in some])
             claimed += [one for one, is_claimed in zip(some, claims, strict=True) if is_claimed]
-        if len(claimed) < len(devices):
-            part.skipped[REPEATED] = part.skipped.get(REPEATED, 0) + len(devices) - len(claimed)
+        add_skipped(part.skipped, REPEATED, len(devices) - len(claimed))
         return claimed
 
     @property
@@ -333,8 +332,7 @@ class _ChunkWriter:
 
     def _leave_out(self, number: int) -> None:
         """Count devices, or users that are not looked up, of a cancelled ping."""
-        skipped = self._part.skipped
-        skipped[CANCELLED] = skipped.get(CANCELLED, 0) + number
+        add_skipped(self._part.skipped, CANCELLED, number)
 
     async def _flush(self) -> bool:
         if not self._waiting:
@@ -371,13 +369,9 @@ def _client_id(device: Device) -> str:
 
 def _count_left_out(found: AllDevices, skipped: dict[str, int]) -> None:
     unknown = not (found.devices or found.dangling or found.dead)
-    for reason, number in (
-        (UNKNOWN_USER, int(unknown)),
-        (DANGLING_CLIENT, found.dangling),
-        (MARKED_DEAD, found.dead),
-    ):
-        if number:
-            skipped[reason] = skipped.get(reason, 0) + number
+    add_skipped(skipped, UNKNOWN_USER, int(unknown))
+    add_skipped(skipped, DANGLING_CLIENT, found.dangling)
+    add_skipped(skipped, MARKED_DEAD, found.dead)
 
 
 def _keep_newest(
@@ -394,4 +388,4 @@ def _keep_newest(
     elif not reason:
         best[key] = device
     if reason:
-        skipped[reason] = skipped.get(reason, 0) + 1
+        add_skipped(skipped, reason)

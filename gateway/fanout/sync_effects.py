@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -24,7 +25,7 @@ from gateway.queue.effects import SYNCS_MAX, AwaitedLogEntry, EffectStore
 from gateway.registry.registry import RegistryChanges
 from gateway.registry.token_marks import synced_ms
 from gateway.registry.user_devices import SYNC, sync_name
-from gateway.scheduling.outcome import outcome_of
+from gateway.scheduling.background import run_in_background
 from gateway.scheduling.scheduler import slices
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
@@ -33,7 +34,6 @@ _log = structlog.get_logger("sync_effects")
 
 FLUSH_S: Final = 0.5
 """Interval of the writes: a kill of the worker loses the awaited devices of the pings in this interval."""
-_RETRY_S: Final = 1.0
 _SUFFIX: Final = len(sync_name(""))
 
 
@@ -84,7 +84,7 @@ class SyncEffects:
             self.awaited.forget(entry.done)
             self._stale += self._keep(entry)
         self.awaited.expire(SHARED_CLOCK.now_ms())
-        self._task = asyncio.create_task(self._flush_loop(), name="sync effects")
+        self._task = run_in_background(self._flush_loop, "sync effects", restart_s=0, on_error=self._on_error)
 
     async def close(self) -> None:
         """Write the last effects, and stop."""
@@ -111,18 +111,13 @@ class SyncEffects:
         """Find the syncs that were not reported: from now on, Redis reports all of them."""
         if self._reading is not None:
             self._reading.cancel()
-        self._reading = asyncio.create_task(self._read_syncs(), name="missed syncs")
+        self._reading = run_in_background(
+            partial(self._read_syncs, self.awaited.client_ids()), "missed syncs"
+        )
 
-    async def _read_syncs(self) -> None:
-        clients = self.awaited.client_ids()
-        while True:
-            try:
-                for part in slices(clients):
-                    await self._read_part(part)
-            except StoreDown:
-                await asyncio.sleep(_RETRY_S)
-            else:
-                return
+    async def _read_syncs(self, clients: Sequence[str]) -> None:
+        for part in slices(clients):
+            await self._read_part(part)
 
     async def _read_part(self, clients: Sequence[str]) -> None:
         values = await self._look_ups.call("MGET", *(keys.client(client, SYNC) for client in clients))
@@ -136,12 +131,11 @@ class SyncEffects:
     async def _flush_loop(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
-            failed = await outcome_of(self._flush())
-            if isinstance(failed, StoreDown):
-                self._metrics.store_errors("sync_effects").inc()
-                _log.debug("sync_write_retry", error=failed.message)
-            elif failed is not None:  # a defect: if this loop ended, no later effect would be recorded
-                _log.error("sync_effects_failed", exc_info=failed)
+            await self._flush()
+
+    def _on_error(self, error: BaseException) -> None:
+        if isinstance(error, StoreDown):
+            self._metrics.store_errors("sync_effects").inc()
 
     async def _flush(self) -> None:
         """Write what changed since the last time.

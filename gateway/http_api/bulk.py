@@ -31,6 +31,7 @@ from gateway.http_api.stream_watch import StreamWatch
 from gateway.http_api.token_cache import TokenGrant, principal_of
 from gateway.queue.ping_queue import PingQueue
 from gateway.registry.scopes import Principal, Scope, require_any_scope
+from gateway.scheduling.background import run_in_background
 from gateway.store import keys
 from protocols.errors import InvalidField
 from protocols.http1.response import Headers
@@ -309,15 +310,20 @@ class _AnswerStream:
         ):  # without chunks, the end of the connection is the end of the response
             self._response.force_close()
         self._ready = asyncio.Event()
-        self._writer = asyncio.create_task(self._write())
+        self._gone = False
+        """Whether nothing more can be written. The lines that were read stay accepted."""
+        self._error: Exception | None = None
+        self._writer = run_in_background(self._write, "bulk answers", restart_s=0)
 
     def on_ready(self) -> None:
         """Wake the writer."""
         self._ready.set()
 
     async def finish(self, ended: dict[str, Any] | None, _: int) -> web.StreamResponse:
-        """Write the last line, if the request was interrupted."""
+        """Write the last line, if the request was interrupted. Raises the unexpected error that ended the answers."""
         await self.close()
+        if self._error is not None:
+            raise self._error
         if ended is not None:
             with contextlib.suppress(ConnectionError):  # the client has disconnected
                 await self._send(orjson.dumps(ended) + b"\n")
@@ -332,17 +338,21 @@ class _AnswerStream:
             await self._writer
 
     async def _write(self) -> None:
-        window, gone = self._window, False
+        window = self._window
         while True:
             await self._ready.wait()
             self._ready.clear()
             lines = window.take()
-            if lines and not gone:
-                try:
+            try:
+                if lines and not self._gone:
                     await self._send(b"".join([line.render() for line in lines]))
-                except ConnectionError:  # the client has disconnected: the lines that were read stay accepted
-                    gone = True
-            window.release(lines)
+            except ConnectionError:  # the client has disconnected
+                self._gone = True
+            except Exception as error:
+                self._gone, self._error = True, error
+                raise
+            finally:  # also after a defect: the request waits until all lines are released
+                window.release(lines)
 
     async def _send(self, data: bytes) -> None:
         if not self._response.prepared:

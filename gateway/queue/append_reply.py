@@ -10,8 +10,8 @@ from gateway.store.connection import RedisReplyError, Reply
 from gateway.store.error_text import refused_text
 
 
-def outcome_of(reply: Reply) -> RhoPushError | None:
-    """The outcome for the callers of a batch; None: accepted."""
+def error_of(reply: Reply) -> RhoPushError | None:
+    """The error for the callers of a batch; None: accepted."""
     if isinstance(reply, StoreDown):
         return plain_error(reply)
     word = reply[0]

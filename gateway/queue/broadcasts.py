@@ -12,7 +12,7 @@ from gateway.queue.badges import BadgeStore
 from gateway.queue.entries import Chunk, Lease, decoder, encode
 from gateway.queue.everybody import BEGIN_USERS, open_scan
 from gateway.store import keys
-from gateway.store.connection import Argument, RedisConnection
+from gateway.store.connection import Argument, RedisConnection, RedisReplyError
 from protocols.numbers import whole
 
 _log = structlog.get_logger("broadcasts")
@@ -148,13 +148,20 @@ class BroadcastStore:
     async def begun_splits(self, lease: Lease, batch_id: str, pings: int) -> Collection[int]:
         """The pings of an entry, by their number, whose splitting has begun: their receipt counts it as open.
 
+        None of them if another program replaced the cursor or the receipt by a value of another type.
+
         Raises:
             StoreDown: Redis did not answer.
         """
-        if lease.stream != keys.PINGS or not await self.split_cursor(lease):
-            return ()
         fields = [f"{number}:open" for number in range(pings)]
-        counts = await self._connection.call("HMGET", keys.receipt(batch_id), *fields)
+        try:
+            if lease.stream != keys.PINGS or not await self.split_cursor(lease):
+                return ()
+            counts = await self._connection.call("HMGET", keys.receipt(batch_id), *fields)
+        except RedisReplyError as error:
+            if not error.of_data:
+                raise
+            return ()
         return [number for number, count in enumerate(counts) if count is not None]
 
     async def split_devices(self, step: SplitStep, now_ms: int) -> int:

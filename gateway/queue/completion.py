@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.errors import StoreDown
 from gateway.queue.receipts import FINISHED, PING_ID_LENGTH, Receipts, report_of
+from gateway.scheduling.background import run_in_background
 from gateway.store import keys
 from gateway.store.address import RedisAddress
 from gateway.store.connection import RedisConnection, Reply
@@ -68,7 +69,7 @@ class CompletionWaiters:
     async def open(self) -> None:
         """Open the connection and subscribe."""
         await self._connection.open(10.0)
-        self._probe_task = asyncio.create_task(self._probe(), name="waiters:probe")
+        self._probe_task = run_in_background(self._probe, "waiters:probe")
 
     async def close(self) -> None:
         """Unsubscribe and close the connection."""

@@ -27,7 +27,7 @@ from gateway.errors import (
 )
 from gateway.queue import scripts
 from gateway.queue.append_batch import Accepted, AppendBatch, IdempotencyKey, OnAppended
-from gateway.queue.append_reply import lease_of, outcome_of, plain_error
+from gateway.queue.append_reply import error_of, lease_of, plain_error
 from gateway.queue.broadcast_users import BroadcastUsers
 from gateway.queue.entries import Entry, Lease
 from gateway.queue.everybody import is_to_everybody
@@ -338,7 +338,7 @@ class QueueProducer:
         if not isinstance(reply, StoreDown) and reply[0] == b"known":
             self._regroup(batch, reply[1])
             return
-        outcome = outcome_of(reply)
+        outcome = error_of(reply)
         if isinstance(outcome, QueueFull | ScheduleFull) and self._append_what_fits(
             batch, stored(reply[1]), outcome
         ):

@@ -25,6 +25,7 @@ from gateway.queue.waiting_pings import ATTEMPTS, has_ping, waiting_apps
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
 from gateway.store.former_words import present_provider
+from protocols.devices import add_skipped
 from protocols.instants import instant_text
 from protocols.numbers import hexadecimal, stored, whole
 from protocols.verdict import VerdictKind
@@ -291,7 +292,7 @@ def _report(ping_id: str, records: list[PingRecord]) -> dict[str, Any]:
     devices = _devices(records)
     for device in devices:
         if device["verdict"] == CANCELLED:
-            skipped[CANCELLED] = skipped.get(CANCELLED, 0) + 1
+            add_skipped(skipped, CANCELLED)
         elif device["verdict"] != "accepted":
             counts["rejected" if device["verdict"] == "rejected" else "later"] += 1
     if skipped.get(CANCELLED):

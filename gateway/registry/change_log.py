@@ -37,6 +37,7 @@ import structlog
 
 from gateway.errors import StoreDown
 from gateway.registry import change_log_scripts
+from gateway.scheduling.background import run_in_background
 from gateway.store import keys
 from gateway.store.connection import RedisConnection, Reply
 from protocols.numbers import stored
@@ -153,7 +154,7 @@ class ChangeLogWriter:
     def start(self) -> None:
         """Start after tracking is on: verify that no change was missed, and send heartbeats."""
         self.stop()
-        self._task = asyncio.create_task(self._run(), name="change log")
+        self._task = run_in_background(self._run, "change log", restart_s=_RETRY_S, on_error=self._on_error)
 
     def stop(self) -> None:
         """Stop, since invalidations are no longer received."""
@@ -202,24 +203,19 @@ class ChangeLogWriter:
     # -- listening -------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        while True:
-            try:
-                database_id = await self._write_database_id()
-                self._on_database_swapped()
-                await self._join()
-                await self._heartbeat_loop(database_id)
-            except StoreDown as error:
-                _log.debug("redis_unavailable", error=error.message)
-                self._change_log.complete = False
-                await asyncio.sleep(_RETRY_S)
-                continue
-            _log.warning(
-                "database_swapped",
-                reason="SWAPDB: this database does not have this listener's last heartbeat",
-            )
-            self._on_database_swapped()
-            self.start()
-            return
+        database_id = await self._write_database_id()
+        self._on_database_swapped()
+        await self._join()
+        await self._heartbeat_loop(database_id)
+        _log.warning(
+            "database_swapped",
+            reason="SWAPDB: this database does not have this listener's last heartbeat",
+        )
+        self._on_database_swapped()
+        self.start()
+
+    def _on_error(self, _: BaseException) -> None:
+        self._change_log.complete = False
 
     async def _write_database_id(self) -> bytes:
         """Write a random id that identifies this database.

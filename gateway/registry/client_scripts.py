@@ -13,7 +13,6 @@ from gateway.registry.token_marks import LEARNED_LUA
 from gateway.store import keys
 from gateway.store.connection import Script
 
-REGISTERED: Final = b"registered"
 FULL: Final = b"full"
 
 DEVICE_FIELDS: Final = (

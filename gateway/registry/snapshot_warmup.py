@@ -10,6 +10,7 @@ import structlog
 from gateway.errors import StoreDown
 from gateway.registry.registry import DeviceRegistry
 from gateway.registry.user_devices import DECODE_ERRORS
+from gateway.scheduling.background import run_in_background
 from gateway.store import keys
 from gateway.store.connection import RedisConnection, RedisReplyError
 
@@ -20,6 +21,8 @@ USERS: Final = 200
 PAUSE_FACTOR: Final = 4.0
 """Pause for each second of reading, so that pings have four fifths of this worker and of Redis."""
 _RETRY_S: Final = 1.0
+RESTART_S: Final = 60.0
+"""Pause after an unexpected error, before all users are read again."""
 
 
 class SnapshotWarmup:
@@ -39,7 +42,7 @@ class SnapshotWarmup:
         """Start, or restart, after all snapshots became invalid."""
         if self._task is not None:
             self._task.cancel()
-        self._task = asyncio.create_task(self._run(), name="snapshot warm-up")
+        self._task = run_in_background(self._run, "snapshot warm-up", restart_s=RESTART_S)
 
     async def close(self) -> None:
         """Stop; missing snapshots are made when they are needed."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.registry.token_marks import DEAD_ON_ALL_HOSTS, interpret, synced_ms
-from protocols.devices import ELSEWHERE, Device, dedupe_key
+from protocols.devices import ELSEWHERE, Device, add_skipped, dedupe_key
 
 FIELDS: Final = (
     "rho__id",
@@ -129,12 +129,9 @@ class UserDevices:
 
     def add_left_out(self, skipped: dict[str, int]) -> None:
         """Count the omitted clients by reason."""
-        if self.unknown:
-            skipped[UNKNOWN_USER] = skipped.get(UNKNOWN_USER, 0) + 1
-        if self.dangling:
-            skipped[DANGLING_CLIENT] = skipped.get(DANGLING_CLIENT, 0) + self.dangling
-        if self.dead:
-            skipped[MARKED_DEAD] = skipped.get(MARKED_DEAD, 0) + self.dead
+        add_skipped(skipped, UNKNOWN_USER, int(self.unknown))
+        add_skipped(skipped, DANGLING_CLIENT, self.dangling)
+        add_skipped(skipped, MARKED_DEAD, self.dead)
 
 
 def sync_name(client_id: str) -> str:

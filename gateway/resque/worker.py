@@ -26,6 +26,7 @@ from gateway.queue.everybody import is_to_everybody
 from gateway.queue.ping_queue import PendingAppend, PingQueue
 from gateway.queue.producer import QueueProducer
 from gateway.resque.store import ResqueStore, TakenJob
+from gateway.scheduling.background import run_in_background
 from gateway.store import keys
 from gateway.store.connection import RedisReplyError
 from protocols.errors import BodyTooLarge, InputError, MalformedBody
@@ -94,7 +95,7 @@ class ResqueWorker:
 
     def start(self) -> None:
         """Start the worker's tasks."""
-        self._task = asyncio.create_task(self._run(), name="resque")
+        self._task = run_in_background(self._run, "resque", restart_s=_RETRY_S[-1], on_error=self._on_error)
 
     async def close(self, budget_s: float = 5.0) -> None:
         """Finish the jobs in hand, as far as the time allows, and unregister from Resque."""
@@ -127,13 +128,11 @@ class ResqueWorker:
                 await self._sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
                 failures += 1
                 continue
-            except BAD_DATA:  # if the task ended, all jobs would stay where they are
-                self._unfinished = True
-                _log.exception("resque_worker_failed")
-                await self._sleep(_RETRY_S[-1])
-                continue
             if not worked:
                 await self._sleep(POLL_S)
+
+    def _on_error(self, _: BaseException) -> None:
+        self._unfinished = True
 
     async def _sleep(self, seconds: float) -> None:
         """Wait, unless the worker is closed before."""

@@ -4,8 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from gateway.errors import AuthenticationBusy, RhoPushError
+import structlog
+
+from gateway.errors import AuthenticationBusy, RhoPushError, UnexpectedFailure
 from gateway.scheduling.fair_queue import FairQueue
+from gateway.scheduling.outcome import outcome_of
+
+_log = structlog.get_logger("lookups")
 
 Found = TypeVar("Found")
 
@@ -25,6 +30,13 @@ class _Failure(NamedTuple):
     kind: type[RhoPushError]
     message: str
     cause: BaseException | None = None
+
+
+def _failure_of(error: BaseException) -> _Failure:
+    if isinstance(error, RhoPushError):
+        return _Failure(type(error), error.message, error.__cause__)
+    _log.error("lookup_failed", exc_info=error)
+    return _Failure(UnexpectedFailure, "the look-up failed unexpectedly", error)
 
 
 class _PendingLookup(NamedTuple, Generic[Found]):
@@ -64,6 +76,7 @@ class Lookups(Generic[Found]):
         Raises:
             AuthenticationBusy: too many names wait.
             StoreDown: Redis does not answer.
+            UnexpectedFailure: the look-up failed in another way, which is logged.
         """
         under_way = self._under_way.get(name)
         if under_way is None:
@@ -103,19 +116,25 @@ class Lookups(Generic[Found]):
                 self._forget(waiting)
 
     async def _look_up(self, batch: Sequence[_PendingLookup[Found]]) -> None:
-        try:
-            found = await self._ask([waiting.name for waiting in batch])
-        except RhoPushError as error:
-            failure = _Failure(type(error), error.message, error.__cause__)
+        found = await outcome_of(self._results(batch))
+        if isinstance(found, BaseException):
+            failure = _failure_of(found)
             # The same for the waiting names: each of them would otherwise wait for the time-out of an unresponsive
             # Redis.
             for waiting in (*batch, *self._drained()):
                 self._resolve(waiting, failure)
             return
-        for at, (waiting, one) in enumerate(zip(batch, found, strict=True), 1):
+        for at, (waiting, one) in enumerate(found, 1):
             self._resolve(waiting, one)
             if at % _SLICE == 0:
                 await asyncio.sleep(0)
+
+    async def _results(
+        self, batch: Sequence[_PendingLookup[Found]]
+    ) -> Sequence[tuple[_PendingLookup[Found], Found]]:
+        """Each look-up with its result."""
+        found = await self._ask([waiting.name for waiting in batch])
+        return list(zip(batch, found, strict=True))
 
     def _drained(self) -> list[_PendingLookup[Found]]:
         return [self._queue.take() for _ in range(len(self._queue))]

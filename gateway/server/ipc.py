@@ -31,7 +31,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         gateway_id: the gateway's name among those that share a Redis.
         module: the module with the worker's `run`.
         socket_fd: descriptor of the listening socket.
-        status_fd: descriptor of the pipe for READY and BEAT.
+        status_fd: descriptor of the pipe for READY and HEARTBEAT.
         metrics_fd: descriptor of the channel for `gateway.telemetry.frames`.
         rhoconnect_push_fd: descriptor of the RhoConnect Push service's listening socket; None: there is none.
         workers: number of worker processes, which share the limits of the gateway.
@@ -53,14 +53,14 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         return tuple(number for number in numbers if number is not None)
 
 
-def pack(order: WorkerConfig, settings: Settings) -> bytes:
+def pack(config: WorkerConfig, settings: Settings) -> bytes:
     """Encode the configuration and the settings, as one line each."""
-    return msgspec.json.encode(order) + b"\n" + to_json(settings) + b"\n"
+    return msgspec.json.encode(config) + b"\n" + to_json(settings) + b"\n"
 
 
-def unpack(order: bytes, settings: bytes) -> tuple[WorkerConfig, Settings]:
+def unpack(config: bytes, settings: bytes) -> tuple[WorkerConfig, Settings]:
     """Decode the two lines of `pack`."""
-    return msgspec.json.decode(order, type=WorkerConfig), from_json(settings, installed().settings_type)
+    return msgspec.json.decode(config, type=WorkerConfig), from_json(settings, installed().settings_type)
 
 
 class SettingsUpdate(msgspec.Struct, frozen=True):

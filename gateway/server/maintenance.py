@@ -7,8 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
-import structlog
-
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.certificate_expiry import CertificateExpiryMonitor
 from gateway.delivery.lane_manager import LaneManager
@@ -17,13 +15,11 @@ from gateway.http_api.dependencies import Readiness
 from gateway.metrics import Metrics
 from gateway.queue.consumer import Streams
 from gateway.queue.idle_consumers import CHECK_S
-from gateway.scheduling.outcome import outcome_of
+from gateway.scheduling.background import keep_running
 from gateway.server.gc_policy import FullCollections
 from gateway.server.redis_checks import RedisChecks
 from gateway.settings import Settings
 from gateway.store.health import RedisHealth
-
-_log = structlog.get_logger("maintenance")
 
 _EVERY_S: Final = 1.0
 _OLDEST_S: Final = 120.0
@@ -89,7 +85,7 @@ class Maintenance:
             store.probe()
         # A separate task, so that an unresponsive Redis delays no lane.
         self._tasks = [
-            asyncio.create_task(_repeat(step, every_s, self._metrics), name=f"upkeep:{step.__name__}")
+            asyncio.create_task(self._repeated(step, every_s), name=f"maintenance:{step.__name__}")
             for step, every_s in (
                 (self._run_once, _EVERY_S),
                 (self._measure, _EVERY_S),
@@ -129,6 +125,18 @@ class Maintenance:
         problems = {name: text for name, text in stores.items() if text is not None} | failing
         return problems, bool(failing) and len(failing) == len(lanes)
 
+    async def _repeated(self, step: Callable[[], Awaitable[None]], every_s: float) -> None:
+        async def repeat() -> None:
+            while True:
+                await asyncio.sleep(every_s)
+                await step()
+
+        await keep_running(repeat, f"maintenance:{step.__name__}", restart_s=0, on_error=self._on_error)
+
+    def _on_error(self, error: BaseException) -> None:
+        if isinstance(error, StoreDown):
+            self._metrics.store_errors("maintenance").inc()
+
     async def _run_once(self) -> None:
         for store in (*self._stores, *self._further):
             store.probe()
@@ -152,14 +160,3 @@ class Maintenance:
         self._lanes.update_parked(await self._streams.parked())
         receipts = self._settings.receipts
         await self._streams.trim_receipts(receipts.ttl_s * 1000, receipts.max_bytes)
-
-
-async def _repeat(step: Callable[[], Awaitable[None]], every_s: float, metrics: Metrics) -> None:
-    while True:
-        await asyncio.sleep(every_s)
-        failed = await outcome_of(step())
-        if isinstance(failed, StoreDown):
-            metrics.store_errors("maintenance").inc()
-            _log.debug("redis_unavailable", error=failed.message)
-        elif failed is not None:  # a defect: without sweeping, lanes would stall unnoticed
-            _log.error("maintenance_failed", exc_info=failed)

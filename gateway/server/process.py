@@ -39,8 +39,8 @@ _LOG_FLUSH_S: Final = 0.2
 
 def run_worker() -> int:
     """Run the worker that standard input configures; returns the exit status."""
-    with open(_STDIN, "rb", buffering=0, closefd=False) as orders:
-        lines = orders.readline(), orders.readline()
+    with open(_STDIN, "rb", buffering=0, closefd=False) as channel:
+        lines = channel.readline(), channel.readline()
     if not lines[1].endswith(b"\n"):
         return _EXIT_SUPERVISOR_GONE  # the supervisor ended while it wrote
     config, settings = unpack(*lines)

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import structlog
@@ -31,6 +32,7 @@ from gateway.rhoconnect_push import (
     RunningService,
     open_service,
 )
+from gateway.scheduling.background import run_in_background
 from gateway.server.further_redis import RHOCONNECT_PUSH_REDIS, further_addresses
 from gateway.server.id_secret import IdSecret
 from gateway.server.push_certificate import push_context
@@ -238,4 +240,4 @@ async def _maintain_ids(
     found = await secret.open()
     if found is not None:
         service.ids = Ids(found, weak=rhoconnect_push.accept_unsigned_ids)
-    return asyncio.create_task(secret.maintain(use), name="rhoconnect_push ids")
+    return run_in_background(partial(secret.maintain, use), "id secret")

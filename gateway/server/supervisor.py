@@ -280,7 +280,7 @@ class Supervisor:
     def _spawn(self, state: WorkerState, listener: socket.socket) -> WorkerProcess:
         up, status = os.pipe()
         own_end, worker_end = socket.socketpair()
-        order = WorkerConfig(
+        config = WorkerConfig(
             slot=state.number,
             gateway_id=self._gateway_id,
             module=self._options.module,
@@ -295,7 +295,7 @@ class Supervisor:
                 [sys.executable, "-m", "gateway.server.worker_start"],
                 stdin=subprocess.PIPE,
                 stdout=_STDERR,  # stdout is reserved for the ready line
-                pass_fds=(*order.descriptors, self._folder.workers_fd),
+                pass_fds=(*config.descriptors, self._folder.workers_fd),
                 process_group=0,  # the supervisor handles Ctrl-C
             )
         except OSError:
@@ -307,7 +307,7 @@ class Supervisor:
             worker_end.close()
         self._metrics.add(own_end)
         worker = WorkerProcess(process, up)
-        worker.send_line(pack(order, self._settings))
+        worker.send_line(pack(config, self._settings))
         return worker
 
     def _send(self, worker: WorkerProcess, line: bytes) -> None:

@@ -251,20 +251,20 @@ class SettingsApplier:
         self._background = background_ingress
         self._metrics = metrics
 
-    def on_update(self, settings_feed: SettingsUpdate) -> None:
+    def on_update(self, update: SettingsUpdate) -> None:
         """Apply new settings, or record that the file is invalid."""
-        self._audit(settings_feed)
-        self._metrics.settings_reload_failed.set(int(settings_feed.settings is None))
-        if settings_feed.settings is None:
+        self._audit(update)
+        self._metrics.settings_reload_failed.set(int(update.settings is None))
+        if update.settings is None:
             return
-        self.settings = settings_feed.settings
-        self._http_api.apply_settings(settings_feed.settings)
-        self._background.apply_settings(settings_feed.settings)
-        self._pipeline.queue.limits = _limits(settings_feed.settings)
-        self._pipeline.schedule.limits = _schedule_limits(settings_feed.settings)
-        self._pipeline.lane_manager.apply_settings(settings_feed.settings)
-        self._pipeline.webhooks.apply_settings(settings_feed.settings)
-        self._pipeline.maintenance.apply_settings(settings_feed.settings)
+        self.settings = update.settings
+        self._http_api.apply_settings(update.settings)
+        self._background.apply_settings(update.settings)
+        self._pipeline.queue.limits = _limits(update.settings)
+        self._pipeline.schedule.limits = _schedule_limits(update.settings)
+        self._pipeline.lane_manager.apply_settings(update.settings)
+        self._pipeline.webhooks.apply_settings(update.settings)
+        self._pipeline.maintenance.apply_settings(update.settings)
         _log.info("settings_applied")
 
 

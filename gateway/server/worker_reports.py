@@ -11,8 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from gateway import __version__
 from gateway.clock import SHARED_CLOCK
 from gateway.delivery.lane_manager import LaneManager
@@ -22,7 +20,7 @@ from gateway.http_api.dependencies import Dependencies
 from gateway.http_api.operator_stores import OperatorStores
 from gateway.metrics import Metrics
 from gateway.queue.worker_reports import REPORT_S
-from gateway.scheduling.outcome import outcome_of
+from gateway.scheduling.background import keep_running
 from gateway.server.worker_channels import WorkerContext
 from gateway.telemetry.worker_report import CountsBuilder, WorkerCounts, WorkerReport
 
@@ -34,7 +32,6 @@ _REMOVE_S: Final = 1.0
 """Longest wait for Redis when the worker ends."""
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _KILOBYTE: Final = 1024
-_log = structlog.get_logger("worker_reports")
 
 
 class WorkerReporter:
@@ -66,15 +63,17 @@ class WorkerReporter:
         self._reported_s = float("-inf")
 
     async def run(self) -> None:
-        """Work until the task is cancelled. An unavailable Redis only delays the reports."""
+        """Work until the task is cancelled. An error only delays the reports."""
+        await keep_running(self._repeat, "worker reports", restart_s=POLL_S, on_error=self._on_error)
+
+    async def _repeat(self) -> None:
         while True:
-            failed = await outcome_of(self.step())
-            if isinstance(failed, StoreDown):
-                self._metrics.store_errors("worker_report").inc()
-                _log.debug("redis_unavailable", error=failed.message)
-            elif failed is not None:  # a defect: the following reports are tried nevertheless
-                _log.error("worker_report_failed", exc_info=failed)
+            await self.step()
             await asyncio.sleep(POLL_S)
+
+    def _on_error(self, error: BaseException) -> None:
+        if isinstance(error, StoreDown):
+            self._metrics.store_errors("worker_report").inc()
 
     async def step(self) -> None:
         """Carry out new requests, and report if a report is due or a lane was reset.

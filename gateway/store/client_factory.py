@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from redis import DriverInfo
@@ -33,6 +33,7 @@ __all__ = [
     "ServerFacts",
     "check_trust",
     "client",
+    "connect",
     "facts",
     "invalid_ca_files",
     "locate",
@@ -40,6 +41,8 @@ __all__ = [
     "queue_address",
     "tls_context",
 ]
+
+Protocol = TypeVar("Protocol", bound=asyncio.BaseProtocol)
 
 CONNECT_TIMEOUT_S: Final = 5.0
 COMMAND_TIMEOUT_S: Final = 10.0
@@ -132,6 +135,22 @@ def check_trust(settings: Settings) -> None:
     """
     for error in invalid_ca_files(settings):
         raise error
+
+
+async def connect(address: RedisAddress, factory: Callable[[], Protocol]) -> Protocol:
+    """Open a connection for an asyncio protocol that `factory` makes.
+
+    Raises:
+        OSError: Redis cannot be reached.
+        UnicodeError: the host name is invalid.
+        StoreDown: no Sentinel has the master.
+        BadSetting: the file of trusted authorities cannot be read.
+    """
+    loop = asyncio.get_running_loop()
+    if address.unix_path is not None:
+        return (await loop.create_unix_connection(factory, address.unix_path))[1]
+    host, port = await locate(address)
+    return (await loop.create_connection(factory, host, port, ssl=tls_context(address)))[1]
 
 
 async def locate(address: RedisAddress) -> tuple[str, int]:

@@ -17,8 +17,9 @@ import hiredis
 import structlog
 
 from gateway.errors import BAD_DATA, RhoPushError, StoreDown, StoreRefused
+from gateway.scheduling.background import run_in_background
 from gateway.store.address import RedisAddress
-from gateway.store.client_factory import locate, tls_context
+from gateway.store.client_factory import connect
 from gateway.store.command_encoding import Argument, UnsendableCommand, pack
 from gateway.store.error_replies import ERROR_REPLY_LOG
 from gateway.store.handshake import handshake
@@ -142,9 +143,11 @@ class RedisProtocol(asyncio.Protocol):
         )
         waiting, self._waiting = self._waiting, deque()
         self._outgoing.clear()  # uvloop raises if a closed transport is written to
-        self._on_lost(self)
-        for callback in waiting:
-            callback(lost)
+        try:
+            self._on_lost(self)
+        finally:
+            for callback in waiting:
+                _hand_over(callback, lost)
 
     def call(self, words: Sequence[Argument], callback: Callback) -> None:
         """Send a command together with the others of this event loop iteration; `callback` receives its reply.
@@ -266,7 +269,7 @@ class RedisConnection:
         """Connect in the background, and stay connected until `close`."""
         self._tried.clear()
         self._refusal = None
-        self._task = asyncio.create_task(self._keep(), name=f"link:{self._name}")
+        self._task = run_in_background(self._keep, f"redis:{self._name}")
 
     async def open(self, timeout_s: float | None = None) -> None:
         """Call `start`, and wait until the connection is established.
@@ -442,34 +445,32 @@ class RedisConnection:
                 await self._down.wait()
 
     async def _connect(self) -> RedisProtocol:
-        loop = asyncio.get_running_loop()
-        address = self._address
-
-        def factory() -> RedisProtocol:
-            return RedisProtocol(self._lost, self._on_push)
-
-        if address.unix_path is not None:
-            _, protocol = await loop.create_unix_connection(factory, address.unix_path)
-        else:
-            host, port = await locate(address)
-            _, protocol = await loop.create_connection(factory, host, port, ssl=tls_context(address))
+        protocol = await connect(self._address, lambda: RedisProtocol(self._lost, self._on_push))
         try:
             await self._greet(protocol)
+            self._establish(protocol)
         except BaseException:
             protocol.abort()
             raise
+        return protocol
+
+    def _establish(self, protocol: RedisProtocol) -> None:
+        """Use this connection from now on.
+
+        Raises:
+            ConnectionLost: it was lost meanwhile.
+        """
         if protocol.closing:
             raise protocol.ended()
         self._protocol = protocol
         if self._since_s > float("-inf"):
             self._since_s = time.monotonic()
         self.error = self._refusal = None
-        self._tried.set()
         if self._on_up is not None:
             self._on_up()
+        self._tried.set()
         self._down.clear()
         self._up.set()
-        return protocol
 
     async def _greet(self, protocol: RedisProtocol) -> None:
         async def ask(words: Sequence[Argument]) -> Reply:

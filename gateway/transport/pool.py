@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import ProviderUnreachable
+from gateway.scheduling.background import run_in_background
 from gateway.transport.connection import ProviderConnection
 from gateway.transport.dial import dial
 from gateway.transport.feed import Endpoint, RequestFeed
@@ -179,7 +180,7 @@ class ConnectionPool:
         if wait_s > 0:
             self._retry = self._loop.call_later(wait_s, self._retry_now)
         else:
-            self._dialing = self._loop.create_task(self._dial(), name="provider connection")
+            self._dialing = run_in_background(self._dial, "provider connection", on_error=self._on_defect)
 
     def _retry_now(self) -> None:
         self._retry = None
@@ -198,6 +199,10 @@ class ConnectionPool:
             self._feed.on_connections_changed(self.connected, None)
             connection.start()
         self._open_if_needed()
+
+    def _on_defect(self, error: BaseException) -> None:
+        """Report an unexpected error; the attempt to open a connection is repeated."""
+        self._feed.on_connections_changed(self.connected, f"unexpected error: {type(error).__name__}")
 
     def _make(self) -> ProviderConnection:
         clock = self._tuning.clock

@@ -14,7 +14,7 @@ from gateway.clock import SHARED_CLOCK
 from gateway.errors import CredentialError, NotFound, StoreDown
 from gateway.metrics import Metrics
 from gateway.queue.outbox import EventPlan
-from gateway.scheduling.outcome import outcome_of
+from gateway.scheduling.background import keep_running
 from gateway.settings import Settings, WebhookSettings
 from gateway.store.connection import RedisConnection
 from gateway.tracing import PingTracer
@@ -240,35 +240,37 @@ class WebhookDispatcher:
         """Deliver until the task is cancelled, after the tasks that close former deliveries of the endpoint."""
         if former:  # they release the leadership of this worker
             await asyncio.wait(former)
-        while True:
-            wait_s = await self._tried(delivery.step)
-            await asyncio.sleep(wait_s)
+
+        async def deliver() -> None:
+            while True:
+                wait_s = await delivery.step()
+                await asyncio.sleep(wait_s)
+
+        await self._keep_running(deliver, f"webhook:{delivery.name}")
 
     async def _common(self) -> None:
         """Report conditions and sweep the outbox until the task is cancelled."""
-        swept_s = float("-inf")
-        loop = asyncio.get_running_loop()
+        await asyncio.gather(
+            self._keep_running(self._report_conditions, "webhook conditions"),
+            self._keep_running(self._sweep_outbox, "webhook outbox"),
+        )
+
+    async def _report_conditions(self) -> None:
         while True:
-            await self._tried(self._conditions.step)
-            if loop.time() - swept_s >= SWEEP_S:
-                swept_s = loop.time()
-                await self._tried(self._sweep)
+            await self._conditions.step()
             await asyncio.sleep(CONDITIONS_S)
 
-    async def _sweep(self) -> None:
-        await self._outbox.sweep(self._plan.limit)
+    async def _sweep_outbox(self) -> None:
+        while True:
+            await self._outbox.sweep(self._plan.limit)
+            await asyncio.sleep(SWEEP_S)
 
-    async def _tried(self, step: Callable[[], Awaitable[float | None]]) -> float:
-        """Await a step, and return its result, or the pause in seconds after an error."""
-        found = await outcome_of(step())
-        if isinstance(found, StoreDown):
+    async def _keep_running(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        await keep_running(work, name, restart_s=_RETRY_S, on_error=self._on_error)
+
+    def _on_error(self, error: BaseException) -> None:
+        if isinstance(error, StoreDown):
             self._metrics.store_errors("webhooks").inc()
-            _log.debug("redis_unavailable", error=found.message)
-            return _RETRY_S
-        if isinstance(found, BaseException):  # a defect must not end the deliveries
-            _log.error("webhook_step_failed", exc_info=found)
-            return _RETRY_S
-        return found or 0.0
 
 
 _COMMON: Final = ""

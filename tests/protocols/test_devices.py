@@ -12,6 +12,7 @@ from protocols.devices import (
     UNREGISTERED,
     UNSUPPORTED_PLATFORM,
     Device,
+    add_skipped,
     mask,
     platform_of,
     select,
@@ -171,3 +172,11 @@ def test_another_installation_gets_its_own(other: str) -> None:
 
 def test_tokens_of_other_forms_are_whole_texts() -> None:
     assert len(ids([android("a", "token:1"), android("b", "token:2")])) == 2
+
+
+def test_omitted_devices_are_counted_by_reason() -> None:
+    skipped = {"a": 1}
+    add_skipped(skipped, "a", 2)
+    add_skipped(skipped, "b")
+    add_skipped(skipped, "c", 0)
+    assert skipped == {"a": 3, "b": 1}

@@ -22,6 +22,7 @@ from gateway.delivery.credential_files import invalid, text_of_setting, try_auth
 from gateway.delivery.provider import REFUSALS_S
 from gateway.errors import CredentialError
 from gateway.logs.redaction import scrub
+from gateway.scheduling.background import run_in_background
 from gateway.scheduling.outcome import outcome_of
 from gateway.settings import FcmSettings
 from gateway.transport.tls import client_context
@@ -79,7 +80,7 @@ class FcmAccount:
     def authorization(self) -> Sequence[Header] | None:
         """The access token; None while there is none."""
         if self._task is None:
-            self._task = asyncio.create_task(self._refresh_loop(), name="fcm:token")
+            self._task = run_in_background(self._refresh_loop, "fcm:token")
         return self._headers
 
     def refresh(self, date_s: float | None = None) -> bool:

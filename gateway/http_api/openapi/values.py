@@ -23,7 +23,6 @@ INSTANT: Final[Part] = {"oneOf": [TIME, {"type": "number", "minimum": 0, "maximu
 """A time that a caller gives in a body: RFC 3339 with a zone, or seconds since 1970."""
 QUERY_INSTANT: Final[Part] = {"oneOf": [TIME, {**WHOLE, "minimum": 0, "maximum": EPOCH_S_MAX}]}
 """A time that a caller gives in a query: RFC 3339 with a zone, or whole seconds since 1970."""
-NUMBER: Final[Part] = {"oneOf": [{"type": "integer"}, {"type": "string"}]}
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"

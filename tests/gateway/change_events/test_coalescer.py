@@ -192,6 +192,7 @@ async def test_a_new_leader_stores_the_changes_of_the_former_one(
 ) -> None:
     monkeypatch.setattr(windows, "LEASE_MS", 60_000)
     async with listening(redis_address, name="second") as second:
+        await writing(second)  # a reply to its first heartbeat must not make it the leader later
         # Another gateway, which was killed, still holds the lease and stores nothing.
         seconds, micros = await redis_client.time()
         now_ms = seconds * 1000 + micros // 1000
@@ -256,7 +257,7 @@ async def test_a_users_key_of_another_type_does_not_delay_other_users(
 async def test_a_defect_does_not_end_the_closing_of_windows(
     redis_address: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coalescer_module, "_RETRY_S", (0.01,))
+    monkeypatch.setattr(coalescer_module, "HEARTBEAT_S", 0.01)
     close, defects = windows.ChangeWindows.close, [RuntimeError("a defect"), KeyError("another")]
 
     async def failing(self: windows.ChangeWindows) -> windows.CloseResult:

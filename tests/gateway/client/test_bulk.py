@@ -175,7 +175,7 @@ class Breaking:
 
 
 @asynccontextmanager
-async def serving(server: "Breaking | Busy | Patient", timeout_s: float = 30.0) -> AsyncIterator[None]:
+async def serving(server: "Breaking | Busy | Full | Patient", timeout_s: float = 30.0) -> AsyncIterator[None]:
     app = web.Application(client_max_size=0)
     app.router.add_post("/rc/v1/pings", server.pings)
     runner = web.AppRunner(app)
@@ -258,6 +258,31 @@ async def test_no_line_follows_a_temporarily_refused_line() -> None:
         results = await _all(pings())
     assert [result.ping_id for result in results] == ["1", "2"]
     assert server.requests[0] == [1]
+
+
+class Full:
+    """A server that refuses every request for now."""
+
+    def __init__(self, pause_s: int) -> None:
+        self.pause_s = pause_s
+        self.requests = 0
+
+    async def pings(self, _: web.Request) -> web.StreamResponse:
+        self.requests += 1
+        return web.json_response(
+            {"error": {"code": "queue_full", "message": "full"}},
+            status=503,
+            headers={"Retry-After": str(self.pause_s)},
+        )
+
+
+@pytest.mark.parametrize("pause_s", [1, 3600])
+async def test_no_request_follows_a_pause_in_which_the_time_limit_of_a_result_passes(pause_s: int) -> None:
+    server = Full(pause_s)
+    async with serving(server, timeout_s=0.5):
+        with pytest.raises(PingError, match=r"accepted no line for 0\.5 s: "):
+            await _all([{"user_id": "a"}])
+    assert server.requests == 1
 
 
 class Patient:

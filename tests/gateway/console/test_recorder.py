@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from inspect import signature
 
 import pytest
 from redis.asyncio import Redis
@@ -111,30 +112,41 @@ async def test_a_sample_of_another_version_is_left_out(
     assert [one.at_ms for one in await history.read(FINE)] == [1]
 
 
-async def run_steps(made: Recorder, number: int, close: Callable[[], Awaitable[None]] | None = None) -> None:
-    """Run a recorder until it has slept so many times; close the connection at the second one."""
-    enough = asyncio.Event()
-    intervals: list[float] = []
+async def run_steps(
+    monkeypatch: pytest.MonkeyPatch,
+    made: Recorder,
+    number: int,
+    close: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Run a recorder until it has made so many steps; close the connection after the second one."""
+    enough, step, steps = asyncio.Event(), made.step, 0
 
-    async def sleep(seconds: float) -> None:
-        intervals.append(seconds)
-        if len(intervals) == 2 and close is not None:
+    async def counted() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3 and close is not None:
             await close()
-        if len(intervals) == number:
+        if steps > number:
             enough.set()
-        await asyncio.sleep(0.01)
+        await step()
 
-    task = asyncio.create_task(made.run(sleep))
+    monkeypatch.setattr(made, "step", counted)
+    task = asyncio.create_task(made.run(0.01))
     await asyncio.wait_for(enough.wait(), 30)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert set(intervals) == {5}
 
 
-async def test_it_runs_until_it_is_cancelled_and_counts_failures(connection: RedisConnection) -> None:
+async def test_it_runs_until_it_is_cancelled_and_counts_failures(
+    connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = recorder(History(connection, "one"))
-    await run_steps(made, 3, connection.close)
+    await run_steps(monkeypatch, made, 3, connection.close)
     assert made._metrics.store_errors("console").value >= 1
+
+
+def test_it_records_at_the_interval_of_the_finest_series() -> None:
+    assert signature(Recorder.run).parameters["every_s"].default * 1000 == FINE.step_ms == 5000
 
 
 class HugeReports:
@@ -164,7 +176,9 @@ async def test_numbers_of_any_size_are_recorded(connection: RedisConnection) -> 
     assert await history.add(SERIES[1], joined(samples))
 
 
-async def test_it_continues_after_an_unexpected_error(connection: RedisConnection) -> None:
+async def test_it_continues_after_an_unexpected_error(
+    connection: RedisConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Broken:
         reads = 0
 
@@ -174,5 +188,5 @@ async def test_it_continues_after_an_unexpected_error(connection: RedisConnectio
 
     broken = Broken()
     made = Recorder(History(connection, "one"), broken, lambda: QueueSize(0, 0.0), Metrics())
-    await run_steps(made, 2)
+    await run_steps(monkeypatch, made, 2)
     assert broken.reads >= 2

@@ -3,7 +3,11 @@
 import asyncio
 from functools import partial
 
+import pytest
+
 from gateway.fanout.background_tasks import BackgroundTasks
+from gateway.scheduling import background
+from tests.support.worker_core import until
 
 
 class Work:
@@ -31,8 +35,8 @@ async def test_no_more_tasks_run_than_allowed() -> None:
     tasks, work = BackgroundTasks(2), Work()
     for number in range(5):
         tasks.begin(work.run, str(number))
-    await asyncio.sleep(0)
-    assert (len(tasks), work.running) == (5, 2)
+    await until(lambda: work.running == 2)
+    assert len(tasks) == 5
     work.go.set()
     await tasks.wait_for_fewer(1)
     assert (len(tasks), work.running, work.most) == (0, 0, 2)
@@ -56,7 +60,20 @@ async def test_closing_cancels_running_and_waiting_tasks() -> None:
     tasks, work = BackgroundTasks(1), Work()
     for _ in range(3):
         tasks.begin(partial(work.run), "one")
-    await asyncio.sleep(0)
+    await until(lambda: work.running == 1)
     await tasks.close()
-    await asyncio.sleep(0)
     assert (len(tasks), work.running, work.cancelled) == (0, 0, 1)
+
+
+async def test_work_that_failed_unexpectedly_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "RESTART_S", 0.01)
+    tasks, done, failures = BackgroundTasks(1), asyncio.Event(), [OSError("a defect")]
+
+    async def work() -> None:
+        if failures:
+            raise failures.pop()
+        done.set()
+
+    tasks.begin(work, "work")
+    await done.wait()
+    await tasks.close()

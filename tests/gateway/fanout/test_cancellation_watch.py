@@ -179,7 +179,7 @@ async def test_a_defect_does_not_end_the_watch(watched: Watched, monkeypatch: py
         await watched.watch.open()
         await until(lambda: calls > 3)
         await watched.watch.close()
-    assert "cancellation_watch_failed" in [line["event"] for line in logs]
+    assert "background_task_failed" in [line["event"] for line in logs]
 
 
 async def test_an_interrupted_sweep_is_not_recorded_as_done(

@@ -189,7 +189,7 @@ async def test_a_failed_loop_is_restarted(
     apns: ApnsSimulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.fanout.consumer._FAILURE_PAUSE_S", 0.01)
+    monkeypatch.setattr("gateway.fanout.consumer._RETRY_S", 0.01)
     await lay_user(redis_client, "bob", [apple(PIN)])
     async with pipeline(redis_address, tmp_path, settings) as one:
         read, failures = one.streams.read, [RuntimeError("a defect"), RuntimeError("another")]
@@ -205,6 +205,41 @@ async def test_a_failed_loop_is_restarted(
         await apns.received.wait(1)
         await one.consumer.close()
     assert failures == []
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["read", "taken"])
+async def test_entries_whose_planning_failed_unexpectedly_are_planned_again(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    taken: bool,
+) -> None:
+    monkeypatch.setattr("gateway.fanout.consumer._RETRY_S", 0.01)
+    await lay_user(redis_client, "bob", [apple(PIN)])
+    async with pipeline(redis_address, tmp_path, settings) as one:
+        deliver, failures = one.planner.deliver, [OSError("a defect")]
+
+        async def failing(leases: Sequence[Lease]) -> list[Lease]:
+            if failures:
+                raise failures.pop()
+            return await deliver(leases)
+
+        monkeypatch.setattr(one.planner, "deliver", failing)
+        await one.append("bob")
+        await one.append("bob")
+        if taken:
+            for lease in await one.read(keys.PINGS):
+                one.consumer.take(lease)
+        one.consumer.start()
+        await apns.received.wait(2)
+        await until(lambda: one.in_flight.empty)
+        await one.consumer.close(60.0)
+    assert failures == []
+    assert len(apns.received) == 2
 
 
 async def test_each_entry_is_claimed_once_before_it_is_planned_or_split(

@@ -20,7 +20,7 @@ from tests.support.worker_core import WorkerCore, pipeline, until
 
 @pytest.fixture(autouse=True)
 def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    for interval in ("SAVE_S", "RENEW_S", "_FAILURE_PAUSE_S"):
+    for interval in ("SAVE_S", "RENEW_S", "_RETRY_S"):
         monkeypatch.setattr(module, interval, 0.01)
 
 
@@ -36,8 +36,8 @@ async def begin_two_deliveries(one: WorkerCore, redis: Redis, apns: ApnsSimulato
 
 
 def defects_of(logs: Sequence[MutableMapping[str, Any]]) -> list[str]:
-    """The loop of each defect in the log."""
-    return [line["loop"] for line in logs if line["event"] == "in_flight_loop_failed"]
+    """The task of each defect in the log."""
+    return [line["task"] for line in logs if line["event"] == "background_task_failed"]
 
 
 async def test_verdicts_are_saved_after_a_defect(
@@ -64,7 +64,7 @@ async def test_verdicts_are_saved_after_a_defect(
             one.in_flight.start()
             await until(lambda: redis_client.exists(keys.progress(lease.stream, lease.entry)))
             await one.in_flight.close()
-        assert defects_of(logs) == ["verdicts", "verdicts"]
+        assert defects_of(logs) == ["in flight:save", "in flight:save"]
         apns.release()
 
 
@@ -92,5 +92,5 @@ async def test_leases_are_renewed_after_a_defect(
             one.in_flight.start()
             await until(lambda: calls > 3)
             await one.in_flight.close()
-        assert defects_of(logs) == ["leases", "leases"]
+        assert defects_of(logs) == ["in flight:renew", "in flight:renew"]
         apns.release()

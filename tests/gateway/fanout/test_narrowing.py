@@ -7,7 +7,6 @@ from gateway.fanout.narrowing import (
     PROVIDER_EXCLUDED,
     USER_EXCLUDED,
     Narrowing,
-    add,
     narrowing_of,
 )
 from gateway.registry.user_devices import UserDevices, unknown_user
@@ -75,11 +74,3 @@ def test_an_excepted_user_counts_once() -> None:
     assert (kept.devices, kept.dangling, kept.unknown) == ((), 0, False)
     assert skipped == {USER_EXCLUDED: 1}
     assert [reason for _, reason in left_out] == [USER_EXCLUDED, USER_EXCLUDED]
-
-
-def test_numbers_are_added() -> None:
-    skipped = {"a": 1}
-    add(skipped, "a", 2)
-    add(skipped, "b")
-    add(skipped, "c", 0)
-    assert skipped == {"a": 3, "b": 1}

@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.http_api import HttpTimeouts
+from gateway.http_api.line_window import BulkLine
 from tests.gateway.http_api.harness import WAIT_S, House, house, request, wire
 from tests.gateway.http_api.test_bulk import BULK, NDJSON, chunk, lines, numbered, post, stream
 
@@ -91,6 +92,19 @@ async def test_pings_of_a_disconnected_client_stay_accepted(api: House) -> None:
             await asyncio.sleep(0.01)
     await api.api.close(1.0)
     assert 'rhopush_pings_accepted_total{ingress="http"} 1.0' in api.metrics
+
+
+async def test_a_defect_in_the_answers_ends_the_request(api: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(self: BulkLine) -> bytes:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(BulkLine, "render", fails)
+    async with stream(api) as client:
+        client.send({"user_id": "a"}, {"user_id": "b"})
+        client.end()
+        found = await client.wire.answer()
+    assert found.status == 500
+    assert 'rhopush_pings_accepted_total{ingress="http"} 2.0' in api.metrics
 
 
 async def test_answers_to_a_client_that_is_gone_are_no_error(

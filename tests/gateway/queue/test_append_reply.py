@@ -5,7 +5,7 @@ import pytest
 
 from gateway.errors import QueueFull, ScheduleFull, StoreDown, StoreRefused
 from gateway.queue.append_batch import AppendBatch
-from gateway.queue.append_reply import lease_of, outcome_of, plain_error
+from gateway.queue.append_reply import error_of, lease_of, plain_error
 from gateway.queue.entries import Entry
 from gateway.store import keys
 from gateway.store.connection import ConnectionLost, RedisReplyError
@@ -17,11 +17,11 @@ from protocols.ping.model import Ping
     [(b"full", QueueFull), (b"schedule_full", ScheduleFull), (b"void", StoreDown)],
 )
 def test_each_refusal_of_the_script_becomes_its_error(word: bytes, kind: type[Exception]) -> None:
-    assert type(outcome_of([word])) is kind
+    assert type(error_of([word])) is kind
 
 
 def test_an_append_that_is_done_is_no_error() -> None:
-    assert outcome_of([b"done", b"1-0", b"own"]) is None
+    assert error_of([b"done", b"1-0", b"own"]) is None
 
 
 def test_an_error_of_redis_keeps_its_cause_and_names_no_detail_of_the_connection() -> None:

@@ -6,8 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from gateway.errors import AuthenticationBusy, StoreDown
+from gateway.errors import AuthenticationBusy, StoreDown, UnexpectedFailure
 from gateway.scheduling.lookups import Lookups
 
 
@@ -114,12 +115,19 @@ async def test_an_unreachable_store_fails_waiting_callers_too_and_is_tried_again
     assert await store.look_up("first", "a") == "FIRST"
 
 
-async def test_a_fault_of_the_store_leaves_no_caller_waiting() -> None:
+@pytest.mark.parametrize(("results", "cause"), [(ZeroDivisionError(), ZeroDivisionError), ([], ValueError)])
+async def test_an_unexpected_error_is_logged_and_fails_all_waiting_callers(
+    results: list[str] | Exception, cause: type[Exception]
+) -> None:
     async def broken(_: Sequence[str]) -> list[str]:
-        raise ZeroDivisionError
+        if isinstance(results, Exception):
+            raise results
+        return results
 
-    look_up = Lookups(broken)
-    with pytest.raises(asyncio.CancelledError):
-        await look_up("one", "a")
-    with pytest.raises(asyncio.CancelledError):
-        await look_up("one", "a")
+    look_up = Lookups(broken, batch_max=1)
+    for _ in range(2):
+        with capture_logs() as logs:
+            found = await asyncio.gather(look_up("one", "a"), look_up("two", "b"), return_exceptions=True)
+        assert [type(one) for one in found] == [UnexpectedFailure] * 2
+        assert [type(one.__cause__) for one in found if isinstance(one, Exception)] == [cause] * 2
+        assert [line["event"] for line in logs] == ["lookup_failed"]

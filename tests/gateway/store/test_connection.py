@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from gateway.errors import StoreDown
+from gateway.scheduling import background
 from gateway.store.address import RedisAddress
 from gateway.store.connection import ConnectionLost, RedisConnection, RedisReplyError, Script
 from tests.gateway.conftest import MakeLink
@@ -250,6 +251,36 @@ async def test_the_owner_is_called_when_the_connection_changes(
         await proxy.restore()
         await until(lambda: heard == ["up", "down", "up"])
     assert heard[:3] == ["up", "down", "up"]
+
+
+async def test_a_defect_of_on_up_closes_the_connection_and_opens_another_one(
+    make_link: MakeLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "RESTART_S", 0.01)
+    defects = [RuntimeError("a defect"), OSError("another")]
+
+    def on_up() -> None:
+        if defects:
+            raise defects.pop()
+
+    link = await make_link(on_up=on_up)
+    assert await link.call("PING") == b"PONG"
+    assert defects == []
+
+
+async def test_a_defect_of_on_down_leaves_no_call_without_an_answer(
+    redis_server: RedisServer, make_link: MakeLink
+) -> None:
+    def on_down() -> None:
+        raise RuntimeError("a defect")
+
+    async with Proxy(redis_server.socket) as proxy:
+        link = await make_link(address=proxy.address, on_down=on_down)
+        waiting = link.call("BLPOP", "nothing", 0)
+        await asyncio.sleep(0)
+        proxy.vanish()
+        with pytest.raises(ConnectionLost):
+            await waiting
 
 
 async def test_a_reply_to_no_command_closes_the_connection(make_link: MakeLink, tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from gateway.scheduling import background
+from gateway.transport.connection import ProviderConnection
+from gateway.transport.dial import dial
 from gateway.transport.feed import Endpoint, OutgoingRequest
 from gateway.transport.pool import ConnectionPool, Tuning
 from protocols.http2.client import OutcomeKind, RequestOutcome
@@ -26,6 +29,26 @@ async def test_thousands_of_requests_share_one_connection(make_pool: MakePool) -
         assert sorted(contexts_of(provider.requests)) == list(range(3000))
         assert len(provider.peers) == pool.connected == 1
         assert feed.links == [(1, None)]
+
+
+async def test_a_defect_while_a_connection_is_opened_does_not_end_the_attempts(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "RESTART_S", 0.01)
+    defects = [KeyError("a defect")]
+
+    async def failing(*args: Any) -> ProviderConnection:
+        if defects:
+            raise defects.pop()
+        return await dial(*args)
+
+    monkeypatch.setattr("gateway.transport.pool.dial", failing)
+    async with Provider() as provider:
+        feed = ListFeed(1)
+        make_pool(provider, feed)
+        await feed.all_settled()
+    assert feed.statuses == [200]
+    assert feed.links[:2] == [(0, "unexpected error: KeyError"), (1, None)]
 
 
 async def test_nothing_is_opened_while_nothing_waits(make_pool: MakePool) -> None:
