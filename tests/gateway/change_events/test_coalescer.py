@@ -193,6 +193,7 @@ async def test_a_new_leader_stores_the_changes_of_the_former_one(
     monkeypatch.setattr(windows, "LEASE_MS", 60_000)
     async with listening(redis_address, name="second") as second:
         await writing(second)  # a reply to its first heartbeat must not make it the leader later
+        await asyncio.sleep(0.05)  # it is subscribed for longer than the former leader has been silent
         # Another gateway, which was killed, still holds the lease and stores nothing.
         seconds, micros = await redis_client.time()
         now_ms = seconds * 1000 + micros // 1000

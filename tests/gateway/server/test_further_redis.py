@@ -61,10 +61,11 @@ async def test_pings_are_accepted_while_resques_redis_is_unreachable(
                 assert answer.json() == {"ready": True, "missing": {}, "degraded": {}}
                 server.kill()
                 part = "missing" if strict else "degraded"
+                expected = {"resque.redis": "does not answer"}
                 async with asyncio.timeout(30):
-                    while not (answer := await worker.request("GET", "/readyz")).json()[part]:
+                    # On a busy machine, the main Redis may exceed the shortened limit for a moment too.
+                    while (answer := await worker.request("GET", "/readyz")).json()[part] != expected:
                         await asyncio.sleep(0.02)
-                assert answer.json()[part] == {"resque.redis": "does not answer"}
                 assert (answer.status, answer.json()["ready"]) == ((503, False) if strict else (200, True))
                 server.start()
                 async with asyncio.timeout(30):

@@ -11,6 +11,7 @@ from multidict import CIMultiDictProxy
 from gateway.simulators.authority import Authority
 from gateway.tracing.collector import AFTER_MAX_S, Collector, Failure
 from tests.support.ports import free_port
+from tests.support.worker_core import until
 
 
 class Server:
@@ -39,13 +40,21 @@ async def posted(
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        before = open_files()
         scheme = "http" if tls is None else "https"
         collector = Collector(f"{scheme}://127.0.0.1:{runner.addresses[0][1]}/v1/traces", environ)
         found = [await asyncio.to_thread(collector.post, body) for body in bodies]
         collector.close()
+        # The end of the server would leave a connection open whose handshake has not ended yet.
+        await until(lambda: open_files() <= before)
         return found
     finally:
         await runner.cleanup()
+
+
+def open_files() -> int:
+    """Number of open file descriptors of this process."""
+    return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
