@@ -8,8 +8,8 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import cache
-from typing import Any, Final, TypeVar
+from functools import cache, partial
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 from redis import DriverInfo
@@ -29,8 +29,10 @@ from gateway.store.redis_py_pool import CONNECTIONS_MAX, with_bounded_pool
 from protocols.numbers import whole
 
 __all__ = [
+    "Node",
     "RedisAddress",
     "ServerFacts",
+    "ask_sentinels",
     "check_trust",
     "client",
     "connect",
@@ -50,6 +52,8 @@ COMMAND_TIMEOUT_S: Final = 10.0
 HTTP_TIMEOUT_S: Final = 5.0
 """Reply time-out while an HTTP caller waits: no longer than an append may take (its reply, then its marker), since a
 Redis that is silent for so long would not make the append durable either."""
+Node: TypeAlias = tuple[str, int]
+"""Host and port of a server; the path of a Unix socket has port 0."""
 SENTINEL_TIMEOUT_S: Final = 2.0
 """Longest wait for one Sentinel, for the connection and its reply; shorter than the connection time-out of the
 master."""
@@ -137,8 +141,12 @@ def check_trust(settings: Settings) -> None:
         raise error
 
 
-async def connect(address: RedisAddress, factory: Callable[[], Protocol]) -> Protocol:
-    """Open a connection for an asyncio protocol that `factory` makes.
+async def connect(address: RedisAddress, factory: Callable[[Node], Protocol]) -> Protocol:
+    """Open a connection for an asyncio protocol.
+
+    Args:
+        address: the server, or the Sentinels that know it.
+        factory: makes the protocol for the server that was found.
 
     Raises:
         OSError: Redis cannot be reached.
@@ -148,12 +156,13 @@ async def connect(address: RedisAddress, factory: Callable[[], Protocol]) -> Pro
     """
     loop = asyncio.get_running_loop()
     if address.unix_path is not None:
-        return (await loop.create_unix_connection(factory, address.unix_path))[1]
-    host, port = await locate(address)
-    return (await loop.create_connection(factory, host, port, ssl=tls_context(address)))[1]
+        make_local = partial(factory, (address.unix_path, 0))
+        return (await loop.create_unix_connection(make_local, address.unix_path))[1]
+    node = await locate(address)
+    return (await loop.create_connection(partial(factory, node), *node, ssl=tls_context(address)))[1]
 
 
-async def locate(address: RedisAddress) -> tuple[str, int]:
+async def locate(address: RedisAddress) -> Node:
     """Host and port of the present master, or of the server itself if the address has no Sentinels.
 
     All Sentinels are asked at the same time, and the first answer that names a master is used: the machine of a master
@@ -180,7 +189,15 @@ async def locate(address: RedisAddress) -> tuple[str, int]:
     raise StoreDown(f"no Sentinel names a master of {address.service!r}: {'; '.join(refused)}")
 
 
-async def _ask(address: RedisAddress, node: tuple[str, int]) -> tuple[str, int]:
+async def ask_sentinels(address: RedisAddress) -> list[Node]:
+    """The master that each Sentinel names; those that name none, or do not answer, are left out."""
+    answers = await asyncio.gather(
+        *(_ask(address, node) for node in address.sentinels), return_exceptions=True
+    )
+    return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+
+async def _ask(address: RedisAddress, node: Node) -> Node:
     """Ask one Sentinel for the master's address."""
     watch = _sentinel(address, (node,))
     try:

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 import hiredis
 import structlog
@@ -19,10 +19,11 @@ import structlog
 from gateway.errors import BAD_DATA, RhoPushError, StoreDown, StoreRefused
 from gateway.scheduling.background import run_in_background
 from gateway.store.address import RedisAddress
-from gateway.store.client_factory import connect
+from gateway.store.client_factory import Node, connect
 from gateway.store.command_encoding import Argument, UnsendableCommand, pack
 from gateway.store.error_replies import ERROR_REPLY_LOG
 from gateway.store.handshake import handshake
+from gateway.store.master_watch import watching_master
 from gateway.store.replies import ConnectionLost, RedisReplyError, RedisReplyRefused, reply_error, resolver
 from gateway.store.round_trips import RoundTrips
 from gateway.store.script import Script
@@ -60,7 +61,7 @@ _SUBSCRIBED: Final = (b"subscribe", b"psubscribe")
 class RedisProtocol(asyncio.Protocol):
     """The protocol of one TCP or unix connection: commands out, replies in, in order."""
 
-    def __init__(self, on_lost: Callable[["RedisProtocol"], None], on_push: Callback | None) -> None:
+    def __init__(self, node: Node, on_lost: Callable[[Self], None], on_push: Callback | None) -> None:
         self._on_lost = on_lost
         self._on_push = on_push
         self._reader = hiredis.Reader(replyError=self._fault, protocolError=RedisReplyError)
@@ -70,6 +71,7 @@ class RedisProtocol(asyncio.Protocol):
         self.reason: str | None = None
         """The last error of Redis, if Redis closed the connection with one."""
         self.transport: asyncio.Transport | None = None
+        self.node = node
         self.answered = 0
         self.round_trips: RoundTrips | None = None
         self.name = ""
@@ -100,13 +102,13 @@ class RedisProtocol(asyncio.Protocol):
                     self.answered += 1
                     _hand_over(waiting.popleft(), reply)
                     if isinstance(reply, RedisReplyError) and _READ_ONLY in reply.words:
-                        self._abort(reply.words)
+                        self.abort(reply.words)
                         return
                 else:
                     self._on_unsolicited(reply)
                     return
         except RedisReplyError as error:
-            self._abort(error.words)
+            self.abort(error.words)
 
     def _fault(self, words: str) -> RedisReplyError:
         """The exception for an error reply."""
@@ -125,16 +127,7 @@ class RedisProtocol(asyncio.Protocol):
     def _on_unsolicited(self, reply: Reply) -> None:
         """Close the connection after a reply to no command: a server at its `maxclients` sends an error before any
         command."""
-        if isinstance(reply, RedisReplyError):
-            self.reason = reply.words
-            self.abort()
-        else:
-            self._abort("a reply to no command")
-
-    def _abort(self, reason: str) -> None:
-        """Close a connection that cannot be used: its replies are out of step, or its server became a replica."""
-        self.reason = reason
-        self.abort()
+        self.abort(reply.words if isinstance(reply, RedisReplyError) else "a reply to no command")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Call the owner, then the callback of every command without a reply."""
@@ -193,8 +186,13 @@ class RedisProtocol(asyncio.Protocol):
         """Number of commands without a reply."""
         return len(self._waiting)
 
-    def abort(self) -> None:
-        """Close the connection immediately."""
+    def abort(self, reason: str | None = None) -> None:
+        """Close the connection immediately.
+
+        Args:
+            reason: why it cannot be used: its replies are out of step, or its server is no longer the master.
+        """
+        self.reason = reason or self.reason
         if self.transport is not None:
             self.transport.abort()
 
@@ -417,7 +415,8 @@ class RedisConnection:
                 continue
             failures = 0
             since = time.monotonic()
-            await self._watch(protocol)
+            async with watching_master(self._address, protocol.node, protocol.abort):
+                await self._watch(protocol)
             if time.monotonic() - since < _STABLE_S:
                 await asyncio.sleep(_BACKOFF_S[2])
 
@@ -445,7 +444,7 @@ class RedisConnection:
                 await self._down.wait()
 
     async def _connect(self) -> RedisProtocol:
-        protocol = await connect(self._address, lambda: RedisProtocol(self._lost, self._on_push))
+        protocol = await connect(self._address, lambda node: RedisProtocol(node, self._lost, self._on_push))
         try:
             await self._greet(protocol)
             self._establish(protocol)

@@ -141,7 +141,9 @@ class ClientConnection:
         self._pinged_s: float | None = None
         self._no_room_since_s: float | None = None  # no stream may be opened although none is in use
         self._strikes = 0
-        self._blocked = False  # some bodies were not sent at the last output: the peer's window is exhausted
+        # No stream may be opened before the next output: some bodies were not sent at the last one, since the peer's
+        # window is exhausted, or the engine ends the connection.
+        self._blocked = False
         self._contexts: dict[int, Any] = {}  # open and undecided requests, ids ascending
         self._due: deque[tuple[float, int]] = deque()  # (deadline, last stream id with this deadline)
         self._due_until_s = now_s
@@ -221,6 +223,7 @@ class ClientConnection:
                 self._fail(f"engine: {type(error).__name__}")
             else:
                 self._process(events)
+                self._note_end()
         return self.take_outcomes()
 
     def take_output(self) -> bytes:
@@ -286,6 +289,12 @@ class ClientConnection:
                 self._on_other(event)
         if self.state is ConnectionState.DRAINING:
             self._close_if_done()
+
+    def _note_end(self) -> None:
+        """Open no more streams if the peer broke a rule: the engine ends the connection with its next output, which
+        also has the reason."""
+        if self.state <= ConnectionState.OPEN and not self._engine.can_send_request:
+            self._blocked = True
 
     def _on_closed(self, event: StreamClosed, headers: tuple[Header, ...]) -> None:
         stream_id = event.stream_id

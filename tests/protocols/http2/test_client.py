@@ -389,6 +389,29 @@ def test_bytes_that_are_not_http2_end_the_connection(garbage: bytes, after_setti
     assert pair.client.reason.startswith("GOAWAY ")
 
 
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (b"\0\0\1\0\0\0\0\0\1x", "GOAWAY PROTOCOL_ERROR DATA: stream not opened"),
+        (b"\0\0\4\x08\0\0\0\0\0\x7f\xff\xff\xff", "GOAWAY FLOW_CONTROL_ERROR"),
+        (b"\0\0\1\1\5\0\0\1\1\x88", "GOAWAY PROTOCOL_ERROR request HEADERS: client received request"),
+        (b"\0\0\5\5\4\0\0\0\1\0\0\0\2\x88", "GOAWAY PROTOCOL_ERROR PUSH_PROMISE: push disabled"),
+    ],
+    ids=["data", "window", "headers", "push"],
+)
+def test_a_peer_that_broke_a_rule_gets_no_further_request_and_its_fault_is_named(
+    frame: bytes, reason: str
+) -> None:
+    pair = open_pair(limit=10).submit().pump()
+    assert pair.client.capacity == 9
+    assert pair.client.receive(frame, 0) == []
+    assert pair.client.capacity == 0
+    pair.pump()
+    assert [(one.kind, one.reason) for one in pair.outcomes] == [(OutcomeKind.UNKNOWN, reason)]
+    assert (pair.client.state, pair.client.reason) == (ConnectionState.CLOSED, reason)
+    assert pair.client.failed
+
+
 def answered_stream() -> bytes:
     pair = open_pair().submit(3).pump()
     for stream in pair.streams:
