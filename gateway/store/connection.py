@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Self, cast
+from typing import Any, Final, TypeAlias, cast
 
 import hiredis
 import structlog
@@ -46,6 +46,7 @@ __all__ = [
 Reply = Any
 """A reply: bytes, int, None, list; `RedisReplyError` for an error reply; `ConnectionLost` if no reply arrived."""
 Callback = Callable[[Reply], None]
+Lost: TypeAlias = Callable[["RedisProtocol"], None]
 _log = structlog.get_logger("redis_connection")
 _BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _CONNECT_S: Final = 3.0
@@ -61,7 +62,7 @@ _SUBSCRIBED: Final = (b"subscribe", b"psubscribe")
 class RedisProtocol(asyncio.Protocol):
     """The protocol of one TCP or unix connection: commands out, replies in, in order."""
 
-    def __init__(self, node: Node, on_lost: Callable[[Self], None], on_push: Callback | None) -> None:
+    def __init__(self, node: Node, on_lost: Lost, on_push: Callback | None) -> None:
         self._on_lost = on_lost
         self._on_push = on_push
         self._reader = hiredis.Reader(replyError=self._fault, protocolError=RedisReplyError)
