@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """
     settings = load_settings(args)
     reloader = SettingsReloader(args.settings or DEFAULT_PATH, lambda: load_settings(args), settings)
-    log = PlainLog("settings")
+    log = PlainLog("settings", level=settings.log_level)
     for warning in (*settings.warnings, *exposed(settings)):
         log.warning("settings_warning", text=warning)
     return Supervisor(

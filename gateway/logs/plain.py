@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from gateway.logs.levels import LogLevel, levels_from
 from gateway.logs.redaction import redact
 from gateway.logs.terminal import printable_fields
 from gateway.logs.writer import Notice
@@ -16,10 +17,12 @@ class PlainLog:
     Args:
         logger: name of the logger.
         stream: the output; None: stderr.
+        level: the lowest level that is written.
     """
 
-    def __init__(self, logger: str, stream: TextIO | None = None) -> None:
+    def __init__(self, logger: str, stream: TextIO | None = None, level: LogLevel = "info") -> None:
         self._logger, self._stream = logger, stream or sys.stderr
+        self._written = levels_from(level)
 
     def info(self, event: str, **fields: Any) -> None:
         """Log an event that may interest an operator."""
@@ -33,7 +36,9 @@ class PlainLog:
         """Log a problem that an operator must solve."""
         self._write("error", event, fields)
 
-    def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
+    def _write(self, level: LogLevel, event: str, fields: dict[str, Any]) -> None:
+        if level not in self._written:
+            return
         self._stream.write(line(self._logger, level, event, fields, terminal=self._stream.isatty()) + "\n")
         self._stream.flush()
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from gateway.logs.levels import LogLevel
 from gateway.logs.redaction import redact
 from gateway.logs.terminal import printable_fields
 
@@ -22,7 +23,7 @@ _QUIET: Final = ("aiohttp.access", "asyncio")
 for operators."""
 
 
-def configure(level: str = "info", **bound: Any) -> None:
+def configure(level: LogLevel = "info", **bound: Any) -> None:
     """Configure all logging of this process. Call it once, before anything is logged.
 
     Args:
@@ -67,7 +68,7 @@ def _lead_in_standard_loggers(
     root.handlers = [handler]
     root.setLevel(max(least, logging.INFO))
     for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(least, logging.WARNING))
 
 
 class _NamedWriter(structlog.WriteLogger):

@@ -45,7 +45,7 @@ def run_worker() -> int:
         return _EXIT_SUPERVISOR_GONE  # the supervisor ended while it wrote
     config, settings = unpack(*lines)
     writer.detach(plain.dropped_notice(worker=config.slot))
-    structured.configure(worker=config.slot)
+    structured.configure(settings.log_level, worker=config.slot)
     settings_feed = SettingsFeed()
     threading.Thread(target=_end_with_supervisor, args=(settings_feed,), daemon=True).start()
     with gc_policy.paused_collections(), unused_packages_hidden():

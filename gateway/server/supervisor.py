@@ -133,7 +133,7 @@ class Supervisor:
         self._folder = DataDir(settings.data_dir)
         self._store: EmbeddedStore | None = None
         self._rhoconnect_push: socket.socket | None = None
-        self._log = PlainLog("supervisor")
+        self._log = PlainLog("supervisor", level=settings.log_level)
         self._selector = selectors.DefaultSelector()
         self._signals = 0
         self._reload_requested = False
@@ -248,7 +248,7 @@ class Supervisor:
             if port is not None:
                 listener = closing.enter_context(listen(self._options.host, port, "metrics.port"))
                 self._log.info("metrics_listening", url=f"{url_of(listener)}/metrics")
-            self._metrics = MetricsThread(PlainLog("metrics"), listener)
+            self._metrics = MetricsThread(PlainLog("metrics", level=self._settings.log_level), listener)
             closing.callback(self._metrics.stop)
             self._metrics.start()
             yield

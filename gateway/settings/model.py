@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.errors import BadSetting
+from gateway.logs.levels import LogLevel
 from gateway.settings.apns import ApnsSettings
 from gateway.settings.fcm import FcmSettings
 from gateway.settings.kinds import URL_PATTERN, PortOrAny, PositiveInt, PositiveSeconds, Seconds
@@ -275,6 +276,7 @@ class Settings(msgspec.Struct, frozen=True):
         apps: resolved settings by `device_app_id`; use `app`.
         webhooks: endpoints of webhooks by name.
         drain_s: longest time in which a stopping worker finishes its work.
+        log_level: the lowest level of log lines that are written.
         sources: RhoConnect's sources by name.
         origins: source of each setting that is not a default, by its name: a variable, or file and line.
         warnings: texts that are not errors, for the log.
@@ -306,6 +308,7 @@ class Settings(msgspec.Struct, frozen=True):
     auth: AuthSettings = AuthSettings()
     tracing: TracingSettings = TracingSettings()
     drain_s: Seconds = 25.0
+    log_level: LogLevel = "info"
     documents: tuple[Secret, ...] = ()
     apps: Mapping[str, App] = {}
     webhooks: Mapping[str, WebhookSettings] = {}

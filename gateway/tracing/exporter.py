@@ -10,15 +10,15 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 
-from gateway.errors import BadSetting
+from gateway.errors import BAD_DATA, BadSetting
 from gateway.settings import Settings
-from gateway.tracing.collector import Collector
+from gateway.tracing.collector import Collector, Failure
 from gateway.tracing.spans import SpanData, SpanEncoder, Value
 
 _log = structlog.get_logger("tracing")
@@ -134,7 +134,7 @@ class SpanExporter:
         """
         waiting = self._waiting
         spans = [waiting.popleft() for _ in range(min(len(waiting), EXPORT_SPANS))]
-        failure = self._collector.post(self._encode(spans))
+        failure = self._post(spans)
         if failure is None:
             self._failures = 0
             return 0.0
@@ -144,6 +144,14 @@ class SpanExporter:
         waiting.extendleft(reversed(spans))
         self._failures += 1
         return failure.after_s or min(EXPORT_INTERVAL_S * 2 ** (self._failures - 1), RETRY_MAX_S)
+
+    def _post(self, spans: Sequence[SpanData]) -> Failure | None:
+        """Post spans. A defect costs these spans and not the thread, without which none would be exported again."""
+        try:
+            return self._collector.post(self._encode(spans))
+        except BAD_DATA as error:
+            _log.error("background_task_failed", task="trace-export", exc_info=error)
+            return Failure(f"{len(spans)} spans dropped: {type(error).__name__}", again=False)
 
 
 def check_packages(settings: Settings) -> None:

@@ -28,6 +28,15 @@ def test_a_line_is_json_without_secrets() -> None:
     assert (second["level"], second["token"]) == ("error", "01234567…")
 
 
+def test_lines_below_the_level_are_omitted() -> None:
+    stream = io.StringIO()
+    log = PlainLog("supervisor", stream, "error")
+    log.info("worker_started")
+    log.warning("worker_unresponsive")
+    log.error("worker_exited")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["worker_exited"]
+
+
 def test_on_a_terminal_it_is_readable() -> None:
     stream = Terminal()
     PlainLog("supervisor", stream).warning("worker_unresponsive", worker=1)

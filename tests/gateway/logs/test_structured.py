@@ -5,14 +5,17 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from gateway.logs import structured
 
 PROGRAM = """
 import logging
+import sys
 import structlog
 from gateway.logs import structured
 
-structured.configure(worker=3)
+structured.configure(sys.argv[1], worker=3)
 log = structlog.get_logger("lane")
 log.info("connected", host="api.push.apple.com", token="0123456789abcdef0123456789abcdef")
 log.debug("not written")
@@ -22,12 +25,13 @@ except ValueError:
     log.exception("failed", password="hush")
 logging.getLogger("aiohttp.server").error("bad %s", "redis://:hush@db")
 logging.getLogger("aiohttp.access").info("not written")
+logging.getLogger("asyncio").warning("slow")
 """
 
 
-def lines() -> list[dict[str, Any]]:
+def lines(level: str = "info") -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", PROGRAM, level], check=True, capture_output=True, text=True, timeout=60
     )
     assert done.stdout == ""
     assert "hush" not in done.stderr
@@ -35,7 +39,7 @@ def lines() -> list[dict[str, Any]]:
 
 
 def test_every_line_is_one_json_object_with_the_same_fields() -> None:
-    connected, failed, foreign = lines()
+    connected, failed, foreign, slow = lines()
     assert connected.pop("timestamp").endswith("Z")
     assert connected == {
         "event": "connected",
@@ -52,6 +56,19 @@ def test_every_line_is_one_json_object_with_the_same_fields() -> None:
         "bad redis://***@db",
         3,
     )
+    assert (slow["logger"], slow["level"]) == ("asyncio", "warning")
+
+
+@pytest.mark.parametrize(
+    ("level", "written"),
+    [
+        ("debug", ["connected", "not written", "failed", "bad redis://***@db", "slow"]),
+        ("warning", ["failed", "bad redis://***@db", "slow"]),
+        ("error", ["failed", "bad redis://***@db"]),
+    ],
+)
+def test_lines_below_the_level_are_omitted(level: str, written: list[str]) -> None:
+    assert [line["event"] for line in lines(level)] == written
 
 
 def test_a_line_with_values_that_json_cannot_hold_is_not_lost() -> None:

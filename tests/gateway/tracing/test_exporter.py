@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -100,6 +101,24 @@ def test_spans_beyond_the_queue_are_dropped_and_counted() -> None:
     exported = [name for names in collector.names for name in names]
     assert exported == ["first"] * EXPORT_SPANS + ["waits"] * QUEUE_SPANS
     assert [event["error"] for event in events] == ["3 spans dropped: more than 8192 waited for the export"]
+
+
+def test_a_span_that_cannot_be_encoded_ends_no_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.tracing.exporter.EXPORT_INTERVAL_S", 0.01)
+    collector = SlowCollector()
+    collector.may_answer.set()
+    exporter = exporter_to(collector)
+    with structlog.testing.capture_logs() as events:
+        exporter.record(SPAN._replace(attributes={"reason": "\ud800"}))
+        deadline_s = time.monotonic() + 10
+        while len(events) < 2 and time.monotonic() < deadline_s:
+            time.sleep(0.005)
+        record_all(exporter, ["next"])
+        exporter.close()
+        exporter.join()
+    assert collector.names == [["next"]]
+    assert [event["event"] for event in events] == ["background_task_failed", "trace_export_failed"]
+    assert events[1]["error"].startswith("1 spans dropped: ")
 
 
 @pytest.mark.parametrize("again", [True, False])
