@@ -5,6 +5,7 @@ ping. Attribution is by time alone: a device that would have synced anyway count
 `gateway.fanout.sync_effects` stores the state and the effects.
 """
 
+import asyncio
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
@@ -23,6 +24,9 @@ BATCHES_MAX: Final = 4
 """Batches whose pings wait for the sync of one device, at least; beyond twice this number, the oldest is dropped."""
 GROUP_MAX: Final = 64
 """Most devices of one `PingedDevices`, in which `synced` searches for a device."""
+COLLECTED_MAX: Final = 1_000
+"""Collected devices after which they are to be taken (`take_added`). All at once, those of half a second at full load
+take the event loop some 10 ms, during which no ping is answered."""
 
 AwaitedSync: TypeAlias = tuple[str, str, int, str, str, bool]
 """A ping that waits for the sync of a device: client id, ping id, and from `PingedDevices` since_ms, provider, app and
@@ -46,6 +50,8 @@ class AwaitedSyncs:
     """
 
     def __init__(self, metrics: Metrics, devices_max: int = DEVICES_MAX) -> None:
+        self.many_collected = asyncio.Event()
+        """Set while `COLLECTED_MAX` devices, or more, are collected and not in the table."""
         self._metrics = metrics
         self._table_max = devices_max // 2
         self._devices: _Devices = {}
@@ -54,6 +60,7 @@ class AwaitedSyncs:
         self._open: dict[tuple[str, Route], PingedDevices] = {}
         """The groups that accepted deliveries are added to, by batch id and route."""
         self._collected: list[PingedDevices] = []
+        self._collected_devices = 0
         self._added: list[PingedDevices] = []
 
     def __len__(self) -> int:
@@ -63,7 +70,7 @@ class AwaitedSyncs:
 
     def on_accepted(self, provider: str, deliveries: Sequence[Delivery]) -> None:
         """Wait for the devices of those deliveries whose pings have sources. The hot path of such pings."""
-        batch, route, group = None, None, None
+        batch, route, group, added = None, None, None, 0
         for delivery in deliveries:
             if delivery.batch is not batch or delivery.route is not route:
                 batch, route, group = delivery.batch, delivery.route, None
@@ -73,6 +80,10 @@ class AwaitedSyncs:
                     group = self._group(provider, batch, route)
                 group.client_ids.append(delivery.device.client_id)
                 group.indexes.append(batch.first_ping_index + position)
+                added += 1
+        self._collected_devices += added
+        if self._collected_devices >= COLLECTED_MAX:
+            self.many_collected.set()
 
     def _group(self, provider: str, batch: DeliveryBatch, route: Route) -> PingedDevices:
         """The group to which a delivery of the batch is added."""
@@ -138,7 +149,7 @@ class AwaitedSyncs:
 
     def expire(self, now_ms: int) -> None:
         """End the wait for devices whose pings are older than `AWAIT_S`, at the latest after twice that time, and bound
-        what `take_added` returns. To be called twice a second."""
+        what `take_added` returns. To be called at least twice a second."""
         self._enter_collected()
         over = sum(len(group.indexes) for group in self._added) - 2 * self._table_max
         while over > 0:
@@ -162,6 +173,8 @@ class AwaitedSyncs:
             self.add(group)
         self._added += self._collected
         self._collected = []
+        self._collected_devices = 0
+        self.many_collected.clear()
 
     def _add_one(self, awaited: AwaitedSync) -> None:
         client_id, ping_id, since_ms, provider, app, bulk = awaited

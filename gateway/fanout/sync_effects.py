@@ -33,7 +33,7 @@ from gateway.store.connection import RedisConnection
 _log = structlog.get_logger("sync_effects")
 
 FLUSH_S: Final = 0.5
-"""Interval of the writes: a kill of the worker loses the awaited devices of the pings in this interval."""
+"""Longest interval of the writes: a kill of the worker loses the awaited devices of the pings in this interval."""
 _SUFFIX: Final = len(sync_name(""))
 
 
@@ -130,7 +130,9 @@ class SyncEffects:
 
     async def _flush_loop(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    await self.awaited.many_collected.wait()
             await self._flush()
 
     def _on_error(self, error: BaseException) -> None:

@@ -5,7 +5,14 @@ from typing import cast
 
 import pytest
 
-from gateway.delivery.awaited import AWAIT_S, BATCHES_MAX, GROUP_MAX, AwaitedSync, AwaitedSyncs
+from gateway.delivery.awaited import (
+    AWAIT_S,
+    BATCHES_MAX,
+    COLLECTED_MAX,
+    GROUP_MAX,
+    AwaitedSync,
+    AwaitedSyncs,
+)
 from gateway.delivery.batch import Delivery, DeliveryBatch
 from gateway.delivery.provider import ProviderMessage
 from gateway.delivery.route import Route
@@ -82,6 +89,18 @@ def test_devices_of_pings_with_sources_are_awaited(syncs: AwaitedSyncs, metrics:
     ]
     assert syncs.take_added() == []
     assert [metrics.sync_awaited("apns", app).value for app in ("", "shop")] == [2, 1]
+
+
+def test_it_says_when_many_devices_are_collected(syncs: AwaitedSyncs) -> None:
+    for _ in range(COLLECTED_MAX):
+        syncs.on_accepted("apns", deliveries([()]))
+    for _ in range(COLLECTED_MAX - 1):
+        syncs.on_accepted("apns", deliveries([("Product",), ()]))
+    assert not syncs.many_collected.is_set()
+    syncs.on_accepted("apns", deliveries([("Product",)]))
+    assert syncs.many_collected.is_set()
+    assert sum(len(group.indexes) for group in syncs.take_added()) == COLLECTED_MAX
+    assert not syncs.many_collected.is_set()
 
 
 def test_a_sync_counts_for_15_minutes_and_never_before_its_ping(syncs: AwaitedSyncs) -> None:

@@ -200,6 +200,21 @@ async def test_the_log_is_bounded(
         assert 0 < await redis_client.ttl(keys.awaited_syncs("tested:0")) <= 1_200
 
 
+async def test_many_awaited_devices_are_written_before_the_interval_ends(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(sync_effects, "FLUSH_S", 1_000.0)
+    monkeypatch.setattr("gateway.delivery.awaited.COLLECTED_MAX", 3)
+    async with working(tmp_path, redis_address, settings) as worker:
+        for _ in range(2):
+            await worker.done(await worker.accepted("bob", sources="Product"))
+        assert not await logged(redis_client)
+        await worker.done(await worker.accepted("bob", sources="Product"))
+        await until(lambda: logged(redis_client))
+        await worker.done(await worker.accepted("bob", sources="Product"))
+        assert len(await redis_client.lrange(keys.awaited_syncs("tested:0"), 0, -1)) == 1
+
+
 async def test_a_defect_does_not_end_the_writes(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], monkeypatch: Any
 ) -> None:
