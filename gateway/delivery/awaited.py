@@ -24,7 +24,7 @@ BATCHES_MAX: Final = 4
 """Batches whose pings wait for the sync of one device, at least; beyond twice this number, the oldest is dropped."""
 GROUP_MAX: Final = 64
 """Most devices of one `PingedDevices`, in which `synced` searches for a device."""
-COLLECTED_MAX: Final = 1_000
+COLLECTED_MAX: Final = 2_000
 """Collected devices after which they are to be taken (`take_added`). All at once, those of half a second at full load
 take the event loop some 10 ms, during which no ping is answered."""
 
