@@ -84,7 +84,9 @@ class SyncEffects:
             self.awaited.forget(entry.done)
             self._stale += self._keep(entry)
         self.awaited.expire(SHARED_CLOCK.now_ms())
-        self._task = run_in_background(self._flush_loop, "sync effects", restart_s=0, on_error=self._on_error)
+        self._task = run_in_background(
+            self._flush_loop, "sync effects", restart_s=FLUSH_S, on_error=self._on_error
+        )
 
     async def close(self) -> None:
         """Write the last effects, and stop."""

@@ -1,11 +1,11 @@
-"""The levels of log lines, from the least to the most urgent."""
+"""The levels of log lines."""
 
-from typing import Final, Literal, TypeAlias, get_args
+import logging
+from typing import Literal, TypeAlias
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
-LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)
 
 
-def levels_from(lowest: LogLevel) -> frozenset[LogLevel]:
-    """Return this level and the more urgent ones."""
-    return frozenset(LEVELS[LEVELS.index(lowest) :])
+def number_of(level: LogLevel) -> int:
+    """Return the standard library's number of a level: more urgent levels have higher numbers."""
+    return logging.getLevelNamesMapping()[level.upper()]

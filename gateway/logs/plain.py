@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from gateway.logs.levels import LogLevel, levels_from
+from gateway.logs.levels import LogLevel, number_of
 from gateway.logs.redaction import redact
 from gateway.logs.terminal import printable_fields
 from gateway.logs.writer import Notice
@@ -22,7 +22,7 @@ class PlainLog:
 
     def __init__(self, logger: str, stream: TextIO | None = None, level: LogLevel = "info") -> None:
         self._logger, self._stream = logger, stream or sys.stderr
-        self._written = levels_from(level)
+        self._least = number_of(level)
 
     def info(self, event: str, **fields: Any) -> None:
         """Log an event that may interest an operator."""
@@ -37,7 +37,7 @@ class PlainLog:
         self._write("error", event, fields)
 
     def _write(self, level: LogLevel, event: str, fields: dict[str, Any]) -> None:
-        if level not in self._written:
+        if number_of(level) < self._least:
             return
         self._stream.write(line(self._logger, level, event, fields, terminal=self._stream.isatty()) + "\n")
         self._stream.flush()

@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from gateway.logs.levels import LogLevel
+from gateway.logs.levels import LogLevel, number_of
 from gateway.logs.redaction import redact
 from gateway.logs.terminal import printable_fields
 
@@ -30,7 +30,7 @@ def configure(level: LogLevel = "info", **bound: Any) -> None:
         level: the lowest level that is written.
         bound: fields of every line of this process ("worker", for example).
     """
-    least = logging.getLevelNamesMapping()[level.upper()]
+    least = number_of(level)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -248,7 +248,7 @@ class Supervisor:
             if port is not None:
                 listener = closing.enter_context(listen(self._options.host, port, "metrics.port"))
                 self._log.info("metrics_listening", url=f"{url_of(listener)}/metrics")
-            self._metrics = MetricsThread(PlainLog("metrics", level=self._settings.log_level), listener)
+            self._metrics = MetricsThread(PlainLog("metrics"), listener)
             closing.callback(self._metrics.stop)
             self._metrics.start()
             yield

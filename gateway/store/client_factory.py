@@ -145,7 +145,7 @@ async def connect(address: RedisAddress, factory: Callable[[Node], Protocol]) ->
     """Open a connection for an asyncio protocol.
 
     Args:
-        address: the server, or the Sentinels that know it.
+        address: address of the server, or of the Sentinels that name the server.
         factory: makes the protocol for the server that was found.
 
     Raises:

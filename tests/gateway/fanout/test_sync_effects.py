@@ -215,6 +215,27 @@ async def test_many_awaited_devices_are_written_before_the_interval_ends(
         assert len(await redis_client.lrange(keys.awaited_syncs("tested:0"), 0, -1)) == 1
 
 
+async def test_a_lasting_defect_is_not_repeated_without_a_pause(
+    redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], monkeypatch: Any
+) -> None:
+    calls = 0
+
+    def failing(self: awaited.AwaitedSyncs, now_ms: int) -> None:
+        nonlocal calls
+        calls += 1
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(sync_effects, "FLUSH_S", 1_000.0)
+    monkeypatch.setattr("gateway.delivery.awaited.COLLECTED_MAX", 1)
+    async with working(tmp_path, redis_address, settings) as worker:
+        with monkeypatch.context() as patch:
+            patch.setattr(awaited.AwaitedSyncs, "expire", failing)
+            await worker.done(await worker.accepted("bob", sources="Product"))
+            await until(lambda: calls)
+            await worker.done(await worker.accepted("bob"))
+            assert calls == 1
+
+
 async def test_a_defect_does_not_end_the_writes(
     redis_address: str, redis_client: Redis, tmp_path: Path, settings: dict[str, Any], monkeypatch: Any
 ) -> None:

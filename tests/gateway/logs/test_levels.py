@@ -1,42 +1,38 @@
+"""The setting `log_level`, and the order of the levels."""
+
 import json
-import logging
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from gateway.logs.levels import LEVELS, LogLevel, levels_from
+from gateway.logs.levels import LogLevel, number_of
 from tests.support.gateway import Gateway
+
+LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
+
+
+def test_the_levels_are_listed_from_the_least_to_the_most_urgent() -> None:
+    assert [number_of(level) for level in LEVELS] == [10, 20, 30, 40]
 
 
 @pytest.mark.parametrize(
-    ("lowest", "written"),
+    ("lowest", "writers"),
     [
-        ("debug", {"debug", "info", "warning", "error"}),
-        ("info", {"info", "warning", "error"}),
-        ("warning", {"warning", "error"}),
-        ("error", {"error"}),
+        ("info", {"supervisor": "info", "worker": "info", "settings": "warning"}),
+        ("warning", {"settings": "warning"}),
+        ("error", {}),
     ],
 )
-def test_a_level_includes_the_more_urgent_ones(lowest: LogLevel, written: set[LogLevel]) -> None:
-    assert levels_from(lowest) == written
-
-
-def test_the_order_is_that_of_the_standard_library() -> None:
-    numbers = [logging.getLevelNamesMapping()[level.upper()] for level in LEVELS]
-    assert numbers == sorted(numbers)
-
-
-@pytest.mark.parametrize("lowest", ["info", "warning"])
-async def test_the_supervisor_and_its_workers_write_no_lines_below_the_level(
-    lowest: LogLevel, tmp_path: Path
+async def test_a_gateway_writes_no_lines_below_the_level(
+    lowest: LogLevel, writers: dict[str, LogLevel], tmp_path: Path
 ) -> None:
-    gateway = Gateway(tmp_path, {"log_level": lowest})
+    gateway = Gateway(tmp_path, {"log_level": lowest, "apns": {"background_min_interval_s": 1}})
     try:
         await gateway.start()
         assert await gateway.stop() == 0
     finally:
         await gateway.close()
     lines = [json.loads(line) for line in gateway.log.read_text().splitlines()]
-    assert {line["level"] for line in lines} <= levels_from(lowest)
-    loggers = {line["logger"] for line in lines if line["level"] == "info"}
-    assert loggers >= ({"supervisor", "worker"} if lowest == "info" else set())
+    assert {(line["logger"], line["level"]) for line in lines} >= set(writers.items())
+    assert all(number_of(line["level"]) >= number_of(lowest) for line in lines)

@@ -1,7 +1,7 @@
 """Connections follow the master that real Sentinels name, although the former one still accepts writes."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from gateway.store.connection import RedisConnection
 from gateway.store.master_watch import ELSEWHERE, present_master, watching_master
 from tests.support.ports import free_port
 from tests.support.redis import KINDS, RedisServer
+from tests.support.worker_core import until
 
 SERVICE = "mymaster"
 
@@ -60,12 +61,6 @@ async def port_of(connection: RedisConnection) -> int:
     """The port of the server that a connection leads to."""
     _, port = await connection.call("CONFIG", "GET", "port")
     return int(port)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_connection_leaves_a_former_master_that_still_accepts_writes(monitored: Monitored) -> None:
