@@ -91,6 +91,7 @@ class Coalescer:
         self._written_mark = 0
         self._since_s = time.monotonic()
         self._standby_until_s = 0.0
+        self._may_lead = False  # from the request for the lease on: its answer can be lost
         self._tasks: list[asyncio.Task[None]] = []
 
     def apply_settings(self, settings: Settings) -> None:
@@ -116,6 +117,7 @@ class Coalescer:
         with contextlib.suppress(StoreDown):
             if self.leader.is_set():
                 await self.write(tuple(self._pending))
+            if self._may_lead:
                 await self._windows.release(self._instance)
 
     def _on_error(self, error: BaseException) -> None:
@@ -209,10 +211,13 @@ class Coalescer:
             self._standby_until_s = now + STANDBY_AFTER_LOSS_S
             self._become_standby()
             await self._windows.release(self._instance)
+            self._may_lead = False
         if now < self._standby_until_s:
             return
         mark = f"{self._instance}#{self._written_mark}" if self.leader.is_set() else ""
+        self._may_lead = True
         lease = await self._windows.hold(self._instance, mark, int((now - self._since_s) * 1000))
+        self._may_lead = lease.held
         if lease.held and not self.leader.is_set():
             self._become_leader(lease.gap_ms)
         elif not lease.held and self.leader.is_set():

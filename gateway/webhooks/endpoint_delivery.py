@@ -76,7 +76,7 @@ class EndpointDelivery:
         self._wanted = frozenset(settings.events)
         self.digest: Final = digest_of(settings)
         self._has_state = False
-        self._is_leader = False
+        self._may_lead = False  # from the request for the leadership on: its answer can be lost
         self._counted_s = float("-inf")
         metrics.webhook_oldest_age_seconds(name).set(0)
         metrics.webhook_disabled(name).set(0)
@@ -91,11 +91,11 @@ class EndpointDelivery:
         if not self._has_state:  # Redis may not have answered when the dispatcher began the endpoint
             await self._states.begin((self.name,))
             self._has_state = True
+        self._may_lead = True
         state = await self._states.hold(self.name)
         if state is None:
             self._end_leadership()
             return STANDBY_S
-        self._is_leader = True
         disabled = state.disabled == self.digest
         self._metrics.webhook_disabled(self.name).set(int(disabled))
         waiting_s = self._waiting_s(state)
@@ -112,10 +112,10 @@ class EndpointDelivery:
         Raises:
             StoreDown: Redis does not answer: the leadership ends with its lease.
         """
-        was_leader = self._is_leader
+        may_lead = self._may_lead
         self._end_leadership()
         await self.sink.close()
-        if was_leader:
+        if may_lead:
             await self._states.release(self.name)
 
     def _waiting_s(self, state: EndpointState) -> float:
@@ -232,7 +232,7 @@ class EndpointDelivery:
         self._metrics.webhook_oldest_age_seconds(self.name).set(age_s)
 
     def _end_leadership(self) -> None:
-        self._is_leader = False
+        self._may_lead = False
         self._metrics.webhook_oldest_age_seconds(self.name).set(0)
         self._metrics.webhook_disabled(self.name).set(0)
 

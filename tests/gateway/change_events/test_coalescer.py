@@ -236,6 +236,25 @@ async def test_changes_whose_storing_has_begun_survive_the_end_of_the_gateway(
     assert sorted(set(users) - found) == []
 
 
+async def test_a_close_releases_a_lease_whose_answer_has_not_arrived(
+    redis_address: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the next gateway would wait for the end of the lease."""
+    hold = windows.ChangeWindows.hold
+
+    async def without_answer(*words: Any) -> None:
+        await hold(*words)
+        await asyncio.Event().wait()
+
+    async def leads() -> bool:
+        return bool(await redis_client.hexists(keys.CHANGE_EVENTS, "holder"))
+
+    monkeypatch.setattr(windows.ChangeWindows, "hold", without_answer)
+    async with listening(redis_address):
+        await until(leads)
+    assert not await leads()
+
+
 async def turns() -> None:
     """Let all tasks run that can run."""
     for _ in range(20):

@@ -299,6 +299,23 @@ async def test_after_the_close_no_leadership_is_left(
     assert await redis_client.exists(keys.webhook_leader("crm")) == 0
 
 
+async def test_a_close_releases_a_leadership_whose_answer_has_not_arrived(
+    running: Running, receiver: Receiver, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the next leader would wait for the end of the lease."""
+    hold = EndpointStates.hold
+
+    async def without_answer(states: EndpointStates, name: str) -> None:
+        await hold(states, name)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(EndpointStates, "hold", without_answer)
+    await running.dispatcher.open(settings(crm=receiver.url))
+    await until(lambda: leads(redis_client))
+    await running.dispatcher.close()
+    assert await redis_client.exists(keys.webhook_leader("crm")) == 0
+
+
 async def test_the_age_of_the_oldest_event_is_in_seconds(
     running: Running, receiver: Receiver, redis_client: Redis
 ) -> None:
