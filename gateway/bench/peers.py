@@ -293,6 +293,12 @@ class Peers:
             self._missing[name] = error.message
             return None
 
+    def anew(self, name: str) -> Any:
+        """Measure an optional peer now: an earlier measurement was made under other conditions of the machine. The same
+        result as of `optional`."""
+        self.__dict__.pop(name, None)  # the value of the `cached_property`
+        return self.optional(name)
+
     def missing(self, *names: str) -> tuple[str, ...]:
         """The reasons why optional peers were not measured: notes for a reader, each once."""
         reasons = (self._missing[name] for name in names if name in self._missing)

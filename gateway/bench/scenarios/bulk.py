@@ -1,9 +1,9 @@
 """Many pings in one request: from the line to the last recorded verdict.
 
 On: everything, as in `endtoend`, with the same stand, users and texts. Requests of 1,000 lines over 4 connections, one
-request at a time on each; each line is a ping for one user, with an idempotency key. The round with the median of the
-CPU is reported. Then one request that has all pings, whose answers are read while it is sent: when its answer begins,
-and the memory of the gateway at a fifth of it and at its end.
+request at a time on each; each line is a ping for one user, with an idempotency key. Then one request that has all
+pings, whose answers are read while it is sent: when its answer begins, and the memory of the gateway at a fifth of it
+and at its end.
 
 The CPU is compared with that of as many pings as requests of their own, which is what `endtoend` measures. A second
 gateway receives these at the same time: one after the other would be compared under different conditions, because what
@@ -12,17 +12,20 @@ reported.
 
 gorush beside it takes 100 notifications a request, as many as it allows, and has no idempotency keys. It uses all
 cores, and one worker of the gateway uses one: the same requests are therefore also sent to a gateway with a worker for
-each core.
+each core. Each round measures all three one after the other, so that they share the conditions of the machine as far
+as possible; the median of each ratio over the rounds is reported, and the round with the median of the CPU.
 """
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 from typing import Final, NamedTuple
 
 from gateway.bench.bench import Bench, proves
 from gateway.bench.child import Child
 from gateway.bench.errors import CannotMeasure
-from gateway.bench.peers import Peers
+from gateway.bench.peers import Gorush, PeerMeasurement
 from gateway.bench.result import Comparison, Figure, Ratio, Result
 from gateway.bench.roles.bulk_load import BulkLoadResult, BulkOrder
 from gateway.bench.testbed import PARTS, BenchEnvironment, Window, require_delivered
@@ -37,6 +40,7 @@ ROUNDS: Final = 3
 STREAM_FACTOR: Final = 5
 """The one long request has so many times the pings of a round."""
 _PART: Final = "bulk_load"
+_GORUSH: Final = "gorush_hundreds"
 _CPU_BAR: Final = 0.75
 _RATE_BAR_GORUSH: Final = 1.5
 _CPU_BAR_GORUSH: Final = 0.5
@@ -60,20 +64,42 @@ class _Pair(NamedTuple):
         return self.lines.cpu["gateway"] / self.single.cpu["gateway"]
 
 
+class _Round(NamedTuple):
+    """Measurements one after the other.
+
+    Attributes:
+        one: the gateway with one worker.
+        done: the client's side of it.
+        all_cores: a gateway with a worker for each core.
+        gorush: None: it is not measured.
+    """
+
+    one: Window
+    done: BulkLoadResult
+    all_cores: Window
+    gorush: Gorush | None
+
+
 def run(bench: Bench) -> Result:
     """Measure, beside single pings and, where Go is, gorush."""
     pings = bench.pings(PINGS)
-    with bench.stand(USERS) as stand, Child(_PART, stand.folder) as load:
+    cores = len(os.sched_getaffinity(0))
+    with (
+        bench.stand(USERS) as stand,
+        bench.stand(USERS, workers=cores) as all_cores,
+        Child(_PART, stand.folder) as load,
+    ):
         bench.progress.begin("warming up")
         stand.warm()
-        rounds = [_requests(bench, stand, load, pings, f"requests{number}") for number in range(ROUNDS)]
+        _requests(bench, all_cores, load, pings, "warm")  # warms up every worker
+        rounds = [_round(bench, (stand, all_cores), load, pings, number) for number in range(ROUNDS)]
         streamed, memory = _stream(bench, stand, load, pings * STREAM_FACTOR)
         redis = stand.store.name
     pairs = [_pair(bench, pings, number) for number in range(ROUNDS)]
-    all_cores = _all_cores(bench, pings)
-    window, done = sorted(rounds, key=lambda one: one[0].cpu["gateway"])[ROUNDS // 2]
+    found = sorted(rounds, key=lambda one: one.one.cpu["gateway"])[ROUNDS // 2]
+    window, done, all_workers, _ = found
     pair = sorted(pairs, key=lambda one: one.ratio)[ROUNDS // 2]
-    compared = _compared(bench.peers, (window, all_cores), pings) if bench.peers else Comparison()
+    compared = _compared(rounds, bench.peers.missing(_GORUSH) if bench.peers else (), pings)
     notes = (f"store: {redis}", window.limit_note(), *compared.notes)
     return Result(
         scenario="bulk",
@@ -81,8 +107,8 @@ def run(bench: Bench) -> Result:
         figures=(
             Figure("pings", pings / window.seconds, "pings/s"),
             *(Figure(f"{part} CPU a ping", window.cpu_us(part, pings), "µs") for part in (*PARTS[:3], _PART)),
-            Figure("a worker for each core: pings", pings / all_cores.seconds, "pings/s"),
-            Figure("a worker for each core: gateway CPU a ping", all_cores.cpu_us("gateway", pings), "µs"),
+            Figure("a worker for each core: pings", pings / all_workers.seconds, "pings/s"),
+            Figure("a worker for each core: gateway CPU a ping", all_workers.cpu_us("gateway", pings), "µs"),
             Figure("Redis traffic a ping", window.redis.network_bytes / pings, "bytes"),
             Figure("first answer of a request, longest", max(done.first_s) * 1000, "ms"),
             Figure("beside single pings: gateway CPU a ping", pair.lines.cpu_us("gateway", pings), "µs"),
@@ -111,6 +137,17 @@ def run(bench: Bench) -> Result:
         ),
         notes=tuple(note for note in notes if note),
     )
+
+
+def _round(
+    bench: Bench, stands: tuple[BenchEnvironment, BenchEnvironment], load: Child, pings: int, number: int
+) -> _Round:
+    """Measure a gateway with one worker, gorush, and a gateway with a worker for each core."""
+    one, all_cores = stands
+    window, done = _requests(bench, one, load, pings, f"requests{number}")
+    gorush = bench.peers.anew(_GORUSH) if bench.peers else None
+    workers, _ = _requests(bench, all_cores, load, pings, f"all_cores{number}")
+    return _Round(window, done, workers, gorush)
 
 
 def _requests(
@@ -155,20 +192,6 @@ def _single(stand: BenchEnvironment, pings: int) -> Window:
     return window
 
 
-def _all_cores(bench: Bench, pings: int) -> Window:
-    """The requests with a worker for each core of this machine."""
-    with (
-        bench.stand(USERS, workers=len(os.sched_getaffinity(0))) as stand,
-        Child(_PART, stand.folder) as load,
-    ):
-        for number in range(2):  # the first warms up every worker
-            bench.progress.begin(f"{pings:,} pings, {LINES:,} a request, a worker for each core")
-            with stand.window() as window:
-                _load(load, _order(stand, f"all_cores{number}", pings, CONNECTIONS, LINES), bench)
-            require_delivered(window.delivered, pings)
-    return window
-
-
 def _order(stand: BenchEnvironment, run: str, pings: int, connections: int, lines: int) -> BulkOrder:
     return BulkOrder(stand.gateway.port, CALLER_KEY, run, pings, stand.plan.users, connections, lines)
 
@@ -200,28 +223,41 @@ def _stream(
     return done, (fifth, samples[-1][1])
 
 
-def _compared(peers: Peers, windows: tuple[Window, Window], pings: int) -> Comparison:
+def _compared(rounds: Sequence[_Round], missing: Sequence[str], pings: int) -> Comparison:
     """Compare with gorush, with one worker and with a worker for each core."""
-    one, all_cores = windows
-    gorush = peers.optional("gorush_hundreds")
-    if gorush is None:
-        return Comparison(notes=peers.missing("gorush_hundreds"))
-    pushes = gorush.pushes
+    measured = [(one, one.gorush.pushes) for one in rounds if one.gorush is not None]
+    if not measured:
+        return Comparison(notes=tuple(missing))
+    name = measured[0][1].name
+
+    def ratio(
+        text: str,
+        of_round: Callable[[_Round, PeerMeasurement], float],
+        bar: float | None = None,
+        *,
+        at_most: bool = False,
+    ) -> Ratio:
+        values = [of_round(one, gorush) for one, gorush in measured]
+        return Ratio(f"{text} of {name}", median(values), bar, at_most, spread=(min(values), max(values)))
+
     return Comparison(
         figures=(
-            Figure(f"{pushes.name}: pushes", pushes.rate, "pushes/s"),
-            Figure(f"{pushes.name}: CPU a push", pushes.cpu_us, "µs"),
+            Figure(f"{name}: pushes", median(gorush.rate for _, gorush in measured), "pushes/s"),
+            Figure(f"{name}: CPU a push", median(gorush.cpu_us for _, gorush in measured), "µs"),
         ),
         ratios=(
-            Ratio(f"pushes/s of one worker, to those of {pushes.name}", pings / one.seconds / pushes.rate),
-            Ratio(
-                f"pushes/s of a worker for each core, to those of {pushes.name}",
-                pings / all_cores.seconds / pushes.rate,
+            ratio(
+                "pushes/s of one worker, to those",
+                lambda one, gorush: pings / one.one.seconds / gorush.rate,
+            ),
+            ratio(
+                "pushes/s of a worker for each core, to those",
+                lambda one, gorush: pings / one.all_cores.seconds / gorush.rate,
                 _RATE_BAR_GORUSH,
             ),
-            Ratio(
-                f"gateway CPU a ping, to that of {pushes.name}",
-                one.cpu_us("gateway", pings) / pushes.cpu_us,
+            ratio(
+                "gateway CPU a ping, to that",
+                lambda one, gorush: one.one.cpu_us("gateway", pings) / gorush.cpu_us,
                 _CPU_BAR_GORUSH,
                 at_most=True,
             ),
