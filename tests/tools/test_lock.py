@@ -51,7 +51,8 @@ def test_no_lock_file_names_a_host_or_a_folder(name: str) -> None:
 @pytest.mark.parametrize("machine", MACHINES, ids="-".join)
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize(
-    ("name", "extras"), [("runtime.txt", ()), ("dev.txt", ("test", "bench", "check", "docs"))]
+    ("name", "extras"),
+    [("runtime.txt", ()), ("image.txt", ("tracing",)), ("dev.txt", ("test", "bench", "check", "docs"))],
 )
 def test_each_platform_gets_one_version_of_all_that_pyproject_asks_for(
     name: str, extras: tuple[str, ...], python: str, machine: tuple[str, str]
@@ -86,9 +87,12 @@ def test_files_for_other_platforms_are_among_the_hashes() -> None:
     assert hashes["uvloop"] > 20
 
 
-def test_the_runtime_is_a_part_of_what_is_tested() -> None:
-    tested = {str(requirement).split(";")[0] for requirement, _ in entries("dev.txt")}
-    assert {str(requirement).split(";")[0] for requirement, _ in entries("runtime.txt")} <= tested
+def test_the_runtime_is_a_part_of_the_image_which_is_a_part_of_what_is_tested() -> None:
+    runtime, image, tested = (
+        {str(requirement).split(";")[0] for requirement, _ in entries(name)}
+        for name in ("runtime.txt", "image.txt", "dev.txt")
+    )
+    assert runtime < image < tested
     assert {str(requirement) for requirement, _ in entries("build.txt")} <= {*tested, *_pips()}
 
 
