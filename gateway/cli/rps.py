@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         port=translated.port,
         workers=args.workers,
         module="gateway.server.rhoconnect_push_worker",
+        command="rps",
         rhoconnect_push=False,
     )
     return Supervisor(translated.settings, plan).run()

@@ -30,6 +30,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
         slot: number of the worker, from 0; a successor in the same slot has the same consumer name.
         gateway_id: the gateway's name among those that share a Redis.
         module: the module with the worker's `run`.
+        command: the subcommand of `rhopush` that started the gateway: the worker's messages name it.
         socket_fd: descriptor of the listening socket.
         status_fd: descriptor of the pipe for READY and HEARTBEAT.
         metrics_fd: descriptor of the channel for `gateway.telemetry.frames`.
@@ -43,6 +44,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     socket_fd: int
     status_fd: int
     metrics_fd: int
+    command: str = "serve"
     rhoconnect_push_fd: int | None = None
     workers: int = 1
 

@@ -57,7 +57,7 @@ def run_worker() -> int:
     except asyncio.CancelledError:
         return 0  # stopped before the ingresses were open
     except (BadSetting, CredentialError, StoreRefused) as error:
-        sys.stderr.write(f"rhopush serve: {error.message}\n")
+        sys.stderr.write(f"rhopush {config.command}: {error.message}\n")
         return EXIT_SETTINGS
     except RhoPushError as error:
         _log.error("worker_failed", error=error.message)

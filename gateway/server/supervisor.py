@@ -91,6 +91,7 @@ class ServerOptions(msgspec.Struct, frozen=True):
         port: 0 for any free port.
         workers: number of worker processes.
         module: module with the workers' `run`.
+        command: the subcommand of `rhopush` that starts the gateway.
         unresponsive_after_s: longest time without a heartbeat before a worker is killed.
         rhoconnect_push: whether the RhoConnect Push service has its own socket, if the settings enable it.
     """
@@ -99,6 +100,7 @@ class ServerOptions(msgspec.Struct, frozen=True):
     port: int = 9292
     workers: int = 1
     module: str = "gateway.server.worker"
+    command: str = "serve"
     unresponsive_after_s: float = UNRESPONSIVE_AFTER_S
     rhoconnect_push: bool = True
 
@@ -284,6 +286,7 @@ class Supervisor:
             slot=state.number,
             gateway_id=self._gateway_id,
             module=self._options.module,
+            command=self._options.command,
             socket_fd=listener.fileno(),
             status_fd=status,
             rhoconnect_push_fd=None if self._rhoconnect_push is None else self._rhoconnect_push.fileno(),

@@ -1,4 +1,4 @@
-"""`rhopush rhoconnect_push` in the place of rhoconnect-push: a real process over what that left in Redis."""
+"""`rhopush rps` in the place of rhoconnect-push: a real process over what that left in Redis."""
 
 import asyncio
 import json
@@ -131,3 +131,18 @@ async def test_a_wrong_config_ends_with_2_and_one_line(tmp_path: Path) -> None:
         _, said = await process.communicate()
     assert process.returncode == 2
     assert said.decode().splitlines() == [f"rhopush rps: {tmp_path}/config.json: expected a JSON object"]
+
+
+async def test_an_error_of_a_worker_begins_with_the_name_of_the_command(tmp_path: Path) -> None:
+    with RedisServer("valkey", options={"cluster-enabled": "yes"}) as server:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", RUN, "rps", "-p", "0", "-r", server.address, "--data-dir", str(tmp_path)),
+            cwd=ROOT,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(BUDGET_S):
+            _, said = await process.communicate()
+    assert process.returncode == 2
+    (line,) = [line for line in said.decode().splitlines() if line.startswith("rhopush ")]
+    assert line.startswith("rhopush rps: ")
+    assert "cluster mode" in line
