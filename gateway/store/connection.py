@@ -494,6 +494,6 @@ class RedisConnection:
             self.error = protocol.reason or "connection lost"
             if protocol.reason is not None and time.monotonic() - self._logged_s > _LOG_INTERVAL_S:
                 self._logged_s = time.monotonic()
-                _log.error("redis_connection_closed", connection=self._name, error=protocol.reason)
+                _log.warning("redis_connection_closed", connection=self._name, error=protocol.reason)
             if self._on_down is not None:
                 self._on_down()

@@ -252,6 +252,7 @@ async def test_a_server_that_stays_a_replica_is_logged_at_intervals(
             ("redis_connection_closed", "one")
         ]
         assert logged[0]["error"].startswith("READONLY")
+        assert logged[0]["log_level"] == "warning"
         monkeypatch.setattr(connection_module, "_LOG_INTERVAL_S", -1.0)
         with capture_logs() as logged:
             await _refused(one.connection)
