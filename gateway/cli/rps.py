@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     """
     settings = _given(args) if args.config is None else read_config(args.config)
     translated = translate(settings, os.environ, args.data_dir, args.metrics_port)
-    log = PlainLog("settings")
+    log = PlainLog("settings", level=translated.settings.log_level)
     for warning in translated.warnings:
         log.warning("settings_warning", text=warning)
     plan = ServerOptions(

@@ -20,18 +20,21 @@ A config.json is used alone: settings that it omits have rhoconnect-push's defau
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast, get_args
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
 from gateway.errors import BadSetting
+from gateway.logs.levels import LogLevel
 from gateway.settings.kinds import URL_PATTERN
 from gateway.settings.model import MetricsSettings, RhoConnectPushSettings, Settings
 from gateway.system.secret import Secret
 from protocols.json_syntax import find_fault
 
 _METRICS_PORT: Final = "RHOPUSH_METRICS_PORT"
+_LOG_LEVEL: Final = "RHOPUSH_LOG_LEVEL"
+_LEVELS: Final[tuple[str, ...]] = get_args(LogLevel)
 WAIT_MAX_S: Final = 90.0
 """Longest wait of a poll: Windows devices end it after 100 s, Android devices after 120 s (contract §9.1)."""
 
@@ -116,12 +119,13 @@ def translate(
 
     Args:
         given: all settings, by rhoconnect-push's names.
-        environ: the process environment: `PORT`, `REDISTOGO_URL`, `REDIS`, `RHOPUSH_METRICS_PORT`.
+        environ: the process environment: `PORT`, `REDISTOGO_URL`, `REDIS`, `RHOPUSH_METRICS_PORT`,
+            `RHOPUSH_LOG_LEVEL`.
         data_dir: folder of the locks.
         metrics_port: port of a listener for metrics; None: from the environment, or none.
 
     Raises:
-        BadSetting: a value is not a number, not a port, or not an address.
+        BadSetting: a value is not a number, not a port, not an address, or not a level.
     """
     number = _numbers(given)
     wait_s = number("ansResponseTimeout") / 1000
@@ -143,6 +147,7 @@ def translate(
         rhoconnect_push=rhoconnect_push,
         data_dir=data_dir,
         metrics=_metrics(metrics_port, environ),
+        log_level=_log_level(environ),
     )
     port = _port("PORT", environ["PORT"]) if environ.get("PORT") else rhoconnect_push.port
     return TranslatedSettings(settings, port, tuple(_warnings(given, wait_s)))
@@ -155,6 +160,15 @@ def _metrics(port: int | None, environ: Mapping[str, str]) -> MetricsSettings:
             raise BadSetting(f"{_METRICS_PORT}: expected a port, found {text!r}", field="metrics.port")
         port = int(text)
     return MetricsSettings(port)
+
+
+def _log_level(environ: Mapping[str, str]) -> LogLevel:
+    level = environ.get(_LOG_LEVEL) or "info"
+    if level not in _LEVELS:
+        raise BadSetting(
+            f"{_LOG_LEVEL}: expected one of {', '.join(_LEVELS)}, found {level!r}", field="log_level"
+        )
+    return cast("LogLevel", level)
 
 
 def _warnings(given: Mapping[str, str], wait_s: float) -> list[str]:

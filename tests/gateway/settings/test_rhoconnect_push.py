@@ -120,6 +120,18 @@ def test_the_environment_names_redis_and_port(tmp_path: Path) -> None:
     assert (found.settings.redis.reveal(), found.port) == ("redis://:pw@there:1/2", 81)
 
 
+def test_the_environment_has_the_level_of_the_log(tmp_path: Path) -> None:
+    levels = {
+        level: translated(tmp_path, SHIPPED, RHOPUSH_LOG_LEVEL=level) for level in ("", "debug", "error")
+    }
+    assert [one.settings.log_level for one in levels.values()] == ["info", "debug", "error"]
+    with pytest.raises(BadSetting) as raised:
+        translated(tmp_path, SHIPPED, RHOPUSH_LOG_LEVEL="loud")
+    assert raised.value.message == (
+        "RHOPUSH_LOG_LEVEL: expected one of debug, info, warning, error, found 'loud'"
+    )
+
+
 def test_ignored_settings_are_reported(tmp_path: Path) -> None:
     config = {**SHIPPED, "ansResponseTimeout": 1000, "clearDataBase": "y", "colour": "red"}
     warnings = translated(tmp_path, config).warnings
