@@ -207,18 +207,26 @@ class Http2Lane(Lane):
             if status == 200 and kind is _ANSWERED:
                 accepted.append(delivery)
                 delivery.batch.accept(delivery.index)
-            elif kind is OutcomeKind.UNTRIED:
-                self._untried(delivery)
-            elif kind is OutcomeKind.UNKNOWN:
-                self._times.answered(delivery, 0)
-                reason = "deadline" if outcome.reason == "deadline" else "connection_lost"
-                self._later(delivery, Verdict(VerdictKind.UNKNOWN, reason), 0)
-            else:
-                self._times.answered(delivery, status)
-                self._judge(delivery, outcome)
+                continue
+            try:
+                self._on_failure(delivery, outcome)
+            except BAD_DATA as error:  # the other deliveries must not be lost with it
+                self._fail(delivery, error)
         if accepted:
             self._times.accepted(accepted)
             self._accept(accepted)
+
+    def _on_failure(self, delivery: Delivery, outcome: RequestOutcome) -> None:
+        """Handle an outcome that is not a response of 200."""
+        if outcome.kind is OutcomeKind.UNTRIED:
+            self._untried(delivery)
+        elif outcome.kind is OutcomeKind.UNKNOWN:
+            self._times.answered(delivery, 0)
+            reason = "deadline" if outcome.reason == "deadline" else "connection_lost"
+            self._later(delivery, Verdict(VerdictKind.UNKNOWN, reason), 0)
+        else:
+            self._times.answered(delivery, outcome.status)
+            self._judge(delivery, outcome)
 
     def on_connections_changed(self, connected: int, error: str | None) -> None:
         """Update the number of usable connections."""

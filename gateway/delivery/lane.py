@@ -403,7 +403,7 @@ class Lane(ABC):
             return Verdict(VerdictKind.LATER, RhoPushError.label)
 
     def _fail(self, delivery: Delivery, error: Exception) -> None:
-        """Reject a delivery that cannot be sent because of its data."""
+        """Reject a delivery that cannot be sent, or whose response cannot be judged, because of its data."""
         if not isinstance(error, InputError):
             _log.error("delivery_request_failed", lane=self.name, exc_info=error)
         self._reject(delivery, error.label if isinstance(error, InputError) else RhoPushError.label)

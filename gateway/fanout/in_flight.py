@@ -8,7 +8,7 @@ Writes are repeated until Redis answers; settling and saving are idempotent.
 import asyncio
 import contextlib
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -242,12 +242,20 @@ class InFlight:
 
     def on_complete(self, batch: DeliveryBatch) -> None:
         """Settle a batch of which every delivery has a verdict, unless its lease is lost."""
-        if not batch.lease_lost:
+        if batch.lease_lost:
+            return
+        try:
             if batch.postponed and self._cancelled.ids:
                 self._cancelled.end_postponed(batch)
             if batch.trace is not None:
                 batch.trace.ended(batch)
-            self.settle(self._notify_local_waiters(build_settlement(batch, self.events)))
+            settlement = self._notify_local_waiters(build_settlement(batch, self.events))
+        except (
+            BAD_DATA
+        ) as error:  # the outcomes of other batches, which the caller also has, must not be lost with it
+            self._quarantine_in_background(partial(self.quarantine, batch.lease, error))
+            return
+        self.settle(settlement)
 
     def _notify_local_waiters(self, settlement: Settlement) -> Settlement:
         """Notify the callers in this process while the settlement is written: the verdicts of the providers are
@@ -299,10 +307,12 @@ class InFlight:
             batch.lose_lease()  # a later verdict must not settle the batch
         self._writing += 1
         if not await self._try_quarantine(lease, error):
-            retry = partial(self._retry_quarantine, lease, error)
-            task = run_in_background(retry, "quarantine")
-            self._quarantines.add(task)
-            task.add_done_callback(self._quarantines.discard)
+            self._quarantine_in_background(partial(self._retry_quarantine, lease, error))
+
+    def _quarantine_in_background(self, work: Callable[[], Awaitable[None]]) -> None:
+        task = run_in_background(work, "quarantine")
+        self._quarantines.add(task)
+        task.add_done_callback(self._quarantines.discard)
 
     async def _try_quarantine(self, lease: Lease, error: Exception) -> bool:
         try:

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.delivery import lane as lane_module
-from gateway.delivery.batch import OPEN, Delivery, DeliveryBatch
+from gateway.delivery.batch import ACCEPTED, OPEN, Delivery, DeliveryBatch
 from gateway.delivery.circuit_breaker import CLOSED_BREAKER, BreakerEvent
 from gateway.delivery.dead_tokens import IgnoredTokenReports
 from gateway.delivery.http2_lane import UNTRIED_MAX, Http2Lane, LaneOptions
@@ -112,6 +113,27 @@ async def test_a_rejection_of_one_delivery_shows_that_the_credential_is_accepted
     lane.on_outcomes([refused(delivery, b'{"reason":"PayloadEmpty"}')])
     assert not lane.halted
     assert [reason for _, reason in delivery.batch.other_verdicts.values()] == ["PayloadEmpty"]
+
+
+async def test_a_defect_at_one_outcome_costs_no_other_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = lane_of("one")
+    defective, other, accepted = deliveries(route_of(lane), 3)
+    judge = Http2Lane._judge
+
+    def failing(lane: Http2Lane, delivery: Delivery, outcome: RequestOutcome) -> None:
+        if delivery is defective:
+            raise LookupError("a defect")
+        judge(lane, delivery, outcome)
+
+    monkeypatch.setattr(Http2Lane, "_judge", failing)
+    body = b'{"reason":"PayloadEmpty"}'
+    with capture_logs() as logs:
+        outcomes = [refused(defective, body), refused(other, body)]
+        lane.on_outcomes([*outcomes, RequestOutcome(accepted, OutcomeKind.ANSWERED, status=200)])
+    reasons = {index: reason for index, (_, reason) in other.batch.other_verdicts.items()}
+    assert reasons == {defective.index: RhoPushError.label, other.index: "PayloadEmpty"}
+    assert accepted.batch.states[accepted.index] == ACCEPTED
+    assert [line["event"] for line in logs] == ["delivery_request_failed"]
 
 
 async def test_the_other_environment_may_refresh_its_provider_token_for_a_delivery() -> None:

@@ -1,4 +1,4 @@
-"""The loops that save verdicts and renew leases continue after a defect: without them, entries would be repeated."""
+"""A defect at one entry concerns no other entry, and does not end the loops that save verdicts and renew leases."""
 
 import asyncio
 from collections.abc import MutableMapping, Sequence
@@ -9,9 +9,11 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from gateway.delivery.batch import DeliveryBatch
 from gateway.fanout import in_flight as module
-from gateway.queue.consumer import BatchProgress
+from gateway.queue.consumer import BatchProgress, Settlement
 from gateway.queue.entries import Lease
+from gateway.queue.outbox import EventPlan
 from gateway.simulators import ApnsSimulator
 from gateway.store import keys
 from tests.support.rhoconnect import apple, lay_user
@@ -94,3 +96,32 @@ async def test_leases_are_renewed_after_a_defect(
             await one.in_flight.close()
         assert defects_of(logs) == ["in flight:renew", "in flight:renew"]
         apns.release()
+
+
+async def test_a_batch_that_cannot_be_settled_is_quarantined_and_the_others_are_settled(
+    redis_address: str,
+    redis_client: Redis,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    apns: ApnsSimulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    build = module.build_settlement
+
+    def failing(batch: DeliveryBatch, events: EventPlan) -> Settlement:
+        if batch.pings[0].message == "defective":
+            raise LookupError("a defect")
+        return build(batch, events)
+
+    monkeypatch.setattr(module, "build_settlement", failing)
+    async with pipeline(redis_address, tmp_path, settings) as one:
+        await lay_user(redis_client, "bob", [apple("ab" * 32)])
+        apns.hold()
+        await one.append("bob", message="defective")
+        other = await one.append("bob", message="good")
+        await one.planner.deliver(await one.read(keys.PINGS))
+        await until(lambda: len(apns.received) == 2)
+        apns.release()  # both outcomes arrive together
+        await one.done(other)
+        await until(lambda: redis_client.exists(keys.UNREADABLE))
+        await until(lambda: one.in_flight.empty)
