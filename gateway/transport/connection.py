@@ -135,10 +135,12 @@ class ProviderConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         reason = "connection lost" if exc is None else f"connection lost: {describe(exc)}"
-        self._give_outcomes(self.machine.lost(reason))
-        self._leave()
-        self.ended.set_result(None)
-        self._owner.connection_gone(self)
+        try:
+            self._give_outcomes(self.machine.lost(reason))
+        finally:  # also after a defect of the feed: the pool opens another connection, and its close waits for this one
+            self._leave()
+            self.ended.set_result(None)
+            self._owner.connection_gone(self)
 
     def pump(self) -> None:
         """Fill free streams, write the output, return the resulting outcomes, and close if the machine is finished.
@@ -207,8 +209,10 @@ class ProviderConnection(asyncio.Protocol):
             self.successes += sum(200 <= outcome.status < 300 for outcome in outcomes)
         if outcomes:
             self.giving_outcomes = True
-            self._feed.on_outcomes(outcomes)
-            self.giving_outcomes = False
+            try:
+                self._feed.on_outcomes(outcomes)
+            finally:
+                self.giving_outcomes = False
 
     def _close_if_done(self, transport: asyncio.Transport) -> None:
         if self.machine.state is ConnectionState.CLOSED:

@@ -231,6 +231,39 @@ async def test_the_back_off_is_kept_however_often_the_feed_wakes(make_pool: Make
     provider.sock.close()
 
 
+class Defective(ListFeed):
+    """A lane whose first outcomes meet a defect."""
+
+    defects = 1
+
+    def on_outcomes(self, outcomes: Sequence[RequestOutcome]) -> None:
+        if self.defects:
+            self.defects -= 1
+            raise KeyError("a defect")
+        super().on_outcomes(outcomes)
+
+
+async def test_a_defect_of_the_lane_neither_keeps_a_lost_connection_nor_blocks_the_close(
+    make_pool: MakePool,
+) -> None:
+    def script(peer: Peer, one: StreamRequest) -> None:
+        if peer is provider.peers[0]:
+            peer.cut()
+        else:
+            answer(peer, one)
+
+    reported: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    async with Provider(script, limit=1) as provider:
+        feed = Defective(2)
+        pool = make_pool(provider, feed)
+        await feed.until(lambda: feed.statuses == [200])
+        assert (pool.connected, pool.in_flight) == (1, 0)
+        async with asyncio.timeout(10):
+            await pool.close(60.0)
+    assert [type(error) for error in reported] == [KeyError]
+
+
 class Leaving(ListFeed):
     """A lane that retires a connection on a scripted outcome, and sends unaccepted requests again."""
 
