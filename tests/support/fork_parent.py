@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import IO, Final, NamedTuple, NoReturn
@@ -97,7 +98,11 @@ class ForkedWorker:
 def _forked() -> int:
     """Fork. Signals to the new process wait until `_exit_with` has set their default handlers."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # From Python 3.12 on, fork warns in a process with threads: the supervisor's writes its log, and the fork makes
+        # one of its own.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid

@@ -64,7 +64,7 @@ ENTRIES = {
     "users of another type": as_list(entry(), 2, [["", 0, [1, 2]]]),
     "users as text": as_list(entry(), 2, [["", 0, "bob"]]),
     "another version": encode({"version": 9}),
-    "a deep ping": b"\x93" + encode(BATCH) + b"\x01\x91\x95\xa0\x00\x91\xa3bob\x90" + nested(5_000),
+    "a deep ping": b"\x93" + encode(BATCH) + b"\x01\x91\x95\xa0\x00\x91\xa3bob\x90" + nested(100_000),
 }
 BROADCASTS = {
     "a thousand million chunks": entry(chunk_count=10**9),
