@@ -24,7 +24,7 @@ from gateway.store.address import RedisAddress, all_addresses, main_address, que
 from gateway.store.command_encoding import CheckedEncoder
 from gateway.store.error_replies import is_of_command, to_store_error, words_of
 from gateway.store.error_text import error_text
-from gateway.store.redis_py_connections import with_own_connections
+from gateway.store.redis_py_connections import close_at_once, with_own_connections
 from gateway.store.redis_py_pool import CONNECTIONS_MAX, with_bounded_pool
 from protocols.numbers import whole
 
@@ -204,7 +204,7 @@ async def _ask(address: RedisAddress, node: Node) -> Node:
         host, port = await watch.discover_master(address.service)
     finally:
         for sentinel in watch.sentinels:
-            await sentinel.aclose()
+            await close_at_once(sentinel)
     return str(host), int(port)
 
 

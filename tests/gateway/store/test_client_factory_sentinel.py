@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Connection
 
 from gateway.errors import StoreDown
 from gateway.store.address import RedisAddress
-from gateway.store.client_factory import client, locate
+from gateway.store.client_factory import ask_sentinels, client, locate
 from gateway.store.connection import RedisConnection
 from tests.support.ports import free_port
 from tests.support.redis import KINDS, RedisServer
@@ -55,6 +56,32 @@ async def test_a_silent_sentinel_does_not_delay_the_master_connection(
         assert await connection.call("PING") == b"PONG"
     finally:
         await connection.close()
+
+
+async def test_a_question_leaves_no_connection_at_whichever_turn_of_the_loop_it_is_cancelled(
+    sentinel: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, port = sentinel
+    opened: list[Connection] = []
+    connect = Connection.connect_check_health
+
+    async def recorded(connection: Connection, *words: bool) -> None:
+        opened.append(connection)
+        await connect(connection, *words)
+
+    monkeypatch.setattr(Connection, "connect_check_health", recorded)
+    answers: set[bool] = set()
+    for turns in range(60):
+        question = asyncio.create_task(ask_sentinels(watched(port, port)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.0003 * (turns % 4))
+        question.cancel()
+        await asyncio.wait([question])
+        answers.add(question.cancelled())
+        assert not any(connection.is_connected for connection in opened), f"cancelled after {turns} turns"
+    assert len(opened) > 60
+    assert answers == {True, False}
 
 
 async def test_a_silent_sentinel_delays_a_client_by_its_timeout_at_most(
