@@ -1,15 +1,17 @@
 """Fixtures for every test: a real store of each kind, and the gateway as a real process."""
 
+import asyncio
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from gateway.system.open_files import raise_open_files_limit
+from tests.support.event_loop import PatientLoop
 from tests.support.forks import Forks
 from tests.support.gateway import Gateway
 from tests.support.order import order
@@ -33,6 +35,11 @@ raise_open_files_limit(OPEN_FILES)
 # Hundreds of processes are started: without kept bytecode each would compile every module of the gateway again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run every asynchronous test on this event loop."""
+    return {"asyncio": PatientLoop}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,14 +1,19 @@
 """The fixtures themselves: what every other test stands on."""
 
 import asyncio
+import gc
 import os
 import signal
+import socket
+import warnings
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
+from gateway.simulators.authority import Authority
 from tests.conftest import StartGateway
+from tests.support.event_loop import PatientLoop
 from tests.support.order import LONG_FILES, order
 from tests.support.redis import RedisServer
 from tests.support.rhoconnect import android, apple, lay_admin, lay_user, lay_users
@@ -116,3 +121,39 @@ def test_long_tests_may_be_more_than_a_stretch_and_workers_than_tests() -> None:
 
 def test_every_long_file_is_there() -> None:
     assert [file for file in LONG_FILES if not (Path(__file__).parents[1] / file).exists()] == []
+
+
+class Ending(asyncio.Protocol):
+    """Closes each connection as soon as its handshake has ended."""
+
+    def __init__(self, made: asyncio.Event) -> None:
+        self._made = made
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+        self._made.set()
+
+
+def test_the_end_of_a_loop_waits_for_the_connections_that_close() -> None:
+    """Otherwise Python reports an unclosed connection as an error of this test or of a later one."""
+    authority = Authority()
+
+    async def run() -> None:
+        loop, made = asyncio.get_running_loop(), asyncio.Event()
+        context = authority.server_context([])
+        server = await loop.create_server(lambda: Ending(made), "127.0.0.1", 0, ssl=context)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            client = socket.create_connection(("127.0.0.1", port))
+            client = await asyncio.to_thread(
+                authority.client_context(()).wrap_socket, client, server_hostname="127.0.0.1"
+            )
+            await made.wait()
+        loop.call_later(0.05, client.close)
+
+    with warnings.catch_warnings(record=True) as reported:
+        warnings.simplefilter("always")
+        with asyncio.Runner(loop_factory=PatientLoop) as runner:
+            runner.run(run())
+        gc.collect()
+    assert [str(one.message) for one in reported] == []

@@ -175,9 +175,11 @@ async def test_the_last_event_is_pushed_after_a_short_outage_of_redis(
     pushes, book = Pushes(), Book()
     async with gateways(short_path, store, 1, pushes) as (made, redis):
         await publish(redis, book, random.Random(3), 500, 0.1)
-        await redis.client_kill_filter(_type="pubsub")
-        await redis.client_kill_filter(_type="normal", skipme=True)
-        listeners = await redis.pubsub_numsub(CHANNEL)
+        async with redis.pipeline(transaction=True) as pipe:  # no connection is established meanwhile
+            pipe.client_kill_filter(_type="pubsub")
+            pipe.client_kill_filter(_type="normal", skipme=True)
+            pipe.pubsub_numsub(CHANNEL)
+            *_, listeners = await pipe.execute()
         await until(lambda: listening(redis))
         await publish(redis, book, random.Random(4), 500, 0.1)
         await until(lambda: not book.missing(pushes), 20)

@@ -108,10 +108,11 @@ async def test_an_unresponsive_connection_is_closed_and_its_append_determined(st
 async def test_while_a_lost_append_is_resolved_each_answer_is_correct(stage: Stage) -> None:
     stage.proxy.lose(APPEND)
     answers = await asyncio.gather(*(stage.worker.ping("bob", message=f"ping {n}") for n in range(20)))
-    promised = [f"ping {n}" for n, answer in enumerate(answers) if answer.status == 200]
+    promised = {f"ping {n}": answer.ping_id for n, answer in enumerate(answers) if answer.status == 200}
     assert promised
     assert {answer.status for answer in answers} <= {200, 503}
-    await stage.worker.done(await accepted_again(stage, "after"))
+    for ping_id in (*promised.values(), await accepted_again(stage, "after")):
+        await stage.worker.done(ping_id)
     assert sorted(map(str, alerts(stage))) == sorted([*promised, "after"])
 
 

@@ -18,6 +18,7 @@ from protocols.devices import mask
 from tests.support.providers import provider_settings
 from tests.support.rhoconnect import Client, android, apple, lay_user, lay_users, rhoconnect_push_client
 from tests.support.worker import Worker, working
+from tests.support.worker_core import until
 
 APPLE_PIN = "ab" * 32
 FCM_PIN = "fcm-token:" + "A" * 140
@@ -84,6 +85,12 @@ async def dump(redis: Redis) -> dict[bytes, Any]:
     return found
 
 
+async def recorded(redis: Redis) -> bool:
+    """Whether the worker has recorded all changes of users and devices, of which the last one is made here."""
+    await redis.set("client:ff:device_pin", "x", nx=True)
+    return bool(await redis.hexists(keys.CHANGE_LOG, "ff"))
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -141,6 +148,7 @@ async def test_a_message_of_rhoconnect_push_is_the_one_that_waits_in_the_mailbox
 async def test_nothing_is_written_and_no_request_begins(running: Setup) -> None:
     many = [apple(f"{number:064x}") for number in range(80)]
     await lay_users(running.redis, {"bob": [apple(APPLE_PIN)], "eve": [android(FCM_PIN)], "large": many})
+    await until(lambda: recorded(running.redis))
     before = await dump(running.redis)
     metrics = (await running.worker.request("GET", "/metrics")).body
     found = await running.explain("bob", "eve", "large", "nobody")
@@ -263,6 +271,7 @@ async def test_a_lane_that_is_down_is_a_note(running: Setup) -> None:
 async def test_fcm_validates_and_apns_cannot(running: Setup) -> None:
     bad = android("no token", device_app_id="other")
     await lay_user(running.redis, "bob", [apple(APPLE_PIN), android(FCM_PIN), bad])
+    await until(lambda: recorded(running.redis))
     before = await dump(running.redis)
     found = await running.explain("bob", validate=True)
     verdicts = {row["client_id"]: row["validation"]["verdict"] for row in found["devices"]}

@@ -10,6 +10,7 @@ from gateway.errors import StoreDown
 from gateway.registry.registry import DeviceRegistry, changes
 from gateway.store import keys
 from gateway.store.connection import RedisConnection
+from tests.support.redis import RedisServer
 from tests.support.rhoconnect import Client, android, apple, lay_user, lay_users
 
 SYNCED_MS = 1_795_514_400_000
@@ -158,14 +159,17 @@ async def test_prefetched_users_are_read_once(registry: DeviceRegistry, redis_cl
     assert not registry._prefetched
 
 
-async def test_a_change_during_a_prefetch_counts(registry: DeviceRegistry, redis_client: Redis) -> None:
+async def test_a_change_during_a_prefetch_counts(
+    registry: DeviceRegistry, redis_server: RedisServer, redis_client: Redis
+) -> None:
     await lay_user(redis_client, "bob", [apple("ab")])
     registry.cache.enabled = True
     registry.prefetch(["bob"])
     asked = asyncio.ensure_future(registry.devices_of(["bob"]))
     await asyncio.sleep(0)
+    with redis_server.client() as blocking:  # no reply to the prefetch is read meanwhile
+        blocking.delete(keys.user("bob", "clients"))
     registry.invalidate({"bob"})
-    await redis_client.delete(keys.user("bob", "clients"))
     assert [one.unknown or not one.devices for one in await asked] == [True]
 
 

@@ -19,6 +19,7 @@ def poll(client: Wire, phone: Phone) -> None:
 
 async def test_at_the_limit_new_connections_are_refused_and_no_poll_is_closed(service: House) -> None:
     phones = [await service.new_phone() for _ in range(3)]
+    await until_empty(service)
     service.service._limits.setting = 3
     async with AsyncExitStack() as stack:
         polls = [await stack.enter_async_context(service.wire()) for _ in phones]
@@ -38,6 +39,7 @@ async def test_at_the_limit_new_connections_are_refused_and_no_poll_is_closed(se
 
 async def test_an_idle_connection_makes_room_for_a_new_one(service: House) -> None:
     phone = await service.new_phone()
+    await until_empty(service)
     service.service._limits.setting = 3
     async with AsyncExitStack() as stack:
         waiting = await stack.enter_async_context(service.wire())

@@ -376,14 +376,19 @@ async def test_a_request_in_chunks_is_the_same_request(service: House, chunk: in
         f"POST /messageQueue/{phone.token} HTTP/1.1\r\nHost: push\r\nContent-Type: application/json\r\n"
         f"Expect: 100-continue\r\nContent-Length: {len(body)}\r\nAuthorization: {basic(APP)}\r\n\r\n"
     ).encode()
+
+    async def send(wire: Wire, data: bytes) -> None:
+        for start in range(0, len(data), chunk):
+            wire.writer.write(data[start : start + chunk])
+            await wire.writer.drain()
+            await asyncio.sleep(0)
+
     async with service.wire() as wire:
-        for data in (head, body):
-            for start in range(0, len(data), chunk):
-                wire.writer.write(data[start : start + chunk])
-                await wire.writer.drain()
-                await asyncio.sleep(0)
+        await send(wire, head)
+        # A server that has already received a part of the body may omit it (RFC 9110 §10.1.1).
         assert (await wire.reader.readline()) == b"HTTP/1.1 100 Continue\r\n"
         await wire.reader.readline()
+        await send(wire, body)
         assert (await wire.answer()).status == 204
     assert len(await service.queued(phone.instance)) == 1
 

@@ -69,25 +69,22 @@ async def tls_before(server: RedisServer, folder: Path) -> AsyncIterator[str]:
     authority = Authority()
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(authority.ca_pem)
-    tasks: set[asyncio.Task[None]] = set()
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-        writer.close()
+        try:
+            with contextlib.suppress(OSError):
+                while data := await reader.read(65_536):
+                    writer.write(data)
+        finally:
+            writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_unix_connection(str(server.socket))
-        tasks.update((asyncio.create_task(pass_on(reader, inner_writer)),))
-        tasks.update((asyncio.create_task(pass_on(inner_reader, writer)),))
+        await asyncio.gather(pass_on(reader, inner_writer), pass_on(inner_reader, writer))
 
     front = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=authority.server_context([]))
     async with front:
         yield f"127.0.0.1:{front.sockets[0].getsockname()[1]}/0?ssl_ca_certs={ca_file}"
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,6 +8,7 @@ import uvloop
 
 from gateway.transport.feed import Endpoint
 from gateway.transport.pool import ConnectionPool, Tuning
+from tests.support.event_loop import PatientLoop
 from tests.support.provider import ListFeed, Provider
 
 QUICK = Tuning(backoff_first_s=0.01, backoff_most_s=0.05)
@@ -16,7 +17,7 @@ MakePool = Callable[..., ConnectionPool]
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run every test of this folder on each."""
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {"asyncio": PatientLoop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
