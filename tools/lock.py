@@ -26,7 +26,7 @@ PYTHON: Final = "3.11"
 FILES: Final[Mapping[str, str]] = {
     "build.txt": "packages that install and build packages: pip, the build back end and its dependencies",
     "dev.txt": "packages that `make test`, `make check`, `make bench` and `make docs` need",
-    "image.txt": "packages of the image: the gateway's and those of the extra `tracing`",
+    "tracing.txt": "packages of a gateway with the extra `tracing`, and of the image",
     "runtime.txt": "packages that the gateway needs",
 }
 """The lock files, in the order in which they are made: each agrees with those before it."""
@@ -114,7 +114,7 @@ def _compile(folder: Path, name: str, *, keep: bool) -> None:
     sources = {
         "build.txt": ["build.in"],
         "dev.txt": ["pyproject.toml", "macs.in", "--all-extras", "--constraints", "build.txt"],
-        "image.txt": ["pyproject.toml", "--extra", "tracing", "--constraints", "dev.txt"],
+        "tracing.txt": ["pyproject.toml", "--extra", "tracing", "--constraints", "dev.txt"],
         "runtime.txt": ["pyproject.toml", "--constraints", "dev.txt"],
     }
     command: Sequence[str] = (

@@ -52,7 +52,7 @@ def test_no_lock_file_names_a_host_or_a_folder(name: str) -> None:
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize(
     ("name", "extras"),
-    [("runtime.txt", ()), ("image.txt", ("tracing",)), ("dev.txt", ("test", "bench", "check", "docs"))],
+    [("runtime.txt", ()), ("tracing.txt", ("tracing",)), ("dev.txt", ("test", "bench", "check", "docs"))],
 )
 def test_each_platform_gets_one_version_of_all_that_pyproject_asks_for(
     name: str, extras: tuple[str, ...], python: str, machine: tuple[str, str]
@@ -87,12 +87,12 @@ def test_files_for_other_platforms_are_among_the_hashes() -> None:
     assert hashes["uvloop"] > 20
 
 
-def test_the_runtime_is_a_part_of_the_image_which_is_a_part_of_what_is_tested() -> None:
-    runtime, image, tested = (
+def test_the_runtime_is_a_part_of_the_packages_with_tracing_and_these_of_what_is_tested() -> None:
+    runtime, tracing, tested = (
         {str(requirement).split(";")[0] for requirement, _ in entries(name)}
-        for name in ("runtime.txt", "image.txt", "dev.txt")
+        for name in ("runtime.txt", "tracing.txt", "dev.txt")
     )
-    assert runtime < image < tested
+    assert runtime < tracing < tested
     assert {str(requirement) for requirement, _ in entries("build.txt")} <= {*tested, *_pips()}
 
 
