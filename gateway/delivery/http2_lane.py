@@ -209,14 +209,14 @@ class Http2Lane(Lane):
                 delivery.batch.accept(delivery.index)
                 continue
             try:
-                self._on_failure(delivery, outcome)
+                self._on_other_outcome(delivery, outcome)
             except BAD_DATA as error:  # the other deliveries must not be lost with it
                 self._fail(delivery, error)
         if accepted:
             self._times.accepted(accepted)
             self._accept(accepted)
 
-    def _on_failure(self, delivery: Delivery, outcome: RequestOutcome) -> None:
+    def _on_other_outcome(self, delivery: Delivery, outcome: RequestOutcome) -> None:
         """Handle an outcome that is not a response of 200."""
         if outcome.kind is OutcomeKind.UNTRIED:
             self._untried(delivery)
