@@ -1,11 +1,12 @@
-"""Detection of changed files, check by check, without a clock."""
+"""Detection of changed files, check by check, with a clock under control."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gateway.server.reload import SettingsReloader
+from gateway.server.reload import STABLE_S, SettingsReloader
 from gateway.settings import Settings, load, loading
 
 GOOD = "development: {gateway: {drain_s: %d, apns: {ca_file: ca.pem}}}"
@@ -17,9 +18,14 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "settings.yml"
 
 
+def reloader(file: Path, read: Callable[[], Settings]) -> SettingsReloader:
+    """A reloader whose checks are a second apart."""
+    return SettingsReloader(file, read, read(), itertools.count().__next__)
+
+
 @pytest.fixture
 def reading(file: Path) -> SettingsReloader:
-    return SettingsReloader(file, lambda: load(file, None, {}), load(file, None, {}))
+    return reloader(file, lambda: load(file, None, {}))
 
 
 def test_unchanged_files_are_no_change(reading: SettingsReloader) -> None:
@@ -35,6 +41,21 @@ def test_a_change_counts_when_two_checks_find_it_equal(reading: SettingsReloader
     settings = reading.reload().settings
     assert settings is not None and settings.drain_s == 333
     assert not reading.changed()
+
+
+def test_checks_within_a_moment_do_not_show_that_a_file_is_complete(file: Path) -> None:
+    now_s = [0.0]
+    reading = SettingsReloader(
+        file, lambda: load(file, None, {}), load(file, None, {}), clock=lambda: now_s[0]
+    )
+    for text in ("development:", GOOD % 22):
+        file.write_text(text)
+        now_s[0] += STABLE_S
+        assert [reading.changed() for _ in range(3)] == [False, False, False]
+        now_s[0] += STABLE_S / 2
+        assert not reading.changed()
+    now_s[0] += STABLE_S
+    assert reading.changed()
 
 
 def test_an_invalid_file_is_refused_once_and_the_corrected_one_accepted(
@@ -72,7 +93,7 @@ def test_a_file_that_was_removed_or_emptied_changes_nothing_until_it_is_there_ag
     """Without a named file the defaults would apply: they have no credentials."""
     monkeypatch.setattr(loading, "DEFAULT_PATH", file)
     path = file if named else None
-    reading = SettingsReloader(file, lambda: load(path, None, {}), load(path, None, {}))
+    reading = reloader(file, lambda: load(path, None, {}))
     lose(file)
     assert [reading.changed(), reading.changed()] == [False, True]
     found = reading.reload()
@@ -89,7 +110,7 @@ def test_a_file_that_was_removed_or_emptied_changes_nothing_until_it_is_there_ag
 def test_a_file_that_is_created_later_applies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "settings.yml"
     monkeypatch.setattr(loading, "DEFAULT_PATH", file)
-    reading = SettingsReloader(file, lambda: load(None, None, {}), load(None, None, {}))
+    reading = reloader(file, lambda: load(None, None, {}))
     assert reading.reload().settings is not None
     file.write_text(GOOD % 22)
     settings = reading.reload().settings
@@ -105,7 +126,7 @@ def test_a_change_during_the_load_is_loaded_too(file: Path) -> None:
             file.write_text(contents.pop())
         return found
 
-    reading = SettingsReloader(file, read, load(file, None, {}))
+    reading = SettingsReloader(file, read, load(file, None, {}), itertools.count().__next__)
     file.write_text(contents.pop())
     first = reading.reload().settings
     assert first is not None and first.drain_s == 22
