@@ -50,7 +50,7 @@ async def test_pings_are_accepted_while_resques_redis_is_unreachable(
     redis_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strict: bool
 ) -> None:
     monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.05)
-    monkeypatch.setattr("gateway.store.health._STALE_S", 0.5)
+    monkeypatch.setattr("gateway.store.health._STALE_S", 2.0)
     with RedisServer("valkey") as server:
         async with ApnsSimulator() as apns, FcmSimulator() as fcm:
             said = provider_settings(
@@ -77,7 +77,7 @@ async def test_pings_are_accepted_if_the_redis_of_rhoconnect_push_is_down_at_the
     redis_address: str, redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance_module, "_EVERY_S", 0.05)
-    monkeypatch.setattr("gateway.store.health._STALE_S", 0.5)
+    monkeypatch.setattr("gateway.store.health._STALE_S", 2.0)
     await lay_user(redis_client, "bob", [apple("ab" * 32)])
     async with AsyncExitStack() as stack:
         server = stack.enter_context(RedisServer("valkey"))
@@ -99,13 +99,17 @@ async def test_pings_are_accepted_if_the_redis_of_rhoconnect_push_is_down_at_the
 
 
 async def _degraded(worker: Worker, part: str | None) -> str | None:
-    """Wait until /readyz names this part as the only degraded one, and return its text; None: no part."""
+    """Wait until the worker is ready and /readyz names this part as the only degraded one, and return its text; None:
+    no part.
+
+    On a busy machine, the main Redis may exceed the shortened limit for a moment too.
+    """
     async with asyncio.timeout(30):
         while True:
             answer = await worker.request("GET", "/readyz")
-            assert (answer.status, answer.json()["missing"]) == (200, {})
             found: dict[str, str] = answer.json()["degraded"]
-            if [*found] == ([] if part is None else [part]):
+            ready = answer.status == 200 and not answer.json()["missing"]
+            if ready and [*found] == ([] if part is None else [part]):
                 return found.get(part or "")
             await asyncio.sleep(0.02)
 
