@@ -76,7 +76,7 @@ CONSOLE_HISTORY_S: Final = 2 * 86_400
 PROBE: Final = "rhopush:{q}:probe"
 """A key that never exists: `SET … XX` on it probes whether Redis accepts writes."""
 UNREADABLE: Final = "rhopush:{q}:unreadable_entries"
-"""STREAM: records of entries that no worker could read or plan, newest last: `size` of the record, `stream` and
+"""STREAM: records of entries that no worker could read, plan or settle, newest last: `size` of the record, `stream` and
 `entry` they came from, `reason`, `at_ms` (epoch), `fields` (msgpack list of the entry's fields and values; missing
 if it is longer than `UNREADABLE_ENTRY_BYTES`)."""
 UNREADABLE_MAX: Final = 1_000

@@ -119,9 +119,11 @@ async def test_a_batch_that_cannot_be_settled_is_quarantined_and_the_others_are_
         apns.hold()
         await one.append("bob", message="defective")
         other = await one.append("bob", message="good")
-        await one.planner.deliver(await one.read(keys.PINGS))
+        leases = await one.read(keys.PINGS)
+        await one.planner.deliver(leases)
         await until(lambda: len(apns.received) == 2)
         apns.release()  # both outcomes arrive together
-        await one.done(other)
+        assert (await one.done(other))["state"] == "done"
         await until(lambda: redis_client.exists(keys.UNREADABLE))
-        await until(lambda: one.in_flight.empty)
+        ((_, record),) = await redis_client.xrange(keys.UNREADABLE)
+        assert (record[b"entry"].decode(), record[b"reason"]) == (leases[0].entry, b"LookupError: a defect")
