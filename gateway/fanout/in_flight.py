@@ -298,7 +298,7 @@ class InFlight:
         return None
 
     async def quarantine(self, lease: Lease, error: Exception) -> None:
-        """Quarantine an entry that cannot be read, planned or settled: it is neither lost, nor does it block the stream.
+        """Quarantine an entry that cannot be read, planned or settled, so that it is not lost and blocks nothing.
 
         The write is repeated until it succeeds, after the first attempt in the background: no other work waits for
         it.
