@@ -24,6 +24,7 @@ from protocols.simulation.record import (
     Summary,
     readable,
     source_names,
+    text_of,
     time_in_id,
 )
 
@@ -414,12 +415,12 @@ def _summary(payload: Any, aps: Mapping[str, Any]) -> Summary:
         title = alert.get("title")
         alert = alert.get("body", title)
     return Summary(
-        alert=None if alert is None else str(alert),
+        alert=None if alert is None else text_of(alert),
         badge=aps.get("badge"),
         sound=aps.get("sound"),
         vibrate=payload.get("vibrate", aps.get("vibrate")),
         do_sync=source_names(payload.get("do_sync")),
-        title=None if title is None else str(title),
+        title=None if title is None else text_of(title),
     )
 
 

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from protocols.fcm.simulated_token import IAM_SCOPE, SCOPES, AccessTokens, TokenAnswer
+from protocols.simulation.record import text_of
 
 STS_PATH: Final = "/v1/token"
 METADATA_PATH: Final = "/computeMetadata/v1/"
@@ -122,8 +123,8 @@ class GoogleEndpoints:
             )
             return _status(403, "PERMISSION_DENIED", denied)
         asked = _object(body)
-        scopes, life = asked.get("scope"), _LIFETIME.fullmatch(str(asked.get("lifetime") or "3600s"))
-        if not isinstance(scopes, list) or not SCOPES & set(map(str, scopes)) or life is None:
+        scopes, life = asked.get("scope"), _LIFETIME.fullmatch(text_of(asked.get("lifetime") or "3600s"))
+        if not isinstance(scopes, list) or not SCOPES & set(map(text_of, scopes)) or life is None:
             return _status(400, "INVALID_ARGUMENT", "Request contains an invalid argument.")
         found = self._tokens.issue_to(name, self.accounts[name], now_s)
         expires_s = now_s + min(int(life[1]), self._tokens.life_s, _LIFE_MAX_S)

@@ -14,6 +14,8 @@ import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from protocols.simulation.record import text_of
+
 GRANT: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SCOPES: Final = frozenset(
     {
@@ -151,7 +153,7 @@ class AccessTokens:
         except (jwt.PyJWTError, KeyError):
             return None, "Invalid JWT Signature.", False
         problem = self._problem(claims, account, now_s)
-        return None if problem else account, problem, bool(SCOPES & set(str(claims["scope"]).split()))
+        return None if problem else account, problem, bool(SCOPES & set(text_of(claims["scope"]).split()))
 
     def _problem(self, claims: dict[str, Any], account: Account, now_s: float) -> str:
         issued, expires = claims["iat"], claims["exp"]
@@ -159,7 +161,7 @@ class AccessTokens:
             return "Invalid grant: account not found"
         if claims["aud"] not in self.audiences:
             return "Invalid JWT: Failed audience check."
-        if not {*SCOPES, IAM_SCOPE} & set(str(claims["scope"]).split()):
+        if not {*SCOPES, IAM_SCOPE} & set(text_of(claims["scope"]).split()):
             return "Invalid OAuth scope: none that may send messages."
         if expires <= now_s or issued > now_s + SKEW_S or not 0 < expires - issued <= ASSERTION_MAX_S:
             return (

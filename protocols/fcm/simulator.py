@@ -25,6 +25,7 @@ from protocols.simulation.record import (
     Summary,
     readable,
     source_names,
+    text_of,
     time_in_id,
 )
 
@@ -365,7 +366,8 @@ def _parse(body: bytes) -> Any:
 def _target(message: dict[str, Any]) -> str:
     for name in TARGETS:
         if value := message.get(name):
-            return str(value) if name in ("token", "fid") else f"{name}:{value}"
+            text = text_of(value)
+            return text if name in ("token", "fid") else f"{name}:{text}"
     return ""
 
 
@@ -386,7 +388,7 @@ def _summary(message: dict[str, Any]) -> Summary:
 def _accepted_ms(message: dict[str, Any]) -> int | None:
     """The tag of a notification is the ping's id, unless the sender chose another."""
     notification = _object(_object(message.get("android")).get("notification"))
-    return time_in_id(str(notification.get("tag", "")))
+    return time_in_id(text_of(notification.get("tag", "")))
 
 
 def _object(value: Any) -> dict[str, Any]:

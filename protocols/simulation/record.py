@@ -137,10 +137,15 @@ def readable(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name[:1] != ":" and name not in SECRET_HEADERS}
 
 
+def text_of(value: Any) -> str:
+    """A JSON value as text; "" for an object or a list, which may be nested too deeply for `str`."""
+    return "" if isinstance(value, dict | list) else str(value)
+
+
 def source_names(value: Any) -> tuple[str, ...]:
     """The names in a `do_sync`: a list (APNs) or a comma-separated text (FCM)."""
     if isinstance(value, str):
         return tuple(filter(None, (name.strip() for name in value.split(","))))
     if isinstance(value, list):
-        return tuple(str(name) for name in value)
+        return tuple(map(text_of, value))
     return ()

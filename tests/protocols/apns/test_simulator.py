@@ -305,3 +305,12 @@ def test_no_request_raises_an_unexpected_error(
     assert answer.status in {200, *REASONS.values()}
     assert answer.record is not None
     assert answer.record.line()
+
+
+@pytest.mark.parametrize("name", ["body", "title"])
+def test_a_deeply_nested_text_of_an_alert_ends_no_connection(name: str) -> None:
+    nested = '{"a":' * 900 + '"x"' + "}" * 900
+    payload = json.dumps({"aps": {"alert": {name: "PLACE"}}}).replace('"PLACE"', nested)
+    record = ask(rules().session(), payload=payload.encode()).record
+    assert record is not None
+    assert record.summary.alert == ""

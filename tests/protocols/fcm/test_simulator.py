@@ -1,5 +1,6 @@
 """Rules of the simulated FCM: permissions, refusals and faults."""
 
+import json
 from typing import Any
 
 import orjson
@@ -205,3 +206,17 @@ def test_the_token_endpoint_is_one_of_its_paths() -> None:
     answer = session(faults=["cut"]).answer(headers, b"grant_type=x", NOW_S)
     assert (answer.status, answer.record) == (400, None)
     assert orjson.loads(answer.body)["error"] == "unsupported_grant_type"
+
+
+@pytest.mark.parametrize(
+    "place", ["token", "topic", "android.notification.tag", "data.alert", "notification.title"]
+)
+def test_a_deeply_nested_value_is_refused_by_name(place: str) -> None:
+    message: dict[str, Any] = {} if place in {"token", "topic"} else {"token": "device:1"}
+    *outer, name = place.split(".")
+    inside = message
+    for step in outer:
+        inside = inside.setdefault(step, {})
+    inside[name] = "PLACE"
+    body = json.dumps({"message": message}).replace('"PLACE"', '{"a":' * 1_000 + '"x"' + "}" * 1_000)
+    assert error(ask(session(), body.encode()))["status"] == "INVALID_ARGUMENT"

@@ -1,6 +1,6 @@
 """The record of a push: displayed and hidden content."""
 
-from protocols.simulation.record import SimulatedRecord, Summary, readable, source_names, time_in_id
+from protocols.simulation.record import SimulatedRecord, Summary, readable, source_names, text_of, time_in_id
 
 
 def record(**changes: object) -> SimulatedRecord:
@@ -52,3 +52,15 @@ def test_the_time_of_an_id_is_read() -> None:
     assert time_in_id("01a22fb1ab107a7b80de0cc82edd0000") == 0x01A22FB1AB10
     assert time_in_id("face") is None
     assert time_in_id("01a22fb1ab104a7b80de0cc82edd0000") is None  # a random UUID
+
+
+def test_a_nested_value_has_no_text() -> None:
+    assert [text_of(value) for value in ("a", 5, None, True, {"a": 1}, [1])] == [
+        "a",
+        "5",
+        "None",
+        "True",
+        "",
+        "",
+    ]
+    assert source_names(["A", ["B"]]) == ("A", "")
