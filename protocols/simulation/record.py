@@ -89,7 +89,7 @@ class SimulatedRecord(msgspec.Struct, frozen=True):
         if summary.do_sync:
             words.append("sync=" + ",".join(summary.do_sync))
         words += [
-            f"{name}={value}"
+            f"{name}={text_of(value)}"
             for name, value in (
                 ("badge", summary.badge),
                 ("sound", summary.sound),

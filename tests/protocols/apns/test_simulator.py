@@ -309,8 +309,17 @@ def test_no_request_raises_an_unexpected_error(
 
 @pytest.mark.parametrize("name", ["body", "title"])
 def test_a_deeply_nested_text_of_an_alert_ends_no_connection(name: str) -> None:
-    nested = '{"a":' * 900 + '"x"' + "}" * 900
+    nested = "[" * 1_000 + "]" * 1_000
     payload = json.dumps({"aps": {"alert": {name: "PLACE"}}}).replace('"PLACE"', nested)
     record = ask(rules().session(), payload=payload.encode()).record
     assert record is not None
     assert record.summary.alert == ""
+
+
+@pytest.mark.parametrize("name", ["sound", "badge", "vibrate"])
+def test_a_deeply_nested_value_leaves_the_line_of_a_record_readable(name: str) -> None:
+    nested = "[" * 1_000 + "]" * 1_000
+    payload = json.dumps({"aps": {"alert": "hi", name: "PLACE"}}).replace('"PLACE"', nested)
+    record = ask(rules().session(), payload=payload.encode()).record
+    assert record is not None and record.accepted
+    assert record.line()
